@@ -1,0 +1,368 @@
+/*
+ * metalora.h: the C ABI of the native core.
+ *
+ * Conventions
+ *   - Every function returns ml_status; ml_last_error() gives the text of the calling thread's last failure.
+ *   - Matrices are row-major and dense. T = tokens of a pack, r = rank, n = adapter slots.
+ *   - "act*" pointers are activations in the context's activation type (ml_context_info.activation_dtype; float on
+ *     the CPU backend). Adapters, their gradients, optimizer state, losses and statistics are always float.
+ *   - All pointers in a descriptor are device memory of the context (from ml_alloc), the descriptor itself is host
+ *     memory and may be reused as soon as the call returns. On the CPU backend device memory is ordinary memory.
+ *   - Ops run in the order of the calls. On an asynchronous backend a result is visible to the host after
+ *     ml_download or ml_synchronize.
+ *   - A pointer marked "nullable" switches its part of the op off when NULL.
+ *   - "accumulate" != 0 adds to the output; 0 overwrites it.
+ *   - A context serves one thread at a time; a call made while another is running returns ML_BUSY.
+ *   - For a given backend, instruction set and thread count, results repeat bit for bit.
+ *
+ * Packs
+ *   Sequences of unequal length lie one after the other without padding. seq_offsets[sequences + 1] gives the first
+ *   token of each sequence, slot_offsets[slots + 1] the first token of each adapter slot's segment; both start at 0,
+ *   never decrease and end at T. A slot's segment may be empty.
+ *
+ * Adapter slots
+ *   The parameters of one adapter form one flat vector of P floats; n slots are n such vectors, slot_stride floats
+ *   apart. `a` and `b` point at A [r, in] and B [out, r] of one Linear inside slot 0; `da` and `db` likewise inside
+ *   the gradients, which have the same layout.
+ */
+#ifndef METALORA_H
+#define METALORA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(METALORA_BUILD)
+#define ML_API __attribute__((visibility("default")))
+#else
+#define ML_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Changes whenever a declaration below changes in a way that breaks a caller. */
+#define ML_ABI_VERSION 1
+
+typedef enum ml_status {
+    ML_OK = 0,
+    ML_INVALID_ARGUMENT = 1,   /* a value or a pointer of the descriptor; the text names the field */
+    ML_OUT_OF_MEMORY = 2,
+    ML_UNSUPPORTED = 3,        /* the backend has no such op, type or shape */
+    ML_BACKEND_UNAVAILABLE = 4,/* the backend can't run here; the text says why */
+    ML_BUSY = 5,               /* the context is in use by another thread */
+    ML_NOT_FINITE = 6,         /* a NaN or an infinity where the op cannot go on */
+    ML_INTERNAL = 7
+} ml_status;
+
+typedef enum ml_dtype { ML_F32 = 0, ML_BF16 = 1, ML_F16 = 2 } ml_dtype;
+
+typedef enum ml_backend { ML_BACKEND_CPU = 0, ML_BACKEND_CUDA = 1 } ml_backend;
+
+typedef struct ml_context ml_context;
+
+/* A frozen matrix [out, in], stored the way the backend's kernels want it. Immutable; may be shared by all ops. */
+typedef struct ml_weight ml_weight;
+
+/* ---- library ---------------------------------------------------------------------------------------------- */
+
+ML_API int32_t ml_abi_version(void);
+ML_API const char *ml_version(void);                       /* "major.minor.patch" */
+ML_API const char *ml_status_name(int32_t status);         /* "ML_OUT_OF_MEMORY" */
+ML_API const char *ml_last_error(void);                    /* of this thread; "" when none */
+
+/* ---- context ---------------------------------------------------------------------------------------------- */
+
+typedef struct ml_context_options {
+    int32_t backend;         /* ml_backend */
+    int32_t threads;         /* CPU worker threads, the caller's included; 0 = the machine's physical share */
+    int32_t device;          /* CUDA device ordinal; 0 on the CPU */
+    int32_t reserved;
+    const char *isa;         /* nullable; CPU: "portable", "avx2" or "avx512" forces a path, NULL picks the best */
+} ml_context_options;
+
+typedef struct ml_context_info {
+    int32_t backend;
+    int32_t threads;
+    int32_t activation_dtype;
+    int32_t reserved;
+    int64_t memory_total;    /* bytes of the device */
+    int64_t memory_in_use;   /* bytes held through this context */
+    int64_t memory_peak;     /* highest memory_in_use so far */
+    char device_name[128];
+    char isa[32];            /* instruction set or compute capability in use */
+    char blas[128];          /* the BLAS behind the frozen GEMM where one is used, with its version */
+} ml_context_info;
+
+/* ML_OK when the backend can run here; else ML_BACKEND_UNAVAILABLE with the reason in ml_last_error(). */
+ML_API int32_t ml_backend_probe(int32_t backend);
+
+ML_API int32_t ml_context_create(const ml_context_options *options, ml_context **context);
+/* Idempotent for NULL. Buffers and weights of the context must have been freed before. */
+ML_API int32_t ml_context_destroy(ml_context *context);
+ML_API int32_t ml_context_get_info(ml_context *context, ml_context_info *info);
+ML_API int32_t ml_synchronize(ml_context *context);
+
+/* ---- memory ----------------------------------------------------------------------------------------------- */
+
+/* 64-byte aligned, zeroed. bytes = 0 gives a valid, unique pointer. */
+ML_API int32_t ml_alloc(ml_context *context, int64_t bytes, void **pointer);
+ML_API int32_t ml_free(ml_context *context, void *pointer);
+ML_API int32_t ml_upload(ml_context *context, void *device, const void *host, int64_t bytes);
+ML_API int32_t ml_download(ml_context *context, void *host, const void *device, int64_t bytes);
+ML_API int32_t ml_copy(ml_context *context, void *to, const void *from, int64_t bytes);   /* device to device */
+
+/* ---- frozen weights --------------------------------------------------------------------------------------- */
+
+typedef struct ml_weight_desc {
+    const void *data;        /* HOST memory, [out, in] row-major, any alignment; not kept after the call */
+    int32_t source_dtype;    /* ml_dtype of data */
+    int32_t storage_dtype;   /* ML_F32 or ML_BF16: how it is held; arithmetic is the backend's (float on the CPU) */
+    int64_t out_features;
+    int64_t in_features;
+} ml_weight_desc;
+
+ML_API int32_t ml_weight_create(ml_context *context, const ml_weight_desc *desc, ml_weight **weight);
+ML_API int32_t ml_weight_destroy(ml_context *context, ml_weight *weight);
+/* Bytes the weight holds once created; for estimates before anything is loaded. */
+ML_API int64_t ml_weight_bytes(ml_context *context, int32_t storage_dtype, int64_t out_features, int64_t in_features);
+
+/* ---- embedding -------------------------------------------------------------------------------------------- */
+
+/* y[t, :] = table[ids[t], :]. The table is frozen, so there is no backward. */
+typedef struct ml_embedding_desc {
+    const ml_weight *table;  /* [vocab, hidden] */
+    const int32_t *ids;      /* [T], each in [0, vocab) */
+    void *y;                 /* act [T, hidden] */
+    int64_t tokens;
+} ml_embedding_desc;
+ML_API int32_t ml_embedding_forward(ml_context *context, const ml_embedding_desc *desc);
+
+/* ---- RMSNorm ---------------------------------------------------------------------------------------------- */
+
+/* y = x * rstd * weight with rstd = 1 / sqrt(mean(x^2) + eps), a row at a time (Zhang and Sennrich 2019).
+   For a norm per head, rows = T * heads and width = head_dim. */
+typedef struct ml_rmsnorm_desc {
+    const void *x;           /* act [rows, width] */
+    const float *weight;     /* [width], frozen */
+    void *y;                 /* act [rows, width]; forward only; may be x */
+    float *rstd;             /* [rows]; forward: written, nullable; backward: read */
+    const void *dy;          /* act [rows, width]; backward only */
+    void *dx;                /* act [rows, width]; backward only; may be dy when accumulate = 0 */
+    int64_t rows;
+    int64_t width;
+    float eps;
+    int32_t accumulate;      /* backward: dx += instead of = */
+} ml_rmsnorm_desc;
+ML_API int32_t ml_rmsnorm_forward(ml_context *context, const ml_rmsnorm_desc *desc);
+ML_API int32_t ml_rmsnorm_backward(ml_context *context, const ml_rmsnorm_desc *desc);
+
+/* ---- rotary embedding ------------------------------------------------------------------------------------- */
+
+typedef enum ml_rope_scaling { ML_ROPE_PLAIN = 0, ML_ROPE_LINEAR = 1, ML_ROPE_LLAMA3 = 2 } ml_rope_scaling;
+
+/* cos[p, j] and sin[p, j] of p * inverse frequency j, j < head_dim / 2, computed in double (Su et al. 2021;
+   llama3 scaling as in the Llama 3.1 release). */
+typedef struct ml_rope_table_desc {
+    float *cos;              /* [positions, head_dim / 2] */
+    float *sin;              /* [positions, head_dim / 2] */
+    int64_t positions;
+    int64_t head_dim;        /* even */
+    double theta;
+    int32_t scaling;         /* ml_rope_scaling */
+    int32_t reserved;
+    double factor;           /* linear, llama3 */
+    double low_freq_factor;  /* llama3 */
+    double high_freq_factor; /* llama3 */
+    double original_max_positions; /* llama3 */
+} ml_rope_table_desc;
+ML_API int32_t ml_rope_table(ml_context *context, const ml_rope_table_desc *desc);
+
+/* Rotates the pair (j, j + head_dim / 2) of every head in place (half-split layout). Backward rotates back. */
+typedef struct ml_rope_desc {
+    void *x;                 /* act [T, heads, head_dim], in place: values forward, gradients backward */
+    const float *cos;        /* [positions, head_dim / 2] */
+    const float *sin;
+    const int32_t *position; /* [T], each in [0, positions) */
+    int64_t tokens;
+    int64_t positions;
+    int64_t heads;
+    int64_t head_dim;
+} ml_rope_desc;
+ML_API int32_t ml_rope_forward(ml_context *context, const ml_rope_desc *desc);
+ML_API int32_t ml_rope_backward(ml_context *context, const ml_rope_desc *desc);
+
+/* ---- attention -------------------------------------------------------------------------------------------- */
+
+/* Causal grouped-query attention over packed sequences: query head h attends with key/value head
+   h / (heads / kv_heads). Query i of a sequence with q queries and k keys sees keys j <= i + (k - q), and with
+   window > 0 only j > i + (k - q) - window. Online softmax (Milakov and Gimelshein 2018; Dao 2022): memory is
+   linear in length. kv_offsets NULL means the keys are those of q_offsets; a key/value cache passes its own. */
+typedef struct ml_attention_desc {
+    const void *q;           /* act [T, heads, head_dim] */
+    const void *k;           /* act [Tk, kv_heads, head_dim] */
+    const void *v;           /* act [Tk, kv_heads, head_dim] */
+    void *o;                 /* act [T, heads, head_dim]; forward: written; backward: read */
+    float *lse;              /* [T, heads], log-sum-exp of the scaled scores; forward: written, nullable */
+    const void *d_o;         /* act [T, heads, head_dim]; backward only */
+    void *dq;                /* act; backward only, overwritten, as are dk and dv */
+    void *dk;
+    void *dv;
+    const int32_t *q_offsets;  /* [sequences + 1] */
+    const int32_t *kv_offsets; /* [sequences + 1]; nullable; forward only */
+    int64_t tokens;
+    int64_t sequences;
+    int64_t max_length;      /* the longest query segment of the pack */
+    int64_t heads;
+    int64_t kv_heads;
+    int64_t head_dim;
+    int64_t window;          /* 0 = unlimited */
+    float scale;             /* usually 1 / sqrt(head_dim) */
+    int32_t reserved;
+} ml_attention_desc;
+ML_API int32_t ml_attention_forward(ml_context *context, const ml_attention_desc *desc);
+ML_API int32_t ml_attention_backward(ml_context *context, const ml_attention_desc *desc);
+
+/* ---- LoRA linear ------------------------------------------------------------------------------------------ */
+
+/* Forward, for the tokens t of slot i (Hu et al. 2021):
+     h[t] = A_i drop(x[t])                                    [r], kept for backward
+     y[t] = W x[t] + bias + residual[t] + scale * B_i h[t]
+   Backward:
+     u[t] = scale * B_i^T dy[t];  dA_i += sum_t u[t] drop(x[t])^T;  dB_i += sum_t scale * dy[t] h[t]^T
+     dx[t] (+)= W^T dy[t] + drop'(A_i^T u[t])
+   The gradient of residual is dy itself and that of bias is not needed: both are frozen or the caller's.
+   rank = 0 is the frozen Linear alone; a, b, h, da, db are then ignored.
+   drop() is inverted dropout with keep probability 1 - dropout, its mask a function of (seed, stream, t, column). */
+typedef struct ml_lora_linear_desc {
+    const void *x;           /* act [T, in]; backward: nullable when rank = 0 */
+    const ml_weight *w;      /* [out, in] */
+    const float *bias;       /* [out], frozen; nullable; forward only */
+    const void *residual;    /* act [T, out]; nullable; forward only; may be y */
+    void *y;                 /* act [T, out]; forward only */
+    float *h;                /* [T, r]; forward: written; backward: read */
+    const float *a;          /* [r, in] in slot 0 */
+    const float *b;          /* [out, r] in slot 0 */
+    float *da;               /* [r, in] in slot 0 of the gradients; backward only; always accumulated into */
+    float *db;               /* [out, r] likewise */
+    const void *dy;          /* act [T, out]; backward only */
+    void *dx;                /* act [T, in]; backward only; nullable: no input gradient is needed */
+    const int32_t *slot_offsets; /* [slots + 1] */
+    int64_t tokens;
+    int64_t slots;
+    int64_t slot_stride;     /* floats between slots of a and b, and of da and db */
+    int64_t rank;
+    float scale;             /* alpha / r, or alpha / sqrt(r) */
+    float dropout;           /* in [0, 1); 0 at evaluation */
+    uint64_t seed;
+    uint64_t stream;         /* tells Linears and micro-batches apart */
+    int32_t accumulate;      /* backward: dx += instead of = */
+    int32_t reserved;
+} ml_lora_linear_desc;
+ML_API int32_t ml_lora_linear_forward(ml_context *context, const ml_lora_linear_desc *desc);
+ML_API int32_t ml_lora_linear_backward(ml_context *context, const ml_lora_linear_desc *desc);
+
+/* ---- SwiGLU ----------------------------------------------------------------------------------------------- */
+
+/* y = silu(gate) * up (Shazeer 2020). Backward overwrites dgate and dup; each may be the buffer of gate, up or dy. */
+typedef struct ml_swiglu_desc {
+    const void *gate;        /* act [count] */
+    const void *up;          /* act [count] */
+    void *y;                 /* act [count]; forward only */
+    const void *dy;          /* act [count]; backward only */
+    void *dgate;
+    void *dup;
+    int64_t count;
+} ml_swiglu_desc;
+ML_API int32_t ml_swiglu_forward(ml_context *context, const ml_swiglu_desc *desc);
+ML_API int32_t ml_swiglu_backward(ml_context *context, const ml_swiglu_desc *desc);
+
+/* ---- lm_head + cross-entropy ------------------------------------------------------------------------------ */
+
+/* For each loss-bearing row i: logits = W x[rows[i]]; logprob[i] = log softmax(logits)[target[i]].
+   With dx: dx[rows[i], :] = row_scale[i] * W^T (softmax(logits) - onehot(target[i])); every other row of dx becomes 0.
+   rows are distinct and ascending. The logits exist for a chunk of rows at a time only. */
+typedef struct ml_cross_entropy_desc {
+    const void *x;           /* act [T, hidden], after the final norm */
+    const ml_weight *w;      /* [vocab, hidden] */
+    const int32_t *rows;     /* [count] */
+    const int32_t *target;   /* [count], each in [0, vocab) */
+    const float *row_scale;  /* [count]; d loss / d (-logprob[i]); needed with dx */
+    float *logprob;          /* [count], written */
+    int32_t *argmax;         /* [count], written; nullable: the most probable token of each row, lowest id on ties */
+    void *dx;                /* act [T, hidden]; nullable: losses only */
+    int64_t tokens;
+    int64_t count;
+} ml_cross_entropy_desc;
+ML_API int32_t ml_cross_entropy(ml_context *context, const ml_cross_entropy_desc *desc);
+
+/* ---- vectors: optimizers, clipping, cross-task reduction --------------------------------------------------- */
+
+/* value[0 .. count) = constant */
+ML_API int32_t ml_fill(ml_context *context, float *values, int64_t count, float value);
+
+/* to[i * stride .. + count) = from[0 .. count) for every slot i: the shared adapter into all task slots. */
+ML_API int32_t ml_broadcast(ml_context *context, float *to, const float *from, int64_t count, int64_t stride, int64_t slots);
+
+/* norm[i] = Euclidean norm of slot i's gradient, summed in double; with max_norm > 0 each slot whose norm exceeds it
+   is scaled to max_norm (torch.nn.utils.clip_grad_norm_: g *= min(1, max_norm / (norm + 1e-6))). */
+typedef struct ml_clip_desc {
+    float *grad;             /* [slots] vectors of count floats, stride apart */
+    float *norm;             /* [slots], written */
+    int64_t count;
+    int64_t stride;
+    int64_t slots;
+    float max_norm;          /* 0 = measure only */
+    int32_t reserved;
+} ml_clip_desc;
+ML_API int32_t ml_clip_global_norm(ml_context *context, const ml_clip_desc *desc);
+
+/* parameter -= lr * (gradient + weight_decay * parameter) */
+typedef struct ml_sgd_desc {
+    float *parameter;        /* [slots] vectors of count floats, stride apart */
+    const float *grad;       /* same layout */
+    int64_t count;
+    int64_t stride;
+    int64_t slots;
+    float lr;
+    float weight_decay;
+} ml_sgd_desc;
+ML_API int32_t ml_sgd_step(ml_context *context, const ml_sgd_desc *desc);
+
+/* Loshchilov and Hutter 2019, as torch.optim.AdamW: parameter *= 1 - lr * weight_decay;
+   m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; parameter -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps). */
+typedef struct ml_adamw_desc {
+    float *parameter;        /* [slots] vectors of count floats, stride apart; grad, m and v have the same layout */
+    const float *grad;
+    float *m;
+    float *v;
+    int64_t count;
+    int64_t stride;
+    int64_t slots;
+    int64_t step;            /* t, from 1 */
+    float lr;
+    float beta1;
+    float beta2;
+    float eps;
+    float weight_decay;
+    int32_t reserved;
+} ml_adamw_desc;
+ML_API int32_t ml_adamw_step(ml_context *context, const ml_adamw_desc *desc);
+
+/* Cross-task reduction: out = sum_i weight[i] g_i, and with gram the n x n matrix gram[i, j] = g_i . g_j, summed in
+   double. Mean, weighted, PCGrad, CAGrad and MGDA aggregation are all of this form. */
+typedef struct ml_task_reduce_desc {
+    const float *grad;       /* [slots] vectors of count floats, stride apart */
+    const float *weight;     /* [slots]; needed with out */
+    float *out;              /* [count]; nullable: the Gram matrix alone; may be slot 0 of grad */
+    double *gram;            /* [slots, slots]; nullable */
+    int64_t count;
+    int64_t stride;
+    int64_t slots;
+} ml_task_reduce_desc;
+ML_API int32_t ml_task_reduce(ml_context *context, const ml_task_reduce_desc *desc);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* METALORA_H */
