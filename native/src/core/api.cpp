@@ -1,0 +1,574 @@
+// The public entry points: validate, then dispatch to the backend's table.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <new>
+
+#include "core/check.h"
+#include "core/context.h"
+#include "core/error.h"
+
+using namespace metalora;
+
+namespace {
+
+// Marks the context as in use for the length of a call and gives its scratch memory back at the end.
+class Guard {
+public:
+    Guard(ml_context *context, const char *op) {
+        if (context == nullptr) {
+            status_ = fail(ML_INVALID_ARGUMENT, "%s: context is NULL", op);
+        } else if (context->busy.exchange(true, std::memory_order_acquire)) {
+            status_ = fail(ML_BUSY, "%s: the context is running a call of another thread; a context serves one thread at a time", op);
+        } else {
+            context_ = context;
+        }
+    }
+    ~Guard() {
+        if (context_ == nullptr) return;
+        context_->scratch.reset();
+        context_->busy.store(false, std::memory_order_release);
+    }
+    Guard(const Guard &) = delete;
+    Guard &operator=(const Guard &) = delete;
+    ml_status status() const { return status_; }
+
+private:
+    ml_context *context_ = nullptr;
+    ml_status status_ = ML_OK;
+};
+
+// Runs a call under the guard. No exception crosses the C boundary.
+template <class Call>
+int32_t guarded(ml_context *context, const char *op, const Call &call) {
+    Guard guard(context, op);
+    if (guard.status() != ML_OK) return guard.status();
+    try {
+        return call(*context);
+    } catch (const std::bad_alloc &) {
+        return fail(ML_OUT_OF_MEMORY, "%s: no memory", op);
+    } catch (const std::exception &e) {
+        return fail(ML_INTERNAL, "%s: %s", op, e.what());
+    } catch (...) {
+        return fail(ML_INTERNAL, "%s: unknown failure", op);
+    }
+}
+
+// The same for an op with a descriptor: validate(check, desc), then the table's entry.
+template <class Desc, class Validate>
+int32_t run_op(ml_context *context, const Desc *desc, const char *op,
+               ml_status (*OpTable::*entry)(Context &, const Desc &), const Validate &validate) {
+    return guarded(context, op, [&](Context &c) -> ml_status {
+        if (desc == nullptr) return fail(ML_INVALID_ARGUMENT, "%s: desc is NULL", op);
+        Check check(c, op);
+        validate(check, *desc);
+        if (!check.ok()) return check.status();
+        return (c.backend.ops->*entry)(c, *desc);
+    });
+}
+
+// Floats from the first to one past the last element of `slots` vectors, `stride` apart.
+Count span(int64_t slots, int64_t stride, Count count) {
+    return slots <= 0 ? Count(0) : Count(slots - 1) * Count(stride) + count;
+}
+
+bool known_dtype(int32_t dtype) { return dtype == ML_F32 || dtype == ML_BF16 || dtype == ML_F16; }
+
+constexpr int64_t kMaxFeatures = int64_t(1) << 24;
+
+ml_status take(Context &context, size_t bytes, void **pointer) {
+    void *memory = nullptr;
+    if (ml_status status = context.backend.allocate(context, bytes, &memory); status != ML_OK) return status;
+    context.held += static_cast<int64_t>(bytes);
+    context.note_peak();
+    *pointer = memory;
+    return ML_OK;
+}
+
+}  // namespace
+
+extern "C" {
+
+// ---- library ----------------------------------------------------------------------------------------------------
+
+int32_t ml_abi_version(void) { return ML_ABI_VERSION; }
+
+const char *ml_version(void) { return METALORA_VERSION; }
+
+const char *ml_status_name(int32_t status) {
+    switch (status) {
+        case ML_OK: return "ML_OK";
+        case ML_INVALID_ARGUMENT: return "ML_INVALID_ARGUMENT";
+        case ML_OUT_OF_MEMORY: return "ML_OUT_OF_MEMORY";
+        case ML_UNSUPPORTED: return "ML_UNSUPPORTED";
+        case ML_BACKEND_UNAVAILABLE: return "ML_BACKEND_UNAVAILABLE";
+        case ML_BUSY: return "ML_BUSY";
+        case ML_NOT_FINITE: return "ML_NOT_FINITE";
+        case ML_INTERNAL: return "ML_INTERNAL";
+        default: return "unknown status";
+    }
+}
+
+const char *ml_last_error(void) { return last_error(); }
+
+// ---- context ----------------------------------------------------------------------------------------------------
+
+int32_t ml_backend_probe(int32_t backend) {
+    switch (backend) {
+        case ML_BACKEND_CPU: return ML_OK;
+        case ML_BACKEND_CUDA:
+            return fail(ML_BACKEND_UNAVAILABLE, "the CUDA backend was not built into this library; use the CPU backend");
+        default: return fail(ML_INVALID_ARGUMENT, "ml_backend_probe: backend: %d is not a backend", backend);
+    }
+}
+
+int32_t ml_context_create(const ml_context_options *options, ml_context **context) {
+    if (context == nullptr) return fail(ML_INVALID_ARGUMENT, "ml_context_create: context is NULL");
+    *context = nullptr;
+    if (options == nullptr) return fail(ML_INVALID_ARGUMENT, "ml_context_create: options is NULL");
+    if (int32_t status = ml_backend_probe(options->backend); status != ML_OK) return status;
+    if (options->threads < 0 || options->threads > 1024) {
+        return fail(ML_INVALID_ARGUMENT, "ml_context_create: threads: %d is outside [0, 1024]", options->threads);
+    }
+    try {
+        auto created = std::make_unique<ml_context>();
+        if (ml_status status = open_cpu(*created, *options); status != ML_OK) return status;
+        *context = created.release();
+        return ML_OK;
+    } catch (const std::bad_alloc &) {
+        return fail(ML_OUT_OF_MEMORY, "ml_context_create: no memory");
+    } catch (const std::exception &e) {
+        return fail(ML_INTERNAL, "ml_context_create: %s", e.what());
+    }
+}
+
+int32_t ml_context_destroy(ml_context *context) {
+    if (context == nullptr) return ML_OK;
+    if (context->busy.exchange(true, std::memory_order_acquire)) {
+        return fail(ML_BUSY, "ml_context_destroy: the context is running a call of another thread");
+    }
+    if (!context->buffers.empty() || !context->weights.empty()) {
+        const ml_status status =
+            fail(ML_INVALID_ARGUMENT, "ml_context_destroy: %zu buffers and %zu weights are still live; free them first",
+                 context->buffers.size(), context->weights.size());
+        context->busy.store(false, std::memory_order_release);
+        return status;
+    }
+    delete context;
+    return ML_OK;
+}
+
+int32_t ml_context_get_info(ml_context *context, ml_context_info *info) {
+    return guarded(context, "ml_context_get_info", [&](Context &c) -> ml_status {
+        if (info == nullptr) return fail(ML_INVALID_ARGUMENT, "ml_context_get_info: info is NULL");
+        *info = {};
+        info->backend = c.backend.id;
+        info->threads = c.pool ? c.pool->threads() : 0;
+        info->activation_dtype = c.backend.activation_dtype;
+        info->memory_total = c.memory_total;
+        info->memory_in_use = c.in_use();
+        info->memory_peak = c.peak;
+        std::snprintf(info->device_name, sizeof info->device_name, "%s", c.device_name.c_str());
+        std::snprintf(info->isa, sizeof info->isa, "%s", c.isa.c_str());
+        std::snprintf(info->blas, sizeof info->blas, "%s", c.blas.c_str());
+        return ML_OK;
+    });
+}
+
+int32_t ml_synchronize(ml_context *context) {
+    return guarded(context, "ml_synchronize", [&](Context &c) { return c.backend.synchronize(c); });
+}
+
+// ---- memory -----------------------------------------------------------------------------------------------------
+
+int32_t ml_alloc(ml_context *context, int64_t bytes, void **pointer) {
+    return guarded(context, "ml_alloc", [&](Context &c) -> ml_status {
+        if (pointer == nullptr) return fail(ML_INVALID_ARGUMENT, "ml_alloc: pointer is NULL");
+        *pointer = nullptr;
+        if (bytes < 0) return fail(ML_INVALID_ARGUMENT, "ml_alloc: bytes: %lld is negative", static_cast<long long>(bytes));
+        if (bytes > c.memory_total) {
+            return fail(ML_OUT_OF_MEMORY, "ml_alloc: %lld bytes are more than the device has (%lld)",
+                        static_cast<long long>(bytes), static_cast<long long>(c.memory_total));
+        }
+        void *memory = nullptr;
+        if (ml_status status = take(c, static_cast<size_t>(bytes), &memory); status != ML_OK) return status;
+        try {
+            c.buffers.emplace(reinterpret_cast<uintptr_t>(memory), static_cast<size_t>(bytes));
+        } catch (...) {
+            c.held -= bytes;
+            c.backend.release(c, memory);
+            throw;
+        }
+        *pointer = memory;
+        return ML_OK;
+    });
+}
+
+int32_t ml_free(ml_context *context, void *pointer) {
+    return guarded(context, "ml_free", [&](Context &c) -> ml_status {
+        if (pointer == nullptr) return ML_OK;
+        auto found = c.buffers.find(reinterpret_cast<uintptr_t>(pointer));
+        if (found == c.buffers.end()) {
+            return fail(ML_INVALID_ARGUMENT, "ml_free: pointer: not a live buffer of this context");
+        }
+        c.held -= static_cast<int64_t>(found->second);
+        c.buffers.erase(found);
+        c.backend.release(c, pointer);
+        return ML_OK;
+    });
+}
+
+int32_t ml_upload(ml_context *context, void *device, const void *host, int64_t bytes) {
+    return guarded(context, "ml_upload", [&](Context &c) -> ml_status {
+        Check check(c, "ml_upload");
+        check.range("bytes", bytes, 0, INT64_MAX).buffer("device", device, bytes, 1);
+        check.require(bytes == 0 || host != nullptr, "host", "is NULL");
+        return check.ok() ? c.backend.upload(c, device, host, static_cast<size_t>(bytes)) : check.status();
+    });
+}
+
+int32_t ml_download(ml_context *context, void *host, const void *device, int64_t bytes) {
+    return guarded(context, "ml_download", [&](Context &c) -> ml_status {
+        Check check(c, "ml_download");
+        check.range("bytes", bytes, 0, INT64_MAX).buffer("device", device, bytes, 1);
+        check.require(bytes == 0 || host != nullptr, "host", "is NULL");
+        return check.ok() ? c.backend.download(c, host, device, static_cast<size_t>(bytes)) : check.status();
+    });
+}
+
+int32_t ml_copy(ml_context *context, void *to, const void *from, int64_t bytes) {
+    return guarded(context, "ml_copy", [&](Context &c) -> ml_status {
+        Check check(c, "ml_copy");
+        check.range("bytes", bytes, 0, INT64_MAX).buffer("to", to, bytes, 1).buffer("from", from, bytes, 1);
+        return check.ok() ? c.backend.copy(c, to, from, static_cast<size_t>(bytes)) : check.status();
+    });
+}
+
+// ---- frozen weights ---------------------------------------------------------------------------------------------
+
+int32_t ml_weight_create(ml_context *context, const ml_weight_desc *desc, ml_weight **weight) {
+    const char *op = "ml_weight_create";
+    return guarded(context, op, [&](Context &c) -> ml_status {
+        if (weight == nullptr) return fail(ML_INVALID_ARGUMENT, "%s: weight is NULL", op);
+        *weight = nullptr;
+        if (desc == nullptr) return fail(ML_INVALID_ARGUMENT, "%s: desc is NULL", op);
+        Check check(c, op);
+        check.range("out_features", desc->out_features, 1, kMaxFeatures)
+            .range("in_features", desc->in_features, 1, kMaxFeatures)
+            .require(desc->data != nullptr, "data", "is NULL")
+            .require(known_dtype(desc->source_dtype), "source_dtype", "is not an ml_dtype")
+            .require(desc->storage_dtype == ML_F32 || desc->storage_dtype == ML_BF16, "storage_dtype",
+                     "has to be ML_F32 or ML_BF16");
+        if (!check.ok()) return check.status();
+        const int64_t bytes = c.backend.weight_bytes(desc->storage_dtype, desc->out_features, desc->in_features);
+        if (bytes > c.memory_total) {
+            return fail(ML_OUT_OF_MEMORY, "%s: %lld bytes are more than the device has (%lld)", op,
+                        static_cast<long long>(bytes), static_cast<long long>(c.memory_total));
+        }
+        auto created = std::make_unique<ml_weight>(
+            ml_weight{&c, desc->out_features, desc->in_features, desc->storage_dtype, bytes, nullptr});
+        if (ml_status status = take(c, static_cast<size_t>(bytes), &created->data); status != ML_OK) return status;
+        ml_status status = c.backend.ops->weight_pack(c, *desc, *created);
+        if (status == ML_OK) {
+            try {
+                c.weights.insert(created.get());
+            } catch (const std::bad_alloc &) {
+                status = fail(ML_OUT_OF_MEMORY, "%s: no memory", op);
+            }
+        }
+        if (status != ML_OK) {
+            c.held -= bytes;
+            c.backend.release(c, created->data);
+            return status;
+        }
+        *weight = created.release();
+        return ML_OK;
+    });
+}
+
+int32_t ml_weight_destroy(ml_context *context, ml_weight *weight) {
+    return guarded(context, "ml_weight_destroy", [&](Context &c) -> ml_status {
+        if (weight == nullptr) return ML_OK;
+        if (c.weights.erase(weight) == 0) {
+            return fail(ML_INVALID_ARGUMENT, "ml_weight_destroy: weight: not a live weight of this context");
+        }
+        c.held -= weight->bytes;
+        c.backend.release(c, weight->data);
+        delete weight;
+        return ML_OK;
+    });
+}
+
+int64_t ml_weight_bytes(ml_context *context, int32_t storage_dtype, int64_t out_features, int64_t in_features) {
+    int64_t bytes = -1;
+    guarded(context, "ml_weight_bytes", [&](Context &c) -> ml_status {
+        Check check(c, "ml_weight_bytes");
+        check.range("out_features", out_features, 1, kMaxFeatures)
+            .range("in_features", in_features, 1, kMaxFeatures)
+            .require(storage_dtype == ML_F32 || storage_dtype == ML_BF16, "storage_dtype", "has to be ML_F32 or ML_BF16");
+        if (check.ok()) bytes = c.backend.weight_bytes(storage_dtype, out_features, in_features);
+        return check.status();
+    });
+    return bytes;
+}
+
+// ---- embedding --------------------------------------------------------------------------------------------------
+
+int32_t ml_embedding_forward(ml_context *context, const ml_embedding_desc *desc) {
+    return run_op(context, desc, "ml_embedding_forward", &OpTable::embedding_forward, [](Check &c, const ml_embedding_desc &d) {
+        if (!c.size("tokens", d.tokens).weight("table", d.table).ok()) return;
+        c.each_below("ids", d.ids, d.tokens, d.table->out_features);
+        c.activations("y", d.y, Count(d.tokens) * d.table->in_features);
+    });
+}
+
+// ---- RMSNorm ----------------------------------------------------------------------------------------------------
+
+static void check_rmsnorm(Check &c, const ml_rmsnorm_desc &d) {
+    const Count n = Count(d.rows) * d.width;
+    c.size("rows", d.rows).positive("width", d.width);
+    c.finite("eps", d.eps).require(d.eps >= 0, "eps", "is negative");
+    c.activations("x", d.x, n).floats("weight", d.weight, d.width);
+}
+
+int32_t ml_rmsnorm_forward(ml_context *context, const ml_rmsnorm_desc *desc) {
+    return run_op(context, desc, "ml_rmsnorm_forward", &OpTable::rmsnorm_forward, [](Check &c, const ml_rmsnorm_desc &d) {
+        check_rmsnorm(c, d);
+        c.activations("y", d.y, Count(d.rows) * d.width);
+        if (d.rstd != nullptr) c.floats("rstd", d.rstd, d.rows);
+    });
+}
+
+int32_t ml_rmsnorm_backward(ml_context *context, const ml_rmsnorm_desc *desc) {
+    return run_op(context, desc, "ml_rmsnorm_backward", &OpTable::rmsnorm_backward, [](Check &c, const ml_rmsnorm_desc &d) {
+        const Count n = Count(d.rows) * d.width;
+        check_rmsnorm(c, d);
+        c.floats("rstd", d.rstd, d.rows).activations("dy", d.dy, n).activations("dx", d.dx, n);
+        c.require(d.dx != d.dy || d.accumulate == 0 || d.rows == 0, "dx", "may be dy only when accumulate is 0");
+    });
+}
+
+// ---- rotary embedding -------------------------------------------------------------------------------------------
+
+int32_t ml_rope_table(ml_context *context, const ml_rope_table_desc *desc) {
+    return run_op(context, desc, "ml_rope_table", &OpTable::rope_table, [](Check &c, const ml_rope_table_desc &d) {
+        c.size("positions", d.positions).positive("head_dim", d.head_dim);
+        c.require(d.head_dim % 2 == 0, "head_dim", "is odd");
+        c.finite("theta", d.theta).require(d.theta > 0, "theta", "has to be above 0");
+        c.range("scaling", d.scaling, ML_ROPE_PLAIN, ML_ROPE_LLAMA3);
+        if (d.scaling != ML_ROPE_PLAIN) c.finite("factor", d.factor).require(d.factor > 0, "factor", "has to be above 0");
+        if (d.scaling == ML_ROPE_LLAMA3) {
+            c.finite("low_freq_factor", d.low_freq_factor).finite("high_freq_factor", d.high_freq_factor);
+            c.require(d.low_freq_factor > 0, "low_freq_factor", "has to be above 0");
+            c.require(d.high_freq_factor > d.low_freq_factor, "high_freq_factor", "has to be above low_freq_factor");
+            c.finite("original_max_positions", d.original_max_positions);
+            c.require(d.original_max_positions > 0, "original_max_positions", "has to be above 0");
+        }
+        if (!c.ok()) return;
+        const Count n = Count(d.positions) * (d.head_dim / 2);
+        c.floats("cos", d.cos, n).floats("sin", d.sin, n);
+    });
+}
+
+static void check_rope(Check &c, const ml_rope_desc &d) {
+    c.size("tokens", d.tokens).size("positions", d.positions).positive("heads", d.heads).positive("head_dim", d.head_dim);
+    c.require(d.head_dim % 2 == 0, "head_dim", "is odd");
+    if (!c.ok()) return;
+    c.activations("x", d.x, Count(d.tokens) * d.heads * d.head_dim);
+    const Count n = Count(d.positions) * (d.head_dim / 2);
+    c.floats("cos", d.cos, n).floats("sin", d.sin, n).each_below("position", d.position, d.tokens, d.positions);
+}
+
+int32_t ml_rope_forward(ml_context *context, const ml_rope_desc *desc) {
+    return run_op(context, desc, "ml_rope_forward", &OpTable::rope_forward, check_rope);
+}
+
+int32_t ml_rope_backward(ml_context *context, const ml_rope_desc *desc) {
+    return run_op(context, desc, "ml_rope_backward", &OpTable::rope_backward, check_rope);
+}
+
+// ---- attention --------------------------------------------------------------------------------------------------
+
+// Sizes and offsets; gives the number of keys.
+static int64_t check_attention(Check &c, const ml_attention_desc &d, const int32_t *kv_offsets) {
+    c.size("tokens", d.tokens).size("sequences", d.sequences);
+    c.positive("heads", d.heads).positive("kv_heads", d.kv_heads).positive("head_dim", d.head_dim);
+    if (!c.ok()) return 0;
+    c.require(d.heads % d.kv_heads == 0, "kv_heads", "does not divide heads");
+    c.size("window", d.window).finite("scale", d.scale).size("max_length", d.max_length);
+    c.offsets("q_offsets", d.q_offsets, d.sequences, d.tokens);
+    if (!c.ok()) return 0;
+    for (int64_t s = 0; s < d.sequences; s++) {
+        c.require(d.q_offsets[s + 1] - d.q_offsets[s] <= d.max_length, "max_length", "is below the longest segment of q_offsets");
+    }
+    if (kv_offsets == nullptr) return d.tokens;
+    c.offsets("kv_offsets", kv_offsets, d.sequences);
+    if (!c.ok()) return 0;
+    for (int64_t s = 0; s < d.sequences; s++) {
+        c.require(kv_offsets[s + 1] - kv_offsets[s] >= d.q_offsets[s + 1] - d.q_offsets[s], "kv_offsets",
+                  "a sequence has fewer keys than queries");
+    }
+    return c.ok() ? kv_offsets[d.sequences] : 0;
+}
+
+int32_t ml_attention_forward(ml_context *context, const ml_attention_desc *desc) {
+    return run_op(context, desc, "ml_attention_forward", &OpTable::attention_forward, [](Check &c, const ml_attention_desc &d) {
+        const int64_t keys = check_attention(c, d, d.kv_offsets);
+        if (!c.ok()) return;
+        const Count q = Count(d.tokens) * d.heads * d.head_dim;
+        const Count kv = Count(keys) * d.kv_heads * d.head_dim;
+        c.activations("q", d.q, q).activations("k", d.k, kv).activations("v", d.v, kv).activations("o", d.o, q);
+        if (d.lse != nullptr) c.floats("lse", d.lse, Count(d.tokens) * d.heads);
+    });
+}
+
+int32_t ml_attention_backward(ml_context *context, const ml_attention_desc *desc) {
+    return run_op(context, desc, "ml_attention_backward", &OpTable::attention_backward, [](Check &c, const ml_attention_desc &d) {
+        check_attention(c, d, nullptr);
+        if (!c.ok()) return;
+        const Count q = Count(d.tokens) * d.heads * d.head_dim;
+        const Count kv = Count(d.tokens) * d.kv_heads * d.head_dim;
+        c.activations("q", d.q, q).activations("k", d.k, kv).activations("v", d.v, kv).activations("o", d.o, q);
+        c.floats("lse", d.lse, Count(d.tokens) * d.heads).activations("d_o", d.d_o, q);
+        c.activations("dq", d.dq, q).activations("dk", d.dk, kv).activations("dv", d.dv, kv);
+    });
+}
+
+// ---- LoRA linear ------------------------------------------------------------------------------------------------
+
+static void check_lora_linear(Check &c, const ml_lora_linear_desc &d, bool backward) {
+    c.size("tokens", d.tokens).range("rank", d.rank, 0, 65536).weight("w", d.w);
+    if (!c.ok() || d.rank == 0) return;
+    const int64_t in = d.w->in_features, out = d.w->out_features;
+    c.positive("slots", d.slots).range("slot_stride", d.slot_stride, d.slots > 1 ? 1 : 0, INT64_MAX);
+    c.finite("scale", d.scale);
+    c.require(d.dropout >= 0 && d.dropout < 1, "dropout", "has to be in [0, 1)");
+    if (!c.ok()) return;
+    c.offsets("slot_offsets", d.slot_offsets, d.slots, d.tokens);
+    const Count a = span(d.slots, d.slot_stride, Count(d.rank) * in), b = span(d.slots, d.slot_stride, Count(d.rank) * out);
+    c.floats("a", d.a, a).floats("b", d.b, b).floats("h", d.h, Count(d.tokens) * d.rank);
+    if (backward) c.floats("da", d.da, a).floats("db", d.db, b);
+}
+
+int32_t ml_lora_linear_forward(ml_context *context, const ml_lora_linear_desc *desc) {
+    return run_op(context, desc, "ml_lora_linear_forward", &OpTable::lora_linear_forward, [](Check &c, const ml_lora_linear_desc &d) {
+        check_lora_linear(c, d, false);
+        if (!c.ok()) return;
+        c.activations("x", d.x, Count(d.tokens) * d.w->in_features);
+        c.activations("y", d.y, Count(d.tokens) * d.w->out_features);
+        if (d.bias != nullptr) c.floats("bias", d.bias, d.w->out_features);
+        if (d.residual != nullptr) c.activations("residual", d.residual, Count(d.tokens) * d.w->out_features);
+        c.require(d.x != d.y || d.tokens == 0, "y", "may not be x");
+    });
+}
+
+int32_t ml_lora_linear_backward(ml_context *context, const ml_lora_linear_desc *desc) {
+    return run_op(context, desc, "ml_lora_linear_backward", &OpTable::lora_linear_backward, [](Check &c, const ml_lora_linear_desc &d) {
+        check_lora_linear(c, d, true);
+        if (!c.ok()) return;
+        if (d.rank > 0) c.activations("x", d.x, Count(d.tokens) * d.w->in_features);
+        c.activations("dy", d.dy, Count(d.tokens) * d.w->out_features);
+        if (d.dx != nullptr) c.activations("dx", d.dx, Count(d.tokens) * d.w->in_features);
+        c.require(d.dx == nullptr || d.dx != d.dy || d.tokens == 0, "dx", "may not be dy");
+    });
+}
+
+// ---- SwiGLU -----------------------------------------------------------------------------------------------------
+
+int32_t ml_swiglu_forward(ml_context *context, const ml_swiglu_desc *desc) {
+    return run_op(context, desc, "ml_swiglu_forward", &OpTable::swiglu_forward, [](Check &c, const ml_swiglu_desc &d) {
+        c.range("count", d.count, 0, INT64_MAX);
+        c.activations("gate", d.gate, d.count).activations("up", d.up, d.count).activations("y", d.y, d.count);
+    });
+}
+
+int32_t ml_swiglu_backward(ml_context *context, const ml_swiglu_desc *desc) {
+    return run_op(context, desc, "ml_swiglu_backward", &OpTable::swiglu_backward, [](Check &c, const ml_swiglu_desc &d) {
+        c.range("count", d.count, 0, INT64_MAX);
+        c.activations("gate", d.gate, d.count).activations("up", d.up, d.count).activations("dy", d.dy, d.count);
+        c.activations("dgate", d.dgate, d.count).activations("dup", d.dup, d.count);
+        c.require(d.dgate != d.dup || d.count == 0, "dup", "may not be dgate");
+    });
+}
+
+// ---- lm_head + cross-entropy ------------------------------------------------------------------------------------
+
+int32_t ml_cross_entropy(ml_context *context, const ml_cross_entropy_desc *desc) {
+    return run_op(context, desc, "ml_cross_entropy", &OpTable::cross_entropy, [](Check &c, const ml_cross_entropy_desc &d) {
+        c.size("tokens", d.tokens).range("count", d.count, 0, d.tokens).weight("w", d.w);
+        if (!c.ok()) return;
+        const Count n = Count(d.tokens) * d.w->in_features;
+        c.activations("x", d.x, n).ascending("rows", d.rows, d.count, d.tokens);
+        c.each_below("target", d.target, d.count, d.w->out_features).floats("logprob", d.logprob, d.count);
+        if (d.argmax != nullptr) c.ints("argmax", d.argmax, d.count);
+        if (d.dx != nullptr) c.floats("row_scale", d.row_scale, d.count).activations("dx", d.dx, n);
+        c.require(d.dx == nullptr || d.dx != d.x || d.tokens == 0, "dx", "may not be x");
+    });
+}
+
+// ---- vectors ----------------------------------------------------------------------------------------------------
+
+int32_t ml_fill(ml_context *context, float *values, int64_t count, float value) {
+    return guarded(context, "ml_fill", [&](Context &c) -> ml_status {
+        Check check(c, "ml_fill");
+        check.range("count", count, 0, INT64_MAX).floats("values", values, count);
+        return check.ok() ? c.backend.ops->fill(c, values, count, value) : check.status();
+    });
+}
+
+// Slots of `count` floats, `stride` apart, do not overlap.
+static bool check_slots(Check &c, int64_t count, int64_t stride, int64_t slots) {
+    c.range("count", count, 0, INT64_MAX).size("slots", slots);
+    if (slots > 1) c.range("stride", stride, count, INT64_MAX);
+    return c.ok();
+}
+
+int32_t ml_broadcast(ml_context *context, float *to, const float *from, int64_t count, int64_t stride, int64_t slots) {
+    return guarded(context, "ml_broadcast", [&](Context &c) -> ml_status {
+        Check check(c, "ml_broadcast");
+        if (check_slots(check, count, stride, slots)) {
+            check.floats("to", to, span(slots, stride, count)).floats("from", from, slots == 0 ? 0 : count);
+        }
+        return check.ok() ? c.backend.ops->broadcast(c, to, from, count, stride, slots) : check.status();
+    });
+}
+
+int32_t ml_clip_global_norm(ml_context *context, const ml_clip_desc *desc) {
+    return run_op(context, desc, "ml_clip_global_norm", &OpTable::clip_global_norm, [](Check &c, const ml_clip_desc &d) {
+        if (!check_slots(c, d.count, d.stride, d.slots)) return;
+        c.floats("grad", d.grad, span(d.slots, d.stride, d.count)).floats("norm", d.norm, d.slots);
+        c.finite("max_norm", d.max_norm).require(d.max_norm >= 0, "max_norm", "is negative");
+    });
+}
+
+int32_t ml_sgd_step(ml_context *context, const ml_sgd_desc *desc) {
+    return run_op(context, desc, "ml_sgd_step", &OpTable::sgd_step, [](Check &c, const ml_sgd_desc &d) {
+        if (!check_slots(c, d.count, d.stride, d.slots)) return;
+        const Count n = span(d.slots, d.stride, d.count);
+        c.floats("parameter", d.parameter, n).floats("grad", d.grad, n).finite("lr", d.lr).finite("weight_decay", d.weight_decay);
+    });
+}
+
+int32_t ml_adamw_step(ml_context *context, const ml_adamw_desc *desc) {
+    return run_op(context, desc, "ml_adamw_step", &OpTable::adamw_step, [](Check &c, const ml_adamw_desc &d) {
+        if (!check_slots(c, d.count, d.stride, d.slots)) return;
+        const Count n = span(d.slots, d.stride, d.count);
+        c.floats("parameter", d.parameter, n).floats("grad", d.grad, n).floats("m", d.m, n).floats("v", d.v, n);
+        c.range("step", d.step, 1, INT64_MAX).finite("lr", d.lr).finite("weight_decay", d.weight_decay);
+        c.require(d.beta1 >= 0 && d.beta1 < 1, "beta1", "has to be in [0, 1)");
+        c.require(d.beta2 >= 0 && d.beta2 < 1, "beta2", "has to be in [0, 1)");
+        c.finite("eps", d.eps).require(d.eps >= 0, "eps", "is negative");
+    });
+}
+
+int32_t ml_task_reduce(ml_context *context, const ml_task_reduce_desc *desc) {
+    return run_op(context, desc, "ml_task_reduce", &OpTable::task_reduce, [](Check &c, const ml_task_reduce_desc &d) {
+        if (!check_slots(c, d.count, d.stride, d.slots)) return;
+        c.range("slots", d.slots, 0, 4096).floats("grad", d.grad, span(d.slots, d.stride, d.count));
+        c.require(d.out != nullptr || d.gram != nullptr, "out", "and gram are both NULL: nothing to compute");
+        if (d.out != nullptr) c.floats("weight", d.weight, d.slots).floats("out", d.out, d.count);
+        if (d.gram != nullptr) c.doubles("gram", d.gram, Count(d.slots) * d.slots);
+    });
+}
+
+}  // extern "C"

@@ -1,0 +1,125 @@
+#include "core/check.h"
+
+#include <cmath>
+
+namespace metalora {
+
+using ll = long long;
+
+Check &Check::range(const char *field, int64_t value, int64_t first, int64_t last) {
+    if (ok() && (value < first || value > last)) {
+        status_ = fail(ML_INVALID_ARGUMENT, "%s: %s: %lld is outside [%lld, %lld]", op_, field, ll(value), ll(first), ll(last));
+    }
+    return *this;
+}
+
+Check &Check::finite(const char *field, double value) {
+    if (ok() && !std::isfinite(value)) {
+        status_ = fail(ML_INVALID_ARGUMENT, "%s: %s: %g is not a finite number", op_, field, value);
+    }
+    return *this;
+}
+
+Check &Check::require(bool condition, const char *field, const char *problem) {
+    if (ok() && !condition) status_ = fail(ML_INVALID_ARGUMENT, "%s: %s: %s", op_, field, problem);
+    return *this;
+}
+
+Check &Check::buffer(const char *field, const void *pointer, Count elements, size_t element_bytes) {
+    if (!ok()) return *this;
+    const Count bytes = elements * Count(static_cast<int64_t>(element_bytes));
+    if (!bytes.valid()) {
+        status_ = fail(ML_INVALID_ARGUMENT, "%s: %s: the size of this array overflows; check the sizes and strides", op_, field);
+        return *this;
+    }
+    if (bytes.value() == 0) return *this;
+    if (pointer == nullptr) {
+        status_ = fail(ML_INVALID_ARGUMENT, "%s: %s is NULL; %lld bytes are needed", op_, field, ll(bytes.value()));
+        return *this;
+    }
+    const auto address = reinterpret_cast<uintptr_t>(pointer);
+    if (address % element_bytes != 0) {
+        status_ = fail(ML_INVALID_ARGUMENT, "%s: %s: the address is not aligned to %zu bytes", op_, field, element_bytes);
+        return *this;
+    }
+    auto after = context_.buffers.upper_bound(address);
+    if (after == context_.buffers.begin()) {
+        status_ = fail(ML_INVALID_ARGUMENT, "%s: %s: not memory of this context (ml_alloc)", op_, field);
+        return *this;
+    }
+    const auto &[start, length] = *std::prev(after);
+    if (address - start >= length) {
+        status_ = fail(ML_INVALID_ARGUMENT, "%s: %s: not memory of this context (ml_alloc)", op_, field);
+    } else if (static_cast<uint64_t>(bytes.value()) > length - (address - start)) {
+        status_ = fail(ML_INVALID_ARGUMENT, "%s: %s: %lld bytes are needed, but its buffer ends after %zu", op_, field,
+                       ll(bytes.value()), static_cast<size_t>(length - (address - start)));
+    }
+    return *this;
+}
+
+Check &Check::activations(const char *field, const void *pointer, Count n) {
+    return buffer(field, pointer, n, context_.backend.activation_dtype == ML_F32 ? 4 : 2);
+}
+
+Check &Check::weight(const char *field, const ml_weight *weight) {
+    if (!ok()) return *this;
+    if (weight == nullptr) {
+        status_ = fail(ML_INVALID_ARGUMENT, "%s: %s is NULL", op_, field);
+    } else if (context_.weights.count(weight) == 0) {
+        status_ = fail(ML_INVALID_ARGUMENT, "%s: %s: not a live weight of this context", op_, field);
+    }
+    return *this;
+}
+
+Check &Check::offsets(const char *field, const int32_t *offsets, int64_t segments, int64_t end) {
+    this->offsets(field, offsets, segments);
+    if (ok() && context_.backend.host_readable && offsets[segments] != end) {
+        status_ = fail(ML_INVALID_ARGUMENT, "%s: %s: the last offset is %d, but the pack has %lld tokens", op_, field,
+                       offsets[segments], ll(end));
+    }
+    return *this;
+}
+
+Check &Check::offsets(const char *field, const int32_t *offsets, int64_t segments) {
+    ints(field, offsets, Count(segments) + Count(1));
+    if (!ok() || !context_.backend.host_readable) return *this;
+    if (offsets[0] != 0) {
+        status_ = fail(ML_INVALID_ARGUMENT, "%s: %s: the first offset is %d, not 0", op_, field, offsets[0]);
+        return *this;
+    }
+    for (int64_t i = 0; i < segments; i++) {
+        if (offsets[i + 1] < offsets[i]) {
+            status_ = fail(ML_INVALID_ARGUMENT, "%s: %s: decreases at %lld, from %d to %d", op_, field, ll(i + 1), offsets[i],
+                           offsets[i + 1]);
+            return *this;
+        }
+    }
+    return *this;
+}
+
+Check &Check::each_below(const char *field, const int32_t *values, int64_t count, int64_t limit) {
+    ints(field, values, count);
+    if (!ok() || !context_.backend.host_readable) return *this;
+    for (int64_t i = 0; i < count; i++) {
+        if (values[i] < 0 || values[i] >= limit) {
+            status_ = fail(ML_INVALID_ARGUMENT, "%s: %s[%lld] is %d, outside [0, %lld)", op_, field, ll(i), values[i], ll(limit));
+            return *this;
+        }
+    }
+    return *this;
+}
+
+Check &Check::ascending(const char *field, const int32_t *values, int64_t count, int64_t limit) {
+    each_below(field, values, count, limit);
+    if (!ok() || !context_.backend.host_readable) return *this;
+    for (int64_t i = 1; i < count; i++) {
+        if (values[i] <= values[i - 1]) {
+            status_ = fail(ML_INVALID_ARGUMENT, "%s: %s[%lld] is %d, not above the %d before it", op_, field, ll(i), values[i],
+                           values[i - 1]);
+            return *this;
+        }
+    }
+    return *this;
+}
+
+}  // namespace metalora

@@ -1,0 +1,91 @@
+// What a context holds: its backend, the memory handed out, worker threads and scratch memory.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/op_table.h"
+#include "core/thread_pool.h"
+
+struct ml_weight {
+    ml_context *owner;
+    int64_t out_features;
+    int64_t in_features;
+    int32_t storage_dtype;
+    int64_t bytes;
+    void *data;  // device memory in the backend's layout
+};
+
+namespace metalora {
+
+// What a backend does besides ops. Memory comes and goes through these, so that accounting stays in one place.
+struct Backend {
+    ml_backend id;
+    int32_t activation_dtype;
+    bool host_readable;  // descriptors' device arrays (offsets, ids) can be validated on the host
+    const OpTable *ops;
+    ml_status (*allocate)(Context &, size_t bytes, void **pointer);  // 64-byte aligned, zeroed
+    void (*release)(Context &, void *pointer);
+    ml_status (*upload)(Context &, void *device, const void *host, size_t bytes);
+    ml_status (*download)(Context &, void *host, const void *device, size_t bytes);
+    ml_status (*copy)(Context &, void *to, const void *from, size_t bytes);
+    ml_status (*synchronize)(Context &);
+    int64_t (*weight_bytes)(int32_t storage_dtype, int64_t out_features, int64_t in_features);
+};
+
+// Scratch memory of ops: grows to what the largest op asked for and is used again by the next one.
+class Scratch {
+public:
+    Scratch() = default;
+    ~Scratch();
+    Scratch(const Scratch &) = delete;
+    Scratch &operator=(const Scratch &) = delete;
+
+    void *take(size_t bytes);  // 64-byte aligned, uninitialized; nullptr when there is no memory
+    void reset();              // gives all of it back; joins blocks into one that would have been enough
+    size_t held() const { return held_; }
+
+private:
+    struct Block {
+        char *data;
+        size_t size;
+    };
+    std::vector<Block> blocks_;
+    size_t used_ = 0;  // of the last block
+    size_t held_ = 0;
+};
+
+}  // namespace metalora
+
+struct ml_context {
+    metalora::Backend backend{};
+    std::atomic<bool> busy{false};
+    std::unique_ptr<metalora::ThreadPool> pool;
+    metalora::Scratch scratch;
+
+    std::map<uintptr_t, size_t> buffers;      // live allocations: address to bytes
+    std::set<const ml_weight *> weights;      // live weights
+    int64_t held = 0;                         // bytes of both
+    int64_t peak = 0;
+
+    int64_t memory_total = 0;
+    std::string device_name;
+    std::string isa;
+    std::string blas;
+
+    int64_t in_use() const { return held + static_cast<int64_t>(scratch.held()); }
+    void note_peak() { if (in_use() > peak) peak = in_use(); }
+};
+
+namespace metalora {
+
+// Opens the CPU backend on a fresh context.
+ml_status open_cpu(Context &, const ml_context_options &);
+
+}  // namespace metalora

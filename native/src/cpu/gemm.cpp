@@ -1,0 +1,7 @@
+#include "cpu/ops.h"
+
+namespace metalora {
+namespace METALORA_ISA {
+
+}  // namespace METALORA_ISA
+}  // namespace metalora

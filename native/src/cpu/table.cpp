@@ -1,0 +1,32 @@
+#include "cpu/table.h"
+
+#include "cpu/ops.h"
+
+namespace metalora {
+namespace METALORA_ISA {
+
+const OpTable table = {
+    embedding_forward,
+    rmsnorm_forward,
+    rmsnorm_backward,
+    rope_table,
+    rope_forward,
+    rope_backward,
+    attention_forward,
+    attention_backward,
+    lora_linear_forward,
+    lora_linear_backward,
+    swiglu_forward,
+    swiglu_backward,
+    cross_entropy,
+    fill,
+    broadcast,
+    clip_global_norm,
+    sgd_step,
+    adamw_step,
+    task_reduce,
+    weight_pack,
+};
+
+}  // namespace METALORA_ISA
+}  // namespace metalora
