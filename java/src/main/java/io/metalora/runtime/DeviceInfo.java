@@ -1,0 +1,22 @@
+package io.metalora.runtime;
+
+/**
+ * What a {@link Device} is and holds.
+ *
+ * @param reason      why this backend was chosen, and why not another
+ * @param isa         instruction set in use
+ * @param blas        BLAS behind the frozen GEMM, with its version; empty when none is used
+ * @param memoryTotal bytes of the device
+ * @param memoryInUse bytes held through this device
+ * @param memoryPeak  the highest memoryInUse so far
+ */
+public record DeviceInfo(
+        Backend backend,
+        String reason,
+        int threads,
+        String isa,
+        String blas,
+        String deviceName,
+        long memoryTotal,
+        long memoryInUse,
+        long memoryPeak) {}

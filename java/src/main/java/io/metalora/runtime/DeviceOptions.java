@@ -1,0 +1,26 @@
+package io.metalora.runtime;
+
+import java.util.Objects;
+
+/**
+ * How to open a {@link Device}.
+ *
+ * @param threads CPU worker threads, the caller's included; 0 = all physical cores
+ * @param isa     "portable", "avx2" or "avx512" forces a CPU path; null = the best one here
+ */
+public record DeviceOptions(Backend backend, int threads, String isa) {
+    public DeviceOptions {
+        Objects.requireNonNull(backend, "backend");
+        if (threads < 0) {
+            throw new InputException("threads is " + threads + "; give a positive number, or 0 for all cores");
+        }
+    }
+
+    public static DeviceOptions auto() {
+        return new DeviceOptions(Backend.AUTO, 0, null);
+    }
+
+    public static DeviceOptions cpu() {
+        return new DeviceOptions(Backend.CPU, 0, null);
+    }
+}
