@@ -1,19 +1,66 @@
+// Rotary position embedding in the half-split layout (Su et al. 2021).
 #include "cpu/ops.h"
+#include "cpu/split.h"
+#include "cpu/vec.h"
 
 namespace metalora {
 namespace METALORA_ISA {
 
-ml_status rope_table(Context &, const ml_rope_table_desc &) {
-    return fail(ML_UNSUPPORTED, "ml_rope_table: not in the CPU backend");
+static double inverse_frequency(const ml_rope_table_desc &d, int64_t pair) {
+    const double plain = __builtin_pow(d.theta, -2.0 * static_cast<double>(pair) / static_cast<double>(d.head_dim));
+    if (d.scaling == ML_ROPE_PLAIN) return plain;
+    if (d.scaling == ML_ROPE_LINEAR) return plain / d.factor;
+    // Llama 3.1: `turns` is how often the pair rotates within the original context. Fast pairs stay, slow ones are
+    // slowed down by the factor, those between are a mix.
+    const double turns = d.original_max_positions * plain / (2 * 3.14159265358979323846);
+    if (turns > d.high_freq_factor) return plain;
+    if (turns < d.low_freq_factor) return plain / d.factor;
+    const double keep = (turns - d.low_freq_factor) / (d.high_freq_factor - d.low_freq_factor);
+    return (1 - keep) * plain / d.factor + keep * plain;
 }
 
-ml_status rope_forward(Context &, const ml_rope_desc &) {
-    return fail(ML_UNSUPPORTED, "ml_rope_forward: not in the CPU backend");
+ml_status rope_table(Context &context, const ml_rope_table_desc &d) {
+    const int64_t half = d.head_dim / 2;
+    auto *frequency = static_cast<double *>(cpu_scratch(context, static_cast<size_t>(half) * sizeof(double)));
+    if (frequency == nullptr) return ML_OUT_OF_MEMORY;
+    for (int64_t pair = 0; pair < half; pair++) frequency[pair] = inverse_frequency(d, pair);
+    parallel_ranges(context, d.positions, half, [&](int64_t first, int64_t last) {
+        for (int64_t p = first; p < last; p++) {
+            for (int64_t pair = 0; pair < half; pair++) {
+                const double angle = static_cast<double>(p) * frequency[pair];
+                d.cos[p * half + pair] = static_cast<float>(__builtin_cos(angle));
+                d.sin[p * half + pair] = static_cast<float>(__builtin_sin(angle));
+            }
+        }
+    });
+    return ML_OK;
 }
 
-ml_status rope_backward(Context &, const ml_rope_desc &) {
-    return fail(ML_UNSUPPORTED, "ml_rope_backward: not in the CPU backend");
+// Rotates by the angle times `direction`: 1 forward, -1 backward.
+static ml_status rotate(Context &context, const ml_rope_desc &d, float direction) {
+    float *x = static_cast<float *>(d.x);
+    const int64_t half = d.head_dim / 2;
+    parallel_ranges(context, d.tokens, d.heads * d.head_dim, [&](int64_t first, int64_t last) {
+        const Vec sign = broadcast(direction);
+        for (int64_t t = first; t < last; t++) {
+            const float *cos = d.cos + d.position[t] * half, *sin = d.sin + d.position[t] * half;
+            for (int64_t h = 0; h < d.heads; h++) {
+                float *low = x + (t * d.heads + h) * d.head_dim, *high = low + half;
+                for_each_vector(0, half, [&](int64_t at, int n) {
+                    const Vec c = load_first(cos + at, n), s = load_first(sin + at, n) * sign;
+                    const Vec a = load_first(low + at, n), b = load_first(high + at, n);
+                    store_first(low + at, a * c - b * s, n);
+                    store_first(high + at, fma(b, c, a * s), n);
+                });
+            }
+        }
+    });
+    return ML_OK;
 }
+
+ml_status rope_forward(Context &context, const ml_rope_desc &d) { return rotate(context, d, 1.0f); }
+
+ml_status rope_backward(Context &context, const ml_rope_desc &d) { return rotate(context, d, -1.0f); }
 
 }  // namespace METALORA_ISA
 }  // namespace metalora

@@ -1,0 +1,158 @@
+// A small test harness: registered tests, contexts over every instruction set and thread count, guarded buffers,
+// error measures. A failure prints the test, the case (op, shape, instruction set, threads) and what was wrong.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "metalora.h"
+
+namespace test {
+
+// ---- tests ------------------------------------------------------------------------------------------------------
+
+bool add(const char *name, void (*body)());
+void fail(const char *file, int line, const std::string &what);
+std::string format(const char *text, ...) __attribute__((format(printf, 1, 2)));
+
+// Says which case runs while it is in scope; cases nest.
+class Case {
+public:
+    explicit Case(std::string what);
+    ~Case();
+    Case(const Case &) = delete;
+    Case &operator=(const Case &) = delete;
+};
+
+#define TEST(name)                                          \
+    static void name();                                     \
+    static const bool registered_##name = test::add(#name, name); \
+    static void name()
+
+#define EXPECT(condition) \
+    do { if (!(condition)) test::fail(__FILE__, __LINE__, #condition); } while (0)
+
+#define EXPECT_OK(call) test::expect_status(__FILE__, __LINE__, #call, (call), ML_OK, "")
+
+// The call must fail with ML_INVALID_ARGUMENT, and the text must name the field.
+#define EXPECT_INVALID(call, field) test::expect_status(__FILE__, __LINE__, #call, (call), ML_INVALID_ARGUMENT, field)
+
+#define EXPECT_STATUS(call, status, text) test::expect_status(__FILE__, __LINE__, #call, (call), status, text)
+
+// Relative L2 error of `actual` (float) against `expected` (double), at most `bound`.
+#define EXPECT_CLOSE(what, actual, expected, bound) test::expect_close(__FILE__, __LINE__, what, actual, expected, bound)
+
+#define EXPECT_SAME_BITS(what, a, b) test::expect_same_bits(__FILE__, __LINE__, what, a, b)
+
+void expect_status(const char *file, int line, const char *call, int32_t status, int32_t expected, const char *text);
+void expect_close(const char *file, int line, const char *what, const std::vector<float> &actual,
+                  const std::vector<double> &expected, double bound);
+
+template <class T>
+void expect_same_bits(const char *file, int line, const char *what, const std::vector<T> &a, const std::vector<T> &b) {
+    if (a.size() != b.size() || (!a.empty() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) != 0)) {
+        fail(file, line, std::string(what) + ": the bits differ");
+    }
+}
+
+// ---- devices ----------------------------------------------------------------------------------------------------
+
+struct Setup {
+    std::string isa;
+    int threads;
+};
+
+// Every instruction set this machine has, with 1, 2 and 3 threads.
+const std::vector<Setup> &setups();
+
+class Device {
+public:
+    explicit Device(const Setup &setup);
+    ~Device();
+    Device(const Device &) = delete;
+    Device &operator=(const Device &) = delete;
+    operator ml_context *() const { return context_; }
+
+private:
+    ml_context *context_ = nullptr;
+    Case case_;
+};
+
+// Runs body on every setup.
+void on_every_device(const std::function<void(Device &)> &body);
+
+constexpr size_t kGuardBytes = 128;
+constexpr unsigned char kGuard = 0xA5;
+
+// Device memory with a guard behind it that must survive. Starts as rubbish (NaN for floats), not as zeros.
+template <class T>
+class Buffer {
+public:
+    Buffer(Device &device, size_t count) : device_(device), count_(count) {
+        EXPECT_OK(ml_alloc(device, static_cast<int64_t>(bytes() + kGuardBytes), &pointer_));
+        std::vector<unsigned char> rubbish(bytes() + kGuardBytes, 0xFF);
+        std::memset(rubbish.data() + bytes(), kGuard, kGuardBytes);
+        EXPECT_OK(ml_upload(device, pointer_, rubbish.data(), static_cast<int64_t>(rubbish.size())));
+    }
+    Buffer(Device &device, const std::vector<T> &values) : Buffer(device, values.size()) { write(values); }
+    ~Buffer() {
+        std::vector<unsigned char> guard(kGuardBytes);
+        EXPECT_OK(ml_download(device_, guard.data(), static_cast<char *>(pointer_) + bytes(), kGuardBytes));
+        bool intact = true;
+        for (unsigned char byte : guard) intact = intact && byte == kGuard;
+        if (!intact) fail(__FILE__, __LINE__, "an op wrote past the end of a buffer");
+        EXPECT_OK(ml_free(device_, pointer_));
+    }
+    Buffer(const Buffer &) = delete;
+    Buffer &operator=(const Buffer &) = delete;
+
+    operator T *() const { return static_cast<T *>(pointer_); }
+    T *at(size_t index) const { return static_cast<T *>(pointer_) + index; }
+    size_t size() const { return count_; }
+    void write(const std::vector<T> &values) {
+        EXPECT(values.size() == count_);
+        EXPECT_OK(ml_upload(device_, pointer_, values.data(), static_cast<int64_t>(bytes())));
+    }
+    std::vector<T> read() const {
+        std::vector<T> values(count_);
+        EXPECT_OK(ml_download(device_, values.data(), pointer_, static_cast<int64_t>(bytes())));
+        return values;
+    }
+
+private:
+    size_t bytes() const { return count_ * sizeof(T); }
+    Device &device_;
+    size_t count_;
+    void *pointer_ = nullptr;
+};
+
+// ---- numbers ----------------------------------------------------------------------------------------------------
+
+class Random {
+public:
+    explicit Random(uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15ull + 1) {}
+    uint64_t bits();
+    double uniform();                 // [0, 1)
+    int64_t below(int64_t n);         // [0, n)
+    std::vector<float> normal(size_t count, double deviation = 1);
+
+private:
+    uint64_t state_;
+};
+
+std::vector<double> wide(const std::vector<float> &values);
+std::vector<float> narrow(const std::vector<double> &values);
+
+// Gradient of `loss` at `point` by central differences, one coordinate at a time.
+std::vector<double> numeric_gradient(std::vector<double> point, const std::function<double(const std::vector<double> &)> &loss);
+
+double dot(const std::vector<double> &a, const std::vector<double> &b);
+
+}  // namespace test
