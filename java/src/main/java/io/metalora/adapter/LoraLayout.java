@@ -1,0 +1,102 @@
+package io.metalora.adapter;
+
+import io.metalora.io.ModelConfig;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+
+/**
+ * Where each A [r, in] and B [out, r] of an adapter lies in its flat vector of P floats: layer by layer, within a layer
+ * in the order of {@link Projection}, A before B, without gaps. Two layouts are equal when every offset is.
+ */
+public final class LoraLayout {
+
+    /**
+     * One adapted Linear. Offsets count floats from the start of the vector.
+     *
+     * @param path module path within the model
+     * @param offsetA of A [r, in]
+     * @param offsetB of B [out, r]
+     */
+    public record Site(int layer, Projection projection, String path, int in, int out, long offsetA, long offsetB) {}
+
+    private final LoraConfig config;
+    private final Site[] byLayer; // [layers, 7]; null where there is no adapter
+    private final List<Site> sites;
+    private final long parameters;
+
+    /** Refuses targets that match nothing. */
+    public LoraLayout(ModelConfig model, LoraConfig config) {
+        this(model, config, true);
+    }
+
+    /** @param everyTargetMatches false: a name that matches nothing is not refused, as long as another matches */
+    LoraLayout(ModelConfig model, LoraConfig config, boolean everyTargetMatches) {
+        this.config = Objects.requireNonNull(config, "config");
+        if (everyTargetMatches || config.targets().projections(model).isEmpty()) {
+            config.targets().check(model);
+        }
+        int perLayer = Projection.values().length;
+        byLayer = new Site[model.layers() * perLayer];
+        var list = new ArrayList<Site>();
+        long offset = 0;
+        for (int layer = 0; layer < model.layers(); layer++) {
+            for (var p : Projection.values()) {
+                String path = p.path(layer);
+                if (!config.targets().matches(path)) {
+                    continue;
+                }
+                int in = p.in(model);
+                int out = p.out(model);
+                long a = offset;
+                long b = a + (long) config.rank() * in;
+                offset = b + (long) out * config.rank();
+                var site = new Site(layer, p, path, in, out, a, b);
+                byLayer[layer * perLayer + p.ordinal()] = site;
+                list.add(site);
+            }
+        }
+        sites = List.copyOf(list);
+        parameters = offset;
+    }
+
+    public LoraConfig config() {
+        return config;
+    }
+
+    /** P, the floats of one adapter. */
+    public long parameters() {
+        return parameters;
+    }
+
+    /** The adapter of a Linear, or null where it has none. */
+    public Site site(int layer, Projection projection) {
+        return byLayer[layer * Projection.values().length + projection.ordinal()];
+    }
+
+    /** All adapted Linears in the order of the vector. */
+    public List<Site> sites() {
+        return sites;
+    }
+
+    /** Below this layer nothing needs a gradient. */
+    public int firstAdaptedLayer() {
+        return sites.getFirst().layer();
+    }
+
+    @Override
+    public boolean equals(Object other) {
+        return other instanceof LoraLayout o && config.rank() == o.config.rank() && sites.equals(o.sites)
+                && byLayer.length == o.byLayer.length;
+    }
+
+    @Override
+    public int hashCode() {
+        return 31 * config.rank() + sites.hashCode();
+    }
+
+    @Override
+    public String toString() {
+        return "LoRA of rank " + config.rank() + " on " + sites.size() + " Linears, " + parameters + " parameters";
+    }
+}
