@@ -1,7 +1,290 @@
-#include "cpu/ops.h"
+#include "cpu/gemm.h"
+
+#include "cpu/unpack.h"
+#include "cpu/vec.h"
 
 namespace metalora {
 namespace METALORA_ISA {
+
+// ---- micro-kernel -----------------------------------------------------------------------------------------------
+
+constexpr int kVectors = kPanel / kWidth;  // of a panel's row
+
+template <int Rows>
+static inline void step(Vec (&acc)[Rows][kVectors], const float *a, int64_t lda, const float *b) {
+    Vec column[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; v++) column[v] = load(b + v * kWidth);
+#pragma GCC unroll 16
+    for (int row = 0; row < Rows; row++) {
+        const Vec x = broadcast(a[row * lda]);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; v++) acc[row][v] = fma(x, column[v], acc[row][v]);
+    }
+}
+
+template <int Rows>
+static void full_tile(const Term *terms, int term_count, const float *init, int64_t ld_init, const float *bias, float *c,
+                      int64_t ldc) {
+    Vec acc[Rows][kVectors];
+#pragma GCC unroll 16
+    for (int row = 0; row < Rows; row++) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; v++) acc[row][v] = zero();
+    }
+    for (int t = 0; t < term_count; t++) {
+        const float *a = terms[t].a, *b = terms[t].b;
+        const int64_t lda = terms[t].lda, ldb = terms[t].ldb;
+        int64_t steps = terms[t].steps;
+        for (; steps >= 4; steps -= 4) {
+            step<Rows>(acc, a, lda, b);
+            step<Rows>(acc, a + 1, lda, b + ldb);
+            step<Rows>(acc, a + 2, lda, b + 2 * ldb);
+            step<Rows>(acc, a + 3, lda, b + 3 * ldb);
+            a += 4;
+            b += 4 * ldb;
+        }
+        for (; steps > 0; steps--) {
+            step<Rows>(acc, a, lda, b);
+            a++;
+            b += ldb;
+        }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; v++) {
+        const Vec offset = bias == nullptr ? zero() : load(bias + v * kWidth);
+#pragma GCC unroll 16
+        for (int row = 0; row < Rows; row++) {
+            Vec sum = acc[row][v];
+            if (bias != nullptr) sum = sum + offset;
+            if (init != nullptr) sum = sum + load(init + row * ld_init + v * kWidth);
+            store(c + row * ldc + v * kWidth, sum);
+        }
+    }
+}
+
+typedef void (*FullTile)(const Term *, int, const float *, int64_t, const float *, float *, int64_t);
+
+static const FullTile full_tiles[] = {
+    full_tile<1>, full_tile<2>,
+#if defined(__AVX2__)
+    full_tile<3>, full_tile<4>, full_tile<5>, full_tile<6>,
+#endif
+#if defined(__AVX512F__)
+    full_tile<7>, full_tile<8>, full_tile<9>, full_tile<10>, full_tile<11>, full_tile<12>, full_tile<13>, full_tile<14>,
+#endif
+};
+
+void tile(int rows, const Term *terms, int term_count, const float *init, int64_t ld_init, const float *bias, float *c,
+          int64_t ldc, int width) {
+    const FullTile kernel = full_tiles[rows - 1];
+    if (width == kPanel) {
+        kernel(terms, term_count, init, ld_init, bias, c, ldc);
+        return;
+    }
+    alignas(64) float sums[kTileRows * kPanel];
+    kernel(terms, term_count, nullptr, 0, nullptr, sums, kPanel);
+    for (int row = 0; row < rows; row++) {
+        for (int i = 0; i < width; i++) {
+            float sum = sums[row * kPanel + i];
+            if (bias != nullptr) sum += bias[i];
+            if (init != nullptr) sum += init[row * ld_init + i];
+            c[row * ldc + i] = sum;
+        }
+    }
+}
+
+// ---- few rows: the weight is read once, straight from its storage -----------------------------------------------
+
+template <int Rows, bool Bf16>
+static void few_rows(const float *a, int64_t lda, const void *panel, int64_t depth, float *sums) {
+    // Two accumulators a sum, for even and odd steps, hide the latency of the additions.
+    Vec acc[2][Rows][kVectors];
+    for (int p = 0; p < 2; p++)
+        for (int row = 0; row < Rows; row++)
+            for (int v = 0; v < kVectors; v++) acc[p][row][v] = zero();
+    const auto load_weight = [&](int64_t k, int v) {
+        const int64_t at = k * kPanel + v * kWidth;
+        return Bf16 ? load_bf16(static_cast<const uint16_t *>(panel) + at) : load(static_cast<const float *>(panel) + at);
+    };
+    int64_t k = 0;
+    for (; k + 2 <= depth; k += 2) {
+#pragma GCC unroll 2
+        for (int p = 0; p < 2; p++) {
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; v++) {
+                const Vec weight = load_weight(k + p, v);
+#pragma GCC unroll 4
+                for (int row = 0; row < Rows; row++) {
+                    acc[p][row][v] = fma(broadcast(a[row * lda + k + p]), weight, acc[p][row][v]);
+                }
+            }
+        }
+    }
+    for (; k < depth; k++)
+        for (int v = 0; v < kVectors; v++)
+            for (int row = 0; row < Rows; row++)
+                acc[0][row][v] = fma(broadcast(a[row * lda + k]), load_weight(k, v), acc[0][row][v]);
+    for (int row = 0; row < Rows; row++)
+        for (int v = 0; v < kVectors; v++) store(sums + row * kPanel + v * kWidth, acc[0][row][v] + acc[1][row][v]);
+}
+
+typedef void (*FewRows)(const float *, int64_t, const void *, int64_t, float *);
+constexpr int kFewRows = 2;
+static const FewRows few_rows_f32[kFewRows] = {few_rows<1, false>, few_rows<2, false>};
+static const FewRows few_rows_bf16[kFewRows] = {few_rows<1, true>, few_rows<2, true>};
+
+// ---- blocking ---------------------------------------------------------------------------------------------------
+
+// A panel's share of one depth block, kDepthBlock x kPanel floats, stays in the first-level cache while the rows
+// pass by; a group of them is unpacked together.
+constexpr int64_t kDepthBlock = 320;
+constexpr int64_t kGroup = 4;
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// The last term of a tile: its rows times the adapter of their slot. A tile over several slots takes one term a slot,
+// with the other slots' rows at zero.
+struct LowTerm {
+    const float *low;  // [kTileRows, rank]
+    int32_t slot;
+};
+
+struct Plan {
+    const Gemm &g;
+    int64_t depth, columns, panels;
+    int64_t depth_block;
+    const int32_t *first_term;  // low_terms[first_term[i] .. first_term[i + 1]) belong to row tile i
+    const LowTerm *low_terms;
+};
+
+static void run_part(const Plan &p, int64_t tile0, int64_t tile1, int64_t panel0, int64_t panel1) {
+    alignas(64) float block[kGroup * kDepthBlock * kPanel];
+    const Gemm &g = p.g;
+    const bool direct = !g.transposed && !weight_is_bf16(*g.w);
+    for (int64_t k0 = 0; k0 < p.depth; k0 += p.depth_block) {
+        const int64_t kc = min64(p.depth_block, p.depth - k0);
+        const bool first = k0 == 0, last = k0 + kc == p.depth;
+        if (g.transposed) unpack_transposed(*g.w, panel0, panel1, k0, kc, block);
+        else if (!direct) unpack(*g.w, panel0, panel1, k0, kc, block);
+        for (int64_t panel = panel0; panel < panel1; panel++) {
+            const float *b = direct ? static_cast<const float *>(weight_data(*g.w)) + (panel * p.depth + k0) * kPanel
+                                    : block + (panel - panel0) * kc * kPanel;
+            const int64_t column = panel * kPanel;
+            const int width = static_cast<int>(min64(kPanel, p.columns - column));
+            const float *bias = first && g.bias != nullptr ? g.bias + column : nullptr;
+            for (int64_t t = tile0; t < tile1; t++) {
+                const int64_t row = t * kTileRows, at = row * p.columns + column;
+                const int rows = static_cast<int>(min64(kTileRows, g.rows - row));
+                const float *init = first ? (g.init == nullptr ? nullptr : g.init + at) : g.c + at;
+                Term terms[1 + kTileRows] = {{g.a + row * p.depth + k0, p.depth, b, kPanel, kc}};
+                int count = 1;
+                if (last && g.low_rank != nullptr) {
+                    const LowRank &l = *g.low_rank;
+                    for (int32_t i = p.first_term[t]; i < p.first_term[t + 1]; i++) {
+                        const float *adapter = l.panels + (panel * l.slots + p.low_terms[i].slot) * l.rank * kPanel;
+                        terms[count++] = {p.low_terms[i].low, l.rank, adapter, kPanel, l.rank};
+                    }
+                }
+                tile(rows, terms, count, init, p.columns, bias, g.c + at, p.columns, width);
+            }
+        }
+    }
+}
+
+// Which slots each row tile meets. Rows of a tile inside one slot are used where they are.
+static ml_status plan_low_rank(Context &context, const LowRank &l, int64_t rows, Plan &plan) {
+    const int64_t tiles = ceil_div(rows, kTileRows);
+    auto *first = static_cast<int32_t *>(cpu_scratch(context, (tiles + 1) * sizeof(int32_t)));
+    auto *terms = static_cast<LowTerm *>(cpu_scratch(context, (tiles + l.slots) * sizeof(LowTerm)));
+    if (first == nullptr || terms == nullptr) return ML_OUT_OF_MEMORY;
+    int32_t count = 0;
+    int64_t slot = 0;
+    for (int64_t t = 0; t < tiles; t++) {
+        first[t] = count;
+        const int64_t row0 = t * kTileRows, row1 = min64(row0 + kTileRows, rows);
+        while (l.slot_offsets[slot + 1] <= row0) slot++;
+        if (l.slot_offsets[slot + 1] >= row1) {
+            terms[count++] = {l.low + row0 * l.rank, static_cast<int32_t>(slot)};
+            continue;
+        }
+        for (int64_t s = slot; s < l.slots && l.slot_offsets[s] < row1; s++) {
+            const int64_t from = l.slot_offsets[s] > row0 ? l.slot_offsets[s] : row0;
+            const int64_t to = min64(l.slot_offsets[s + 1], row1);
+            if (from >= to) continue;
+            float *masked = scratch_floats(context, kTileRows * l.rank);
+            if (masked == nullptr) return ML_OUT_OF_MEMORY;
+            for (int64_t i = 0; i < kTileRows * l.rank; i++) masked[i] = 0.0f;
+            for (int64_t i = (from - row0) * l.rank; i < (to - row0) * l.rank; i++) masked[i] = l.low[row0 * l.rank + i];
+            terms[count++] = {masked, static_cast<int32_t>(s)};
+        }
+    }
+    first[tiles] = count;
+    plan.first_term = first;
+    plan.low_terms = terms;
+    return ML_OK;
+}
+
+static void gemm_few_rows(Context &context, const Gemm &g, int64_t depth, int64_t columns, int64_t panels) {
+    const bool bf16 = weight_is_bf16(*g.w);
+    const FewRows kernel = (bf16 ? few_rows_bf16 : few_rows_f32)[g.rows - 1];
+    // Enough panels a part to read some 64 KiB.
+    const int64_t group = ceil_div(1 << 15, depth * kPanel);
+    parallel(context, static_cast<int>(ceil_div(panels, group)), [&](int part) {
+        alignas(64) float sums[kFewRows * kPanel];
+        for (int64_t panel = part * group; panel < min64((part + 1) * group, panels); panel++) {
+            const char *data = static_cast<const char *>(weight_data(*g.w)) + panel * depth * kPanel * (bf16 ? 2 : 4);
+            kernel(g.a, depth, data, depth, sums);
+            const int64_t column = panel * kPanel;
+            const int width = static_cast<int>(min64(kPanel, columns - column));
+            for (int64_t row = 0; row < g.rows; row++) {
+                float *sum = sums + row * kPanel;
+                if (g.low_rank != nullptr) {
+                    const LowRank &l = *g.low_rank;
+                    int64_t slot = 0;
+                    while (l.slot_offsets[slot + 1] <= row) slot++;
+                    const float *b = l.panels + (panel * l.slots + slot) * l.rank * kPanel;
+                    const Term term = {l.low + row * l.rank, l.rank, b, kPanel, l.rank};
+                    tile(1, &term, 1, sum, kPanel, nullptr, sum, kPanel, kPanel);
+                }
+                for (int i = 0; i < width; i++) {
+                    float y = sum[i];
+                    if (g.bias != nullptr) y += g.bias[column + i];
+                    if (g.init != nullptr) y += g.init[row * columns + column + i];
+                    g.c[row * columns + column + i] = y;
+                }
+            }
+        }
+    });
+}
+
+ml_status gemm(Context &context, const Gemm &g) {
+    const int64_t out = weight_out(*g.w), in = weight_in(*g.w);
+    const int64_t depth = g.transposed ? out : in, columns = g.transposed ? in : out;
+    const int64_t panels = ceil_div(columns, kPanel);
+    if (g.rows == 0) return ML_OK;
+    if (g.rows <= kFewRows && !g.transposed) {
+        gemm_few_rows(context, g, depth, columns, panels);
+        return ML_OK;
+    }
+    const int64_t blocks = ceil_div(depth, kDepthBlock);
+    // Blocks of equal depth; whole panels when the depth runs across them.
+    Plan plan = {g, depth, columns, panels, ceil_div(ceil_div(depth, blocks), kPanel) * kPanel, nullptr, nullptr};
+    if (g.low_rank != nullptr) {
+        if (ml_status status = plan_low_rank(context, *g.low_rank, g.rows, plan); status != ML_OK) return status;
+    }
+    const int64_t tiles = ceil_div(g.rows, kTileRows), threads = cpu_threads(context);
+    // As many groups of panels for each thread; with few panels, rows are split too.
+    const int64_t groups = min64(threads * ceil_div(panels, threads * kGroup), panels);
+    const int64_t row_parts = min64(ceil_div(2 * threads, groups) + g.rows / 1024, tiles);
+    parallel(context, static_cast<int>(groups * row_parts), [&](int part) {
+        const int64_t group = part / row_parts, rows = part % row_parts;
+        run_part(plan, rows * tiles / row_parts, (rows + 1) * tiles / row_parts, group * panels / groups,
+                 (group + 1) * panels / groups);
+    });
+    return ML_OK;
+}
 
 }  // namespace METALORA_ISA
 }  // namespace metalora

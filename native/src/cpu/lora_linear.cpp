@@ -1,14 +1,265 @@
+// y = W x + scale * B A drop(x): the frozen product carries the adapters of all slots as further terms of its sums.
+#include "cpu/dropout.h"
+#include "cpu/gemm.h"
 #include "cpu/ops.h"
+#include "cpu/vec.h"
 
 namespace metalora {
 namespace METALORA_ISA {
 
-ml_status lora_linear_forward(Context &, const ml_lora_linear_desc &) {
-    return fail(ML_UNSUPPORTED, "ml_lora_linear_forward: not in the CPU backend");
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// ---- products of rows -------------------------------------------------------------------------------------------
+
+// out[i * ld_out + j] = scale * x_i . a_j for a block of Rows x Columns rows.
+template <int Rows, int Columns>
+static void dot_block(const float *x, int64_t ldx, const float *a, int64_t lda, int64_t length, float scale, float *out,
+                      int64_t ld_out) {
+    Vec acc[Rows][Columns];
+    for (int i = 0; i < Rows; i++)
+        for (int j = 0; j < Columns; j++) acc[i][j] = zero();
+    int64_t k = 0;
+    for (; k + kWidth <= length; k += kWidth) {
+        Vec right[Columns];
+#pragma GCC unroll 4
+        for (int j = 0; j < Columns; j++) right[j] = load(a + j * lda + k);
+#pragma GCC unroll 4
+        for (int i = 0; i < Rows; i++) {
+            const Vec left = load(x + i * ldx + k);
+#pragma GCC unroll 4
+            for (int j = 0; j < Columns; j++) acc[i][j] = fma(left, right[j], acc[i][j]);
+        }
+    }
+    if (const int rest = static_cast<int>(length - k); rest > 0) {
+        for (int i = 0; i < Rows; i++) {
+            const Vec left = load_first(x + i * ldx + k, rest);
+            for (int j = 0; j < Columns; j++) acc[i][j] = fma(left, load_first(a + j * lda + k, rest), acc[i][j]);
+        }
+    }
+    for (int i = 0; i < Rows; i++)
+        for (int j = 0; j < Columns; j++) out[i * ld_out + j] = scale * sum(acc[i][j]);
 }
 
-ml_status lora_linear_backward(Context &, const ml_lora_linear_desc &) {
-    return fail(ML_UNSUPPORTED, "ml_lora_linear_backward: not in the CPU backend");
+template <int Rows>
+static void dot_rows(const float *x, int64_t ldx, const float *a, int64_t lda, int64_t columns, int64_t length, float scale,
+                     float *out, int64_t ld_out) {
+    int64_t j = 0;
+    for (; j + 4 <= columns; j += 4) dot_block<Rows, 4>(x, ldx, a + j * lda, lda, length, scale, out + j, ld_out);
+    for (; j < columns; j++) dot_block<Rows, 1>(x, ldx, a + j * lda, lda, length, scale, out + j, ld_out);
+}
+
+// out[rows, columns] = scale * x[rows, length] a[columns, length]^T
+static void dots(const float *x, int64_t rows, const float *a, int64_t columns, int64_t length, float scale, float *out) {
+    int64_t i = 0;
+    for (; i + 3 <= rows; i += 3) dot_rows<3>(x + i * length, length, a, length, columns, length, scale, out + i * columns, columns);
+    for (; i < rows; i++) dot_rows<1>(x + i * length, length, a, length, columns, length, scale, out + i * columns, columns);
+}
+
+// Calls body(slot, from, to) for the stretch of each slot within rows [row0, row1).
+template <class Body>
+static void for_slots(const ml_lora_linear_desc &d, int64_t row0, int64_t row1, const Body &body) {
+    for (int64_t slot = 0; slot < d.slots; slot++) {
+        const int64_t from = d.slot_offsets[slot] > row0 ? d.slot_offsets[slot] : row0;
+        const int64_t to = min64(d.slot_offsets[slot + 1], row1);
+        if (from < to) body(slot, from, to);
+    }
+}
+
+static bool empty(const ml_lora_linear_desc &d, int64_t slot) { return d.slot_offsets[slot] == d.slot_offsets[slot + 1]; }
+
+constexpr int64_t kRowsAPart = 48;
+
+// ---- forward ----------------------------------------------------------------------------------------------------
+
+ml_status lora_linear_forward(Context &context, const ml_lora_linear_desc &d) {
+    const int64_t in = weight_in(*d.w), out = weight_out(*d.w), r = d.rank;
+    const float *x = static_cast<const float *>(d.x);
+    Gemm product = {x, d.tokens, d.w, false, static_cast<const float *>(d.residual), d.bias, static_cast<float *>(d.y), nullptr};
+    if (r == 0 || d.tokens == 0) return gemm(context, product);
+
+    const int64_t panels = ceil_div(out, kPanel);
+    float *b_panels = scratch_floats(context, panels * d.slots * r * kPanel);
+    float *dropped = d.dropout > 0 ? scratch_floats(context, d.tokens * in) : nullptr;
+    if (b_panels == nullptr || (d.dropout > 0 && dropped == nullptr)) return ML_OUT_OF_MEMORY;
+    const Dropout dropout(d.dropout, d.seed, d.stream);
+
+    const int64_t row_parts = ceil_div(d.tokens, kRowsAPart), panels_a_part = 8;
+    parallel(context, static_cast<int>(row_parts + ceil_div(panels, panels_a_part)), [&](int part) {
+        if (part < row_parts) {  // h = A drop(x)
+            const int64_t row0 = part * kRowsAPart, row1 = min64(row0 + kRowsAPart, d.tokens);
+            const float *source = x;
+            if (dropped != nullptr) {
+                for (int64_t t = row0; t < row1; t++) dropout.apply(t, 0, x + t * in, dropped + t * in, in);
+                source = dropped;
+            }
+            for_slots(d, row0, row1, [&](int64_t slot, int64_t from, int64_t to) {
+                dots(source + from * in, to - from, d.a + slot * d.slot_stride, r, in, 1.0f, d.h + from * r);
+            });
+            return;
+        }
+        const int64_t panel0 = (part - row_parts) * panels_a_part;  // scale * B, transposed a panel at a time
+        for (int64_t panel = panel0; panel < min64(panel0 + panels_a_part, panels); panel++) {
+            for (int64_t slot = 0; slot < d.slots; slot++) {
+                if (empty(d, slot)) continue;
+                float *to = b_panels + (panel * d.slots + slot) * r * kPanel;
+                const float *b = d.b + slot * d.slot_stride;
+                for (int64_t i = 0; i < kPanel; i++) {
+                    const int64_t n = panel * kPanel + i;
+                    for (int64_t j = 0; j < r; j++) to[j * kPanel + i] = n < out ? d.scale * b[n * r + j] : 0.0f;
+                }
+            }
+        }
+    });
+    const LowRank low_rank = {d.h, b_panels, d.slot_offsets, d.slots, r};
+    product.low_rank = &low_rank;
+    return gemm(context, product);
+}
+
+// ---- backward ---------------------------------------------------------------------------------------------------
+
+// Sums over a slot's tokens: the kPanel columns from `column` of sum_t left[j, t] right[t, :] for all j < rank, handed to
+// emit(j, rows, sums) in tiles. left is [rank, tokens], right [tokens, width].
+template <class Emit>
+static void token_sums(const float *left, int64_t rank, int64_t tokens, int64_t from, int64_t to, const float *right,
+                       int64_t width, int64_t column, const Emit &emit) {
+    constexpr int64_t block = 128;
+    alignas(64) float edge[block * kPanel];
+    const int64_t columns = min64(kPanel, width - column), tiles = ceil_div(rank, kTileRows);
+    for (int64_t i = 0; i < tiles; i++) {
+        const int64_t j = i * rank / tiles;
+        const int rows = static_cast<int>((i + 1) * rank / tiles - j);
+        alignas(64) float sums[kTileRows * kPanel];
+        if (columns == kPanel) {
+            const Term term = {left + j * tokens + from, tokens, right + from * width + column, width, to - from};
+            tile(rows, &term, 1, nullptr, 0, nullptr, sums, kPanel, kPanel);
+        } else {  // the last panel, padded so that nothing past the end of a row is read
+            for (int64_t t = from; t < to; t += block) {
+                const int64_t steps = min64(block, to - t);
+                for (int64_t s = 0; s < steps; s++)
+                    for (int64_t c = 0; c < kPanel; c++) edge[s * kPanel + c] = c < columns ? right[(t + s) * width + column + c] : 0.0f;
+                const Term term = {left + j * tokens + t, tokens, edge, kPanel, steps};
+                tile(rows, &term, 1, t == from ? nullptr : sums, kPanel, nullptr, sums, kPanel, kPanel);
+            }
+        }
+        emit(j, rows, static_cast<const float *>(sums), columns);
+    }
+}
+
+ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
+    const int64_t in = weight_in(*d.w), out = weight_out(*d.w), r = d.rank, tokens = d.tokens;
+    const float *x = static_cast<const float *>(d.x), *dy = static_cast<const float *>(d.dy);
+    float *dx = static_cast<float *>(d.dx);
+    Gemm product = {dy, tokens, d.w, true, d.accumulate ? dx : nullptr, nullptr, dx, nullptr};
+    if (tokens == 0) return ML_OK;
+    if (r == 0) return dx == nullptr ? ML_OK : gemm(context, product);
+
+    const int64_t in_panels = ceil_div(in, kPanel), out_panels = ceil_div(out, kPanel);
+    const bool drops = d.dropout > 0;
+    float *b_rows = scratch_floats(context, d.slots * r * out);                     // B transposed, [slot][r][out]
+    float *a_panels = scratch_floats(context, in_panels * d.slots * r * kPanel);
+    float *u = scratch_floats(context, tokens * r);
+    float *u_columns = scratch_floats(context, r * tokens);                         // u transposed
+    float *h_columns = scratch_floats(context, r * tokens);                         // scale * h transposed
+    float *dropped = drops ? scratch_floats(context, tokens * in) : nullptr;
+    if (b_rows == nullptr || a_panels == nullptr || u == nullptr || u_columns == nullptr || h_columns == nullptr ||
+        (drops && dropped == nullptr)) {
+        return ML_OUT_OF_MEMORY;
+    }
+    const Dropout dropout(d.dropout, d.seed, d.stream);
+
+    const int64_t out_a_part = 128, panels_a_part = 8;
+    const int64_t b_parts = ceil_div(out, out_a_part), a_parts = dx == nullptr ? 0 : ceil_div(in_panels, panels_a_part);
+    parallel(context, static_cast<int>(b_parts + a_parts), [&](int part) {
+        for (int64_t slot = 0; slot < d.slots; slot++) {
+            if (empty(d, slot)) continue;
+            if (part < b_parts) {
+                const float *b = d.b + slot * d.slot_stride;
+                float *to = b_rows + slot * r * out;
+                for (int64_t n = part * out_a_part; n < min64((part + 1) * out_a_part, out); n++)
+                    for (int64_t j = 0; j < r; j++) to[j * out + n] = b[n * r + j];
+                continue;
+            }
+            const float *a = d.a + slot * d.slot_stride;
+            const int64_t panel0 = (part - b_parts) * panels_a_part;
+            for (int64_t panel = panel0; panel < min64(panel0 + panels_a_part, in_panels); panel++) {
+                float *to = a_panels + (panel * d.slots + slot) * r * kPanel;
+                for (int64_t j = 0; j < r; j++) {
+                    for (int64_t i = 0; i < kPanel; i++) {
+                        const int64_t k = panel * kPanel + i;
+                        to[j * kPanel + i] = k < in ? a[j * in + k] : 0.0f;
+                    }
+                }
+            }
+        }
+    });
+
+    parallel(context, static_cast<int>(ceil_div(tokens, kRowsAPart)), [&](int part) {  // u = scale * B^T dy
+        const int64_t row0 = part * kRowsAPart, row1 = min64(row0 + kRowsAPart, tokens);
+        for_slots(d, row0, row1, [&](int64_t slot, int64_t from, int64_t to) {
+            dots(dy + from * out, to - from, b_rows + slot * r * out, r, out, d.scale, u + from * r);
+        });
+        for (int64_t t = row0; t < row1; t++) {
+            for (int64_t j = 0; j < r; j++) {
+                u_columns[j * tokens + t] = u[t * r + j];
+                h_columns[j * tokens + t] = d.scale * d.h[t * r + j];
+            }
+            if (drops) dropout.apply(t, 0, x + t * in, dropped + t * in, in);
+        }
+    });
+
+    if (dx != nullptr) {
+        const LowRank low_rank = {u, a_panels, d.slot_offsets, d.slots, r};
+        if (!drops) product.low_rank = &low_rank;
+        if (ml_status status = gemm(context, product); status != ML_OK) return status;
+        if (drops) {  // the adapters saw drop(x): their share of dx goes through the same mask
+            parallel(context, static_cast<int>(ceil_div(tokens, kRowsAPart)), [&](int part) {
+                const int64_t row0 = part * kRowsAPart, row1 = min64(row0 + kRowsAPart, tokens);
+                for_slots(d, row0, row1, [&](int64_t slot, int64_t from, int64_t to) {
+                    for (int64_t t = from; t < to; t += kTileRows) {
+                        const int rows = static_cast<int>(min64(kTileRows, to - t));
+                        for (int64_t panel = 0; panel < in_panels; panel++) {
+                            alignas(64) float share[kTileRows * kPanel];
+                            const Term term = {u + t * r, r, a_panels + (panel * d.slots + slot) * r * kPanel, kPanel, r};
+                            tile(rows, &term, 1, nullptr, 0, nullptr, share, kPanel, kPanel);
+                            const int64_t column = panel * kPanel, width = min64(kPanel, in - column);
+                            for (int row = 0; row < rows; row++) {
+                                dropout.apply(t + row, column, share + row * kPanel, share + row * kPanel, width);
+                                float *to_row = dx + (t + row) * in + column;
+                                for (int64_t i = 0; i < width; i++) to_row[i] += share[row * kPanel + i];
+                            }
+                        }
+                    }
+                });
+            });
+        }
+    }
+
+    const float *seen = drops ? dropped : x;
+    parallel(context, static_cast<int>(in_panels + out_panels), [&](int part) {
+        for (int64_t slot = 0; slot < d.slots; slot++) {
+            if (empty(d, slot)) continue;
+            const int64_t from = d.slot_offsets[slot], to = d.slot_offsets[slot + 1];
+            if (part < in_panels) {
+                float *da = d.da + slot * d.slot_stride;
+                const int64_t column = part * kPanel;
+                token_sums(u_columns, r, tokens, from, to, seen, in, column,
+                           [&](int64_t j, int rows, const float *sums, int64_t width) {
+                               for (int row = 0; row < rows; row++)
+                                   for (int64_t i = 0; i < width; i++) da[(j + row) * in + column + i] += sums[row * kPanel + i];
+                           });
+            } else {
+                float *db = d.db + slot * d.slot_stride;
+                const int64_t column = (part - in_panels) * kPanel;
+                token_sums(h_columns, r, tokens, from, to, dy, out, column,
+                           [&](int64_t j, int rows, const float *sums, int64_t width) {
+                               for (int64_t i = 0; i < width; i++)
+                                   for (int row = 0; row < rows; row++) db[(column + i) * r + j + row] += sums[row * kPanel + i];
+                           });
+            }
+        }
+    });
+    return ML_OK;
 }
 
 }  // namespace METALORA_ISA

@@ -1,10 +1,82 @@
+// Packing of frozen weights: [out, in] row-major to panels [ceil(out / kPanel)][in][kPanel].
+#include <string.h>
+
 #include "cpu/ops.h"
 
 namespace metalora {
 namespace METALORA_ISA {
 
-ml_status weight_pack(Context &, const ml_weight_desc &, ml_weight &) {
-    return fail(ML_UNSUPPORTED, "ml_weight_pack: not in the CPU backend");
+static inline float float_of(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static inline float float_of_bf16(uint16_t bits) { return float_of(uint32_t(bits) << 16); }
+
+static inline float float_of_f16(uint16_t bits) {
+    const uint32_t sign = uint32_t(bits & 0x8000) << 16, exponent = bits >> 10 & 31, mantissa = bits & 1023;
+    if (exponent == 31) return float_of(sign | 0x7F800000 | mantissa << 13);
+    if (exponent > 0) return float_of(sign | (exponent + 112) << 23 | mantissa << 13);
+    const float magnitude = float(mantissa) * (1.0f / 16777216.0f);  // subnormal: mantissa * 2^-24
+    return sign ? -magnitude : magnitude;
+}
+
+// To the nearest, ties to even; NaN stays NaN.
+static inline uint16_t bf16_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if ((bits & 0x7FFFFFFF) > 0x7F800000) return uint16_t(bits >> 16 | 64);
+    return uint16_t((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+// One panel; Load(row-major index) gives a value, `to` is zero where the panel has no feature.
+template <class Element, class Load>
+static void pack_panel(Element *to, int64_t panel, int64_t out, int64_t in, const Load &load) {
+    constexpr int64_t block = 64;  // in features at a time, so that the panel's source rows stay in the cache
+    const int64_t first = panel * kPanel;
+    const int features = static_cast<int>(out - first < kPanel ? out - first : kPanel);
+    for (int64_t k0 = 0; k0 < in; k0 += block) {
+        const int64_t k1 = k0 + block < in ? k0 + block : in;
+        for (int i = 0; i < features; i++) {
+            for (int64_t k = k0; k < k1; k++) to[k * kPanel + i] = load((first + i) * in + k);
+        }
+        for (int i = features; i < kPanel; i++) {
+            for (int64_t k = k0; k < k1; k++) to[k * kPanel + i] = Element(0);
+        }
+    }
+}
+
+// The host matrix may lie at any address: elements are read bytewise.
+template <class Bits>
+static inline Bits read(const void *data, int64_t i) {
+    Bits bits;
+    memcpy(&bits, static_cast<const char *>(data) + i * int64_t(sizeof bits), sizeof bits);
+    return bits;
+}
+
+ml_status weight_pack(Context &context, const ml_weight_desc &d, ml_weight &w) {
+    const int64_t out = d.out_features, in = d.in_features, panels = (out + kPanel - 1) / kPanel;
+    void *storage = const_cast<void *>(weight_data(w));
+    const void *data = d.data;
+    parallel(context, static_cast<int>(panels), [&](int panel) {
+        if (d.storage_dtype == ML_F32) {
+            float *to = static_cast<float *>(storage) + panel * in * kPanel;
+            switch (d.source_dtype) {
+                case ML_F32: pack_panel(to, panel, out, in, [&](int64_t i) { return read<float>(data, i); }); break;
+                case ML_BF16: pack_panel(to, panel, out, in, [&](int64_t i) { return float_of_bf16(read<uint16_t>(data, i)); }); break;
+                default: pack_panel(to, panel, out, in, [&](int64_t i) { return float_of_f16(read<uint16_t>(data, i)); }); break;
+            }
+        } else {
+            uint16_t *to = static_cast<uint16_t *>(storage) + panel * in * kPanel;
+            switch (d.source_dtype) {
+                case ML_F32: pack_panel(to, panel, out, in, [&](int64_t i) { return bf16_of(read<float>(data, i)); }); break;
+                case ML_BF16: pack_panel(to, panel, out, in, [&](int64_t i) { return read<uint16_t>(data, i); }); break;
+                default: pack_panel(to, panel, out, in, [&](int64_t i) { return bf16_of(float_of_f16(read<uint16_t>(data, i))); }); break;
+            }
+        }
+    });
+    return ML_OK;
 }
 
 }  // namespace METALORA_ISA

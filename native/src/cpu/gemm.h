@@ -1,0 +1,55 @@
+// Products of activations with a frozen weight, and the micro-kernel under them.
+#pragma once
+
+#include "cpu/runtime.h"
+
+namespace metalora {
+namespace METALORA_ISA {
+
+// One sum over `steps` products: acc[row][column] += a[row * lda + step] * b[step * ldb + column].
+struct Term {
+    const float *a;
+    int64_t lda;
+    const float *b;
+    int64_t ldb;
+    int64_t steps;
+};
+
+// Rows of a full tile: as many accumulators as the registers hold.
+#if defined(__AVX512F__)
+constexpr int kTileRows = 14;
+#elif defined(__AVX2__)
+constexpr int kTileRows = 6;
+#else
+constexpr int kTileRows = 2;
+#endif
+
+// c[row, 0 .. kPanel) = init[row, ..) (0 when NULL) + bias (none when NULL) + all terms, for rows <= kTileRows.
+// c may be init. Only `width` columns of init, bias and c are touched; b is read for all kPanel.
+void tile(int rows, const Term *terms, int term_count, const float *init, int64_t ld_init, const float *bias, float *c,
+          int64_t ldc, int width);
+
+// The adapters' share of a product: c[m, :] += low[m, 0 .. rank) x panels of the slot that row m belongs to.
+struct LowRank {
+    const float *low;             // [rows, rank]
+    const float *panels;          // [panel][slot][rank][kPanel], the scale included
+    const int32_t *slot_offsets;  // [slots + 1]
+    int64_t slots;
+    int64_t rank;
+};
+
+// c = init + bias + a W^T, or with transposed a W, and the low-rank part.
+struct Gemm {
+    const float *a;        // [rows, depth], depth = in features (transposed: out features)
+    int64_t rows;
+    const ml_weight *w;
+    bool transposed;
+    const float *init;     // [rows, columns]; nullable; may be c
+    const float *bias;     // [columns]; nullable
+    float *c;              // [rows, columns]
+    const LowRank *low_rank;  // nullable
+};
+ml_status gemm(Context &, const Gemm &);
+
+}  // namespace METALORA_ISA
+}  // namespace metalora
