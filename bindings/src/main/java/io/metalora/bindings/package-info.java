@@ -1,0 +1,2 @@
+/** Loading the native core and reporting its failures. */
+package io.metalora.bindings;

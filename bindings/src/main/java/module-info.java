@@ -1,0 +1,4 @@
+/** Panama bindings of the native core and its loader. */
+module io.metalora.bindings {
+    exports io.metalora.bindings;
+}

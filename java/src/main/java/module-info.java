@@ -1,0 +1,16 @@
+/** Multi-task LoRA fine-tuning: transformer runtime, MeTA-LoRA optimizer, evaluation and launcher. */
+module io.metalora {
+    requires io.metalora.bindings;
+    requires ai.djl.tokenizers;
+    requires com.fasterxml.jackson.databind;
+    requires com.fasterxml.jackson.dataformat.yaml;
+    requires info.picocli;
+    requires jinjava;
+    requires org.knowm.xchart;
+    requires me.tongfei.progressbar;
+
+    exports io.metalora.io;
+    exports io.metalora.adapter;
+    exports io.metalora.runtime;
+    exports io.metalora.task.synthetic;
+}
