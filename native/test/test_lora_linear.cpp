@@ -1,0 +1,374 @@
+// LoRA linear: slots, ranks, storage types, optional parts, dropout; forward and backward.
+#include "reference.h"
+#include "weights.h"
+
+using namespace test;
+
+namespace {
+
+struct Shape {
+    int64_t in, out, rank;
+    std::vector<int32_t> slot_offsets;
+    int32_t storage;
+    bool bias, residual;
+    int64_t tokens() const { return slot_offsets.back(); }
+    int64_t slots() const { return static_cast<int64_t>(slot_offsets.size()) - 1; }
+    // Adapter parameters of a slot: a, then b, then some that belong to others.
+    int64_t stride() const { return rank * (in + out) + 5; }
+    size_t parameters() const { return static_cast<size_t>(slots() * stride()); }
+    std::string text() const {
+        std::string s = format("in %d, out %d, rank %d, %s, slots", int(in), int(out), int(rank), storage == ML_F32 ? "f32" : "bf16");
+        for (int32_t offset : slot_offsets) s += format(" %d", offset);
+        return s + (bias ? ", bias" : "") + (residual ? ", residual" : "");
+    }
+};
+
+const std::vector<Shape> &shapes() {
+    static const std::vector<Shape> all = {
+        {1, 1, 1, {0, 1}, ML_F32, false, false},
+        {5, 7, 3, {0, 2, 3}, ML_F32, true, false},
+        {64, 64, 8, {0, 0, 17, 17, 40}, ML_F32, false, true},    // empty slots
+        {67, 35, 8, {0, 1, 30, 33}, ML_BF16, true, true},
+        {576, 192, 1, {0, 64}, ML_F32, false, false},
+        {96, 130, 64, {0, 13, 77}, ML_F32, false, false},
+        {192, 576, 16, {0, 5, 6, 7, 8, 50, 51, 90, 101}, ML_BF16, false, true},
+        {128, 48, 3, {0, 200}, ML_F32, true, true},
+        {48, 100, 0, {0, 25}, ML_F32, true, true},                // frozen alone
+        {130, 33, 0, {0, 1}, ML_BF16, false, false},
+        {300, 17, 8, {0, 0}, ML_F32, false, false},               // no tokens
+        {33, 257, 9, {0, 100, 260}, ML_F32, false, false},
+    };
+    return all;
+}
+
+struct Inputs {
+    explicit Inputs(const Shape &s)
+        : random(static_cast<uint64_t>(s.in * 31 + s.out * 7 + s.rank)),
+          w(random, s.out, s.in, s.storage, 1 / std::sqrt(double(s.in))),
+          lora{s.in, s.out, s.rank, 0.75, s.slot_offsets} {
+        x = random.normal(s.tokens() * s.in);
+        if (s.bias) bias = random.normal(s.out);
+        if (s.residual) residual = random.normal(s.tokens() * s.out);
+        parameters = random.normal(s.parameters(), 0.3);
+        dy = random.normal(s.tokens() * s.out);
+        gradients = random.normal(s.parameters());
+        before = random.normal(s.tokens() * s.in);
+        mask.assign(x.size(), 1);
+        const size_t size_a = s.rank * s.in, size_b = s.out * s.rank;
+        for (int64_t slot = 0; slot < s.slots(); slot++) {
+            const auto start = parameters.begin() + slot * s.stride();
+            a.insert(a.end(), start, start + size_a);
+            b.insert(b.end(), start + size_a, start + size_a + size_b);
+        }
+    }
+    Random random;
+    FrozenMatrix w;
+    reference::Lora lora;
+    std::vector<float> x, bias, residual, parameters, dy, gradients, before;
+    std::vector<double> a, b, mask;
+    float dropout = 0;
+    uint64_t seed = 11, stream = 5;
+};
+
+// The op's buffers and descriptor.
+struct Run {
+    Run(Device &device, const Shape &s, const Inputs &in)
+        : w(device, in.w), x(device, in.x), bias(device, in.bias), residual(device, in.residual), y(device, s.tokens() * s.out),
+          h(device, s.tokens() * s.rank), parameters(device, in.parameters), gradients(device, in.gradients), dy(device, in.dy),
+          dx(device, s.tokens() * s.in), slot_offsets(device, s.slot_offsets) {
+        d.x = x, d.w = w, d.y = y;
+        if (s.bias) d.bias = bias;
+        if (s.residual) d.residual = residual;
+        d.tokens = s.tokens(), d.rank = s.rank, d.scale = static_cast<float>(in.lora.scale);
+        if (s.rank > 0) {
+            d.h = h, d.a = parameters, d.b = parameters.at(s.rank * s.in);
+            d.da = gradients, d.db = gradients.at(s.rank * s.in);
+            d.slot_offsets = slot_offsets, d.slots = s.slots(), d.slot_stride = s.stride();
+        }
+        d.dy = dy, d.dx = dx;
+        d.dropout = in.dropout, d.seed = in.seed, d.stream = in.stream;
+    }
+    Weight w;
+    Buffer<float> x, bias, residual, y, h, parameters, gradients, dy, dx;
+    Buffer<int32_t> slot_offsets;
+    ml_lora_linear_desc d{};
+};
+
+// `gradients` plus the reference's, in the layout of the parameters; nothing between the slots' own changes.
+std::vector<double> added_gradients(const Shape &s, const Inputs &in, const reference::LoraGradient &g) {
+    auto sum = wide(in.gradients);
+    const size_t size_a = s.rank * s.in, size_b = s.out * s.rank;
+    for (int64_t slot = 0; slot < s.slots() && s.rank > 0; slot++) {
+        for (size_t i = 0; i < size_a; i++) sum[slot * s.stride() + i] += g.da[slot * size_a + i];
+        for (size_t i = 0; i < size_b; i++) sum[slot * s.stride() + size_a + i] += g.db[slot * size_b + i];
+    }
+    return sum;
+}
+
+void expect_matches(Device &device, const Shape &s, const Inputs &in, const reference::LoraResult &forward,
+                    const reference::LoraGradient &gradient) {
+    Run run(device, s, in);
+    EXPECT_OK(ml_lora_linear_forward(device, &run.d));
+    EXPECT_CLOSE("y", run.y.read(), forward.y, 1e-6);
+    EXPECT_CLOSE("h", run.h.read(), forward.h, 1e-6);
+    EXPECT_OK(ml_lora_linear_backward(device, &run.d));
+    EXPECT_CLOSE("dx", run.dx.read(), gradient.dx, 1e-6);
+    const auto expected = added_gradients(s, in, gradient);
+    EXPECT_CLOSE("da, db", run.gradients.read(), expected, 1e-6);
+    // Slot by slot: a small slot's error must not hide behind a large one.
+    const auto actual = run.gradients.read();
+    for (int64_t slot = 0; slot < s.slots(); slot++) {
+        Case at(format("slot %d", int(slot)));
+        const size_t first = slot * s.stride(), last = first + s.stride();
+        EXPECT_CLOSE("da, db of the slot", std::vector<float>(actual.begin() + first, actual.begin() + last),
+                     std::vector<double>(expected.begin() + first, expected.begin() + last), 1e-6);
+    }
+
+    // dx added to what is there; the gradients are added once more.
+    run.dx.write(in.before);
+    run.gradients.write(in.gradients);
+    run.d.accumulate = 1;
+    EXPECT_OK(ml_lora_linear_backward(device, &run.d));
+    auto added = gradient.dx;
+    for (size_t i = 0; i < added.size(); i++) added[i] += in.before[i];
+    EXPECT_CLOSE("dx accumulated", run.dx.read(), added, 1e-6);
+
+    // Without dx: the gradients are the same bits.
+    run.gradients.write(in.gradients);
+    run.d.dx = nullptr;
+    EXPECT_OK(ml_lora_linear_backward(device, &run.d));
+    EXPECT_CLOSE("da, db without dx", run.gradients.read(), expected, 1e-6);
+    if (s.residual) {
+        run.y.write(in.residual);
+        run.d.residual = run.y;
+        EXPECT_OK(ml_lora_linear_forward(device, &run.d));
+        EXPECT_CLOSE("y in the residual's place", run.y.read(), forward.y, 1e-6);
+    }
+    if (s.rank == 0) {
+        run.d.x = nullptr, run.d.dx = run.dx, run.d.accumulate = 0;
+        EXPECT_OK(ml_lora_linear_backward(device, &run.d));
+        EXPECT_CLOSE("dx without x", run.dx.read(), gradient.dx, 1e-6);
+    }
+}
+
+// The multipliers drop() uses, seen from outside: with A a block of the identity, h is a block of drop(x), and x = 1.
+std::vector<double> observe_mask(Device &device, int64_t tokens, int64_t in, float dropout, uint64_t seed, uint64_t stream) {
+    const int64_t rank = std::min<int64_t>(in, 64);
+    const Weight w(device, {std::vector<float>(static_cast<size_t>(in)).data(), ML_F32, ML_F32, 1, in});
+    Buffer<float> x(device, std::vector<float>(tokens * in, 1.0f)), y(device, tokens), h(device, tokens * rank);
+    Buffer<float> b(device, std::vector<float>(rank, 0.0f)), a(device, rank * in);
+    Buffer<int32_t> offsets(device, {0, static_cast<int32_t>(tokens)});
+    ml_lora_linear_desc d{};
+    d.x = x, d.w = w, d.y = y, d.h = h, d.a = a, d.b = b, d.slot_offsets = offsets;
+    d.tokens = tokens, d.slots = 1, d.rank = rank, d.scale = 1, d.dropout = dropout, d.seed = seed, d.stream = stream;
+    std::vector<double> mask(tokens * in);
+    for (int64_t first = 0; first < in; first += rank) {
+        std::vector<float> block(rank * in, 0.0f);
+        for (int64_t r = 0; r < rank && first + r < in; r++) block[r * in + first + r] = 1;
+        a.write(block);
+        EXPECT_OK(ml_lora_linear_forward(device, &d));
+        const auto values = h.read();
+        for (int64_t t = 0; t < tokens; t++) {
+            for (int64_t r = 0; r < rank && first + r < in; r++) mask[t * in + first + r] = values[t * rank + r];
+        }
+    }
+    return mask;
+}
+
+}  // namespace
+
+TEST(lora_linear_matches_reference) {
+    for (auto &s : shapes()) {
+        Case shape(s.text());
+        const Inputs in(s);
+        const auto forward = reference::lora_linear(in.lora, wide(in.x), in.w.values, wide(in.bias), wide(in.residual), in.a, in.b, in.mask);
+        const auto gradient = reference::lora_linear_gradient(in.lora, wide(in.x), in.w.values, in.a, in.b, in.mask, wide(in.dy));
+        on_every_device([&](Device &device) { expect_matches(device, s, in, forward, gradient); });
+    }
+}
+
+TEST(lora_linear_with_dropout_matches_reference) {
+    for (const Shape &s : {Shape{67, 35, 8, {0, 1, 30, 33}, ML_BF16, true, true}, {192, 64, 16, {0, 50, 50, 90}, ML_F32, false, true},
+                           {5, 9, 3, {0, 7}, ML_F32, false, false}}) {
+        Case shape(s.text());
+        Inputs in(s);
+        in.dropout = 0.3f, in.seed = 0x123456789ABCDEFull, in.stream = 1ull << 40;
+        Device first(setups().front());
+        in.mask = observe_mask(first, s.tokens(), s.in, in.dropout, in.seed, in.stream);
+        const auto forward = reference::lora_linear(in.lora, wide(in.x), in.w.values, wide(in.bias), wide(in.residual), in.a, in.b, in.mask);
+        const auto gradient = reference::lora_linear_gradient(in.lora, wide(in.x), in.w.values, in.a, in.b, in.mask, wide(in.dy));
+        // Forward and backward of every device must use that one mask: it is a function of seed, stream, token, column.
+        on_every_device([&](Device &device) { expect_matches(device, s, in, forward, gradient); });
+    }
+}
+
+TEST(dropout_mask_statistics) {
+    const int64_t tokens = 300, in = 130;
+    Device device(setups().back());
+    for (float dropout : {0.05f, 0.5f, 0.9f}) {
+        Case rate(format("dropout %g", dropout));
+        const auto mask = observe_mask(device, tokens, in, dropout, 7, 3);
+        const double keep = 1 - dropout, expected = 1 / keep;
+        double kept = 0;
+        std::vector<double> by_token(tokens), by_column(in);
+        double beside = 0, below = 0;
+        for (int64_t t = 0; t < tokens; t++) {
+            for (int64_t c = 0; c < in; c++) {
+                const double value = mask[t * in + c];
+                EXPECT(value == 0 || std::fabs(value - expected) < 1e-5 * expected);
+                const double one = value != 0;
+                kept += one, by_token[t] += one, by_column[c] += one;
+                beside += (one - keep) * ((c > 0 && mask[t * in + c - 1] != 0) - keep);
+                below += (one - keep) * ((t > 0 && mask[(t - 1) * in + c] != 0) - keep);
+            }
+        }
+        const double n = static_cast<double>(tokens * in), deviation = std::sqrt(keep * (1 - keep));
+        EXPECT(std::fabs(kept / n - keep) < 4 * deviation / std::sqrt(n));
+        EXPECT(std::fabs(beside / n) < 5 * keep * (1 - keep) / std::sqrt(n) + keep / in);
+        EXPECT(std::fabs(below / n) < 5 * keep * (1 - keep) / std::sqrt(n) + keep / tokens);
+        for (double row : by_token) EXPECT(std::fabs(row / in - keep) < 5.5 * deviation / std::sqrt(double(in)));
+        for (double column : by_column) EXPECT(std::fabs(column / tokens - keep) < 5.5 * deviation / std::sqrt(double(tokens)));
+        // Another seed or another stream is another, unrelated mask; the same again is the same.
+        EXPECT(observe_mask(device, tokens, in, dropout, 7, 3) == mask);
+        for (auto [seed, stream] : {std::pair<uint64_t, uint64_t>{8, 3}, {7, 4}, {7ull << 33, 3}, {3, 7}}) {
+            const auto other = observe_mask(device, tokens, in, dropout, seed, stream);
+            double both = 0;
+            for (size_t i = 0; i < mask.size(); i++) both += ((mask[i] != 0) - keep) * ((other[i] != 0) - keep);
+            EXPECT(std::fabs(both / n) < 5 * keep * (1 - keep) / std::sqrt(n));
+        }
+    }
+}
+
+TEST(lora_linear_gradient_matches_finite_differences) {
+    const Shape s{5, 4, 3, {0, 2, 2, 5}, ML_F32, true, true};
+    Inputs in(s);
+    in.dropout = 0.25f;
+    Device first(setups().front());
+    in.mask = observe_mask(first, s.tokens(), s.in, in.dropout, in.seed, in.stream);
+    const auto x = wide(in.x), bias = wide(in.bias), residual = wide(in.residual), dy = wide(in.dy);
+    auto loss = [&](const reference::Vec &x, const reference::Vec &a, const reference::Vec &b) {
+        return dot(dy, reference::lora_linear(in.lora, x, in.w.values, bias, residual, a, b, in.mask).y);
+    };
+    reference::LoraGradient g;
+    g.dx = numeric_gradient(x, [&](auto &at) { return loss(at, in.a, in.b); });
+    g.da = numeric_gradient(in.a, [&](auto &at) { return loss(x, at, in.b); });
+    g.db = numeric_gradient(in.b, [&](auto &at) { return loss(x, in.a, at); });
+    on_every_device([&](Device &device) {
+        Run run(device, s, in);
+        EXPECT_OK(ml_lora_linear_forward(device, &run.d));
+        EXPECT_OK(ml_lora_linear_backward(device, &run.d));
+        EXPECT_CLOSE("dx", run.dx.read(), g.dx, 1e-6);
+        EXPECT_CLOSE("da, db", run.gradients.read(), added_gradients(s, in, g), 1e-6);
+    });
+}
+
+TEST(lora_linear_repeats_bit_for_bit) {
+    const Shape s{192, 576, 16, {0, 5, 6, 7, 8, 50, 51, 90, 301}, ML_BF16, false, true};
+    Inputs in(s);
+    in.dropout = 0.1f;
+    on_every_device([&](Device &device) {
+        std::vector<std::vector<float>> first;
+        for (int again = 0; again < 3; again++) {
+            Run run(device, s, in);
+            EXPECT_OK(ml_lora_linear_forward(device, &run.d));
+            EXPECT_OK(ml_lora_linear_backward(device, &run.d));
+            const std::vector<std::vector<float>> now{run.y.read(), run.h.read(), run.dx.read(), run.gradients.read()};
+            if (again > 0) {
+                for (size_t i = 0; i < now.size(); i++) EXPECT_SAME_BITS("again", now[i], first[i]);
+            }
+            first = now;
+        }
+    });
+}
+
+// What one slot computes does not depend on what the others hold.
+TEST(lora_linear_slots_are_separate) {
+    const Shape s{64, 48, 8, {0, 20, 45}, ML_F32, false, false};
+    const Inputs in(s);
+    on_every_device([&](Device &device) {
+        Run run(device, s, in);
+        EXPECT_OK(ml_lora_linear_forward(device, &run.d));
+        EXPECT_OK(ml_lora_linear_backward(device, &run.d));
+        const auto y = run.y.read(), gradients = run.gradients.read();
+        auto changed = in.parameters;
+        for (size_t i = s.stride(); i < changed.size(); i++) changed[i] += 1;
+        run.parameters.write(changed);
+        run.gradients.write(in.gradients);
+        EXPECT_OK(ml_lora_linear_forward(device, &run.d));
+        EXPECT_OK(ml_lora_linear_backward(device, &run.d));
+        auto head = [](const std::vector<float> &v, size_t n) { return std::vector<float>(v.begin(), v.begin() + n); };
+        EXPECT_SAME_BITS("y of slot 0", head(y, 20 * 48), head(run.y.read(), 20 * 48));
+        EXPECT_SAME_BITS("gradients of slot 0", head(gradients, s.stride()), head(run.gradients.read(), s.stride()));
+        EXPECT(y != run.y.read());
+    });
+}
+
+TEST(lora_linear_rejects_bad_arguments) {
+    Device device(setups().front());
+    const Shape s{16, 24, 4, {0, 3, 10}, ML_F32, true, true};
+    const Inputs in(s);
+    Run run(device, s, in);
+    Buffer<int32_t> falling(device, {0, 11, 10}), late(device, {1, 3, 10}), small(device, {0, 3, 9});
+    const ml_lora_linear_desc good = run.d;
+    EXPECT_OK(ml_lora_linear_forward(device, &good));
+    EXPECT_OK(ml_lora_linear_backward(device, &good));
+    EXPECT_INVALID(ml_lora_linear_forward(device, nullptr), "desc");
+    EXPECT_INVALID(ml_lora_linear_backward(device, nullptr), "desc");
+    EXPECT_INVALID(ml_lora_linear_forward(nullptr, &good), "context");
+    using Desc = ml_lora_linear_desc;
+    const std::vector<std::pair<const char *, std::function<void(Desc &)>>> both = {
+        {"tokens", [](Desc &d) { d.tokens = -1; }},
+        {"rank", [](Desc &d) { d.rank = -1; }},
+        {"rank", [](Desc &d) { d.rank = INT64_MAX; }},
+        {"w", [](Desc &d) { d.w = nullptr; }},
+        {"w", [](Desc &d) { d.w = reinterpret_cast<const ml_weight *>(d.x); }},
+        {"slots", [](Desc &d) { d.slots = 0; }},
+        {"slots", [](Desc &d) { d.slots = -1; }},
+        {"slot_stride", [](Desc &d) { d.slot_stride = -1; }},
+        {"scale", [](Desc &d) { d.scale = NAN; }},
+        {"dropout", [](Desc &d) { d.dropout = 1; }},
+        {"dropout", [](Desc &d) { d.dropout = -0.1f; }},
+        {"dropout", [](Desc &d) { d.dropout = NAN; }},
+        {"slot_offsets", [&](Desc &d) { d.slot_offsets = falling; }},
+        {"slot_offsets", [&](Desc &d) { d.slot_offsets = late; }},
+        {"slot_offsets", [&](Desc &d) { d.slot_offsets = small; }},
+        {"slot_offsets", [](Desc &d) { d.slot_offsets = nullptr; }},
+        {"x", [](Desc &d) { d.x = nullptr; }},
+        {"a", [](Desc &d) { d.a = nullptr; }},
+        {"b", [](Desc &d) { d.b = nullptr; }},
+        {"h", [](Desc &d) { d.h = nullptr; }},
+        {"a", [](Desc &d) { d.slot_stride = 1 << 20; }},
+    };
+    for (auto &[field, spoil] : both) {
+        Case name(field);
+        Desc bad = good;
+        spoil(bad);
+        EXPECT_INVALID(ml_lora_linear_forward(device, &bad), field);
+        EXPECT_INVALID(ml_lora_linear_backward(device, &bad), field);
+    }
+    const std::vector<std::pair<const char *, std::function<void(Desc &)>>> forward = {
+        {"y", [](Desc &d) { d.y = nullptr; }},
+        {"y", [](Desc &d) { d.y = const_cast<void *>(d.x); }},
+        {"bias", [](Desc &d) { d.bias = &d.scale; }},
+        {"residual", [](Desc &d) { d.residual = &d.scale; }},
+    };
+    for (auto &[field, spoil] : forward) {
+        Case name(field);
+        Desc bad = good;
+        spoil(bad);
+        EXPECT_INVALID(ml_lora_linear_forward(device, &bad), field);
+    }
+    const std::vector<std::pair<const char *, std::function<void(Desc &)>>> backward = {
+        {"da", [](Desc &d) { d.da = nullptr; }},
+        {"db", [](Desc &d) { d.db = nullptr; }},
+        {"dy", [](Desc &d) { d.dy = nullptr; }},
+        {"dx", [](Desc &d) { d.dx = &d.scale; }},
+        {"dx", [](Desc &d) { d.dx = const_cast<void *>(d.dy); }},
+    };
+    for (auto &[field, spoil] : backward) {
+        Case name(field);
+        Desc bad = good;
+        spoil(bad);
+        EXPECT_INVALID(ml_lora_linear_backward(device, &bad), field);
+    }
+}
