@@ -19,7 +19,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-VOCABULARY = 1280
+VOCABULARY = 2048
 PROMPT_WEIGHT = 0.1
 BOS, EOS = "<s>", "</s>"
 
