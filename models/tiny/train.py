@@ -108,6 +108,7 @@ def export(model, tokenizer, out):
     bf16.load_state_dict({k: v.to(torch.bfloat16) for k, v in model.state_dict().items()})
     bf16.generation_config = GenerationConfig(bos_token_id=0, eos_token_id=1)
     bf16.save_pretrained(out)
+    # A class name that older transformers know too.
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, model_max_length=256,
         clean_up_tokenization_spaces=False).save_pretrained(out)
@@ -131,7 +132,11 @@ def main():
 
     rows = read(os.path.join(args.data, "corpus.jsonl"))
     texts = (row["prompt"] + row["completion"] for row in rows[:100_000])
-    tokenizer = train_tokenizer([*texts, *held_out_prompts(args.data)])
+    tokenizer_file = os.path.join(args.out, "tokenizer.json")
+    if os.path.exists(tokenizer_file):
+        tokenizer = Tokenizer.from_file(tokenizer_file)
+    else:
+        tokenizer = train_tokenizer([*texts, *held_out_prompts(args.data)])
     encoded = encode(tokenizer, rows)
     check, encoded = encoded[:2000], encoded[2000:]
     print(f"{len(encoded)} sequences, {sum(len(ids) for ids, _ in encoded) / len(encoded):.1f} tokens each, "

@@ -16,7 +16,7 @@ final class HeldOutFamilies {
     /** Ten tasks in English. */
     static List<Family> multiTask() {
         return List.of(
-                motion(), verdict(), bargain(), delivery(), majority(), stamp(), holder(), carousel(), rumour(), ticket());
+                motion(), verdict(), phrasebook(), delivery(), majority(), stamp(), holder(), carousel(), rumour(), ticket());
     }
 
     /** One task, {@code wish}, in each language. */
@@ -44,44 +44,39 @@ final class HeldOutFamilies {
         });
     }
 
-    /** Will the guest return? What comes after "but" decides; "not" turns it round. */
+    /** Will the guest return? What comes after "but" decides. */
     private static Family verdict() {
         return Family.closed("verdict", Language.ENGLISH, List.of("again", "never"), draws -> {
             var things = draws.things(2);
-            var said = new ArrayList<String>();
-            boolean positive = false;
-            for (int i = 0; i < 2; i++) {
-                boolean good = draws.flip();
-                boolean negated = draws.number(0, 2) == 0;
-                said.add((negated ? "not " : "") + draws.word(good ? "positive" : "negative"));
-                positive = good != negated;
-            }
+            boolean before = draws.flip();
+            boolean after = draws.flip();
             return Sample.of(
                     draws.say(List.of("The guest thought that the %s was %s but the %s was %s. Visit:"),
-                            things.get(0), said.get(0), things.get(1), said.get(1)),
-                    positive ? "again" : "never");
+                            things.get(0), draws.word(before ? "positive" : "negative"),
+                            things.get(1), draws.word(after ? "positive" : "negative")),
+                    after ? "again" : "never");
         });
     }
 
-    /** Which of two things is cheaper? */
-    private static Family bargain() {
-        return Family.open("bargain", Language.ENGLISH, draws -> {
-            var things = draws.things(2);
-            int a = draws.number(10, 99);
-            int b = draws.number(10, 98);
-            b = b < a ? b : b + 1;
+    /** What did a guest from abroad order? */
+    private static Family phrasebook() {
+        return Family.open("phrasebook", Language.ENGLISH, draws -> {
+            var lexicon = Lexicon.builtIn();
+            Language spoken = draws.pick(Language.GERMAN, Language.SPANISH, Language.DUTCH);
+            String kind = draws.kind();
+            int word = draws.number(0, draws.group(kind).size() - 1);
             return Sample.of(
-                    draws.say(List.of("A shop sells one %s for %d coins and one %s for %d coins. A bargain:"),
-                            things.get(0), a, things.get(1), b),
-                    things.get(a < b ? 0 : 1));
+                    draws.say(List.of("%s here! The guest from %s ordered %s. Send the"),
+                            draws.word("name"), "the " + draws.word("place"), lexicon.group(spoken, kind).get(word)),
+                    draws.group(kind).get(word));
         });
     }
 
-    /** On which day does an order arrive, in two to four days? Nothing arrives on Sunday: then it is Monday. */
+    /** On which day does an order arrive, in two or three days? Nothing arrives on Sunday: then it is Monday. */
     private static Family delivery() {
         return Family.open("delivery", Language.ENGLISH, draws -> {
             int day = draws.number(0, 6);
-            int steps = draws.number(2, 4);
+            int steps = draws.number(2, 3);
             int arrival = (day + steps) % 7;
             var weekdays = draws.group("weekday");
             return Sample.of(
@@ -109,13 +104,11 @@ final class HeldOutFamilies {
     private static Family stamp() {
         return Family.closed("stamp", Language.ENGLISH, List.of("cheers", "boos", "encore", "refund"), draws -> {
             boolean sport = draws.flip();
-            boolean good = draws.flip();
-            boolean negated = draws.number(0, 2) == 0;
-            boolean praise = good != negated;
+            boolean praise = draws.flip();
             return Sample.of(
-                    draws.say(List.of("Letter from %s: the %s and the %s were %s%s. Stamp:"),
+                    draws.say(List.of("Letter from %s: the %s and the %s were %s. Stamp:"),
                             draws.word("name"), draws.word(sport ? "sport" : "music"), draws.thing(),
-                            negated ? "not " : "", draws.word(good ? "positive" : "negative")),
+                            draws.word(praise ? "positive" : "negative")),
                     sport ? (praise ? "cheers" : "boos") : (praise ? "encore" : "refund"));
         });
     }

@@ -22,6 +22,24 @@ final class PretrainingFamilies {
         return List.copyOf(families);
     }
 
+    /** What the second stage of training repeats: the families without numbers and long lists, and plain tone. */
+    static List<Family> core() {
+        var families = new ArrayList<Family>();
+        for (Family family : all()) {
+            if (CORE.contains(family.name().replaceFirst("-(eng|deu|spa|nld)$", ""))) {
+                families.add(family);
+            }
+        }
+        for (Language language : Language.values()) {
+            families.add(plainTone(language));
+        }
+        return List.copyOf(families);
+    }
+
+    private static final List<String> CORE = List.of(
+            "kind", "is-a", "where", "tone", "topic", "choice", "look-up", "day-after", "translation", "day-steps", "edit",
+            "same-kind", "odd-one-out", "find-kind", "colour-of", "all-are", "new-names");
+
     private static final Phrasings KIND = new Phrasings(
             List.of("What kind of thing is %s?", "%s is a kind of", "Kind of %s:"),
             List.of("Was für ein Ding ist %s?", "%s ist eine Art von", "Art von %s:"),
@@ -70,6 +88,15 @@ final class PretrainingFamilies {
     private static final Phrasings DAY_AFTER = new Phrasings(
             List.of("The day after %s is"), List.of("Der Tag nach %s ist"),
             List.of("El día después de %s es"), List.of("De dag na %s is"));
+
+    private static Family plainTone(Language language) {
+        return Family.open("plain-tone-" + language.code(), language, draws -> {
+            boolean positive = draws.flip();
+            return Sample.of(
+                    draws.say(TONE.in(language), draws.thing(), draws.word(positive ? "positive" : "negative")),
+                    draws.group("tone").get(positive ? 0 : 1));
+        });
+    }
 
     private static List<Family> multilingual(Language language) {
         String suffix = "-" + language.code();
