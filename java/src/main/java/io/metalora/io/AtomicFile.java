@@ -8,11 +8,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
+import java.util.Comparator;
 import java.util.concurrent.ThreadLocalRandom;
 
 /**
- * Writes files that are either the old or the new content, whole, whenever the process or the machine stops: to a
- * temporary file beside the target, forced to the disk, renamed over the target.
+ * Writes files and folders that are either as before or new and whole, whenever the process or the machine stops: the
+ * content goes under a temporary name beside the target, is forced to the disk, and is renamed.
  */
 public final class AtomicFile {
     private AtomicFile() {}
@@ -23,17 +24,21 @@ public final class AtomicFile {
         void write(FileChannel out) throws IOException;
     }
 
+    /** Writes the files of a folder. */
+    @FunctionalInterface
+    public interface FolderContent {
+        void write(Path folder) throws IOException;
+    }
+
     /** Replaces {@code target} or creates it; its folder must exist. On failure the target is as it was. */
     public static void write(Path target, Content content) {
-        Path temporary = target.resolveSibling("." + target.getFileName() + ".tmp-"
-                + Long.toHexString(ThreadLocalRandom.current().nextLong()));
+        Path temporary = temporary(target);
         try {
             try (var out = FileChannel.open(temporary, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
                 content.write(out);
                 out.force(true);
             }
-            Files.move(temporary, target, StandardCopyOption.ATOMIC_MOVE);
-            forceFolder(target);
+            rename(temporary, target);
         } catch (IOException e) {
             throw new UncheckedIOException("can't write " + target + ": " + e, e);
         } finally {
@@ -46,26 +51,52 @@ public final class AtomicFile {
         write(target, out -> writeFully(out, ByteBuffer.wrap(content)));
     }
 
+    /** Creates the folder {@code target}, which must not exist, and the folders above it. On failure it is not there. */
+    public static void createFolder(Path target, FolderContent content) {
+        Path temporary = temporary(target);
+        try {
+            Files.createDirectories(target.toAbsolutePath().getParent());
+            Files.createDirectory(temporary);
+            content.write(temporary);
+            rename(temporary, target);
+        } catch (IOException e) {
+            throw new UncheckedIOException("can't write " + target + ": " + e, e);
+        } finally {
+            deleteLeftover(temporary);
+        }
+    }
+
     static void writeFully(FileChannel out, ByteBuffer bytes) throws IOException {
         while (bytes.hasRemaining()) {
             out.write(bytes);
         }
     }
 
-    /** The rename itself is on the disk only when the folder is. */
-    private static void forceFolder(Path target) throws IOException {
+    private static Path temporary(Path target) {
+        return target.resolveSibling("." + target.getFileName() + ".tmp-"
+                + Long.toHexString(ThreadLocalRandom.current().nextLong()));
+    }
+
+    /** A rename is on the disk when the folder it happens in is. */
+    private static void rename(Path from, Path to) throws IOException {
+        Files.move(from, to, StandardCopyOption.ATOMIC_MOVE);
         if (System.getProperty("os.name").startsWith("Windows")) {
             return; // folders can't be opened there
         }
-        try (var folder = FileChannel.open(target.toAbsolutePath().getParent(), StandardOpenOption.READ)) {
+        try (var folder = FileChannel.open(to.toAbsolutePath().getParent(), StandardOpenOption.READ)) {
             folder.force(true);
         }
     }
 
     /** After a successful rename there is nothing to delete. */
     private static void deleteLeftover(Path temporary) {
-        try {
-            Files.deleteIfExists(temporary);
+        if (!Files.exists(temporary)) {
+            return;
+        }
+        try (var files = Files.walk(temporary)) {
+            for (Path f : files.sorted(Comparator.reverseOrder()).toList()) {
+                Files.delete(f);
+            }
         } catch (IOException e) {
             // The failure that left it behind is the one to report.
         }
