@@ -17,7 +17,7 @@ import time
 import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 VOCABULARY = 2048
 PROMPT_WEIGHT = 0.1
@@ -108,10 +108,11 @@ def export(model, tokenizer, out):
     bf16.load_state_dict({k: v.to(torch.bfloat16) for k, v in model.state_dict().items()})
     bf16.generation_config = GenerationConfig(bos_token_id=0, eos_token_id=1)
     bf16.save_pretrained(out)
-    # A class name that older transformers know too.
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, model_max_length=256,
-        clean_up_tokenization_spaces=False).save_pretrained(out)
+    tokenizer.save(os.path.join(out, "tokenizer.json"))
+    with open(os.path.join(out, "tokenizer_config.json"), "w", encoding="utf-8") as file:
+        json.dump({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BOS, "eos_token": EOS,
+                   "model_max_length": 256, "clean_up_tokenization_spaces": False}, file, indent=2)
+        file.write("\n")
 
 
 def main():
