@@ -10,6 +10,16 @@ namespace METALORA_ISA {
 
 constexpr int kVectors = kPanel / kWidth;  // of a panel's row
 
+// sum += a * b, in place. The statement keeps every accumulator in its register: left to itself the compiler picks
+// forms of the instruction that overwrite a factor, and then moves and spills accumulators inside the innermost loop.
+static inline void accumulate(Vec &sum, Vec a, Vec b) {
+#if defined(__AVX2__)
+    __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+#else
+    sum = fma(a, b, sum);
+#endif
+}
+
 template <int Rows>
 static inline void step(Vec (&acc)[Rows][kVectors], const float *a, int64_t lda, const float *b) {
     Vec column[kVectors];
@@ -19,7 +29,7 @@ static inline void step(Vec (&acc)[Rows][kVectors], const float *a, int64_t lda,
     for (int row = 0; row < Rows; row++) {
         const Vec x = broadcast(a[row * lda]);
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; v++) acc[row][v] = fma(x, column[v], acc[row][v]);
+        for (int v = 0; v < kVectors; v++) accumulate(acc[row][v], x, column[v]);
     }
 }
 
@@ -29,6 +39,8 @@ static void full_tile(const Term *terms, int term_count, const float *init, int6
     Vec acc[Rows][kVectors];
 #pragma GCC unroll 16
     for (int row = 0; row < Rows; row++) {
+        __builtin_prefetch(c + row * ldc, 1);
+        if (init != nullptr) __builtin_prefetch(init + row * ld_init);
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; v++) acc[row][v] = zero();
     }
@@ -136,10 +148,11 @@ static const FewRows few_rows_bf16[kFewRows] = {few_rows<1, true>, few_rows<2, t
 
 // ---- blocking ---------------------------------------------------------------------------------------------------
 
-// A panel's share of one depth block, kDepthBlock x kPanel floats, stays in the first-level cache while the rows
-// pass by; a group of them is unpacked together.
+// A panel's share of one depth block, kDepthBlock x kPanel floats, stays in the first-level cache while a block of rows
+// passes by. The panels of a group and the rows of a block stay in the second-level cache meanwhile.
 constexpr int64_t kDepthBlock = 320;
-constexpr int64_t kGroup = 4;
+constexpr int64_t kGroup = 8;
+constexpr int64_t kRowBlock = (96 + kTileRows - 1) / kTileRows;  // in tiles
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -159,35 +172,41 @@ struct Plan {
     const LowTerm *low_terms;
 };
 
+// One tile's sums over the depths [k0, k0 + kc); the first block starts from init and bias, the last adds the adapters.
+static inline void run_tile(const Plan &p, int64_t t, int64_t panel, int64_t k0, int64_t kc, const float *b) {
+    const Gemm &g = p.g;
+    const int64_t row = t * kTileRows, column = panel * kPanel, at = row * p.columns + column;
+    const int rows = static_cast<int>(min64(kTileRows, g.rows - row));
+    const int width = static_cast<int>(min64(kPanel, p.columns - column));
+    const float *init = k0 > 0 ? g.c + at : g.init != nullptr ? g.init + at : nullptr;
+    const float *bias = k0 == 0 && g.bias != nullptr ? g.bias + column : nullptr;
+    Term terms[1 + kTileRows];
+    terms[0] = {g.a + row * p.depth + k0, p.depth, b, kPanel, kc};
+    int count = 1;
+    if (g.low_rank != nullptr && k0 + kc == p.depth) {
+        const LowRank &l = *g.low_rank;
+        for (int32_t i = p.first_term[t]; i < p.first_term[t + 1]; i++) {
+            const float *adapter = l.panels + (panel * l.slots + p.low_terms[i].slot) * l.rank * kPanel;
+            terms[count++] = {p.low_terms[i].low, l.rank, adapter, kPanel, l.rank};
+        }
+    }
+    tile(rows, terms, count, init, p.columns, bias, g.c + at, p.columns, width);
+}
+
 static void run_part(const Plan &p, int64_t tile0, int64_t tile1, int64_t panel0, int64_t panel1) {
     alignas(64) float block[kGroup * kDepthBlock * kPanel];
     const Gemm &g = p.g;
     const bool direct = !g.transposed && !weight_is_bf16(*g.w);
     for (int64_t k0 = 0; k0 < p.depth; k0 += p.depth_block) {
         const int64_t kc = min64(p.depth_block, p.depth - k0);
-        const bool first = k0 == 0, last = k0 + kc == p.depth;
         if (g.transposed) unpack_transposed(*g.w, panel0, panel1, k0, kc, block);
         else if (!direct) unpack(*g.w, panel0, panel1, k0, kc, block);
-        for (int64_t panel = panel0; panel < panel1; panel++) {
-            const float *b = direct ? static_cast<const float *>(weight_data(*g.w)) + (panel * p.depth + k0) * kPanel
-                                    : block + (panel - panel0) * kc * kPanel;
-            const int64_t column = panel * kPanel;
-            const int width = static_cast<int>(min64(kPanel, p.columns - column));
-            const float *bias = first && g.bias != nullptr ? g.bias + column : nullptr;
-            for (int64_t t = tile0; t < tile1; t++) {
-                const int64_t row = t * kTileRows, at = row * p.columns + column;
-                const int rows = static_cast<int>(min64(kTileRows, g.rows - row));
-                const float *init = first ? (g.init == nullptr ? nullptr : g.init + at) : g.c + at;
-                Term terms[1 + kTileRows] = {{g.a + row * p.depth + k0, p.depth, b, kPanel, kc}};
-                int count = 1;
-                if (last && g.low_rank != nullptr) {
-                    const LowRank &l = *g.low_rank;
-                    for (int32_t i = p.first_term[t]; i < p.first_term[t + 1]; i++) {
-                        const float *adapter = l.panels + (panel * l.slots + p.low_terms[i].slot) * l.rank * kPanel;
-                        terms[count++] = {p.low_terms[i].low, l.rank, adapter, kPanel, l.rank};
-                    }
-                }
-                tile(rows, terms, count, init, p.columns, bias, g.c + at, p.columns, width);
+        for (int64_t block0 = tile0; block0 < tile1; block0 += kRowBlock) {
+            const int64_t block1 = min64(block0 + kRowBlock, tile1);
+            for (int64_t panel = panel0; panel < panel1; panel++) {
+                const float *b = direct ? static_cast<const float *>(weight_data(*g.w)) + (panel * p.depth + k0) * kPanel
+                                        : block + (panel - panel0) * kc * kPanel;
+                for (int64_t t = block0; t < block1; t++) run_tile(p, t, panel, k0, kc, b);
             }
         }
     }
