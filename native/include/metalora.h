@@ -281,7 +281,8 @@ ML_API int32_t ml_swiglu_backward(ml_context *context, const ml_swiglu_desc *des
 
 /* For each loss-bearing row i: logits = W x[rows[i]]; logprob[i] = log softmax(logits)[target[i]].
    With dx: dx[rows[i], :] = row_scale[i] * W^T (softmax(logits) - onehot(target[i])); every other row of dx becomes 0.
-   rows are distinct and ascending. The logits exist for a chunk of rows at a time only. */
+   With dx, rows are distinct and ascending; without it they may repeat (alternatives after one token) in any order.
+   The logits exist for a chunk of rows at a time only. */
 typedef struct ml_cross_entropy_desc {
     const void *x;           /* act [T, hidden], after the final norm */
     const ml_weight *w;      /* [vocab, hidden] */

@@ -139,6 +139,23 @@ TEST(cross_entropy_ties_give_the_lowest_id) {
     }
 }
 
+// Without dx a row may be asked about several targets, in any order.
+TEST(cross_entropy_scores_alternatives_after_one_token) {
+    const Shape s{5, 24, 301, 3, ML_F32};
+    Inputs in(s);
+    in.rows = {4, 1, 4, 4, 1, 4, 0};
+    in.target = {7, 300, 0, 7, 12, 299, 5};
+    const auto expected = reference::cross_entropy(wide(in.x), in.w.values, s.hidden, in.rows, in.target, {});
+    on_every_device([&](Device &device) {
+        Run run(device, s, in);
+        run.d.dx = nullptr;
+        run.d.row_scale = nullptr;
+        EXPECT_OK(ml_cross_entropy(device, &run.d));
+        EXPECT_CLOSE("logprob", run.logprob.read(), expected.logprob, 1e-6);
+        EXPECT_SAME_BITS("argmax", run.argmax.read(), expected.argmax);
+    });
+}
+
 TEST(cross_entropy_repeats_bit_for_bit) {
     const Shape s{300, 64, 3001, 290, ML_BF16};
     const Inputs in(s);
