@@ -20,7 +20,8 @@ public:
     int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
     // Runs body(argument, part) for every part in [0, parts) and returns when all are done. Threads take the next
-    // part as they become free, so a part must not depend on which thread runs it. Not reentrant.
+    // part as they become free, so a part must not depend on which thread runs it. A worker that is too late for the
+    // job is not waited for. Not reentrant.
     void run(int parts, void (*body)(void *argument, int part), void *argument);
 
 private:
@@ -34,12 +35,12 @@ private:
     int sleeping_ = 0;       // under mutex_
     bool stopping_ = false;  // under mutex_
 
+    // The job. A worker reads it only while it has joined, and the caller changes it only when nobody has.
     void (*body_)(void *, int) = nullptr;
     void *argument_ = nullptr;
     int parts_ = 0;
-    alignas(64) std::atomic<uint64_t> generation_{0};  // raised when a job is ready
-    alignas(64) std::atomic<int> next_{0};             // next part to take
-    alignas(64) std::atomic<int> busy_{0};             // workers that have not left the job yet
+    alignas(64) std::atomic<int> next_{0};         // next part to take
+    alignas(64) std::atomic<uint64_t> state_{0};   // number of the job, whether it is open, workers that have joined
 };
 
 }  // namespace metalora

@@ -119,30 +119,32 @@ ml_status lora_linear_forward(Context &context, const ml_lora_linear_desc &d) {
 // ---- backward ---------------------------------------------------------------------------------------------------
 
 // Sums over a slot's tokens: the kPanel columns from `column` of sum_t left[j, t] right[t, :] for all j < rank, handed to
-// emit(j, rows, sums) in tiles. left is [rank, tokens], right [tokens, width].
+// emit(j, rows, sums, columns) in tiles. left is [rank, tokens], right [tokens, width]. The columns are copied together
+// a block of tokens at a time: they lie a row apart, too far for the processor to fetch ahead by itself.
 template <class Emit>
 static void token_sums(const float *left, int64_t rank, int64_t tokens, int64_t from, int64_t to, const float *right,
                        int64_t width, int64_t column, const Emit &emit) {
-    constexpr int64_t block = 128;
-    alignas(64) float edge[block * kPanel];
+    constexpr int64_t block = 128, ahead = 16;
+    alignas(64) float panel[block * kPanel];
     const int64_t columns = min64(kPanel, width - column), tiles = ceil_div(rank, kTileRows);
-    for (int64_t i = 0; i < tiles; i++) {
-        const int64_t j = i * rank / tiles;
-        const int rows = static_cast<int>((i + 1) * rank / tiles - j);
-        alignas(64) float sums[kTileRows * kPanel];
-        if (columns == kPanel) {
-            const Term term = {left + j * tokens + from, tokens, right + from * width + column, width, to - from};
-            tile(rows, &term, 1, nullptr, 0, nullptr, sums, kPanel, kPanel);
-        } else {  // the last panel, padded so that nothing past the end of a row is read
-            for (int64_t t = from; t < to; t += block) {
-                const int64_t steps = min64(block, to - t);
-                for (int64_t s = 0; s < steps; s++)
-                    for (int64_t c = 0; c < kPanel; c++) edge[s * kPanel + c] = c < columns ? right[(t + s) * width + column + c] : 0.0f;
-                const Term term = {left + j * tokens + t, tokens, edge, kPanel, steps};
-                tile(rows, &term, 1, t == from ? nullptr : sums, kPanel, nullptr, sums, kPanel, kPanel);
+    for (int64_t t = from; t < to; t += block) {
+        const int64_t steps = min64(block, to - t);
+        for (int64_t s = 0; s < steps; s++) {
+            const float *row = right + (t + s) * width + column;
+            __builtin_prefetch(row + ahead * width);
+            for (int64_t c = 0; c < kPanel; c += kWidth) {
+                const int64_t rest = columns - c;
+                store(panel + s * kPanel + c, rest >= kWidth ? load(row + c) : rest > 0 ? load_first(row + c, int(rest)) : zero());
             }
         }
-        emit(j, rows, static_cast<const float *>(sums), columns);
+        for (int64_t i = 0; i < tiles; i++) {
+            const int64_t j = i * rank / tiles;
+            const int rows = static_cast<int>((i + 1) * rank / tiles - j);
+            alignas(64) float sums[kTileRows * kPanel];
+            const Term term = {left + j * tokens + t, tokens, panel, kPanel, steps};
+            tile(rows, &term, 1, nullptr, 0, nullptr, sums, kPanel, kPanel);
+            emit(j, rows, static_cast<const float *>(sums), columns);
+        }
     }
 }
 
