@@ -1,0 +1,46 @@
+# Maven's way into CMake: configures and builds the native core, and lays the libraries out as the resources
+# native/PLATFORM/ that NativeLibrary looks for. Incremental; needs nothing but cmake and a C++ compiler.
+#   cmake -DSOURCE=... -DBUILD=... -DRESOURCES=... -DTESTS=ON|OFF -P build-native.cmake
+cmake_minimum_required(VERSION 3.22)
+
+cmake_host_system_information(RESULT jobs QUERY NUMBER_OF_LOGICAL_CORES)
+cmake_host_system_information(RESULT system QUERY OS_NAME)
+cmake_host_system_information(RESULT machine QUERY OS_PLATFORM)
+string(TOLOWER "${system}" system)
+string(TOLOWER "${machine}" machine)
+string(REGEX REPLACE "^amd64$" "x86_64" machine "${machine}")
+set(platform "${system}-${machine}")
+
+function(run)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE result)
+  if(NOT result EQUAL 0)
+    list(JOIN ARGN " " command)
+    message(FATAL_ERROR "failed (${result}): ${command}")
+  endif()
+endfunction()
+
+run(${CMAKE_COMMAND} -S ${SOURCE} -B ${BUILD} -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=${TESTS} --log-level=WARNING)
+run(${CMAKE_COMMAND} --build ${BUILD} --parallel ${jobs})
+
+file(GLOB_RECURSE libraries ${BUILD}/libmetalora*.so)
+if(NOT libraries)
+  message(FATAL_ERROR "no libmetalora.so under ${BUILD}")
+endif()
+set(manifest "")
+foreach(library IN LISTS libraries)
+  get_filename_component(name ${library} NAME)
+  set(to ${RESOURCES}/native/${platform}/${name})
+  file(REAL_PATH ${library} library)
+  file(SHA256 ${library} hash)
+  set(present "")
+  if(EXISTS ${to})
+    file(SHA256 ${to} present)
+  endif()
+  if(NOT present STREQUAL hash)  # renamed into place: a JVM that has the old one mapped keeps it
+    file(MAKE_DIRECTORY ${RESOURCES}/native/${platform})
+    file(COPY_FILE ${library} ${to}.new)
+    file(RENAME ${to}.new ${to})
+  endif()
+  string(APPEND manifest "${hash}  ${name}\n")
+endforeach()
+file(WRITE ${RESOURCES}/native/${platform}/MANIFEST "${manifest}")
