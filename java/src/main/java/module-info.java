@@ -1,6 +1,7 @@
 /** Multi-task LoRA fine-tuning: transformer runtime, MeTA-LoRA optimizer, evaluation and launcher. */
 module io.metalora {
     requires io.metalora.bindings;
+    requires ai.djl.api;
     requires ai.djl.tokenizers;
     requires com.fasterxml.jackson.databind;
     requires com.fasterxml.jackson.dataformat.yaml;
@@ -12,5 +13,6 @@ module io.metalora {
     exports io.metalora.io;
     exports io.metalora.adapter;
     exports io.metalora.runtime;
+    exports io.metalora.text;
     exports io.metalora.task.synthetic;
 }
