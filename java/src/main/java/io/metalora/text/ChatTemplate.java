@@ -1,0 +1,169 @@
+package io.metalora.text;
+
+import com.hubspot.jinjava.Jinjava;
+import com.hubspot.jinjava.JinjavaConfig;
+import com.hubspot.jinjava.LegacyOverrides;
+import com.hubspot.jinjava.el.JinjavaInterpreterResolver;
+import com.hubspot.jinjava.interpret.JinjavaInterpreter;
+import com.hubspot.jinjava.interpret.RenderResult;
+import com.hubspot.jinjava.lib.filter.Filter;
+import io.metalora.io.JsonObject;
+import io.metalora.runtime.InputException;
+import java.io.IOException;
+import java.nio.charset.CharacterCodingException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import jinjava.javax.el.CompositeELResolver;
+
+/**
+ * How a model wants a conversation written: the Jinja template of its folder, rendered with the settings of
+ * transformers' apply_chat_template. The template library knows most of Jinja but not all: what it would render wrongly
+ * is an InputException that says so.
+ */
+public final class ChatTemplate {
+    private static final long MAX_OUTPUT = 64L << 20;
+
+    private final String source; // of the template, for messages
+    private final String template;
+    private final Map<String, String> specialTokens; // bos_token -> "<s>"
+    private final Jinjava jinja;
+
+    private ChatTemplate(String source, String template, Map<String, String> specialTokens) {
+        this.source = source;
+        this.specialTokens = specialTokens;
+        String known = JinjaDialect.translate(template);
+        // Jinja drops one line end at the end of a template; the library would drop it from the output.
+        this.template = known.endsWith("\n") ? known.substring(0, known.length() - 1) : known;
+        this.jinja = jinja();
+        new TemplateCheck(jinja, source).check(this.template);
+    }
+
+    private static Jinjava jinja() {
+        var resolver = new CompositeELResolver();
+        resolver.add(new PythonStrings());
+        resolver.add(JinjavaInterpreterResolver.DEFAULT_RESOLVER_READ_WRITE);
+        var jinja = new Jinjava(JinjavaConfig.newBuilder()
+                .withTrimBlocks(true)
+                .withLstripBlocks(true)
+                .withKeepTrailingNewline(true)
+                .withNestedInterpretationEnabled(false) // braces in a message are text
+                .withMaxOutputSize(MAX_OUTPUT)
+                .withElResolver(resolver)
+                .withLegacyOverrides(LegacyOverrides.newBuilder()
+                        .withEvaluateMapKeys(true)
+                        .withIterateOverMapKeys(true)
+                        .withUsePyishObjectMapper(true)
+                        .withUseNaturalOperatorPrecedence(true)
+                        .withParseWhitespaceControlStrictly(true)
+                        .withAllowAdjacentTextNodes(true)
+                        .withUseTrimmingForNotesAndExpressions(true)
+                        .withKeepNullableLoopValues(true)
+                        .withHandleBackslashInQuotesOnly(true)
+                        .build())
+                .build());
+        TemplateFunctions.all().forEach(jinja::registerFunction);
+        jinja.registerFilter(new NoJson());
+        return jinja;
+    }
+
+    /**
+     * The template of the model in {@code modelDir}: chat_template.jinja, or chat_template in tokenizer_config.json
+     * (a string, or a list of which "default" counts). Empty for a model without one: a base model.
+     */
+    public static Optional<ChatTemplate> load(Path modelDir) {
+        Path file = modelDir.resolve("chat_template.jinja");
+        Path configFile = modelDir.resolve("tokenizer_config.json");
+        Optional<JsonObject> config = Files.exists(configFile)
+                ? Optional.of(JsonObject.read(configFile)) : Optional.empty();
+        Map<String, String> tokens = config.map(ChatTemplate::specialTokens).orElse(Map.of());
+        if (Files.exists(file)) {
+            try {
+                return Optional.of(new ChatTemplate(file.toString(), Files.readString(file), tokens));
+            } catch (CharacterCodingException e) {
+                throw new InputException(file + " is not UTF-8; fetch it again", e);
+            } catch (IOException e) {
+                throw new InputException(file + " cannot be read: " + e.getMessage(), e);
+            }
+        }
+        return config.flatMap(ChatTemplate::template)
+                .map(text -> new ChatTemplate(configFile + ": chat_template", text, tokens));
+    }
+
+    private static Optional<String> template(JsonObject config) {
+        if (!config.has("chat_template")) {
+            return Optional.empty();
+        }
+        if (!config.isList("chat_template")) {
+            return Optional.of(config.string("chat_template"));
+        }
+        var templates = config.objects("chat_template");
+        for (JsonObject named : templates) {
+            if (named.string("name").equals("default")) {
+                return Optional.of(named.string("template"));
+            }
+        }
+        throw config.fail("chat_template", "has no entry \"default\"; it has "
+                + templates.stream().map(t -> t.string("name")).toList());
+    }
+
+    /** A token is a string, or an object with its text under "content". */
+    private static Map<String, String> specialTokens(JsonObject config) {
+        var tokens = new HashMap<String, String>();
+        for (String key : List.of("bos_token", "eos_token", "pad_token", "unk_token")) {
+            if (config.isString(key)) {
+                tokens.put(key, config.string(key));
+            } else if (config.isObject(key)) {
+                config.object(key).ifPresent(token -> tokens.put(key, token.string("content")));
+            }
+        }
+        return tokens;
+    }
+
+    /**
+     * The conversation as text, special tokens included, so encode it without adding any.
+     *
+     * @param addGenerationPrompt end with what opens the assistant's next turn
+     */
+    public String render(List<Message> messages, boolean addGenerationPrompt) {
+        var bindings = new HashMap<String, Object>(specialTokens);
+        bindings.put("messages", messages.stream().map(ChatTemplate::asMap).toList());
+        bindings.put("add_generation_prompt", addGenerationPrompt);
+        RenderResult result = jinja.renderForResult(template, bindings);
+        for (var error : result.getErrors()) {
+            for (Throwable t = error.getException(); t != null; t = t.getCause()) {
+                if (t instanceof TemplateFunctions.Refusal refusal) {
+                    throw new InputException(source + " refuses the messages: " + refusal.getMessage(), refusal);
+                }
+            }
+            throw new InputException(source + ", line " + error.getLineno() + ": can't be rendered: "
+                    + error.getMessage() + "; the template is damaged or uses more of Jinja than is supported:"
+                    + " give the prompt as plain text instead", error.getException());
+        }
+        return result.getOutput();
+    }
+
+    private static Map<String, Object> asMap(Message m) {
+        var map = new LinkedHashMap<String, Object>();
+        map.put("role", m.role());
+        map.put("content", m.content());
+        return map;
+    }
+
+    /** transformers' tojson writes other whitespace and escapes than the library's; only tools need it. */
+    private record NoJson() implements Filter {
+        @Override
+        public String getName() {
+            return "tojson";
+        }
+
+        @Override
+        public Object filter(Object value, JinjavaInterpreter interpreter, String... arguments) {
+            throw new UnsupportedOperationException("the filter tojson is not supported");
+        }
+    }
+}
