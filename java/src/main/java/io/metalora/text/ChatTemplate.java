@@ -3,7 +3,6 @@ package io.metalora.text;
 import com.hubspot.jinjava.Jinjava;
 import com.hubspot.jinjava.JinjavaConfig;
 import com.hubspot.jinjava.LegacyOverrides;
-import com.hubspot.jinjava.el.JinjavaInterpreterResolver;
 import com.hubspot.jinjava.interpret.JinjavaInterpreter;
 import com.hubspot.jinjava.interpret.RenderResult;
 import com.hubspot.jinjava.lib.filter.Filter;
@@ -18,7 +17,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import jinjava.javax.el.CompositeELResolver;
 
 /**
  * How a model wants a conversation written: the Jinja template of its folder, rendered with the settings of
@@ -44,16 +42,13 @@ public final class ChatTemplate {
     }
 
     private static Jinjava jinja() {
-        var resolver = new CompositeELResolver();
-        resolver.add(new PythonStrings());
-        resolver.add(JinjavaInterpreterResolver.DEFAULT_RESOLVER_READ_WRITE);
         var jinja = new Jinjava(JinjavaConfig.newBuilder()
                 .withTrimBlocks(true)
                 .withLstripBlocks(true)
                 .withKeepTrailingNewline(true)
                 .withNestedInterpretationEnabled(false) // braces in a message are text
                 .withMaxOutputSize(MAX_OUTPUT)
-                .withElResolver(resolver)
+                .withElResolver(new PythonStrings())
                 .withLegacyOverrides(LegacyOverrides.newBuilder()
                         .withEvaluateMapKeys(true)
                         .withIterateOverMapKeys(true)
@@ -135,14 +130,17 @@ public final class ChatTemplate {
         bindings.put("add_generation_prompt", addGenerationPrompt);
         RenderResult result = jinja.renderForResult(template, bindings);
         for (var error : result.getErrors()) {
-            for (Throwable t = error.getException(); t != null; t = t.getCause()) {
-                if (t instanceof TemplateFunctions.Refusal refusal) {
-                    throw new InputException(source + " refuses the messages: " + refusal.getMessage(), refusal);
-                }
+            Throwable root = error.getException();
+            while (root != null && root.getCause() != null) {
+                root = root.getCause();
+            }
+            if (root instanceof TemplateFunctions.Refusal) {
+                throw new InputException(source + " refuses the messages: " + root.getMessage(), root);
             }
             throw new InputException(source + ", line " + error.getLineno() + ": can't be rendered: "
-                    + error.getMessage() + "; the template is damaged or uses more of Jinja than is supported:"
-                    + " give the prompt as plain text instead", error.getException());
+                    + (root == null || root.getMessage() == null ? error.getMessage() : root.getMessage())
+                    + "; the template is damaged or uses more of Jinja than is supported: give the prompt as plain text"
+                    + " instead", root);
         }
         return result.getOutput();
     }

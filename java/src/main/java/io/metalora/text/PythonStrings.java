@@ -1,22 +1,27 @@
 package io.metalora.text;
 
+import com.hubspot.jinjava.el.JinjavaInterpreterResolver;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import jinjava.javax.el.CompositeELResolver;
 import jinjava.javax.el.ELContext;
 import jinjava.javax.el.ELException;
-import jinjava.javax.el.ELResolver;
 
 /**
  * Gives strings inside a template Python's methods, which chat templates call, in place of Java's: the two share names
  * ({@code split}, {@code strip}) but not meanings.
  */
-final class PythonStrings extends ELResolver {
+final class PythonStrings extends CompositeELResolver {
+
+    PythonStrings() {
+        add(JinjavaInterpreterResolver.DEFAULT_RESOLVER_READ_WRITE);
+    }
 
     @Override
     public Object invoke(ELContext context, Object base, Object method, Class<?>[] types, Object[] arguments) {
         if (!(base instanceof String s)) {
-            return null;
+            return super.invoke(context, base, method, types, arguments);
         }
         Object result = call(s, method.toString(), arguments);
         context.setPropertyResolved(true);
@@ -83,35 +88,5 @@ final class PythonStrings extends ELResolver {
         }
         parts.add(s.substring(from));
         return parts;
-    }
-
-    @Override
-    public Object getValue(ELContext context, Object base, Object property) {
-        return null; // left to the next resolver
-    }
-
-    @Override
-    public Class<?> getType(ELContext context, Object base, Object property) {
-        return null;
-    }
-
-    @Override
-    public void setValue(ELContext context, Object base, Object property, Object value) {
-        // left to the next resolver
-    }
-
-    @Override
-    public boolean isReadOnly(ELContext context, Object base, Object property) {
-        return true;
-    }
-
-    @Override
-    public java.util.Iterator<java.beans.FeatureDescriptor> getFeatureDescriptors(ELContext context, Object base) {
-        return null;
-    }
-
-    @Override
-    public Class<?> getCommonPropertyType(ELContext context, Object base) {
-        return String.class;
     }
 }

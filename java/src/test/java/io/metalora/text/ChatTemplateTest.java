@@ -122,7 +122,7 @@ class ChatTemplateTest {
             {% set x = 1 %}{% for m in messages %}{% set x = x + 1 %}{% endfor %}{{ x }}                     ~ 1
             {% set ns = namespace(n=messages|length - 1) %}{{ ns.n }}                                        ~ 2
             {% for m in (messages if messages else []) %}{{ loop.revindex0 }}{% endfor %}                    ~ 210
-            {{ 'b' | upper + 'c' }}{{ 'a' ~ 1 }}{{ 7 // 2 }}{{ 7 % 4 }}                                      ~ Bca133
+            {{ 'b' | upper + 'c' }}{{ 7 // 2 }}{{ 7 % 4 }}                                                   ~ Bc33
             """)
     void expressionsMeanWhatTheyMeanInJinja(String template, String expected) {
         template(template);
