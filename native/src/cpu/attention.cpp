@@ -100,7 +100,8 @@ void multiply_panels(Left left, int64_t rows, const float *panels, int64_t first
     }
 }
 
-// Rows [0, n) of x, `stride` apart and `width` (a multiple of 4) long, into panels [width][kKeyPanel], zero padded.
+// Rows [0, n) of x, `stride` apart and `width` (a multiple of 4) long, into panels [width][kKeyPanel]. Columns behind n
+// are left as they are: what comes of them is masked or never read.
 void transpose_to_panels(const float *x, int64_t stride, int64_t n, int64_t width, float *panels) {
     typedef float Float4 __attribute__((vector_size(16)));
     for (int64_t at = 0; at < n; at += 4) {
@@ -120,12 +121,6 @@ void transpose_to_panels(const float *x, int64_t stride, int64_t n, int64_t widt
                                  __builtin_shufflevector(high01, high23, 2, 3, 6, 7)};
             for (int i = 0; i < 4; i++) memcpy(to + (c + i) * kKeyPanel, &t[i], sizeof t[i]);
         }
-    }
-    // The rest of the last panel.
-    const int64_t padded = ceil_div(n, 4) * 4, end = ceil_div(n, kKeyPanel) * kKeyPanel;
-    float *last = panels + (end / kKeyPanel - 1) * width * kKeyPanel;
-    for (int64_t c = 0; padded < end && c < width; c++) {
-        memset(last + c * kKeyPanel + padded % kKeyPanel, 0, static_cast<size_t>(end - padded) * sizeof(float));
     }
 }
 
@@ -250,31 +245,34 @@ struct ForwardScratch {
           sum(highest + p.group * kChunkTiles * kQueries) {}
 };
 
-// Turns scores into weights e^(scale * score - highest) and keeps the running maximum and sum of the row; the part of
-// the output that is already there is scaled to the new maximum.
-void softmax_row(float *row, int64_t first, int64_t last, float scale, float &highest, float &total, float *o, int64_t width) {
-    Vec most = broadcast(kMinusInfinity);
+// Turns the scores of columns [first, seen) into weights e^(scale * score - highest), zeros up to `last`, and keeps the
+// running maximum and sum of the row; output that is already there is scaled to the new maximum. Columns are whole vectors.
+void softmax_row(float *row, int64_t first, int64_t seen, int64_t last, float scale, float &highest, float &total, float *o,
+                 int64_t width) {
     const Vec factor = broadcast(scale);
-    for (int64_t j = first; j < last; j += kWidth) most = max(most, load(row + j) * factor);
-    const float old = highest, now = max_of(most) > old ? max_of(most) : old;
+    Vec most = load(row + first) * factor;
+    for (int64_t j = first + kWidth; j < seen; j += kWidth) most = max(most, load(row + j) * factor);
+    const float old = highest, here = max_of(most), now = here > old ? here : old;
     const Vec shift = broadcast(-now);
     Vec sums = zero();
-    for (int64_t j = first; j < last; j += kWidth) {
+    for (int64_t j = first; j < seen; j += kWidth) {
         const Vec weight = exp(fma(load(row + j), factor, shift));
         store(row + j, weight);
         sums = sums + weight;
     }
+    for (int64_t j = seen; j < last; j += kWidth) store(row + j, zero());
     highest = now;
-    if (old == now) {
+    if (old == kMinusInfinity) {
+        total = sum(sums);
+    } else if (old == now) {
         total += sum(sums);
-        return;
+    } else {
+        float keep[kWidth];
+        store(keep, exp(broadcast(old - now)));
+        total = total * keep[0] + sum(sums);
+        const Vec shrink = broadcast(keep[0]);
+        for (int64_t c = 0; c < width; c += kWidth) store(o + c, load(o + c) * shrink);
     }
-    float keep[kWidth];
-    store(keep, exp(broadcast(old - now)));
-    total = total * keep[0] + sum(sums);
-    if (old == kMinusInfinity) return;
-    const Vec shrink = broadcast(keep[0]);
-    for (int64_t c = 0; c < width; c += kWidth) store(o + c, load(o + c) * shrink);
 }
 
 void forward_piece(const Problem &p, const Piece &piece, const ForwardScratch &s) {
@@ -287,9 +285,6 @@ void forward_piece(const Problem &p, const Piece &piece, const ForwardScratch &s
     float *o = p.o + at_query;
     const bool direct = queries * p.group < kDirectRows;
     for (int64_t i = 0; i < p.group * rows; i++) s.highest[i] = kMinusInfinity, s.sum[i] = 0;
-    for (int64_t i = 0; i < queries; i++) {
-        memset(o + i * p.q_stride, 0, static_cast<size_t>(p.group * p.head_dim) * sizeof(float));
-    }
 
     const int64_t begin = visible(p, piece.first + shift, keys).first, end = visible(p, piece.last - 1 + shift, keys).last;
     for (int64_t j0 = begin; j0 < end; j0 += kKeys) {
@@ -300,6 +295,7 @@ void forward_piece(const Problem &p, const Piece &piece, const ForwardScratch &s
             const Range seen = visible_of_block(p, position + i0, position + i1, j0, j1);
             if (seen.first >= seen.last) continue;
             const int64_t first = seen.first / kKeyPanel, last = ceil_div(seen.last, kKeyPanel);
+            const bool started = visible(p, position + i0, keys).first < j0;  // the tile has output of earlier keys
             for (int64_t g = 0; g < p.group; g++) {
                 const float *tile_q = q + i0 * p.q_stride + g * p.head_dim;
                 float *tile_o = o + i0 * p.q_stride + g * p.head_dim;
@@ -317,14 +313,14 @@ void forward_piece(const Problem &p, const Piece &piece, const ForwardScratch &s
                     const Range own = mask_row(p, position + i0 + i, j0, j1, first, last, row);
                     if (own.first < own.last) {
                         const int64_t at = g * rows + i0 + i;
-                        softmax_row(row, first * kKeyPanel, last * kKeyPanel, p.scale, s.highest[at], s.sum[at],
-                                    tile_o + i * p.q_stride, p.head_dim);
+                        softmax_row(row, first * kKeyPanel, ceil_div(own.last, kWidth) * kWidth, last * kKeyPanel, p.scale,
+                                    s.highest[at], s.sum[at], tile_o + i * p.q_stride, p.head_dim);
                     } else {
                         memset(row + first * kKeyPanel, 0, static_cast<size_t>((last - first) * kKeyPanel) * sizeof(float));
                     }
                 }
                 multiply({s.scores + seen.first, kKeys, 1}, i1 - i0, v + (j0 + seen.first) * p.kv_stride, p.kv_stride,
-                         p.head_dim, tile_o, p.q_stride, seen.last - seen.first, true);
+                         p.head_dim, tile_o, p.q_stride, seen.last - seen.first, started);
             }
         }
     }
@@ -355,13 +351,19 @@ struct BackwardScratch {
           scores(weights + kQueries * kKeys) {}
 };
 
-// P = e^(scale * score - lse) in place of the scores and dS = P (dP - delta) scale in place of dP.
-void backward_row(float *weights, float *gradients, int64_t first, int64_t last, float scale, float lse, float delta) {
+// P = e^(scale * score - lse) in place of the scores and dS = P (dP - delta) scale in place of dP, for columns
+// [first, seen); zeros up to `last`. Columns are whole vectors.
+void backward_row(float *weights, float *gradients, int64_t first, int64_t seen, int64_t last, float scale, float lse,
+                  float delta) {
     const Vec factor = broadcast(scale), shift = broadcast(-lse), mean = broadcast(delta);
-    for (int64_t j = first; j < last; j += kWidth) {
+    for (int64_t j = first; j < seen; j += kWidth) {
         const Vec weight = exp(fma(load(weights + j), factor, shift));
         store(weights + j, weight);
         store(gradients + j, weight * (load(gradients + j) - mean) * factor);
+    }
+    for (int64_t j = seen; j < last; j += kWidth) {
+        store(weights + j, zero());
+        store(gradients + j, zero());
     }
 }
 
@@ -392,15 +394,11 @@ void backward_piece(const Problem &p, const Piece &piece, const BackwardScratch 
                 multiply_panels({p.d_o + tile, p.q_stride, 1}, i1 - i0, s.values, first, last, s.scores, p.head_dim);
                 for (int64_t i = 0; i < i1 - i0; i++) {
                     float *weights = s.weights + i * kKeys, *gradients = s.scores + i * kKeys;
-                    mask_row(p, i0 + i, j0, j1, first, last, weights);
-                    const Range own = visible(p, i0 + i, j1);
-                    if (own.first < j1 && own.last > j0) {
-                        const int64_t at = (token + i0 + i) * p.heads + head0 + g;
-                        backward_row(weights, gradients, first * kKeyPanel, last * kKeyPanel, p.scale, p.lse[at], p.delta[at]);
-                    } else {
-                        memset(weights + first * kKeyPanel, 0, static_cast<size_t>((last - first) * kKeyPanel) * sizeof(float));
-                        memset(gradients + first * kKeyPanel, 0, static_cast<size_t>((last - first) * kKeyPanel) * sizeof(float));
-                    }
+                    const Range own = mask_row(p, i0 + i, j0, j1, first, last, weights);
+                    const int64_t at = (token + i0 + i) * p.heads + head0 + g;
+                    const int64_t end_of_own = own.first < own.last ? ceil_div(own.last, kWidth) * kWidth : first * kKeyPanel;
+                    backward_row(weights, gradients, first * kKeyPanel, end_of_own, last * kKeyPanel, p.scale, p.lse[at],
+                                 p.delta[at]);
                 }
                 const int64_t seen_at = here + seen.first * p.kv_stride;
                 multiply({s.weights + seen.first, 1, kKeys}, n, p.d_o + tile, p.q_stride, p.head_dim, p.dv + seen_at,
