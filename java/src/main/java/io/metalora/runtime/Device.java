@@ -1,0 +1,217 @@
+package io.metalora.runtime;
+
+import io.metalora.bindings.NativeException;
+import io.metalora.bindings.NativeLibrary;
+import io.metalora.bindings.Status;
+import io.metalora.bindings.generated.metalora_h;
+import io.metalora.bindings.generated.ml_context_info;
+import io.metalora.bindings.generated.ml_context_options;
+import io.metalora.bindings.generated.ml_weight_desc;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Collections;
+import java.util.IdentityHashMap;
+import java.util.Set;
+
+/**
+ * A place where ops run, with the memory held there. It serves one thread at a time: a call made while another one
+ * runs fails with {@link Status#BUSY}. Closing a device frees every tensor and weight that is still open; closing
+ * those afterwards does nothing, and using them is an IllegalStateException.
+ */
+public final class Device implements AutoCloseable {
+    private static final long STAGING_BYTES = 1 << 20;
+
+    private final Arena arena = Arena.ofShared();
+    private final Backend backend;
+    private final String reason;
+    private final MemorySegment context;
+    private final MemorySegment staging;
+    private final DType activationType;
+    private final Ops ops;
+    private final Set<AutoCloseable> open = Collections.newSetFromMap(new IdentityHashMap<>());
+    private boolean closed;
+
+    private Device(Backend backend, String reason, DeviceOptions options) {
+        this.backend = backend;
+        this.reason = reason;
+        try {
+            this.context = create(options);
+            this.activationType = nativeType(ml_context_info.activation_dtype(readInfo()));
+            this.staging = arena.allocate(STAGING_BYTES, 64);
+            this.ops = new Ops(this, arena);
+        } catch (RuntimeException e) {
+            arena.close();
+            throw e;
+        }
+    }
+
+    /**
+     * Opens a device. AUTO falls back to the CPU and {@link DeviceInfo#reason} says why; CUDA where it cannot run is
+     * an InputException with the reason.
+     */
+    public static Device open(DeviceOptions options) {
+        NativeLibrary.load();
+        if (options.backend() == Backend.CPU) {
+            return new Device(Backend.CPU, "CPU was asked for", options);
+        }
+        int status = metalora_h.ml_backend_probe(metalora_h.ML_BACKEND_CUDA());
+        if (status == metalora_h.ML_OK()) {
+            var reason = options.backend() == Backend.AUTO ? "CUDA can run here" : "CUDA was asked for";
+            return new Device(Backend.CUDA, reason, options);
+        }
+        var why = Native.lastError();
+        if (options.backend() == Backend.AUTO) {
+            return new Device(Backend.CPU, "CUDA cannot run here: " + why, options);
+        }
+        throw new InputException("CUDA cannot run here: " + why + "; ask for cpu or auto instead");
+    }
+
+    /** The CPU with all cores and its best instruction set. */
+    public static Device cpu() {
+        return open(DeviceOptions.cpu());
+    }
+
+    private MemorySegment create(DeviceOptions options) {
+        try (var call = Arena.ofConfined()) {
+            var desc = ml_context_options.allocate(call);
+            ml_context_options.backend(
+                    desc, backend == Backend.CUDA ? metalora_h.ML_BACKEND_CUDA() : metalora_h.ML_BACKEND_CPU());
+            ml_context_options.threads(desc, options.threads());
+            ml_context_options.isa(
+                    desc, options.isa() == null ? MemorySegment.NULL : call.allocateFrom(options.isa()));
+            var out = call.allocate(ValueLayout.ADDRESS);
+            Native.check(metalora_h.ml_context_create(desc, out));
+            return out.get(ValueLayout.ADDRESS, 0);
+        }
+    }
+
+    public DeviceInfo info() {
+        var info = readInfo();
+        return new DeviceInfo(
+                backend,
+                reason,
+                ml_context_info.threads(info),
+                ml_context_info.isa(info).getString(0),
+                ml_context_info.blas(info).getString(0),
+                ml_context_info.device_name(info).getString(0),
+                ml_context_info.memory_total(info),
+                ml_context_info.memory_in_use(info),
+                ml_context_info.memory_peak(info));
+    }
+
+    private MemorySegment readInfo() {
+        var info = ml_context_info.allocate(Arena.ofAuto());
+        Native.check(metalora_h.ml_context_get_info(context(), info));
+        return info;
+    }
+
+    /** The element type of activations on this device. */
+    public DType activationType() {
+        return activationType;
+    }
+
+    /** A tensor of zeros, 64-byte aligned. */
+    public Tensor zeros(DType dtype, long... shape) {
+        long bytes = Math.multiplyExact(Shapes.elements("tensor", shape), dtype.bytes());
+        try (var call = Arena.ofConfined()) {
+            var out = call.allocate(ValueLayout.ADDRESS);
+            Native.check(metalora_h.ml_alloc(context(), bytes, out));
+            var tensor = new Tensor(this, dtype, shape, out.get(ValueLayout.ADDRESS, 0));
+            open.add(tensor);
+            return tensor;
+        }
+    }
+
+    /** Copies a matrix [out, in] into the form the frozen GEMM wants, held as {@code storage} (F32 or BF16). */
+    public FrozenWeight freeze(HostTensor source, DType storage) {
+        var shape = source.shape();
+        if (shape.length != 2) {
+            throw new IllegalArgumentException(source + " is no matrix [out, in]");
+        }
+        try (var call = Arena.ofConfined()) {
+            var data = source.data();
+            if (!data.isNative()) {
+                data = call.allocate(data.byteSize(), 8).copyFrom(data);
+            }
+            var desc = ml_weight_desc.allocate(call);
+            ml_weight_desc.data(desc, data);
+            ml_weight_desc.source_dtype(desc, nativeType(source.dtype()));
+            ml_weight_desc.storage_dtype(desc, nativeType(storage));
+            ml_weight_desc.out_features(desc, shape[0]);
+            ml_weight_desc.in_features(desc, shape[1]);
+            var out = call.allocate(ValueLayout.ADDRESS);
+            Native.check(metalora_h.ml_weight_create(context(), desc, out));
+            var weight = new FrozenWeight(this, storage, shape[0], shape[1], out.get(ValueLayout.ADDRESS, 0));
+            open.add(weight);
+            return weight;
+        }
+    }
+
+    /** Bytes that {@link #freeze} will hold for a matrix of this shape. */
+    public long frozenBytes(DType storage, long outFeatures, long inFeatures) {
+        return metalora_h.ml_weight_bytes(context(), nativeType(storage), outFeatures, inFeatures);
+    }
+
+    /** The ops of this device. */
+    public Ops ops() {
+        return ops;
+    }
+
+    /** Waits until all ops have run. */
+    public void synchronize() {
+        Native.check(metalora_h.ml_synchronize(context()));
+    }
+
+    @Override
+    public void close() {
+        if (closed) {
+            return;
+        }
+        for (var resource : open.toArray(AutoCloseable[]::new)) {
+            switch (resource) {
+                case Tensor t -> t.close();
+                case FrozenWeight w -> w.close();
+                default -> throw new AssertionError(resource);
+            }
+        }
+        Native.check(metalora_h.ml_context_destroy(context));
+        closed = true;
+        arena.close();
+    }
+
+    MemorySegment context() {
+        if (closed) {
+            throw new IllegalStateException("the device is closed");
+        }
+        return context;
+    }
+
+    /** Host memory that values pass through on their way to and from the device. */
+    MemorySegment staging() {
+        return staging;
+    }
+
+    void free(Tensor tensor, MemorySegment pointer) {
+        Native.check(metalora_h.ml_free(context(), pointer));
+        open.remove(tensor);
+    }
+
+    void free(FrozenWeight weight, MemorySegment handle) {
+        Native.check(metalora_h.ml_weight_destroy(context(), handle));
+        open.remove(weight);
+    }
+
+    private static int nativeType(DType dtype) {
+        return switch (dtype) {
+            case F32 -> metalora_h.ML_F32();
+            case BF16 -> metalora_h.ML_BF16();
+            case F16 -> metalora_h.ML_F16();
+            case I32, F64 -> throw new NativeException(Status.UNSUPPORTED, dtype + " is no type of a weight");
+        };
+    }
+
+    private static DType nativeType(int dtype) {
+        return dtype == metalora_h.ML_BF16() ? DType.BF16 : dtype == metalora_h.ML_F16() ? DType.F16 : DType.F32;
+    }
+}

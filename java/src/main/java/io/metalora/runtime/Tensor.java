@@ -1,0 +1,182 @@
+package io.metalora.runtime;
+
+import io.metalora.bindings.generated.metalora_h;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+
+/**
+ * Values in device memory, row-major and dense. A tensor from {@link Device#zeros} owns its memory until
+ * {@link #close}; a {@link #view} shares the memory of its tensor and has nothing to close.
+ */
+public final class Tensor implements AutoCloseable {
+    private final Device device;
+    private final DType dtype;
+    private final long[] shape;
+    private final long elements;
+    private final MemorySegment pointer;
+    /** The tensor whose memory this is: itself, unless it is a view. */
+    private final Tensor owner;
+
+    private boolean closed;
+
+    Tensor(Device device, DType dtype, long[] shape, MemorySegment pointer) {
+        this.device = device;
+        this.dtype = dtype;
+        this.shape = shape.clone();
+        this.elements = Shapes.elements("tensor", shape);
+        this.pointer = pointer;
+        this.owner = this;
+    }
+
+    private Tensor(Tensor owner, long[] shape, long elements, MemorySegment pointer) {
+        this.device = owner.device;
+        this.dtype = owner.dtype;
+        this.shape = shape.clone();
+        this.elements = elements;
+        this.pointer = pointer;
+        this.owner = owner;
+    }
+
+    public DType dtype() {
+        return dtype;
+    }
+
+    public long[] shape() {
+        return shape.clone();
+    }
+
+    public long elements() {
+        return elements;
+    }
+
+    public Device device() {
+        return device;
+    }
+
+    /** Copies {@code values}, one per element, to the device. */
+    public void upload(float[] values) {
+        if (values.length != elements) {
+            throw new IllegalArgumentException(values.length + " values for the tensor " + this);
+        }
+        upload(values, values.length);
+    }
+
+    /** Copies the first {@code count} of {@code values} over the first {@code count} elements. */
+    public void upload(float[] values, int count) {
+        transfer(values, DType.F32, count, values.length, true);
+    }
+
+    /** Copies the first {@code count} of {@code values} over the first {@code count} elements. */
+    public void upload(int[] values, int count) {
+        transfer(values, DType.I32, count, values.length, true);
+    }
+
+    /** Copies the first {@code out.length} elements to the host. */
+    public void download(float[] out) {
+        download(out, out.length);
+    }
+
+    /** Copies the first {@code count} elements to the host. */
+    public void download(float[] out, int count) {
+        transfer(out, DType.F32, count, out.length, false);
+    }
+
+    /** Copies the first {@code count} elements to the host. */
+    public void download(int[] out, int count) {
+        transfer(out, DType.I32, count, out.length, false);
+    }
+
+    /** Copies the first {@code out.length} elements to the host. */
+    public void download(double[] out) {
+        transfer(out, DType.F64, out.length, out.length, false);
+    }
+
+    /** All elements of an F32 tensor. */
+    public float[] toFloats() {
+        var out = new float[Math.toIntExact(elements)];
+        download(out);
+        return out;
+    }
+
+    /** Copies {@code count} elements of {@code source} from {@code sourceOffset} on to {@code offset} on here. */
+    public void copyFrom(Tensor source, long sourceOffset, long offset, long count) {
+        if (source.dtype != dtype || source.device != device) {
+            throw new IllegalArgumentException("cannot copy " + source + " to " + this + " element by element");
+        }
+        source.requireRange(sourceOffset, count);
+        requireRange(offset, count);
+        Native.check(metalora_h.ml_copy(
+                device.context(), at(offset), source.at(sourceOffset), count * dtype.bytes()));
+    }
+
+    /** Elements {@code elementOffset} on, of shape {@code shape}, in the same memory. */
+    public Tensor view(long elementOffset, long... shape) {
+        long count = Shapes.elements("view", shape);
+        requireRange(elementOffset, count);
+        return new Tensor(owner, shape, count, at(elementOffset));
+    }
+
+    @Override
+    public void close() {
+        if (owner == this && !closed) {
+            device.free(this, pointer);
+            closed = true;
+        }
+    }
+
+    @Override
+    public String toString() {
+        return dtype + Arrays.toString(shape);
+    }
+
+    MemorySegment pointer() {
+        if (owner.closed) {
+            throw new IllegalStateException("the tensor " + this + " is closed");
+        }
+        return pointer;
+    }
+
+    private MemorySegment at(long elementOffset) {
+        return elementOffset == 0
+                ? pointer()
+                : MemorySegment.ofAddress(pointer().address() + elementOffset * dtype.bytes());
+    }
+
+    private void requireRange(long offset, long count) {
+        if (offset < 0 || count < 0 || count > elements - offset) {
+            throw new IndexOutOfBoundsException(
+                    "elements [" + offset + ", " + (offset + count) + ") of the tensor " + this);
+        }
+    }
+
+    /** Moves {@code count} values between an array and the device, a piece of the staging memory at a time. */
+    private void transfer(Object array, DType arrayType, int count, int length, boolean toDevice) {
+        if (arrayType != dtype) {
+            throw new IllegalArgumentException("values of " + arrayType + " for the tensor " + this);
+        }
+        if (count > length) {
+            throw new IndexOutOfBoundsException(count + " values of an array of " + length);
+        }
+        requireRange(0, count);
+        var staging = device.staging();
+        var layout = switch (arrayType) {
+            case F32 -> ValueLayout.JAVA_FLOAT;
+            case F64 -> ValueLayout.JAVA_DOUBLE;
+            case I32 -> ValueLayout.JAVA_INT;
+            case BF16, F16 -> throw new AssertionError(arrayType);
+        };
+        int most = (int) (staging.byteSize() / dtype.bytes());
+        for (int from = 0; from < count; from += most) {
+            int n = Math.min(most, count - from);
+            long bytes = (long) n * dtype.bytes();
+            if (toDevice) {
+                MemorySegment.copy(array, from, staging, layout, 0, n);
+                Native.check(metalora_h.ml_upload(device.context(), at(from), staging, bytes));
+            } else {
+                Native.check(metalora_h.ml_download(device.context(), staging, at(from), bytes));
+                MemorySegment.copy(staging, layout, 0, array, from, n);
+            }
+        }
+    }
+}
