@@ -1,0 +1,86 @@
+package io.metalora.model;
+
+import io.metalora.adapter.LoraAdapter;
+import io.metalora.adapter.LoraLayout;
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.Tensor;
+
+/** n adapters of one layout, one after the other, and their gradients. A pack names a slot for each of its tokens. */
+public final class AdapterSlots implements AutoCloseable {
+    private final LoraLayout layout;
+    private final int slots;
+    private final Tensor parameters;
+    private final Tensor gradients;
+    private final boolean owner;
+
+    /** n slots of zeros. */
+    public AdapterSlots(Device device, LoraLayout layout, int slots, boolean gradients) {
+        if (slots < 1) {
+            throw new IllegalArgumentException(slots + " slots");
+        }
+        this.layout = layout;
+        this.slots = slots;
+        this.owner = true;
+        this.parameters = device.zeros(DType.F32, slots, layout.parameters());
+        this.gradients = gradients ? device.zeros(DType.F32, slots, layout.parameters()) : null;
+    }
+
+    private AdapterSlots(LoraAdapter adapter) {
+        this.layout = adapter.layout();
+        this.slots = 1;
+        this.owner = false;
+        this.parameters = adapter.parameters().view(0, 1, layout.parameters());
+        this.gradients = null;
+    }
+
+    /** One slot in the memory of {@code adapter}, for inference. Closing it leaves the adapter open. */
+    public static AdapterSlots of(LoraAdapter adapter) {
+        return new AdapterSlots(adapter);
+    }
+
+    /** Copies one adapter's parameters, F32 [P], into every slot. */
+    public void setAll(Tensor adapter) {
+        long p = layout.parameters();
+        parameters.device().ops().broadcast(parameters, adapter, p, p, slots);
+    }
+
+    public void zeroGradients() {
+        parameters.device().ops().fill(gradients(), gradients().elements(), 0f);
+    }
+
+    public LoraLayout layout() {
+        return layout;
+    }
+
+    public int slots() {
+        return slots;
+    }
+
+    /** F32 [slots, P] */
+    public Tensor parameters() {
+        return parameters;
+    }
+
+    /** F32 [slots, P]; an IllegalStateException where the slots were made without. */
+    public Tensor gradients() {
+        if (gradients == null) {
+            throw new IllegalStateException("these adapter slots were made without gradients");
+        }
+        return gradients;
+    }
+
+    boolean hasGradients() {
+        return gradients != null;
+    }
+
+    @Override
+    public void close() {
+        if (owner) {
+            parameters.close();
+            if (gradients != null) {
+                gradients.close();
+            }
+        }
+    }
+}

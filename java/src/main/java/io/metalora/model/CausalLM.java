@@ -1,0 +1,187 @@
+package io.metalora.model;
+
+import io.metalora.adapter.Projection;
+import io.metalora.io.ModelConfig;
+import io.metalora.io.ModelFiles;
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.FrozenWeight;
+import io.metalora.runtime.HostTensor;
+import io.metalora.runtime.RopeScaling;
+import io.metalora.runtime.Tensor;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * A decoder-only language model of the Llama family (Llama, SmolLM2, Mistral, Qwen2, Qwen3): frozen weights on a
+ * device. It holds no activations; {@link ModelPass} and {@link Generator} bring their own, and several of them may
+ * share one model as long as they take turns.
+ */
+public final class CausalLM implements AutoCloseable {
+    private final ModelConfig config;
+    private final Device device;
+    private final List<AutoCloseable> owned = new ArrayList<>();
+    private final List<LayerWeights> layers = new ArrayList<>();
+    private final FrozenWeight embedding;
+    private final FrozenWeight head;
+    private final Tensor finalNorm;
+
+    private CausalLM(ModelConfig config, Device device, ModelFiles files, WeightStorage storage) {
+        this.config = config;
+        this.device = device;
+        try {
+            var shapes = WeightNames.shapes(config);
+            var loader = new Loader(files, storage, shapes);
+            embedding = loader.matrix(WeightNames.EMBEDDING);
+            for (int i = 0; i < config.layers(); i++) {
+                layers.add(loader.layer(i));
+            }
+            finalNorm = loader.vector(WeightNames.FINAL_NORM);
+            head = config.tiedEmbeddings() ? embedding : loader.matrix(WeightNames.HEAD);
+        } catch (RuntimeException e) {
+            close();
+            throw e;
+        }
+    }
+
+    /**
+     * Loads the Hugging Face model in {@code modelDir}. Every tensor's presence, type and shape and the memory needed
+     * are checked before anything is loaded; what is wrong is an InputException. The files are closed on return.
+     */
+    public static CausalLM load(Path modelDir, Device device, LoadOptions options) {
+        var config = ModelConfig.read(modelDir);
+        try (var files = ModelFiles.open(modelDir)) {
+            estimate(config, files, device, options)
+                    .requireFits(
+                            "Loading " + modelDir,
+                            "choose a smaller model, hold the weights as bf16, or free memory");
+            return new CausalLM(config, device, files, options.storage());
+        }
+    }
+
+    /** What {@link #load} would hold, from the headers of the files alone. */
+    public static MemoryEstimate estimate(Path modelDir, Device device, LoadOptions options) {
+        var config = ModelConfig.read(modelDir);
+        try (var files = ModelFiles.open(modelDir)) {
+            return estimate(config, files, device, options);
+        }
+    }
+
+    private static MemoryEstimate estimate(
+            ModelConfig config, ModelFiles files, Device device, LoadOptions options) {
+        long bytes = 0;
+        for (var entry : WeightNames.shapes(config).entrySet()) {
+            var shape = entry.getValue();
+            var source = files.tensor(entry.getKey(), shape);
+            bytes += shape.length == 1
+                    ? shape[0] * DType.F32.bytes()
+                    : device.frozenBytes(storageOf(source, options.storage()), shape[0], shape[1]);
+        }
+        return new MemoryEstimate(bytes, 0, 0);
+    }
+
+    private static DType storageOf(HostTensor source, WeightStorage storage) {
+        return switch (storage) {
+            case F32 -> DType.F32;
+            case BF16 -> DType.BF16;
+            case AUTO -> source.dtype() == DType.BF16 ? DType.BF16 : DType.F32;
+        };
+    }
+
+    public ModelConfig config() {
+        return config;
+    }
+
+    public Device device() {
+        return device;
+    }
+
+    LayerWeights layer(int i) {
+        return layers.get(i);
+    }
+
+    /** [vocab, hidden] */
+    FrozenWeight embedding() {
+        return embedding;
+    }
+
+    /** The output head [vocab, hidden]; the embedding itself where they are tied. */
+    FrozenWeight head() {
+        return head;
+    }
+
+    Tensor finalNorm() {
+        return finalNorm;
+    }
+
+    RopeScaling ropeScaling() {
+        var rope = config.rope();
+        return switch (rope.scaling()) {
+            case PLAIN -> new RopeScaling.None();
+            case LINEAR -> new RopeScaling.Linear(rope.factor());
+            case LLAMA3 -> new RopeScaling.Llama3(
+                    rope.factor(), rope.lowFreqFactor(), rope.highFreqFactor(), rope.originalMaxPositions());
+        };
+    }
+
+    @Override
+    public void close() {
+        for (var resource : owned) {
+            switch (resource) {
+                case Tensor t -> t.close();
+                case FrozenWeight w -> w.close();
+                default -> throw new AssertionError(resource);
+            }
+        }
+        owned.clear();
+    }
+
+    /** Moves tensors from files to the device; what it makes belongs to the model. */
+    private final class Loader {
+        private final ModelFiles files;
+        private final WeightStorage storage;
+        private final Map<String, long[]> shapes;
+
+        Loader(ModelFiles files, WeightStorage storage, Map<String, long[]> shapes) {
+            this.files = files;
+            this.storage = storage;
+            this.shapes = shapes;
+        }
+
+        LayerWeights layer(int i) {
+            var weights = new EnumMap<Projection, FrozenWeight>(Projection.class);
+            var biases = new EnumMap<Projection, Tensor>(Projection.class);
+            for (var p : Projection.values()) {
+                weights.put(p, matrix(WeightNames.weight(i, p)));
+                if (WeightNames.hasBias(config, p)) {
+                    biases.put(p, vector(WeightNames.bias(i, p)));
+                }
+            }
+            return new LayerWeights(
+                    weights,
+                    biases,
+                    vector(WeightNames.inputNorm(i)),
+                    vector(WeightNames.postAttentionNorm(i)),
+                    config.qkNorm() ? vector(WeightNames.queryNorm(i)) : null,
+                    config.qkNorm() ? vector(WeightNames.keyNorm(i)) : null);
+        }
+
+        FrozenWeight matrix(String name) {
+            var source = files.tensor(name, shapes.get(name));
+            var weight = device.freeze(source, storageOf(source, storage));
+            owned.add(weight);
+            return weight;
+        }
+
+        Tensor vector(String name) {
+            var source = files.tensor(name, shapes.get(name));
+            var tensor = device.zeros(DType.F32, source.shape());
+            owned.add(tensor);
+            tensor.upload(source.toFloats());
+            return tensor;
+        }
+    }
+}

@@ -1,0 +1,165 @@
+package io.metalora.model;
+
+import static io.metalora.adapter.Projection.DOWN;
+import static io.metalora.adapter.Projection.GATE;
+import static io.metalora.adapter.Projection.K;
+import static io.metalora.adapter.Projection.O;
+import static io.metalora.adapter.Projection.Q;
+import static io.metalora.adapter.Projection.UP;
+import static io.metalora.adapter.Projection.V;
+
+import io.metalora.adapter.Projection;
+import io.metalora.runtime.AttentionShape;
+import io.metalora.runtime.Ops;
+import io.metalora.runtime.Tensor;
+
+/**
+ * The backward of decoder layers: adapter gradients, and the gradient of the residual stream as far down as an adapter
+ * still needs it. No frozen weight has a gradient.
+ */
+final class LayerBackward {
+    private final CausalLM model;
+    private final Ops ops;
+    private final LayerForward forward;
+    private final float eps;
+    private final int hidden;
+    private final int heads;
+    private final int kvHeads;
+    private final int headDim;
+    private final boolean qkNorm;
+    /** [T, hidden], the gradient of the residual stream, from the layer above to the layer below. */
+    private final Tensor dResidual;
+
+    private final Tensor dNormed;
+    private final Tensor dActivated;
+    private final Tensor dO;
+    private final Tensor dq;
+    private final Tensor dk;
+    private final Tensor dv;
+    private final Tensor rstd;
+    /** The rotated heads of a model with norms per head, which keeps q and k from before their norm. */
+    private final Tensor rotatedQ;
+
+    private final Tensor rotatedK;
+    private final Tensor rstdQ;
+    private final Tensor rstdK;
+
+    LayerBackward(Memory memory, CausalLM model, LayerForward forward, int tokens) {
+        var c = model.config();
+        this.model = model;
+        this.ops = model.device().ops();
+        this.forward = forward;
+        this.eps = c.rmsNormEps();
+        this.hidden = c.hiddenSize();
+        this.heads = c.heads();
+        this.kvHeads = c.kvHeads();
+        this.headDim = c.headDim();
+        this.qkNorm = c.qkNorm();
+        this.dResidual = memory.activation(tokens, hidden);
+        this.dNormed = memory.activation(tokens, hidden);
+        this.dActivated = memory.activation(tokens, c.intermediateSize());
+        this.dO = memory.activation(tokens, heads, headDim);
+        this.dq = memory.activation(tokens, heads, headDim);
+        this.dk = memory.activation(tokens, kvHeads, headDim);
+        this.dv = memory.activation(tokens, kvHeads, headDim);
+        this.rstd = memory.floats(tokens);
+        this.rotatedQ = qkNorm ? memory.activation(tokens, heads, headDim) : null;
+        this.rotatedK = qkNorm ? memory.activation(tokens, kvHeads, headDim) : null;
+        this.rstdQ = qkNorm ? memory.floats(tokens, heads) : null;
+        this.rstdK = qkNorm ? memory.floats(tokens, kvHeads) : null;
+    }
+
+    /** Where attention finds the rotated queries of a kept layer. */
+    Tensor rotatedQ(LayerActivations a) {
+        return qkNorm ? rotatedQ : a.q();
+    }
+
+    Tensor rotatedK(LayerActivations a) {
+        return qkNorm ? rotatedK : a.k();
+    }
+
+    /** [T, hidden]: the gradient of the final norm's output goes here, before {@link #finalNorm}. */
+    Tensor dFinal() {
+        return dNormed;
+    }
+
+    /** [T], of the final norm. */
+    Tensor rstdFinal() {
+        return rstd;
+    }
+
+    /** From the gradient of the final norm's output to that of the residual stream below it. */
+    void finalNorm(Tensor x, int tokens) {
+        ops.rmsnormBackward(x, model.finalNorm(), rstd, dNormed, dResidual, tokens, hidden, eps, false);
+    }
+
+    /**
+     * One layer, from the gradient of its output to that of its input.
+     *
+     * @param below whether a layer below needs the gradient of this one's input
+     */
+    void layer(int layer, LayerActivations a, PackTensors pack, AttentionShape shape, boolean below) {
+        int tokens = pack.tokens();
+        boolean needHeads = below || adapted(layer, Q) || adapted(layer, K) || adapted(layer, V);
+        boolean needMid = needHeads || adapted(layer, O);
+        boolean needMlp = needMid || adapted(layer, GATE) || adapted(layer, UP);
+
+        var y = adapted(layer, DOWN) ? forward.activate(a, tokens) : null;
+        linear(layer, DOWN, y, dResidual, needMlp ? dActivated : null, tokens, false);
+        if (!needMlp) {
+            return;
+        }
+        long count = (long) tokens * model.config().intermediateSize();
+        // gate and up are not needed again, so their gradients take their place.
+        var dGate = a.gate();
+        var dUp = a.up();
+        ops.swigluBackward(a.gate(), a.up(), dActivated, dGate, dUp, count);
+        var weights = model.layer(layer);
+        var x = forward.norm(a.mid(), weights.postAttentionNorm(), rstd, tokens);
+        linear(layer, GATE, x, dGate, needMid ? dNormed : null, tokens, false);
+        linear(layer, UP, x, dUp, needMid ? dNormed : null, tokens, true);
+        if (!needMid) {
+            return;
+        }
+        ops.rmsnormBackward(
+                a.mid(), weights.postAttentionNorm(), rstd, dNormed, dResidual, tokens, hidden, eps, true);
+
+        linear(layer, O, a.o(), dResidual, needHeads ? dO : null, tokens, false);
+        if (!needHeads) {
+            return;
+        }
+        if (qkNorm) {
+            forward.rotate(layer, a, rotatedQ, rotatedK, rstdQ, rstdK, tokens);
+        }
+        ops.attentionBackward(
+                shape, rotatedQ(a), rotatedK(a), a.v(), a.o(), a.lse(), dO, dq, dk, dv, pack.seqOffsets(), tokens,
+                pack.sequences(), pack.maxLength());
+        forward.rotateBack(dq, dk, tokens);
+        if (qkNorm) {
+            ops.rmsnormBackward(
+                    a.q(), weights.queryNorm(), rstdQ, dq, dq, (long) tokens * heads, headDim, eps, false);
+            ops.rmsnormBackward(
+                    a.k(), weights.keyNorm(), rstdK, dk, dk, (long) tokens * kvHeads, headDim, eps, false);
+        }
+        x = forward.norm(a.in(), weights.inputNorm(), rstd, tokens);
+        var dx = below ? dNormed : null;
+        linear(layer, Q, x, dq, dx, tokens, false);
+        linear(layer, K, x, dk, dx, tokens, true);
+        linear(layer, V, x, dv, dx, tokens, true);
+        if (below) {
+            ops.rmsnormBackward(a.in(), weights.inputNorm(), rstd, dNormed, dResidual, tokens, hidden, eps, true);
+        }
+    }
+
+    private boolean adapted(int layer, Projection p) {
+        return forward.term(layer, p) != null;
+    }
+
+    private void linear(int layer, Projection p, Tensor x, Tensor dy, Tensor dx, int tokens, boolean accumulate) {
+        var term = forward.term(layer, p);
+        if (term == null && dx == null) {
+            return; // frozen, and nobody asks for its input's gradient
+        }
+        ops.linearBackward(model.layer(layer).weight(p), term, x, dy, dx, tokens, accumulate);
+    }
+}

@@ -1,0 +1,113 @@
+package io.metalora.model;
+
+import io.metalora.adapter.Projection;
+import io.metalora.runtime.LoraTerm;
+import io.metalora.runtime.Ops;
+import io.metalora.runtime.Tensor;
+
+/**
+ * The forward of a decoder layer but for the attention in its middle, whose keys come from the pack in a
+ * {@link ModelPass} and from a cache in a {@link Generator}.
+ */
+final class LayerForward {
+    private final CausalLM model;
+    private final Ops ops;
+    private final int hidden;
+    private final float eps;
+    private final LoraTerms lora; // nullable
+    private final Tensor positions;
+    private final Tensor cos;
+    private final Tensor sin;
+    /** [T, hidden], the normed residual. */
+    private final Tensor normed;
+    /** [T, intermediate], SwiGLU's output. */
+    private final Tensor activated;
+
+    /**
+     * @param tokens    the most tokens of a pack
+     * @param positions I32 [tokens], of the pack
+     */
+    LayerForward(Memory memory, CausalLM model, LoraTerms lora, int tokens, Tensor positions) {
+        var c = model.config();
+        this.model = model;
+        this.ops = model.device().ops();
+        this.hidden = c.hiddenSize();
+        this.eps = c.rmsNormEps();
+        this.lora = lora;
+        this.positions = positions;
+        this.normed = memory.activation(tokens, hidden);
+        this.activated = memory.activation(tokens, c.intermediateSize());
+        // A pack of T tokens has no position beyond T - 1.
+        int reach = Math.min(tokens, c.maxPositions());
+        this.cos = memory.floats(reach, c.headDim() / 2);
+        this.sin = memory.floats(reach, c.headDim() / 2);
+        if (cos != null) {
+            ops.ropeTable(cos, sin, reach, c.headDim(), c.rope().theta(), model.ropeScaling());
+        }
+    }
+
+    void embed(Tensor ids, Tensor y, int tokens) {
+        ops.embedding(model.embedding(), ids, y, tokens);
+    }
+
+    /** Norm and projections to q, k and v, before rotation. */
+    void project(int layer, LayerActivations a, int tokens) {
+        var x = norm(a.in(), model.layer(layer).inputNorm(), null, tokens);
+        linear(layer, Projection.Q, x, null, a.q(), tokens);
+        linear(layer, Projection.K, x, null, a.k(), tokens);
+        linear(layer, Projection.V, x, null, a.v(), tokens);
+    }
+
+    /**
+     * Norm per head, where the architecture has it, and rotation.
+     *
+     * @param q, k          written; may be those of {@code a}
+     * @param rstdQ, rstdK  F32 [T * heads], nullable
+     */
+    void rotate(int layer, LayerActivations a, Tensor q, Tensor k, Tensor rstdQ, Tensor rstdK, int tokens) {
+        var c = model.config();
+        if (c.qkNorm()) {
+            var weights = model.layer(layer);
+            ops.rmsnorm(a.q(), weights.queryNorm(), q, rstdQ, (long) tokens * c.heads(), c.headDim(), eps);
+            ops.rmsnorm(a.k(), weights.keyNorm(), k, rstdK, (long) tokens * c.kvHeads(), c.headDim(), eps);
+        }
+        ops.rope(q, cos, sin, positions, tokens, c.heads(), c.headDim());
+        ops.rope(k, cos, sin, positions, tokens, c.kvHeads(), c.headDim());
+    }
+
+    void rotateBack(Tensor dq, Tensor dk, int tokens) {
+        var c = model.config();
+        ops.ropeBackward(dq, cos, sin, positions, tokens, c.heads(), c.headDim());
+        ops.ropeBackward(dk, cos, sin, positions, tokens, c.kvHeads(), c.headDim());
+    }
+
+    /** From the attention's output to the layer's. */
+    void finish(int layer, LayerActivations a, int tokens) {
+        linear(layer, Projection.O, a.o(), a.in(), a.mid(), tokens);
+        var x = norm(a.mid(), model.layer(layer).postAttentionNorm(), null, tokens);
+        linear(layer, Projection.GATE, x, null, a.gate(), tokens);
+        linear(layer, Projection.UP, x, null, a.up(), tokens);
+        linear(layer, Projection.DOWN, activate(a, tokens), a.mid(), a.out(), tokens);
+    }
+
+    /** The norm of a residual, in a buffer that the next call overwrites. */
+    Tensor norm(Tensor x, Tensor weight, Tensor rstd, int tokens) {
+        ops.rmsnorm(x, weight, normed, rstd, tokens, hidden, eps);
+        return normed;
+    }
+
+    /** silu(gate) * up, in a buffer that the next call overwrites. */
+    Tensor activate(LayerActivations a, int tokens) {
+        ops.swiglu(a.gate(), a.up(), activated, (long) tokens * model.config().intermediateSize());
+        return activated;
+    }
+
+    LoraTerm term(int layer, Projection p) {
+        return lora == null ? null : lora.at(layer, p);
+    }
+
+    private void linear(int layer, Projection p, Tensor x, Tensor residual, Tensor y, int tokens) {
+        var weights = model.layer(layer);
+        ops.linear(weights.weight(p), weights.bias(p), term(layer, p), x, residual, y, tokens);
+    }
+}

@@ -1,0 +1,36 @@
+package io.metalora.model;
+
+import io.metalora.adapter.Projection;
+import io.metalora.runtime.FrozenWeight;
+import io.metalora.runtime.Tensor;
+import java.util.EnumMap;
+import java.util.Map;
+
+/**
+ * The frozen weights of one decoder layer. Norms and biases are F32.
+ *
+ * @param biases   of the projections that have one
+ * @param queryNorm norm per query head, null where the architecture has none; keyNorm likewise
+ */
+record LayerWeights(
+        Map<Projection, FrozenWeight> weights,
+        Map<Projection, Tensor> biases,
+        Tensor inputNorm,
+        Tensor postAttentionNorm,
+        Tensor queryNorm,
+        Tensor keyNorm) {
+
+    LayerWeights {
+        weights = new EnumMap<>(weights);
+        biases = biases.isEmpty() ? Map.of() : new EnumMap<>(biases);
+    }
+
+    FrozenWeight weight(Projection p) {
+        return weights.get(p);
+    }
+
+    /** Null where the projection has none. */
+    Tensor bias(Projection p) {
+        return biases.get(p);
+    }
+}

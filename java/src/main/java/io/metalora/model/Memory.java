@@ -1,0 +1,74 @@
+package io.metalora.model;
+
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.Tensor;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Where buffers come from: a device, or nowhere, when only their bytes are to be counted. One constructor of buffers
+ * thus gives both the buffers and their estimate.
+ */
+final class Memory implements AutoCloseable {
+    private final Device device; // null: count
+    private final DType activation;
+    private final List<Tensor> owned = new ArrayList<>();
+    private long bytes;
+
+    private Memory(Device device, DType activation) {
+        this.device = device;
+        this.activation = activation;
+    }
+
+    static Memory of(Device device) {
+        return new Memory(device, device.activationType());
+    }
+
+    /** Gives null tensors and counts their bytes. */
+    static Memory counting(Device device) {
+        return new Memory(null, device.activationType());
+    }
+
+    /** A buffer in the activation type. */
+    Tensor activation(long... shape) {
+        return tensor(activation, shape);
+    }
+
+    Tensor floats(long... shape) {
+        return tensor(DType.F32, shape);
+    }
+
+    Tensor ints(long... shape) {
+        return tensor(DType.I32, shape);
+    }
+
+    long bytes() {
+        return bytes;
+    }
+
+    private Tensor tensor(DType dtype, long... shape) {
+        long size = dtype.bytes();
+        for (long d : shape) {
+            size = Math.multiplyExact(size, d);
+        }
+        bytes += size;
+        if (device == null) {
+            return null;
+        }
+        try {
+            var tensor = device.zeros(dtype, shape);
+            owned.add(tensor);
+            return tensor;
+        } catch (RuntimeException e) {
+            close();
+            throw e;
+        }
+    }
+
+    @Override
+    public void close() {
+        owned.forEach(Tensor::close);
+        owned.clear();
+    }
+}

@@ -1,0 +1,201 @@
+package io.metalora.model;
+
+import io.metalora.adapter.LoraLayout;
+import io.metalora.runtime.AttentionShape;
+import io.metalora.runtime.Ops;
+import io.metalora.runtime.Tensor;
+import java.util.Arrays;
+import java.util.stream.IntStream;
+
+/**
+ * Forward, and forward with backward, of packs up to a limit. All buffers are allocated once, here; a pass allocates
+ * nothing. A pass for training keeps, for every layer from the first adapted one on, what the backward needs; one for
+ * evaluation holds the activations of a single layer.
+ */
+public final class ModelPass implements AutoCloseable {
+    private final CausalLM model;
+    private final Ops ops;
+    private final Memory memory;
+    private final LoraLayout layout;
+    private final LoraTerms lora;
+    private final PackTensors pack;
+    private final LayerForward forward;
+    private final LayerBackward backward; // null in evaluation
+    private final LayerActivations[] layers;
+    private final AttentionShape[] attention;
+    private final Tensor logprobOnDevice;
+    private final Tensor argmaxOnDevice;
+    private final float[] logprob;
+    private final int[] argmax;
+    private boolean argmaxValid;
+
+    /**
+     * @param layout   of the adapters the passes will use; null for the base model alone
+     * @param training whether {@link #forwardBackward} will be called; it needs a layout
+     */
+    public ModelPass(CausalLM model, PassLimits limits, LoraLayout layout, boolean training) {
+        this(model, limits, layout, training, checked(model, limits, layout, training));
+    }
+
+    private static Memory checked(CausalLM model, PassLimits limits, LoraLayout layout, boolean training) {
+        estimate(model, limits, layout, training)
+                .requireFits(
+                        "A pass of " + limits.tokens() + " tokens",
+                        "lower the token budget, or adapt fewer layers, or free memory");
+        return Memory.of(model.device());
+    }
+
+    private ModelPass(CausalLM model, PassLimits limits, LoraLayout layout, boolean training, Memory memory) {
+        if (training && layout == null) {
+            throw new IllegalArgumentException("training needs the layout of an adapter");
+        }
+        var c = model.config();
+        int tokens = limits.tokens();
+        this.model = model;
+        this.ops = model.device().ops();
+        this.memory = memory;
+        this.layout = layout;
+        this.pack = new PackTensors(memory, model, limits);
+        this.lora = layout == null
+                ? null
+                : new LoraTerms(memory, layout, c.layers(), tokens, training, pack.slotOffsets());
+        this.forward = new LayerForward(memory, model, lora, tokens, pack.positions());
+        this.backward = training ? new LayerBackward(memory, model, forward, tokens) : null;
+        this.layers = activations(tokens);
+        this.attention = attentionShapes(model);
+        this.logprobOnDevice = memory.floats(limits.lossRows());
+        this.argmaxOnDevice = memory.ints(limits.lossRows());
+        this.logprob = new float[limits.lossRows()];
+        this.argmax = new int[limits.lossRows()];
+    }
+
+    private LayerActivations[] activations(int tokens) {
+        var c = model.config();
+        var residual = memory.activation(tokens, c.hiddenSize());
+        var all = new LayerActivations[c.layers()];
+        int kept = backward == null ? c.layers() : layout.firstAdaptedLayer();
+        if (kept > 0) {
+            var shared = LayerActivations.shared(memory, c, tokens, residual);
+            Arrays.fill(all, 0, kept, shared);
+        }
+        for (int i = kept; i < all.length; i++) {
+            all[i] = LayerActivations.kept(memory, c, tokens, i == kept ? residual : all[i - 1].out());
+        }
+        return all;
+    }
+
+    static AttentionShape[] attentionShapes(CausalLM model) {
+        var c = model.config();
+        float scale = (float) (1 / Math.sqrt(c.headDim()));
+        return IntStream.range(0, c.layers())
+                .mapToObj(i -> new AttentionShape(c.heads(), c.kvHeads(), c.headDim(), c.window(i), scale))
+                .toArray(AttentionShape[]::new);
+    }
+
+    /** What the buffers of such a pass take. */
+    public static MemoryEstimate estimate(CausalLM model, PassLimits limits, LoraLayout layout, boolean training) {
+        var counting = Memory.counting(model.device());
+        new ModelPass(model, limits, layout, training, counting);
+        return new MemoryEstimate(0, counting.bytes(), 0);
+    }
+
+    /**
+     * The log-probability and the most probable token of every loss row.
+     *
+     * @param adapters null for the base model; else at least as many slots as the pack's
+     */
+    public void forward(TokenPack tokens, AdapterSlots adapters) {
+        begin(tokens, adapters);
+        if (lora != null) {
+            lora.dropout(0f, 0, 0);
+        }
+        var hidden = layersForward(null);
+        argmaxValid = true;
+        ops.crossEntropy(
+                model.head(), hidden, pack.rows(), pack.targets(), null, logprobOnDevice, argmaxOnDevice, null,
+                pack.tokens(), pack.lossRows());
+        logprobOnDevice.download(logprob, pack.lossRows());
+        argmaxOnDevice.download(argmax, pack.lossRows());
+    }
+
+    /**
+     * The log-probability of every loss row, and into {@code adapters.gradients()}, added, the gradients of
+     * {@code sum_rows rowScale * -logprob}.
+     *
+     * @param dropoutStream tells the packs of one seed apart
+     */
+    public void forwardBackward(TokenPack tokens, AdapterSlots adapters, long dropoutSeed, long dropoutStream) {
+        if (backward == null) {
+            throw new IllegalStateException("this pass was made for evaluation");
+        }
+        adapters.gradients();
+        begin(tokens, adapters);
+        lora.dropout(layout.config().dropout(), dropoutSeed, dropoutStream);
+        var hidden = layersForward(backward.rstdFinal());
+        argmaxValid = false;
+        ops.crossEntropy(
+                model.head(), hidden, pack.rows(), pack.targets(), pack.rowScale(), logprobOnDevice, null,
+                backward.dFinal(), pack.tokens(), pack.lossRows());
+        backward.finalNorm(layers[layers.length - 1].out(), pack.tokens());
+        int first = layout.firstAdaptedLayer();
+        for (int i = layers.length - 1; i >= first; i--) {
+            backward.layer(i, layers[i], pack, attention[i], i > first);
+        }
+        logprobOnDevice.download(logprob, pack.lossRows());
+    }
+
+    private void begin(TokenPack tokens, AdapterSlots adapters) {
+        if (tokens.tokens() == 0) {
+            throw new IllegalArgumentException("the pack is empty");
+        }
+        if (adapters != null) {
+            if (layout == null) {
+                throw new IllegalArgumentException("this pass was made for the base model alone");
+            }
+            if (tokens.slots() > adapters.slots()) {
+                throw new IllegalArgumentException(
+                        "a pack of " + tokens.slots() + " slots with " + adapters.slots() + " adapter slots");
+            }
+        }
+        pack.upload(tokens);
+        if (lora != null) {
+            lora.bind(adapters, tokens.slots());
+        }
+    }
+
+    /** All layers and the final norm; the result is overwritten by the next use of the forward's buffers. */
+    private Tensor layersForward(Tensor rstdFinal) {
+        int tokens = pack.tokens();
+        forward.embed(pack.ids(), layers[0].in(), tokens);
+        for (int i = 0; i < layers.length; i++) {
+            var a = layers[i];
+            forward.project(i, a, tokens);
+            var q = a.lse() == null ? a.q() : backward.rotatedQ(a);
+            var k = a.lse() == null ? a.k() : backward.rotatedK(a);
+            forward.rotate(i, a, q, k, null, null, tokens);
+            ops.attention(
+                    attention[i], q, k, a.v(), a.o(), a.lse(), pack.seqOffsets(), null, tokens, tokens,
+                    pack.sequences(), pack.maxLength());
+            forward.finish(i, a, tokens);
+        }
+        return forward.norm(layers[layers.length - 1].out(), model.finalNorm(), rstdFinal, tokens);
+    }
+
+    /** Natural-log probability of each loss row's target in the last pack; [lossRows], longer than what is in use. */
+    public float[] logprob() {
+        return logprob;
+    }
+
+    /** The most probable token at each loss row of the last {@link #forward}, the lowest id on ties. */
+    public int[] argmax() {
+        if (!argmaxValid) {
+            throw new IllegalStateException("forwardBackward does not compute the most probable tokens; use forward");
+        }
+        return argmax;
+    }
+
+    @Override
+    public void close() {
+        memory.close();
+    }
+}

@@ -1,0 +1,119 @@
+package io.metalora.model;
+
+import io.metalora.runtime.InputException;
+import io.metalora.runtime.Tensor;
+
+/** A pack on the device. */
+final class PackTensors {
+    private final CausalLM model;
+    private final PassLimits limits;
+    private final Tensor ids;
+    private final Tensor positions;
+    private final Tensor seqOffsets;
+    private final Tensor slotOffsets;
+    private final Tensor rows;
+    private final Tensor targets;
+    private final Tensor rowScale;
+    private int tokens;
+    private int sequences;
+    private int maxLength;
+    private int lossRows;
+
+    PackTensors(Memory memory, CausalLM model, PassLimits limits) {
+        this.model = model;
+        this.limits = limits;
+        ids = memory.ints(limits.tokens());
+        positions = memory.ints(limits.tokens());
+        seqOffsets = memory.ints(limits.sequences() + 1);
+        slotOffsets = memory.ints(limits.slots() + 1);
+        rows = memory.ints(limits.lossRows());
+        targets = memory.ints(limits.lossRows());
+        rowScale = memory.floats(limits.lossRows());
+    }
+
+    /** Checks a pack against the model and the limits and copies it to the device. */
+    void upload(TokenPack pack) {
+        requireWithin("tokens", pack.tokens(), limits.tokens());
+        requireWithin("sequences", pack.sequences(), limits.sequences());
+        requireWithin("loss rows", pack.lossRows(), limits.lossRows());
+        requireWithin("slots", pack.slots(), limits.slots());
+        var c = model.config();
+        if (pack.maxLength() > c.maxPositions()) {
+            throw new InputException("a sequence of " + pack.maxLength() + " tokens is longer than the model's context"
+                    + " of " + c.maxPositions() + "; shorten it");
+        }
+        requireTokens(pack.ids(), pack.tokens(), c.vocabSize());
+        requireTokens(pack.targets(), pack.lossRows(), c.vocabSize());
+        tokens = pack.tokens();
+        sequences = pack.sequences();
+        maxLength = pack.maxLength();
+        lossRows = pack.lossRows();
+        ids.upload(pack.ids(), tokens);
+        positions.upload(pack.positions(), tokens);
+        seqOffsets.upload(pack.seqOffsets(), sequences + 1);
+        slotOffsets.upload(pack.slotOffsets(), pack.slots() + 1);
+        rows.upload(pack.rows(), lossRows);
+        targets.upload(pack.targets(), lossRows);
+        rowScale.upload(pack.rowScale(), lossRows);
+    }
+
+    private static void requireWithin(String what, int count, int limit) {
+        if (count > limit) {
+            throw new IllegalArgumentException(
+                    "a pack of " + count + " " + what + " in a pass made for " + limit);
+        }
+    }
+
+    static void requireTokens(int[] ids, int count, int vocabSize) {
+        for (int i = 0; i < count; i++) {
+            if (ids[i] < 0 || ids[i] >= vocabSize) {
+                throw new InputException("token id " + ids[i] + " is outside the model's vocabulary of " + vocabSize
+                        + "; the tokenizer belongs to another model");
+            }
+        }
+    }
+
+    int tokens() {
+        return tokens;
+    }
+
+    int sequences() {
+        return sequences;
+    }
+
+    int maxLength() {
+        return maxLength;
+    }
+
+    int lossRows() {
+        return lossRows;
+    }
+
+    Tensor ids() {
+        return ids;
+    }
+
+    Tensor positions() {
+        return positions;
+    }
+
+    Tensor seqOffsets() {
+        return seqOffsets;
+    }
+
+    Tensor slotOffsets() {
+        return slotOffsets;
+    }
+
+    Tensor rows() {
+        return rows;
+    }
+
+    Tensor targets() {
+        return targets;
+    }
+
+    Tensor rowScale() {
+        return rowScale;
+    }
+}

@@ -1,0 +1,166 @@
+package io.metalora.model;
+
+import io.metalora.runtime.InputException;
+import java.util.Arrays;
+
+/**
+ * Sequences of unequal length one after the other, without padding, and the rows among their tokens that carry loss.
+ * Sequences of a slot are contiguous and slots ascend. Host memory, allocated once and filled again and again:
+ * arrays are longer than what is in use, the counts say how much that is.
+ */
+public final class TokenPack {
+    private final PassLimits limits;
+    private final int[] ids;
+    private final int[] positions;
+    private final int[] seqOffsets;
+    private final int[] slotOffsets;
+    private final int[] rows;
+    private final int[] targets;
+    private final float[] rowScale;
+    private final int[] rowSequence;
+    private int tokens;
+    private int sequences;
+    private int slots;
+    private int lossRows;
+    private int maxLength;
+    private int lastSlot;
+
+    public TokenPack(PassLimits limits) {
+        this.limits = limits;
+        ids = new int[limits.tokens()];
+        positions = new int[limits.tokens()];
+        seqOffsets = new int[limits.sequences() + 1];
+        slotOffsets = new int[limits.slots() + 1];
+        rows = new int[limits.lossRows()];
+        targets = new int[limits.lossRows()];
+        rowScale = new float[limits.lossRows()];
+        rowSequence = new int[limits.lossRows()];
+        clear(1);
+    }
+
+    /** Empties the pack for {@code slots} adapter slots. */
+    public void clear(int slots) {
+        if (slots < 1 || slots > limits.slots()) {
+            throw new IllegalArgumentException(slots + " slots in a pack made for 1 to " + limits.slots());
+        }
+        this.slots = slots;
+        tokens = 0;
+        sequences = 0;
+        lossRows = 0;
+        maxLength = 0;
+        lastSlot = 0;
+        Arrays.fill(slotOffsets, 0);
+    }
+
+    /** Whether {@link #add} of {@code ids} would stay within the limits. */
+    public boolean fits(int[] ids, int firstTarget) {
+        return tokens + ids.length - 1 <= limits.tokens()
+                && sequences + 1 <= limits.sequences()
+                && lossRows + ids.length - firstTarget <= limits.lossRows();
+    }
+
+    /**
+     * Appends a sequence whose tokens from {@code firstTarget} on are to be predicted: token t is a loss row of target
+     * ids[t + 1]. The last token is only a target, so nothing is computed for it: the sequence takes ids.length - 1
+     * tokens of the pack.
+     *
+     * @param slot        of the adapter; not below the slot of the sequence before
+     * @param ids         at least two
+     * @param firstTarget in [1, ids.length)
+     * @param scale       d loss / d (-logprob) of each row
+     */
+    public void add(int slot, int[] ids, int firstTarget, float scale) {
+        if (ids.length < 2 || firstTarget < 1 || firstTarget >= ids.length) {
+            throw new IllegalArgumentException(
+                    "a sequence of " + ids.length + " tokens with its first target at " + firstTarget);
+        }
+        if (slot < lastSlot || slot >= slots) {
+            throw new IllegalArgumentException(
+                    "slot " + slot + " after slot " + lastSlot + " in a pack of " + slots + " slots");
+        }
+        if (!fits(ids, firstTarget)) {
+            throw new InputException("a sequence of " + (ids.length - 1) + " tokens does not fit into a pack that has "
+                    + tokens + " of " + limits.tokens() + " tokens, " + sequences + " of " + limits.sequences()
+                    + " sequences and " + lossRows + " of " + limits.lossRows() + " loss rows; raise the token budget");
+        }
+        int length = ids.length - 1;
+        System.arraycopy(ids, 0, this.ids, tokens, length);
+        for (int i = 0; i < length; i++) {
+            positions[tokens + i] = i;
+        }
+        for (int t = firstTarget; t < ids.length; t++) {
+            rows[lossRows] = tokens + t - 1;
+            targets[lossRows] = ids[t];
+            rowScale[lossRows] = scale;
+            rowSequence[lossRows] = sequences;
+            lossRows++;
+        }
+        tokens += length;
+        sequences++;
+        seqOffsets[sequences] = tokens;
+        maxLength = Math.max(maxLength, length);
+        lastSlot = slot;
+        Arrays.fill(slotOffsets, slot + 1, slots + 1, tokens);
+    }
+
+    public int tokens() {
+        return tokens;
+    }
+
+    public int sequences() {
+        return sequences;
+    }
+
+    public int slots() {
+        return slots;
+    }
+
+    public int lossRows() {
+        return lossRows;
+    }
+
+    /** Tokens of the longest sequence. */
+    public int maxLength() {
+        return maxLength;
+    }
+
+    /** [tokens] */
+    public int[] ids() {
+        return ids;
+    }
+
+    /** [tokens], from 0 in every sequence */
+    public int[] positions() {
+        return positions;
+    }
+
+    /** [sequences + 1] */
+    public int[] seqOffsets() {
+        return seqOffsets;
+    }
+
+    /** [slots + 1] */
+    public int[] slotOffsets() {
+        return slotOffsets;
+    }
+
+    /** [lossRows], token indices, ascending */
+    public int[] rows() {
+        return rows;
+    }
+
+    /** [lossRows], the token that follows each row */
+    public int[] targets() {
+        return targets;
+    }
+
+    /** [lossRows], d loss / d (-logprob); may be changed between passes */
+    public float[] rowScale() {
+        return rowScale;
+    }
+
+    /** [lossRows], the sequence a row belongs to */
+    public int[] rowSequence() {
+        return rowSequence;
+    }
+}
