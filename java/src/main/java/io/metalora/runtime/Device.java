@@ -3,7 +3,7 @@ package io.metalora.runtime;
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.NativeLibrary;
 import io.metalora.bindings.Status;
-import io.metalora.bindings.generated.metalora_h;
+import io.metalora.bindings.generated.Metalora;
 import io.metalora.bindings.generated.ml_context_info;
 import io.metalora.bindings.generated.ml_context_options;
 import io.metalora.bindings.generated.ml_weight_desc;
@@ -55,8 +55,8 @@ public final class Device implements AutoCloseable {
         if (options.backend() == Backend.CPU) {
             return new Device(Backend.CPU, "CPU was asked for", options);
         }
-        int status = metalora_h.ml_backend_probe(metalora_h.ML_BACKEND_CUDA());
-        if (status == metalora_h.ML_OK()) {
+        int status = Metalora.ml_backend_probe(Metalora.ML_BACKEND_CUDA());
+        if (status == Metalora.ML_OK()) {
             var reason = options.backend() == Backend.AUTO ? "CUDA can run here" : "CUDA was asked for";
             return new Device(Backend.CUDA, reason, options);
         }
@@ -76,12 +76,12 @@ public final class Device implements AutoCloseable {
         try (var call = Arena.ofConfined()) {
             var desc = ml_context_options.allocate(call);
             ml_context_options.backend(
-                    desc, backend == Backend.CUDA ? metalora_h.ML_BACKEND_CUDA() : metalora_h.ML_BACKEND_CPU());
+                    desc, backend == Backend.CUDA ? Metalora.ML_BACKEND_CUDA() : Metalora.ML_BACKEND_CPU());
             ml_context_options.threads(desc, options.threads());
             ml_context_options.isa(
                     desc, options.isa() == null ? MemorySegment.NULL : call.allocateFrom(options.isa()));
             var out = call.allocate(ValueLayout.ADDRESS);
-            Native.check(metalora_h.ml_context_create(desc, out));
+            Native.check(Metalora.ml_context_create(desc, out));
             return out.get(ValueLayout.ADDRESS, 0);
         }
     }
@@ -102,7 +102,7 @@ public final class Device implements AutoCloseable {
 
     private MemorySegment readInfo() {
         var info = ml_context_info.allocate(Arena.ofAuto());
-        Native.check(metalora_h.ml_context_get_info(context(), info));
+        Native.check(Metalora.ml_context_get_info(context(), info));
         return info;
     }
 
@@ -116,7 +116,7 @@ public final class Device implements AutoCloseable {
         long bytes = Math.multiplyExact(Shapes.elements("tensor", shape), dtype.bytes());
         try (var call = Arena.ofConfined()) {
             var out = call.allocate(ValueLayout.ADDRESS);
-            Native.check(metalora_h.ml_alloc(context(), bytes, out));
+            Native.check(Metalora.ml_alloc(context(), bytes, out));
             var tensor = new Tensor(this, dtype, shape, out.get(ValueLayout.ADDRESS, 0));
             open.add(tensor);
             return tensor;
@@ -141,7 +141,7 @@ public final class Device implements AutoCloseable {
             ml_weight_desc.out_features(desc, shape[0]);
             ml_weight_desc.in_features(desc, shape[1]);
             var out = call.allocate(ValueLayout.ADDRESS);
-            Native.check(metalora_h.ml_weight_create(context(), desc, out));
+            Native.check(Metalora.ml_weight_create(context(), desc, out));
             var weight = new FrozenWeight(this, storage, shape[0], shape[1], out.get(ValueLayout.ADDRESS, 0));
             open.add(weight);
             return weight;
@@ -150,7 +150,7 @@ public final class Device implements AutoCloseable {
 
     /** Bytes that {@link #freeze} will hold for a matrix of this shape. */
     public long frozenBytes(DType storage, long outFeatures, long inFeatures) {
-        return metalora_h.ml_weight_bytes(context(), nativeType(storage), outFeatures, inFeatures);
+        return Metalora.ml_weight_bytes(context(), nativeType(storage), outFeatures, inFeatures);
     }
 
     /** The ops of this device. */
@@ -160,7 +160,7 @@ public final class Device implements AutoCloseable {
 
     /** Waits until all ops have run. */
     public void synchronize() {
-        Native.check(metalora_h.ml_synchronize(context()));
+        Native.check(Metalora.ml_synchronize(context()));
     }
 
     @Override
@@ -175,7 +175,7 @@ public final class Device implements AutoCloseable {
                 default -> throw new AssertionError(resource);
             }
         }
-        Native.check(metalora_h.ml_context_destroy(context));
+        Native.check(Metalora.ml_context_destroy(context));
         closed = true;
         arena.close();
     }
@@ -193,25 +193,25 @@ public final class Device implements AutoCloseable {
     }
 
     void free(Tensor tensor, MemorySegment pointer) {
-        Native.check(metalora_h.ml_free(context(), pointer));
+        Native.check(Metalora.ml_free(context(), pointer));
         open.remove(tensor);
     }
 
     void free(FrozenWeight weight, MemorySegment handle) {
-        Native.check(metalora_h.ml_weight_destroy(context(), handle));
+        Native.check(Metalora.ml_weight_destroy(context(), handle));
         open.remove(weight);
     }
 
     private static int nativeType(DType dtype) {
         return switch (dtype) {
-            case F32 -> metalora_h.ML_F32();
-            case BF16 -> metalora_h.ML_BF16();
-            case F16 -> metalora_h.ML_F16();
+            case F32 -> Metalora.ML_F32();
+            case BF16 -> Metalora.ML_BF16();
+            case F16 -> Metalora.ML_F16();
             case I32, F64 -> throw new NativeException(Status.UNSUPPORTED, dtype + " is no type of a weight");
         };
     }
 
     private static DType nativeType(int dtype) {
-        return dtype == metalora_h.ML_BF16() ? DType.BF16 : dtype == metalora_h.ML_F16() ? DType.F16 : DType.F32;
+        return dtype == Metalora.ML_BF16() ? DType.BF16 : dtype == Metalora.ML_F16() ? DType.F16 : DType.F32;
     }
 }
