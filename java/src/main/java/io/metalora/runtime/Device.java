@@ -55,16 +55,16 @@ public final class Device implements AutoCloseable {
         if (options.backend() == Backend.CPU) {
             return new Device(Backend.CPU, "CPU was asked for", options);
         }
-        int status = Metalora.ml_backend_probe(Metalora.ML_BACKEND_CUDA());
-        if (status == Metalora.ML_OK()) {
-            var reason = options.backend() == Backend.AUTO ? "CUDA can run here" : "CUDA was asked for";
-            return new Device(Backend.CUDA, reason, options);
+        try {
+            NativeLibrary.check(Metalora.ml_backend_probe(Metalora.ML_BACKEND_CUDA()));
+        } catch (NativeException e) {
+            if (options.backend() == Backend.AUTO) {
+                return new Device(Backend.CPU, "CUDA cannot run here: " + e.getMessage(), options);
+            }
+            throw new InputException("CUDA cannot run here: " + e.getMessage() + "; ask for cpu or auto instead", e);
         }
-        var why = Native.lastError();
-        if (options.backend() == Backend.AUTO) {
-            return new Device(Backend.CPU, "CUDA cannot run here: " + why, options);
-        }
-        throw new InputException("CUDA cannot run here: " + why + "; ask for cpu or auto instead");
+        var reason = options.backend() == Backend.AUTO ? "CUDA can run here" : "CUDA was asked for";
+        return new Device(Backend.CUDA, reason, options);
     }
 
     /** The CPU with all cores and its best instruction set. */
@@ -81,7 +81,7 @@ public final class Device implements AutoCloseable {
             ml_context_options.isa(
                     desc, options.isa() == null ? MemorySegment.NULL : call.allocateFrom(options.isa()));
             var out = call.allocate(ValueLayout.ADDRESS);
-            Native.check(Metalora.ml_context_create(desc, out));
+            NativeLibrary.check(Metalora.ml_context_create(desc, out));
             return out.get(ValueLayout.ADDRESS, 0);
         }
     }
@@ -102,7 +102,7 @@ public final class Device implements AutoCloseable {
 
     private MemorySegment readInfo() {
         var info = ml_context_info.allocate(Arena.ofAuto());
-        Native.check(Metalora.ml_context_get_info(context(), info));
+        NativeLibrary.check(Metalora.ml_context_get_info(context(), info));
         return info;
     }
 
@@ -116,7 +116,7 @@ public final class Device implements AutoCloseable {
         long bytes = Math.multiplyExact(Shapes.elements("tensor", shape), dtype.bytes());
         try (var call = Arena.ofConfined()) {
             var out = call.allocate(ValueLayout.ADDRESS);
-            Native.check(Metalora.ml_alloc(context(), bytes, out));
+            NativeLibrary.check(Metalora.ml_alloc(context(), bytes, out));
             var tensor = new Tensor(this, dtype, shape, out.get(ValueLayout.ADDRESS, 0));
             open.add(tensor);
             return tensor;
@@ -141,7 +141,7 @@ public final class Device implements AutoCloseable {
             ml_weight_desc.out_features(desc, shape[0]);
             ml_weight_desc.in_features(desc, shape[1]);
             var out = call.allocate(ValueLayout.ADDRESS);
-            Native.check(Metalora.ml_weight_create(context(), desc, out));
+            NativeLibrary.check(Metalora.ml_weight_create(context(), desc, out));
             var weight = new FrozenWeight(this, storage, shape[0], shape[1], out.get(ValueLayout.ADDRESS, 0));
             open.add(weight);
             return weight;
@@ -160,7 +160,7 @@ public final class Device implements AutoCloseable {
 
     /** Waits until all ops have run. */
     public void synchronize() {
-        Native.check(Metalora.ml_synchronize(context()));
+        NativeLibrary.check(Metalora.ml_synchronize(context()));
     }
 
     @Override
@@ -175,7 +175,7 @@ public final class Device implements AutoCloseable {
                 default -> throw new AssertionError(resource);
             }
         }
-        Native.check(Metalora.ml_context_destroy(context));
+        NativeLibrary.check(Metalora.ml_context_destroy(context));
         closed = true;
         arena.close();
     }
@@ -193,12 +193,12 @@ public final class Device implements AutoCloseable {
     }
 
     void free(Tensor tensor, MemorySegment pointer) {
-        Native.check(Metalora.ml_free(context(), pointer));
+        NativeLibrary.check(Metalora.ml_free(context(), pointer));
         open.remove(tensor);
     }
 
     void free(FrozenWeight weight, MemorySegment handle) {
-        Native.check(Metalora.ml_weight_destroy(context(), handle));
+        NativeLibrary.check(Metalora.ml_weight_destroy(context(), handle));
         open.remove(weight);
     }
 

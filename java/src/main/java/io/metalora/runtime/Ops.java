@@ -1,5 +1,6 @@
 package io.metalora.runtime;
 
+import io.metalora.bindings.NativeLibrary;
 import io.metalora.bindings.generated.Metalora;
 import io.metalora.bindings.generated.ml_adamw_desc;
 import io.metalora.bindings.generated.ml_attention_desc;
@@ -61,7 +62,7 @@ public final class Ops {
         ml_embedding_desc.ids(d, need("ids", ids, DType.I32, tokens));
         ml_embedding_desc.y(d, need("y", y, act, tokens * table.inFeatures()));
         ml_embedding_desc.tokens(d, tokens);
-        Native.check(Metalora.ml_embedding_forward(device.context(), d));
+        NativeLibrary.check(Metalora.ml_embedding_forward(device.context(), d));
     }
 
     /** y = x * rstd * weight by rows of {@code width}; rstd F32 [rows] is nullable; y may be x. */
@@ -69,7 +70,7 @@ public final class Ops {
         var d = rmsnorm(x, weight, rows, width, eps);
         ml_rmsnorm_desc.y(d, need("y", y, act, rows * width));
         ml_rmsnorm_desc.rstd(d, nullable("rstd", rstd, DType.F32, rows));
-        Native.check(Metalora.ml_rmsnorm_forward(device.context(), d));
+        NativeLibrary.check(Metalora.ml_rmsnorm_forward(device.context(), d));
     }
 
     /** dx (+)= the gradient of the norm's input; rstd as written by the forward; dx may be dy without accumulate. */
@@ -81,7 +82,7 @@ public final class Ops {
         ml_rmsnorm_desc.dy(d, need("dy", dy, act, rows * width));
         ml_rmsnorm_desc.dx(d, need("dx", dx, act, rows * width));
         ml_rmsnorm_desc.accumulate(d, accumulate ? 1 : 0);
-        Native.check(Metalora.ml_rmsnorm_backward(device.context(), d));
+        NativeLibrary.check(Metalora.ml_rmsnorm_backward(device.context(), d));
     }
 
     private MemorySegment rmsnorm(Tensor x, Tensor weight, long rows, long width, float eps) {
@@ -116,18 +117,18 @@ public final class Ops {
                 ml_rope_table_desc.original_max_positions(d, original);
             }
         }
-        Native.check(Metalora.ml_rope_table(device.context(), d));
+        NativeLibrary.check(Metalora.ml_rope_table(device.context(), d));
     }
 
     /** Rotates x [tokens, heads, headDim] in place; position I32 [tokens]; cos and sin [positions, headDim / 2]. */
     public void rope(Tensor x, Tensor cos, Tensor sin, Tensor position, long tokens, long heads, long headDim) {
-        Native.check(Metalora.ml_rope_forward(
+        NativeLibrary.check(Metalora.ml_rope_forward(
                 device.context(), rotation(x, cos, sin, position, tokens, heads, headDim)));
     }
 
     /** Rotates the gradient x [tokens, heads, headDim] back, in place. */
     public void ropeBackward(Tensor x, Tensor cos, Tensor sin, Tensor position, long tokens, long heads, long headDim) {
-        Native.check(Metalora.ml_rope_backward(
+        NativeLibrary.check(Metalora.ml_rope_backward(
                 device.context(), rotation(x, cos, sin, position, tokens, heads, headDim)));
     }
 
@@ -161,7 +162,7 @@ public final class Ops {
         var d = attention(shape, q, k, v, o, qOffsets, tokens, kvTokens, sequences, maxLength);
         ml_attention_desc.lse(d, nullable("lse", lse, DType.F32, tokens * shape.heads()));
         ml_attention_desc.kv_offsets(d, nullable("kvOffsets", kvOffsets, DType.I32, sequences + 1));
-        Native.check(Metalora.ml_attention_forward(device.context(), d));
+        NativeLibrary.check(Metalora.ml_attention_forward(device.context(), d));
     }
 
     /** dq, dk and dv from dO; o and lse as written by the forward over the same offsets for queries and keys. */
@@ -177,7 +178,7 @@ public final class Ops {
         ml_attention_desc.dq(d, need("dq", dq, act, queries));
         ml_attention_desc.dk(d, need("dk", dk, act, keys));
         ml_attention_desc.dv(d, need("dv", dv, act, keys));
-        Native.check(Metalora.ml_attention_backward(device.context(), d));
+        NativeLibrary.check(Metalora.ml_attention_backward(device.context(), d));
     }
 
     private MemorySegment attention(
@@ -216,7 +217,7 @@ public final class Ops {
         ml_lora_linear_desc.bias(d, nullable("bias", bias, DType.F32, w.outFeatures()));
         ml_lora_linear_desc.residual(d, nullable("residual", residual, act, tokens * w.outFeatures()));
         ml_lora_linear_desc.y(d, need("y", y, act, tokens * w.outFeatures()));
-        Native.check(Metalora.ml_lora_linear_forward(device.context(), d));
+        NativeLibrary.check(Metalora.ml_lora_linear_forward(device.context(), d));
     }
 
     /**
@@ -239,7 +240,7 @@ public final class Ops {
         ml_lora_linear_desc.dy(d, need("dy", dy, act, tokens * w.outFeatures()));
         ml_lora_linear_desc.dx(d, nullable("dx", dx, act, tokens * w.inFeatures()));
         ml_lora_linear_desc.accumulate(d, accumulate ? 1 : 0);
-        Native.check(Metalora.ml_lora_linear_backward(device.context(), d));
+        NativeLibrary.check(Metalora.ml_lora_linear_backward(device.context(), d));
     }
 
     private MemorySegment linear(FrozenWeight w, LoraTerm lora, long tokens) {
@@ -278,7 +279,7 @@ public final class Ops {
     public void swiglu(Tensor gate, Tensor up, Tensor y, long count) {
         var d = swiglu(gate, up, count);
         ml_swiglu_desc.y(d, need("y", y, act, count));
-        Native.check(Metalora.ml_swiglu_forward(device.context(), d));
+        NativeLibrary.check(Metalora.ml_swiglu_forward(device.context(), d));
     }
 
     /** dgate and dup from dy; each may be the buffer of gate, up or dy. */
@@ -287,7 +288,7 @@ public final class Ops {
         ml_swiglu_desc.dy(d, need("dy", dy, act, count));
         ml_swiglu_desc.dgate(d, need("dgate", dgate, act, count));
         ml_swiglu_desc.dup(d, need("dup", dup, act, count));
-        Native.check(Metalora.ml_swiglu_backward(device.context(), d));
+        NativeLibrary.check(Metalora.ml_swiglu_backward(device.context(), d));
     }
 
     private MemorySegment swiglu(Tensor gate, Tensor up, long count) {
@@ -324,17 +325,17 @@ public final class Ops {
         ml_cross_entropy_desc.dx(d, nullable("dx", dx, act, tokens * w.inFeatures()));
         ml_cross_entropy_desc.tokens(d, tokens);
         ml_cross_entropy_desc.count(d, count);
-        Native.check(Metalora.ml_cross_entropy(device.context(), d));
+        NativeLibrary.check(Metalora.ml_cross_entropy(device.context(), d));
     }
 
     /** values[0 .. count) = value, F32. */
     public void fill(Tensor values, long count, float value) {
-        Native.check(Metalora.ml_fill(device.context(), need("values", values, DType.F32, count), count, value));
+        NativeLibrary.check(Metalora.ml_fill(device.context(), need("values", values, DType.F32, count), count, value));
     }
 
     /** to[i * stride .. + count) = from[0 .. count) for every slot i, F32. */
     public void broadcast(Tensor to, Tensor from, long count, long stride, long slots) {
-        Native.check(Metalora.ml_broadcast(
+        NativeLibrary.check(Metalora.ml_broadcast(
                 device.context(),
                 need("to", to, DType.F32, slotted(count, stride, slots)),
                 need("from", from, DType.F32, count),
@@ -352,7 +353,7 @@ public final class Ops {
         ml_clip_desc.stride(d, stride);
         ml_clip_desc.slots(d, slots);
         ml_clip_desc.max_norm(d, maxNorm);
-        Native.check(Metalora.ml_clip_global_norm(device.context(), d));
+        NativeLibrary.check(Metalora.ml_clip_global_norm(device.context(), d));
     }
 
     /** parameter -= lr * (grad + weightDecay * parameter), for every slot. */
@@ -367,7 +368,7 @@ public final class Ops {
         ml_sgd_desc.slots(d, slots);
         ml_sgd_desc.lr(d, lr);
         ml_sgd_desc.weight_decay(d, weightDecay);
-        Native.check(Metalora.ml_sgd_step(device.context(), d));
+        NativeLibrary.check(Metalora.ml_sgd_step(device.context(), d));
     }
 
     /** One step of AdamW (Loshchilov and Hutter 2019), as torch.optim.AdamW; step counts from 1. */
@@ -389,7 +390,7 @@ public final class Ops {
         ml_adamw_desc.beta2(d, beta2);
         ml_adamw_desc.eps(d, eps);
         ml_adamw_desc.weight_decay(d, weightDecay);
-        Native.check(Metalora.ml_adamw_step(device.context(), d));
+        NativeLibrary.check(Metalora.ml_adamw_step(device.context(), d));
     }
 
     /**
@@ -410,7 +411,7 @@ public final class Ops {
         ml_task_reduce_desc.count(d, count);
         ml_task_reduce_desc.stride(d, stride);
         ml_task_reduce_desc.slots(d, slots);
-        Native.check(Metalora.ml_task_reduce(device.context(), d));
+        NativeLibrary.check(Metalora.ml_task_reduce(device.context(), d));
     }
 
     private static long slotted(long count, long stride, long slots) {

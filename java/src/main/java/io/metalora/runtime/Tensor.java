@@ -1,5 +1,6 @@
 package io.metalora.runtime;
 
+import io.metalora.bindings.NativeLibrary;
 import io.metalora.bindings.generated.Metalora;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -106,7 +107,7 @@ public final class Tensor implements AutoCloseable {
         }
         source.requireRange(sourceOffset, count);
         requireRange(offset, count);
-        Native.check(Metalora.ml_copy(
+        NativeLibrary.check(Metalora.ml_copy(
                 device.context(), at(offset), source.at(sourceOffset), count * dtype.bytes()));
     }
 
@@ -172,9 +173,9 @@ public final class Tensor implements AutoCloseable {
             long bytes = (long) n * dtype.bytes();
             if (toDevice) {
                 MemorySegment.copy(array, from, staging, layout, 0, n);
-                Native.check(Metalora.ml_upload(device.context(), at(from), staging, bytes));
+                NativeLibrary.check(Metalora.ml_upload(device.context(), at(from), staging, bytes));
             } else {
-                Native.check(Metalora.ml_download(device.context(), staging, at(from), bytes));
+                NativeLibrary.check(Metalora.ml_download(device.context(), staging, at(from), bytes));
                 MemorySegment.copy(staging, layout, 0, array, from, n);
             }
         }
