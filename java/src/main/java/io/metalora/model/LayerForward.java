@@ -96,6 +96,11 @@ final class LayerForward {
         return normed;
     }
 
+    /** What the last {@link #norm} wrote. */
+    Tensor normed() {
+        return normed;
+    }
+
     /** silu(gate) * up, in a buffer that the next call overwrites. */
     Tensor activate(LayerActivations a, int tokens) {
         ops.swiglu(a.gate(), a.up(), activated, (long) tokens * model.config().intermediateSize());

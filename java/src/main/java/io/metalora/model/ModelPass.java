@@ -194,6 +194,11 @@ public final class ModelPass implements AutoCloseable {
         return argmax;
     }
 
+    /** [tokens, hidden], the output of the final norm in the last {@link #forward}. */
+    Tensor lastHidden() {
+        return forward.normed();
+    }
+
     @Override
     public void close() {
         memory.close();

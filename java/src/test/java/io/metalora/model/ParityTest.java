@@ -1,0 +1,125 @@
+package io.metalora.model;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import io.metalora.adapter.LoraAdapter;
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import java.util.Arrays;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** The whole model against PyTorch, transformers and PEFT, on small random checkpoints of every architecture. */
+class ParityTest {
+    private static final double TOLERANCE = 1e-5; // relative L2 error, fp32
+
+    private static Device device;
+
+    @BeforeAll
+    static void open() {
+        device = Device.cpu();
+    }
+
+    @AfterAll
+    static void close() {
+        device.close();
+    }
+
+    static Stream<Golden> goldens() {
+        return Arrays.stream(Golden.NAMES).map(Golden::read);
+    }
+
+    @ParameterizedTest
+    @MethodSource("goldens")
+    void logitsOfTheBaseModel(Golden golden) {
+        try (var model = CausalLM.load(golden.model(), device, LoadOptions.defaults());
+                var pass = new ModelPass(model, PassLimits.ofTokens(128, 1), null, false)) {
+            assertLogits(golden, "base_logits.", model, pass, null);
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("goldens")
+    void logitsWithAnAdapterMadeByPeft(Golden golden) {
+        try (var model = CausalLM.load(golden.model(), device, LoadOptions.defaults());
+                var adapter = LoraAdapter.load(golden.adapter(), model.config(), device);
+                var slots = AdapterSlots.of(adapter);
+                var pass = new ModelPass(model, PassLimits.ofTokens(128, 1), adapter.layout(), false)) {
+            assertLogits(golden, "logits.", model, pass, slots);
+        }
+    }
+
+    private static void assertLogits(
+            Golden golden, String prefix, CausalLM model, ModelPass pass, AdapterSlots slots) {
+        var pack = golden.pack();
+        pass.forward(pack, slots);
+        int vocab = model.config().vocabSize();
+        try (var logits = device.zeros(DType.F32, pack.tokens(), vocab)) {
+            device.ops().linear(model.head(), null, null, pass.lastHidden(), null, logits, pack.tokens());
+            var all = logits.toFloats();
+            var sequences = golden.sequences();
+            for (int i = 0; i < sequences.length; i++) {
+                // The last token of a sequence is only a target, so the pack has no logits for it.
+                int from = pack.seqOffsets()[i] * vocab;
+                int count = (sequences[i].length - 1) * vocab;
+                var expected = Arrays.copyOf(golden.tensors().get(prefix + i), count);
+                double error = Golden.error(Arrays.copyOfRange(all, from, from + count), expected);
+                assertThat(error).as(prefix + i).isLessThan(TOLERANCE);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("goldens")
+    void lossAndEveryAdapterGradient(Golden golden) {
+        try (var model = CausalLM.load(golden.model(), device, LoadOptions.defaults());
+                var adapter = LoraAdapter.load(golden.adapter(), model.config(), device);
+                var slots = new AdapterSlots(device, adapter.layout(), 1, true);
+                var pass = new ModelPass(model, PassLimits.ofTokens(128, 1), adapter.layout(), true)) {
+            slots.setAll(adapter.parameters());
+            var pack = golden.pack();
+            pass.forwardBackward(pack, slots, 0, 0);
+            double loss = 0;
+            for (int i = 0; i < pack.lossRows(); i++) {
+                loss -= (double) pack.rowScale()[i] * pass.logprob()[i];
+            }
+            assertThat(loss).isCloseTo(golden.loss(), within(1e-5 * golden.loss()));
+
+            var gradients = slots.gradients().toFloats();
+            int rank = adapter.layout().config().rank();
+            int checked = 0;
+            for (var site : adapter.layout().sites()) {
+                var name = "grad.base_model.model." + site.path();
+                int sizeA = rank * site.in();
+                int sizeB = rank * site.out();
+                double a = Golden.error(
+                        Arrays.copyOfRange(gradients, (int) site.offsetA(), (int) site.offsetA() + sizeA),
+                        golden.tensors().get(name + ".lora_A.weight"));
+                double b = Golden.error(
+                        Arrays.copyOfRange(gradients, (int) site.offsetB(), (int) site.offsetB() + sizeB),
+                        golden.tensors().get(name + ".lora_B.weight"));
+                assertThat(a).as(name + " A").isLessThan(TOLERANCE);
+                assertThat(b).as(name + " B").isLessThan(TOLERANCE);
+                checked += 2;
+            }
+            assertThat(golden.tensors().keySet().stream().filter(k -> k.startsWith("grad.")))
+                    .hasSize(checked);
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("goldens")
+    void greedyContinuation(Golden golden) {
+        try (var model = CausalLM.load(golden.model(), device, LoadOptions.defaults());
+                var adapter = LoraAdapter.load(golden.adapter(), model.config(), device);
+                var generator = new Generator(model, AdapterSlots.of(adapter), 64)) {
+            var expected = golden.continuation();
+            assertThat(generator.generate(golden.prompt(), GenerationOptions.greedy(expected.length)))
+                    .isEqualTo(expected);
+        }
+    }
+}
