@@ -1,0 +1,183 @@
+package io.metalora.model;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import com.sun.management.ThreadMXBean;
+import io.metalora.adapter.LoraAdapter;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.InputException;
+import java.io.IOException;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** What a pass takes and gives back. */
+class ResourcesTest {
+    private static final PassLimits LIMITS = PassLimits.ofTokens(64, 2);
+
+    private Device device;
+
+    @BeforeEach
+    void open() {
+        device = Device.cpu();
+    }
+
+    @AfterEach
+    void close() {
+        device.close();
+    }
+
+    private static TokenPack pack(Golden golden) {
+        var pack = new TokenPack(LIMITS);
+        pack.clear(2);
+        pack.add(0, golden.sequences()[0], 1, 1f);
+        pack.add(1, golden.sequences()[2], 1, 1f);
+        return pack;
+    }
+
+    @Test
+    void aStepAllocatesNothing() {
+        var golden = Golden.read("qwen3");
+        var threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+        try (var model = CausalLM.load(golden.model(), device, LoadOptions.defaults());
+                var adapter = LoraAdapter.load(golden.adapter(), model.config(), device);
+                var slots = new AdapterSlots(device, adapter.layout(), 2, true);
+                var pass = new ModelPass(model, LIMITS, adapter.layout(), true)) {
+            var pack = pack(golden);
+            for (int i = 0; i < 3_000; i++) { // until the calls are compiled
+                pass.forwardBackward(pack, slots, 1, i);
+            }
+            long held = device.info().memoryInUse();
+            long before = threads.getCurrentThreadAllocatedBytes();
+            int steps = 200;
+            for (int i = 0; i < steps; i++) {
+                pass.forwardBackward(pack, slots, 1, i);
+            }
+            long perStep = (threads.getCurrentThreadAllocatedBytes() - before) / steps;
+            // One array of the size of the smallest activation would show.
+            assertThat(perStep).as("bytes a step").isLessThan(1024);
+            assertThat(device.info().memoryInUse()).isEqualTo(held);
+        }
+    }
+
+    @Test
+    void nothingLeaksInAThousandIterations() throws IOException {
+        var golden = Golden.read("llama");
+        try (var model = CausalLM.load(golden.model(), device, LoadOptions.defaults());
+                var adapter = LoraAdapter.load(golden.adapter(), model.config(), device)) {
+            long before = device.info().memoryInUse();
+            long residentAfterWarmUp = 0;
+            for (int i = 0; i < 1_000; i++) {
+                try (var slots = new AdapterSlots(device, adapter.layout(), 2, true);
+                        var pass = new ModelPass(model, LIMITS, adapter.layout(), true);
+                        var generator = new Generator(model, slots, 32)) {
+                    slots.setAll(adapter.parameters());
+                    pass.forwardBackward(pack(golden), slots, 0, 0);
+                    generator.generate(golden.prompt(), GenerationOptions.greedy(2));
+                }
+                assertThat(device.info().memoryInUse()).isEqualTo(before);
+                if (i == 300) {
+                    residentAfterWarmUp = resident();
+                }
+            }
+            // A leak of the buffers of one iteration would come to hundreds of megabytes; the Java heap moves some.
+            assertThat(resident() - residentAfterWarmUp).as("growth of resident memory").isLessThan(96L << 20);
+        }
+        assertThat(device.info().memoryInUse()).isZero();
+    }
+
+    private static long resident() throws IOException {
+        System.gc();
+        for (var line : Files.readAllLines(Path.of("/proc/self/status"))) {
+            if (line.startsWith("VmRSS:")) {
+                return Long.parseLong(line.replaceAll("\\D", "")) * 1024;
+            }
+        }
+        throw new AssertionError("no VmRSS");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"llama", "llama3-rope", "qwen3", "mistral-bf16", "qwen2-f16"})
+    void estimatesAreExact(String name) {
+        var golden = Golden.read(name);
+        var weights = CausalLM.estimate(golden.model(), device, LoadOptions.defaults());
+        try (var model = CausalLM.load(golden.model(), device, LoadOptions.defaults())) {
+            assertThat(device.info().memoryInUse()).isEqualTo(weights.total());
+            try (var adapter = LoraAdapter.load(golden.adapter(), model.config(), device);
+                    var slots = AdapterSlots.of(adapter)) {
+                for (boolean training : new boolean[] {false, true}) {
+                    long before = device.info().memoryInUse();
+                    var estimate = ModelPass.estimate(model, LIMITS, adapter.layout(), training);
+                    try (var pass = new ModelPass(model, LIMITS, adapter.layout(), training)) {
+                        assertThat(device.info().memoryInUse() - before)
+                                .as(pass + " training " + training)
+                                .isEqualTo(estimate.total());
+                    }
+                }
+                long before = device.info().memoryInUse();
+                var estimate = Generator.estimate(model, slots, 40);
+                try (var generator = new Generator(model, slots, 40)) {
+                    assertThat(device.info().memoryInUse() - before).as(generator.toString())
+                            .isEqualTo(estimate.total());
+                }
+            }
+        }
+    }
+
+    @Test
+    void evaluationHoldsOneLayerAndTrainingThoseFromTheFirstAdaptedOn() {
+        try (var model = CausalLM.load(Golden.read("llama3-rope").model(), device, LoadOptions.defaults());
+                var all = LoraAdapter.load(Golden.read("llama").adapter(), model.config(), device);
+                var last = LoraAdapter.load(Golden.read("llama3-rope").adapter(), model.config(), device)) {
+            long evaluation = ModelPass.estimate(model, LIMITS, all.layout(), false).total();
+            long lastLayer = ModelPass.estimate(model, LIMITS, last.layout(), true).total();
+            long bothLayers = ModelPass.estimate(model, LIMITS, all.layout(), true).total();
+            var c = model.config();
+            long layer = 4L * LIMITS.tokens()
+                    * (2 * c.heads() * c.headDim() + 2 * c.kvHeads() * c.headDim() + 2 * c.intermediateSize());
+            assertThat(bothLayers - evaluation).isGreaterThan(layer);
+            assertThat(lastLayer).isLessThan(bothLayers);
+            assertThat(evaluation).isLessThan(lastLayer);
+        }
+    }
+
+    @Test
+    void refusesWhatDoesNotFitAndSaysHowMuchIsNeeded() {
+        var estimate = new MemoryEstimate(3L << 30, 512L << 20, 0);
+        assertThatThrownBy(() -> estimate.requireFits("Loading m", "choose a smaller model", 2L << 30))
+                .isInstanceOf(InputException.class)
+                .hasMessageContaining("Loading m needs 3.69 GiB")
+                .hasMessageContaining("2.00 GiB are available")
+                .hasMessageContaining("choose a smaller model");
+        estimate.requireFits("Loading m", "", 4L << 30);
+    }
+
+    @Test
+    void closingTheDeviceClosesWhatIsOpen() {
+        var other = Device.cpu();
+        var model = CausalLM.load(Golden.read("llama").model(), other, LoadOptions.defaults());
+        var pass = new ModelPass(model, LIMITS, null, false);
+        other.close();
+        pass.close();
+        model.close();
+        other.close();
+        assertThatThrownBy(other::info).isInstanceOf(IllegalStateException.class).hasMessageContaining("closed");
+    }
+
+    @Test
+    void aPassOfAClosedModelIsAnErrorNotACrash() {
+        try (var model = CausalLM.load(Golden.read("llama").model(), device, LoadOptions.defaults());
+                var pass = new ModelPass(model, LIMITS, null, false)) {
+            model.close();
+            assertThatThrownBy(() -> pass.forward(pack(Golden.read("llama")), null))
+                    .isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("closed");
+        }
+    }
+}
