@@ -1,0 +1,91 @@
+package io.metalora.adapter;
+
+import io.metalora.io.ModelConfig;
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.Tensor;
+import java.nio.file.Path;
+import java.util.Objects;
+
+/** One adapter: its values on a device, in one flat vector that {@link LoraLayout} describes. */
+public final class LoraAdapter implements AutoCloseable {
+    private final LoraLayout layout;
+    private final Tensor parameters;
+
+    private LoraAdapter(LoraLayout layout, Tensor parameters) {
+        this.layout = layout;
+        this.parameters = parameters;
+    }
+
+    /** A fresh adapter, which changes nothing: every B is zero, every A uniform in (-1/sqrt(in), 1/sqrt(in)). */
+    public static LoraAdapter create(Device device, LoraLayout layout, long seed) {
+        var adapter = new LoraAdapter(layout, device.zeros(DType.F32, layout.parameters()));
+        try {
+            int rank = layout.config().rank();
+            for (var site : layout.sites()) {
+                adapter.upload(site.offsetA(), InitialValues.a(seed, site, rank));
+            }
+            return adapter;
+        } catch (RuntimeException | Error e) {
+            adapter.close();
+            throw e;
+        }
+    }
+
+    /** An adapter over existing values, F32 [P]; closing it closes {@code parameters}, which frees no memory of a view. */
+    public static LoraAdapter of(LoraLayout layout, Tensor parameters) {
+        Objects.requireNonNull(layout, "layout");
+        if (parameters.dtype() != DType.F32 || parameters.elements() != layout.parameters()) {
+            throw new IllegalArgumentException(parameters + " does not hold the " + layout.parameters()
+                    + " floats of a " + layout);
+        }
+        return new LoraAdapter(layout, parameters);
+    }
+
+    /** Reads a PEFT adapter (F32, F16 or BF16) made for {@code model}; an InputException says why one does not fit. */
+    public static LoraAdapter load(Path peftDir, ModelConfig model, Device device) {
+        try (var folder = PeftFolder.open(peftDir, model)) {
+            LoraLayout layout = folder.layout();
+            var adapter = new LoraAdapter(layout, device.zeros(DType.F32, layout.parameters()));
+            try {
+                for (var site : layout.sites()) {
+                    adapter.upload(site.offsetA(), folder.a(site));
+                    adapter.upload(site.offsetB(), folder.b(site));
+                }
+                return adapter;
+            } catch (RuntimeException | Error e) {
+                adapter.close();
+                throw e;
+            }
+        }
+    }
+
+    /**
+     * Writes the adapter in PEFT's format, F32. {@code dir} is created whole or not at all; one that holds an adapter is
+     * overwritten file by file, any other that is not empty is refused.
+     *
+     * @param baseModelNameOrPath where PEFT finds the base model; null when unknown
+     */
+    public void save(Path dir, String baseModelNameOrPath) {
+        PeftFolder.write(dir, layout, baseModelNameOrPath,
+                slice -> parameters.view(slice.offset(), slice.rows(), slice.columns()).toFloats());
+    }
+
+    private void upload(long offset, float[] values) {
+        parameters.view(offset, values.length).upload(values);
+    }
+
+    public LoraLayout layout() {
+        return layout;
+    }
+
+    /** F32 [P]. */
+    public Tensor parameters() {
+        return parameters;
+    }
+
+    @Override
+    public void close() {
+        parameters.close();
+    }
+}
