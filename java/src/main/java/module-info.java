@@ -11,6 +11,7 @@ module io.metalora {
     requires me.tongfei.progressbar;
 
     exports io.metalora.io;
+    exports io.metalora.model;
     exports io.metalora.adapter;
     exports io.metalora.runtime;
     exports io.metalora.text;
