@@ -3,12 +3,10 @@ package io.metalora.model;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import com.sun.management.ThreadMXBean;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
-import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import org.junit.jupiter.api.AfterEach;
@@ -44,7 +42,7 @@ class ResourcesTest {
     @Test
     void aStepAllocatesNothing() {
         var golden = Golden.read("qwen3");
-        var threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+        var allocation = new ThreadAllocation();
         try (var model = CausalLM.load(golden.model(), device, LoadOptions.defaults());
                 var adapter = LoraAdapter.load(golden.adapter(), model.config(), device);
                 var slots = new AdapterSlots(device, adapter.layout(), 2, true);
@@ -54,12 +52,12 @@ class ResourcesTest {
                 pass.forwardBackward(pack, slots, 1, i);
             }
             long held = device.info().memoryInUse();
-            long before = threads.getCurrentThreadAllocatedBytes();
+            long before = allocation.bytes();
             int steps = 200;
             for (int i = 0; i < steps; i++) {
                 pass.forwardBackward(pack, slots, 1, i);
             }
-            long perStep = (threads.getCurrentThreadAllocatedBytes() - before) / steps;
+            long perStep = (allocation.bytes() - before) / steps;
             // One array of the size of the smallest activation would show.
             assertThat(perStep).as("bytes a step").isLessThan(1024);
             assertThat(device.info().memoryInUse()).isEqualTo(held);
