@@ -78,8 +78,8 @@ class SyntheticTasksTest {
             var others = SyntheticTasks.multiTask(seed).tasks();
             for (int i = 0; i < others.size(); i++) {
                 var trained = prompts(others.get(i).train());
-                assertThat(trained).doesNotContainAnyElementsOf(prompts(MULTI_TASK.get(i).test()));
-                assertThat(trained).doesNotContainAnyElementsOf(prompts(MULTI_TASK.get(i).dev()));
+                assertThat(prompts(MULTI_TASK.get(i).test()).stream().filter(trained::contains)).isEmpty();
+                assertThat(prompts(MULTI_TASK.get(i).dev()).stream().filter(trained::contains)).isEmpty();
             }
         }
     }
@@ -123,13 +123,12 @@ class SyntheticTasksTest {
             trained.add(line.substring(line.indexOf(": \"") + 3, line.indexOf("\", \"completion\"")));
         }
         assertThat(trained).hasSizeGreaterThan(10_000);
-        assertThat(all()).flatExtracting(SyntheticTasksTest::samples).extracting(Sample::prompt)
-                .doesNotContainAnyElementsOf(trained);
+        var heldOut = all().stream().flatMap(task -> samples(task).stream()).map(Sample::prompt).toList();
+        assertThat(heldOut.stream().filter(trained::contains)).isEmpty();
         // The way of asking is new too: no pretraining prompt ends like a held-out one.
         var endings = new HashSet<String>();
         trained.forEach(prompt -> endings.add(lastTwoWords(prompt)));
-        assertThat(all()).flatExtracting(SyntheticTasksTest::samples).extracting(Sample::prompt)
-                .extracting(SyntheticTasksTest::lastTwoWords).doesNotContainAnyElementsOf(endings);
+        assertThat(heldOut.stream().map(SyntheticTasksTest::lastTwoWords).filter(endings::contains)).isEmpty();
     }
 
     private static String lastTwoWords(String prompt) {
@@ -173,8 +172,10 @@ class SyntheticTasksTest {
             }
             return week.getDisplayName(java.time.format.TextStyle.FULL, java.util.Locale.ENGLISH);
         });
-        rules.put("holder: (\\w+) borrowed the (\\w+), (\\w+) the (\\w+) and (\\w+) the (\\w+)\\. The (\\w+) must be returned by",
-                m -> m.group(7).equals(m.group(2)) ? m.group(1) : m.group(7).equals(m.group(4)) ? m.group(3) : m.group(5));
+        rules.put("library: .*\\w+ returned the (\\w+)[.,].* Here is the", m -> m.group(1));
+        rules.put("weekend: \\w+ has the van on (\\w+)\\. It takes the (\\w+) to the", m ->
+                m.group(1).startsWith("S") ? "house" : PLACES.entrySet().stream()
+                        .filter(e -> words(e.getKey()).contains(m.group(2))).findFirst().orElseThrow().getValue());
         rules.put("motion: Photo of a scene with (\\w+) and (\\w+)\\. Scene:", m -> {
             long moving = Stream.of(m.group(1), m.group(2))
                     .filter(thing -> words("animal").contains(thing) || words("vehicle").contains(thing)).count();
@@ -184,12 +185,8 @@ class SyntheticTasksTest {
             boolean praise = words("positive").contains(m.group(2));
             return words("sport").contains(m.group(1)) ? praise ? "cheers" : "boos" : praise ? "encore" : "refund";
         });
-        rules.put("rumour: They say (every|no) (\\w+) here is (\\w+)\\. One (\\w+) here being \\3 is", m ->
-                !words(m.group(2)).contains(m.group(4)) ? "open" : m.group(1).equals("every") ? "certain" : "impossible");
         rules.put("majority: The van brings (\\w+), (\\w+) and (\\w+)\\. Stop at the", m -> {
-            Map<String, String> places = Map.of("animal", "farm", "fruit", "garden", "tool", "workshop",
-                    "garment", "wardrobe", "vehicle", "garage", "furniture", "house");
-            return places.entrySet().stream()
+            return PLACES.entrySet().stream()
                     .filter(e -> Stream.of(m.group(1), m.group(2), m.group(3)).filter(words(e.getKey())::contains).count() == 2)
                     .findFirst().orElseThrow().getValue();
         });
@@ -239,6 +236,9 @@ class SyntheticTasksTest {
     }
 
     private static final List<String> KINDS = List.of("animal", "fruit", "tool", "garment", "vehicle", "furniture");
+
+    private static final Map<String, String> PLACES = Map.of("animal", "farm", "fruit", "garden", "tool", "workshop",
+            "garment", "wardrobe", "vehicle", "garage", "furniture", "house");
 
     private static final List<List<String>> LEXICON = readLexicon();
 
