@@ -118,32 +118,41 @@ ml_status lora_linear_forward(Context &context, const ml_lora_linear_desc &d) {
 
 // ---- backward ---------------------------------------------------------------------------------------------------
 
-// Sums over a slot's tokens: the kPanel columns from `column` of sum_t left[j, t] right[t, :] for all j < rank, handed to
-// emit(j, rows, sums, columns) in tiles. left is [rank, tokens], right [tokens, width]. The columns are copied together
-// a block of tokens at a time: they lie a row apart, too far for the processor to fetch ahead by itself.
+// Sums over a slot's tokens, for kColumns columns from `column`: sum_t left[j, t] right[t, column ..] for all j < rank,
+// handed to emit(j, rows, first column, columns, sums) in tiles. left is [rank, tokens], right [tokens, width]. The
+// columns are copied together a block of tokens at a time: they lie a row apart, too far for the processor to fetch
+// ahead by itself, and every tile of j reads them.
+constexpr int64_t kColumns = 4 * kPanel;
+
 template <class Emit>
 static void token_sums(const float *left, int64_t rank, int64_t tokens, int64_t from, int64_t to, const float *right,
                        int64_t width, int64_t column, const Emit &emit) {
-    constexpr int64_t block = 128, ahead = 16;
-    alignas(64) float panel[block * kPanel];
-    const int64_t columns = min64(kPanel, width - column), tiles = ceil_div(rank, kTileRows);
+    constexpr int64_t block = 64, ahead = 8;
+    alignas(64) float panels[kColumns / kPanel][block * kPanel];
+    const int64_t columns = min64(kColumns, width - column), tiles = ceil_div(rank, kTileRows);
     for (int64_t t = from; t < to; t += block) {
         const int64_t steps = min64(block, to - t);
         for (int64_t s = 0; s < steps; s++) {
             const float *row = right + (t + s) * width + column;
-            __builtin_prefetch(row + ahead * width);
-            for (int64_t c = 0; c < kPanel; c += kWidth) {
-                const int64_t rest = columns - c;
-                store(panel + s * kPanel + c, rest >= kWidth ? load(row + c) : rest > 0 ? load_first(row + c, int(rest)) : zero());
+            for (int64_t c = 0; c < columns; c += kPanel) {
+                __builtin_prefetch(row + ahead * width + c);
+                float *copy = panels[c / kPanel] + s * kPanel;
+                if (columns - c >= kPanel) {
+                    for (int64_t i = 0; i < kPanel; i += kWidth) store(copy + i, load(row + c + i));
+                } else {
+                    for (int64_t i = 0; i < kPanel; i++) copy[i] = c + i < columns ? row[c + i] : 0.0f;
+                }
             }
         }
-        for (int64_t i = 0; i < tiles; i++) {
-            const int64_t j = i * rank / tiles;
-            const int rows = static_cast<int>((i + 1) * rank / tiles - j);
-            alignas(64) float sums[kTileRows * kPanel];
-            const Term term = {left + j * tokens + t, tokens, panel, kPanel, steps};
-            tile(rows, &term, 1, nullptr, 0, nullptr, sums, kPanel, kPanel);
-            emit(j, rows, static_cast<const float *>(sums), columns);
+        for (int64_t c = 0; c < columns; c += kPanel) {
+            for (int64_t i = 0; i < tiles; i++) {
+                const int64_t j = i * rank / tiles;
+                const int rows = static_cast<int>((i + 1) * rank / tiles - j);
+                alignas(64) float sums[kTileRows * kPanel];
+                const Term term = {left + j * tokens + t, tokens, panels[c / kPanel], kPanel, steps};
+                tile(rows, &term, 1, nullptr, 0, nullptr, sums, kPanel, kPanel);
+                emit(j, rows, column + c, min64(kPanel, columns - c), static_cast<const float *>(sums));
+            }
         }
     }
 }
@@ -156,7 +165,7 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
     if (tokens == 0) return ML_OK;
     if (r == 0) return dx == nullptr ? ML_OK : gemm(context, product);
 
-    const int64_t in_panels = ceil_div(in, kPanel), out_panels = ceil_div(out, kPanel);
+    const int64_t in_panels = ceil_div(in, kPanel);
     const bool drops = d.dropout > 0;
     float *b_rows = scratch_floats(context, d.slots * r * out);                     // B transposed, [slot][r][out]
     float *a_panels = scratch_floats(context, in_panels * d.slots * r * kPanel);
@@ -238,24 +247,23 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
     }
 
     const float *seen = drops ? dropped : x;
-    parallel(context, static_cast<int>(in_panels + out_panels), [&](int part) {
+    const int64_t da_parts = ceil_div(in, kColumns), db_parts = ceil_div(out, kColumns);
+    parallel(context, static_cast<int>(da_parts + db_parts), [&](int part) {
         for (int64_t slot = 0; slot < d.slots; slot++) {
             if (empty(d, slot)) continue;
             const int64_t from = d.slot_offsets[slot], to = d.slot_offsets[slot + 1];
-            if (part < in_panels) {
+            if (part < da_parts) {
                 float *da = d.da + slot * d.slot_stride;
-                const int64_t column = part * kPanel;
-                token_sums(u_columns, r, tokens, from, to, seen, in, column,
-                           [&](int64_t j, int rows, const float *sums, int64_t width) {
+                token_sums(u_columns, r, tokens, from, to, seen, in, part * kColumns,
+                           [&](int64_t j, int rows, int64_t column, int64_t columns, const float *sums) {
                                for (int row = 0; row < rows; row++)
-                                   for (int64_t i = 0; i < width; i++) da[(j + row) * in + column + i] += sums[row * kPanel + i];
+                                   for (int64_t i = 0; i < columns; i++) da[(j + row) * in + column + i] += sums[row * kPanel + i];
                            });
             } else {
                 float *db = d.db + slot * d.slot_stride;
-                const int64_t column = (part - in_panels) * kPanel;
-                token_sums(h_columns, r, tokens, from, to, dy, out, column,
-                           [&](int64_t j, int rows, const float *sums, int64_t width) {
-                               for (int64_t i = 0; i < width; i++)
+                token_sums(h_columns, r, tokens, from, to, dy, out, (part - da_parts) * kColumns,
+                           [&](int64_t j, int rows, int64_t column, int64_t columns, const float *sums) {
+                               for (int64_t i = 0; i < columns; i++)
                                    for (int row = 0; row < rows; row++) db[(column + i) * r + j + row] += sums[row * kPanel + i];
                            });
             }
