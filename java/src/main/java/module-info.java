@@ -15,5 +15,9 @@ module io.metalora {
     exports io.metalora.adapter;
     exports io.metalora.runtime;
     exports io.metalora.text;
+    exports io.metalora.task;
     exports io.metalora.task.synthetic;
+    exports io.metalora.train;
+
+    opens io.metalora.train to com.fasterxml.jackson.databind;
 }

@@ -1,0 +1,112 @@
+package io.metalora.task;
+
+import io.metalora.io.ModelConfig;
+import io.metalora.runtime.InputException;
+import io.metalora.text.TextTokenizer;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
+
+/**
+ * Turns examples into token ids: encode(prompt, with special tokens), then encode(completion, without), then the end of
+ * sequence token where training asks for it.
+ */
+public final class ExampleEncoder {
+
+    /** Text to token ids, with or without the special tokens the tokenizer puts around a text. */
+    @FunctionalInterface
+    public interface Tokenizer {
+        int[] encode(String text, boolean addSpecialTokens);
+    }
+
+    private static final int NONE = -1;
+
+    private final Tokenizer tokenizer;
+    private final int context;
+    private final int vocabSize;
+    private final int endOfSequence;
+
+    private ExampleEncoder(Tokenizer tokenizer, int context, int vocabSize, int endOfSequence) {
+        this.tokenizer = Objects.requireNonNull(tokenizer, "tokenizer");
+        this.context = context;
+        this.vocabSize = vocabSize;
+        this.endOfSequence = endOfSequence;
+    }
+
+    /** Encodes without an end of sequence token: for scoring. */
+    public static ExampleEncoder forScoring(TextTokenizer tokenizer, ModelConfig config) {
+        return forScoring(tokenizer::encode, config.maxPositions(), config.vocabSize());
+    }
+
+    /** As above, with the tokenizer, the model's positions and its vocabulary given one by one. */
+    public static ExampleEncoder forScoring(Tokenizer tokenizer, int context, int vocabSize) {
+        return new ExampleEncoder(tokenizer, context, vocabSize, NONE);
+    }
+
+    /**
+     * Encodes with the model's (first) end of sequence token after the completion: for training.
+     *
+     * @throws InputException if the model's config names no end of sequence token
+     */
+    public static ExampleEncoder forTraining(TextTokenizer tokenizer, ModelConfig config) {
+        if (config.eosTokenIds().length == 0) {
+            throw new InputException("the model's config.json has no eos_token_id, so no end of sequence can be taught; "
+                    + "add one, or train with data.append_eos: false");
+        }
+        return forTraining(tokenizer::encode, config.maxPositions(), config.vocabSize(), config.eosTokenIds()[0]);
+    }
+
+    /** As above, with the tokenizer, the model's positions, its vocabulary and its end token given one by one. */
+    public static ExampleEncoder forTraining(Tokenizer tokenizer, int context, int vocabSize, int endOfSequence) {
+        return new ExampleEncoder(tokenizer, context, vocabSize, endOfSequence);
+    }
+
+    /** All examples, in order. */
+    public List<EncodedExample> encode(List<Example> examples) {
+        return examples.stream().map(this::encode).toList();
+    }
+
+    /**
+     * The ids of one example.
+     *
+     * @throws InputException if the prompt or the completion gives no token, an id is outside the model's vocabulary, or
+     *                        the sequence is longer than the model's context
+     */
+    public EncodedExample encode(Example example) {
+        int[] prompt = tokens(example.prompt(), true, example);
+        int[] completion = tokens(example.completion(), false, example);
+        if (prompt.length == 0) {
+            throw new InputException(example.source() + ": the prompt gives no token (this tokenizer adds none by itself), so "
+                    + "the first token of the completion can't be predicted; give it a prompt");
+        }
+        if (completion.length == 0) {
+            throw new InputException(example.source() + ": the completion gives no token, so there is nothing to learn or to "
+                    + "score; remove the line or give it a completion");
+        }
+        int length = prompt.length + completion.length + (endOfSequence == NONE ? 0 : 1);
+        if (length > context) {
+            throw new InputException(example.source() + ": " + length + " tokens are more than the model's context of " + context
+                    + "; shorten or remove the example");
+        }
+        int[] ids = Arrays.copyOf(prompt, length);
+        System.arraycopy(completion, 0, ids, prompt.length, completion.length);
+        if (endOfSequence != NONE) {
+            ids[length - 1] = endOfSequence;
+        }
+        for (int id : ids) {
+            if (id < 0 || id >= vocabSize) {
+                throw new InputException(example.source() + ": token id " + id + " is outside the model's vocabulary of "
+                        + vocabSize + "; the tokenizer belongs to another model");
+            }
+        }
+        return new EncodedExample(ids, prompt.length);
+    }
+
+    private int[] tokens(String text, boolean addSpecialTokens, Example example) {
+        try {
+            return tokenizer.encode(text, addSpecialTokens);
+        } catch (InputException e) {
+            throw new InputException(example.source() + ": " + e.getMessage(), e);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+package io.metalora.task;
+
+import io.metalora.model.PassLimits;
+import io.metalora.model.TokenPack;
+import io.metalora.runtime.InputException;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+
+/**
+ * Lays the examples of several adapter slots out as packs: sequences one after the other without padding, those of a
+ * slot together, slots ascending. A batch over the token limit becomes several packs, micro-batches whose gradients add
+ * up to the batch's: {@code rowScale} is 1 / (loss tokens of the slot in the whole batch), so every slot's loss is the
+ * mean over its completion tokens (and the end token where it was encoded), however the batch was split.
+ *
+ * <p>The packs are the builder's own and are written over by the next {@link #build}.
+ */
+public final class PackBuilder {
+
+    private final PassLimits limits;
+    private final List<TokenPack> packs = new ArrayList<>();
+
+    /** @param limits no pack will be larger */
+    public PackBuilder(PassLimits limits) {
+        this.limits = limits;
+    }
+
+    /**
+     * Limits within which any batch of this shape can be packed: no more than {@code tokenBudget} tokens, and no more
+     * than the batch can need.
+     *
+     * @param slots   adapter slots
+     * @param perSlot most examples of a slot
+     * @param longest tokens of the longest example
+     * @throws InputException if the longest example is over the budget
+     */
+    public static PassLimits limits(int slots, int perSlot, int longest, int tokenBudget) {
+        if (longest > tokenBudget) {
+            throw new InputException("the longest example has " + longest + " tokens, more than the token budget of "
+                    + tokenBudget + "; raise compute.token_budget or shorten the example");
+        }
+        long sequences = (long) slots * perSlot;
+        int tokens = (int) Math.min(tokenBudget, sequences * longest);
+        return new PassLimits(tokens, (int) Math.min(tokens, sequences), tokens, slots);
+    }
+
+    /**
+     * The packs of a batch.
+     *
+     * @param slots the examples of each slot; a slot may have none
+     * @return one pack or more; none only if no slot has an example
+     */
+    public List<TokenPack> build(List<List<EncodedExample>> slots) {
+        int used = 0;
+        TokenPack pack = null;
+        for (int slot = 0; slot < slots.size(); slot++) {
+            long lossTokens = 0;
+            for (EncodedExample example : slots.get(slot)) {
+                lossTokens += example.lossTokens();
+            }
+            float rowScale = 1f / lossTokens;
+            for (EncodedExample example : slots.get(slot)) {
+                if (pack == null || !pack.fits(example.ids(), example.promptLength())) {
+                    if (used == packs.size()) {
+                        packs.add(new TokenPack(limits));
+                    }
+                    pack = packs.get(used++);
+                    pack.clear(slots.size());
+                }
+                pack.add(slot, example.ids(), example.promptLength(), rowScale);
+            }
+        }
+        return Collections.unmodifiableList(packs.subList(0, used));
+    }
+
+    /**
+     * Adds what a pack contributes to each slot's mean loss.
+     *
+     * @param logprob of each loss row of the pack
+     * @param loss    [slots]
+     */
+    public static void addLoss(TokenPack pack, float[] logprob, double[] loss) {
+        int slot = 0;
+        for (int row = 0; row < pack.lossRows(); row++) {
+            while (pack.rows()[row] >= pack.slotOffsets()[slot + 1]) {
+                slot++;
+            }
+            loss[slot] -= (double) pack.rowScale()[row] * logprob[row];
+        }
+    }
+}

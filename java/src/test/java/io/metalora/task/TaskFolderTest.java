@@ -1,0 +1,80 @@
+package io.metalora.task;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.metalora.runtime.InputException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class TaskFolderTest {
+
+    private static final String LINE = "{\"prompt\": \"a\", \"completion\": \" b\"}\n";
+
+    @TempDir
+    Path folder;
+
+    private void write(String path, String text) throws IOException {
+        Path file = folder.resolve(path);
+        Files.createDirectories(file.getParent());
+        Files.writeString(file, text);
+    }
+
+    @Test
+    void readsTasksByNameAndSplit() throws IOException {
+        write("b/train.jsonl", LINE + LINE);
+        write("b/test.jsonl", LINE);
+        write("a/dev.jsonl", LINE);
+        write("README.md", "about the tasks");
+        write(".cache/x", "");
+
+        List<Task> tasks = TaskFolder.read(folder);
+
+        assertThat(tasks).extracting(Task::name).containsExactly("a", "b");
+        assertThat(tasks.get(0).train()).isEmpty();
+        assertThat(tasks.get(0).dev()).hasSize(1);
+        assertThat(tasks.get(1).train()).hasSize(2);
+        assertThat(tasks.get(1).test()).hasSize(1);
+        assertThat(TaskFolder.read(folder, List.of("b"))).extracting(Task::name).containsExactly("b");
+    }
+
+    @Test
+    void refusesAnUnknownName() throws IOException {
+        write("a/train.jsonl", LINE);
+
+        assertThatThrownBy(() -> TaskFolder.read(folder, List.of("c"))).isInstanceOf(InputException.class)
+                .hasMessageContaining("no task named \"c\"; it has a");
+    }
+
+    @Test
+    void refusesASplitOfAnotherName() throws IOException {
+        write("a/train.jsonl", LINE);
+        write("a/valid.jsonl", LINE);
+
+        assertThatThrownBy(() -> TaskFolder.read(folder)).isInstanceOf(InputException.class)
+                .hasMessageStartingWith(folder.resolve("a/valid.jsonl") + ": unknown split");
+    }
+
+    @Test
+    void refusesExamplesOutsideATask() throws IOException {
+        write("train.jsonl", LINE);
+
+        assertThatThrownBy(() -> TaskFolder.read(folder)).isInstanceOf(InputException.class)
+                .hasMessageStartingWith(folder.resolve("train.jsonl").toString()).hasMessageContaining("give the folder above");
+    }
+
+    @Test
+    void refusesFoldersWithoutTasks() throws IOException {
+        assertThatThrownBy(() -> TaskFolder.read(folder.resolve("none"))).isInstanceOf(InputException.class)
+                .hasMessageContaining("no such folder");
+        assertThatThrownBy(() -> TaskFolder.read(folder)).isInstanceOf(InputException.class)
+                .hasMessageContaining("holds no tasks");
+        Files.createDirectory(folder.resolve("a"));
+        assertThatThrownBy(() -> TaskFolder.read(folder)).isInstanceOf(InputException.class)
+                .hasMessageContaining("holds none of train.jsonl");
+    }
+}
