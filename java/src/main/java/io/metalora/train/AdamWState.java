@@ -1,0 +1,24 @@
+package io.metalora.train;
+
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.Tensor;
+
+/**
+ * First and second moments of AdamW.
+ *
+ * @param m [slots, P] or [P]
+ * @param v the same shape
+ */
+record AdamWState(Tensor m, Tensor v) implements AutoCloseable {
+
+    static AdamWState zeros(Device device, long... shape) {
+        return new AdamWState(device.zeros(DType.F32, shape), device.zeros(DType.F32, shape));
+    }
+
+    @Override
+    public void close() {
+        m.close();
+        v.close();
+    }
+}

@@ -1,0 +1,76 @@
+package io.metalora.train;
+
+import io.metalora.runtime.InputException;
+import java.util.function.UnaryOperator;
+
+/** The ranges of the config's values. */
+final class ConfigCheck {
+
+    private final TrainConfig config;
+    private final UnaryOperator<String> place;
+
+    /** @param place where a dotted key was set, for messages */
+    ConfigCheck(TrainConfig config, UnaryOperator<String> place) {
+        this.config = config;
+        this.place = place;
+    }
+
+    void check() {
+        var adapter = config.adapter();
+        require(adapter.rank() >= 1 && adapter.rank() <= 4096, "adapter.rank", adapter.rank(), "must be between 1 and 4096");
+        require(adapter.alpha() > 0 && Float.isFinite(adapter.alpha()), "adapter.alpha", adapter.alpha(), "must be above 0");
+        require(adapter.dropout() >= 0 && adapter.dropout() < 1, "adapter.dropout", adapter.dropout(),
+                "must be at least 0 and below 1");
+        require(config.data().samplesPerTask() >= 0, "data.samples_per_task", config.data().samplesPerTask(),
+                "must be at least 0 (0 = all)");
+
+        var meta = config.meta();
+        require(meta.iterations() >= 1, "meta.iterations", meta.iterations(), "must be at least 1");
+        require(meta.tasksPerIteration() >= 1, "meta.tasks_per_iteration", meta.tasksPerIteration(), "must be at least 1");
+        require(meta.innerSteps() >= 0, "meta.inner_steps", meta.innerSteps(), "must be at least 0");
+        int leastSupport = meta.innerSteps() == 0 ? 0 : 1;
+        require(meta.supportSize() >= leastSupport, "meta.support_size", meta.supportSize(),
+                "must be at least " + leastSupport + " with " + meta.innerSteps() + " inner steps");
+        require(meta.querySize() >= 1, "meta.query_size", meta.querySize(), "must be at least 1");
+        nonNegative("meta.inner_lr", meta.innerLr());
+        nonNegative("meta.inner_clip", meta.innerClip());
+        require(meta.supportAfterEvery() >= 0, "meta.support_after_every", meta.supportAfterEvery(),
+                "must be at least 0 (0 = never)");
+
+        require(config.joint().epochs() >= 1, "joint.epochs", config.joint().epochs(), "must be at least 1");
+        require(config.joint().batchSize() >= 1, "joint.batch_size", config.joint().batchSize(), "must be at least 1");
+
+        var optimizer = config.optimizer();
+        nonNegative("optimizer.lr", optimizer.lr());
+        decay("optimizer.beta1", optimizer.beta1());
+        decay("optimizer.beta2", optimizer.beta2());
+        require(optimizer.eps() > 0 && Double.isFinite(optimizer.eps()), "optimizer.eps", optimizer.eps(), "must be above 0");
+        nonNegative("optimizer.weight_decay", optimizer.weightDecay());
+        nonNegative("optimizer.clip", optimizer.clip());
+        require(optimizer.warmupSteps() >= 0, "optimizer.warmup_steps", optimizer.warmupSteps(), "must be at least 0");
+        require(optimizer.warmupRatio() >= 0 && optimizer.warmupRatio() <= 1, "optimizer.warmup_ratio",
+                optimizer.warmupRatio(), "must be between 0 and 1");
+        require(optimizer.warmupSteps() == 0 || optimizer.warmupRatio() == 0, "optimizer.warmup_ratio",
+                optimizer.warmupRatio(), "can't be set together with optimizer.warmup_steps; leave one of them 0");
+
+        var compute = config.compute();
+        require(compute.threads() >= 0 && compute.threads() <= 4096, "compute.threads", compute.threads(),
+                "must be between 0 (all cores) and 4096");
+        require(compute.tokenBudget() >= 2, "compute.token_budget", compute.tokenBudget(), "must be at least 2");
+        require(compute.checkpointEvery() >= 1, "compute.checkpoint_every", compute.checkpointEvery(), "must be at least 1");
+    }
+
+    private void nonNegative(String key, double value) {
+        require(value >= 0 && Double.isFinite(value), key, value, "must be at least 0 and finite");
+    }
+
+    private void decay(String key, double value) {
+        require(value >= 0 && value < 1, key, value, "must be at least 0 and below 1");
+    }
+
+    private void require(boolean holds, String key, Object value, String what) {
+        if (!holds) {
+            throw new InputException(place.apply(key) + ": " + key + " is " + value + ", but " + what);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+package io.metalora.train;
+
+import io.metalora.runtime.DeviceInfo;
+import java.nio.file.Path;
+
+/** Hears of a run's progress. Called on the training thread; each method should return quickly. */
+public interface TrainListener {
+
+    /** Hears nothing. */
+    TrainListener SILENT = new TrainListener() {
+    };
+
+    /** The device is open, the model is about to be loaded. */
+    default void opened(DeviceInfo device) {
+    }
+
+    /**
+     * Training begins.
+     *
+     * @param done  iterations already done by a run that is resumed, else 0
+     * @param total iterations of the whole run
+     */
+    default void started(long done, long total) {
+    }
+
+    /** One more iteration is done, its lines are in the logs. */
+    default void iteration(IterationReport report, long total) {
+    }
+
+    /** Something the user should read, such as a damaged checkpoint that was passed over. */
+    default void warning(String message) {
+    }
+
+    /** A checkpoint was written. */
+    default void checkpoint(Path file) {
+    }
+}

@@ -1,0 +1,32 @@
+package io.metalora.train;
+
+/**
+ * A way to train the shared adapter, one iteration at a time. Iteration i does the same whether or not the iterations
+ * before it ran in this process: with the state restored, a run goes on bit for bit.
+ */
+public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLora {
+
+    /** Iterations of the whole run. */
+    long total();
+
+    /** Iterations done. */
+    long done();
+
+    /**
+     * The next iteration: draws, trains, and moves the shared adapter.
+     *
+     * @throws TrainingDivergedException                  if a loss or gradient is not finite
+     * @throws java.util.concurrent.CancellationException if a stop was asked for; the shared adapter is then as it was
+     *                                                    after the last whole iteration
+     */
+    IterationReport iterate();
+
+    /** Copies what another process needs to go on from here. */
+    TrainerState state();
+
+    /** Goes on from a state, bit for bit. */
+    void restore(TrainerState state);
+
+    @Override
+    void close();
+}

@@ -1,0 +1,230 @@
+package io.metalora.train;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.metalora.adapter.LoraAdapter;
+import io.metalora.runtime.InputException;
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class TrainingRunTest {
+
+    @TempDir
+    Path folder;
+    private Path tasks;
+
+    private final List<String> warnings = new ArrayList<>();
+    private final List<IterationReport> reports = new ArrayList<>();
+    private final TrainListener listener = new TrainListener() {
+        @Override
+        public void iteration(IterationReport report, long total) {
+            reports.add(report);
+        }
+
+        @Override
+        public void warning(String message) {
+            warnings.add(message);
+        }
+    };
+
+    @BeforeEach
+    void writeTasks() throws IOException {
+        tasks = RunFixture.tasks(folder.resolve("tasks"));
+    }
+
+    private TrainingRun.Outcome start(String output, String... overrides) {
+        return TrainingRun.start(RunFixture.config(tasks, folder.resolve(output), overrides), listener, () -> false);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"meta-lora", "joint-lora"})
+    void leavesAWholeRunFolderAndRepeatsBitForBit(String method) throws IOException {
+        TrainingRun.Outcome outcome = start("one", "method=" + method);
+        start("two", "method=" + method);
+
+        Path run = outcome.folder().path();
+        assertThat(outcome.interrupted()).isFalse();
+        assertThat(outcome.done()).isEqualTo(outcome.total());
+        assertThat(RunFixture.metrics(run)).hasSize((int) outcome.total()).isEqualTo(RunFixture.metrics(folder.resolve("two")));
+        assertThat(reports).hasSize((int) (2 * outcome.total()));
+        // Three lines for the three tasks' samples, then one an iteration.
+        assertThat(Files.readAllLines(outcome.folder().draws())).hasSize((int) outcome.total() + 3);
+        assertThat(Files.readString(outcome.folder().draws())).isEqualTo(Files.readString(folder.resolve("two/draws.jsonl")));
+        assertThat(outcome.folder().config().output()).isEqualTo(run);
+        assertThat(Checkpoint.list(run.resolve("checkpoints"))).hasSize(2);
+        assertThat(RunFixture.adapter(run)).isEqualTo(RunFixture.adapter(folder.resolve("two")));
+    }
+
+    @Test
+    void metricsSayWhatWasMeasured() throws IOException {
+        start("one");
+
+        var first = RunFixture.metrics(folder.resolve("one")).getFirst();
+        assertThat(first.get("iteration").intValue()).isEqualTo(1);
+        assertThat(first.get("tasks")).hasSize(2);
+        assertThat(first.get("tasks").get(0).get("support_loss")).hasSize(2);
+        assertThat(first.get("tasks").get(0).get("adapted_loss").doubleValue()).isPositive();
+        assertThat(first.get("gradient_cosines")).hasSize(2);
+        assertThat(first.get("support_loss_before").doubleValue()).isPositive();
+        assertThat(first.get("tokens").intValue()).isPositive();
+        assertThat(RunFixture.metrics(folder.resolve("one")).get(1).has("support_loss_after")).isFalse();
+    }
+
+    @Test
+    void stopsOnRequestAndGoesOnBitForBit() throws IOException {
+        start("straight");
+        int[] passes = {0};
+        TrainConfig config = RunFixture.config(tasks, folder.resolve("stopped"));
+        var outcome = TrainingRun.start(config, listener, () -> ++passes[0] >= 20);
+
+        assertThat(outcome.interrupted()).isTrue();
+        assertThat(outcome.done()).isBetween(1L, 7L);
+        assertThat(Files.exists(outcome.folder().adapter())).isTrue();
+        assertThat(RunFixture.metrics(folder.resolve("stopped"))).hasSize((int) outcome.done());
+
+        var resumed = TrainingRun.resume(folder.resolve("stopped"), listener, () -> false);
+        assertThat(resumed.interrupted()).isFalse();
+        requireSame("stopped");
+    }
+
+    @Test
+    void resumingAFinishedRunChangesNothing() throws IOException {
+        start("straight");
+        byte[] before = RunFixture.adapter(folder.resolve("straight"));
+        var outcome = TrainingRun.resume(folder.resolve("straight"), listener, () -> false);
+
+        assertThat(outcome.done()).isEqualTo(8);
+        assertThat(RunFixture.adapter(folder.resolve("straight"))).isEqualTo(before);
+        assertThat(RunFixture.metrics(folder.resolve("straight"))).hasSize(8);
+    }
+
+    @Test
+    void passesOverADamagedCheckpoint() throws IOException {
+        start("straight");
+        start("damaged");
+        List<Path> checkpoints = Checkpoint.list(folder.resolve("damaged/checkpoints"));
+        assertThat(checkpoints).hasSize(2);
+        try (var file = new RandomAccessFile(checkpoints.getFirst().toFile(), "rw")) {
+            file.seek(file.length() - 100);
+            int b = file.read();
+            file.seek(file.length() - 100);
+            file.write(b ^ 1);
+        }
+
+        TrainingRun.resume(folder.resolve("damaged"), listener, () -> false);
+        assertThat(warnings).hasSize(1).allSatisfy(w -> assertThat(w).contains("checkpoint-0000000008", "checksum"));
+        requireSame("damaged");
+
+        try (var file = new RandomAccessFile(checkpoints.getFirst().toFile(), "rw")) {
+            file.setLength(50);
+        }
+        TrainingRun.resume(folder.resolve("damaged"), listener, () -> false);
+        assertThat(warnings).hasSize(2).last().asString().contains("checkpoint-0000000008");
+        requireSame("damaged");
+    }
+
+    @Test
+    void beginsAgainWithoutAnyCheckpoint() throws IOException {
+        start("straight");
+        start("bare");
+        for (Path checkpoint : Checkpoint.list(folder.resolve("bare/checkpoints"))) {
+            Files.delete(checkpoint);
+        }
+        Files.writeString(folder.resolve("bare/checkpoints/.checkpoint.safetensors.tmp-1"), "left by a kill");
+
+        TrainingRun.resume(folder.resolve("bare"), listener, () -> false);
+        requireSame("bare");
+        assertThat(folder.resolve("bare/checkpoints/.checkpoint.safetensors.tmp-1")).doesNotExist();
+    }
+
+    private void requireSame(String run) throws IOException {
+        assertThat(RunFixture.adapter(folder.resolve(run))).isEqualTo(RunFixture.adapter(folder.resolve("straight")));
+        assertThat(RunFixture.metrics(folder.resolve(run))).isEqualTo(RunFixture.metrics(folder.resolve("straight")));
+        assertThat(Files.readString(folder.resolve(run + "/draws.jsonl")))
+                .isEqualTo(Files.readString(folder.resolve("straight/draws.jsonl")));
+    }
+
+    @Test
+    void goesOnFromAnotherRunsAdapter() throws IOException {
+        start("one");
+        start("two", "adapter.init=" + folder.resolve("one/adapter"), "adapter.rank=7");
+
+        try (var llama = new TinyLlama(); LoraAdapter adapter = llama.adapter(folder.resolve("two/adapter"))) {
+            assertThat(adapter.layout().config().rank()).isEqualTo(2);
+        }
+        assertThat(RunFixture.metrics(folder.resolve("two")).getFirst()).isNotEqualTo(RunFixture.metrics(folder.resolve("one")).getFirst());
+    }
+
+    @Test
+    void resumesOnlyWithTheSettingsItBeganWith() {
+        start("one");
+        TrainConfig same = RunFixture.config(tasks, folder.resolve("elsewhere"), "compute.checkpoint_every=1");
+        assertThat(TrainingRun.resume(folder.resolve("one"), same, listener, () -> false).done()).isEqualTo(8);
+
+        TrainConfig other = same.with("meta.inner_steps=1");
+        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("one"), other, listener, () -> false))
+                .isInstanceOf(InputException.class).hasMessageContaining("meta.inner_steps (was 2, is 1)");
+        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("none"), listener, () -> false))
+                .isInstanceOf(InputException.class).hasMessageContaining("holds no run to resume");
+    }
+
+    @Test
+    void refusesAFolderThatHoldsSomething() throws IOException {
+        start("one");
+        byte[] before = RunFixture.adapter(folder.resolve("one"));
+        assertThatThrownBy(() -> start("one")).isInstanceOf(InputException.class)
+                .hasMessageContaining("already holds a run").hasMessageContaining("--resume");
+        assertThat(RunFixture.adapter(folder.resolve("one"))).isEqualTo(before);
+
+        Files.createDirectories(folder.resolve("mine"));
+        Files.writeString(folder.resolve("mine/notes.txt"), "mine");
+        assertThatThrownBy(() -> start("mine")).isInstanceOf(InputException.class).hasMessageContaining("is not empty");
+        assertThatThrownBy(() -> start("mine/notes.txt")).isInstanceOf(InputException.class).hasMessageContaining("is a file");
+    }
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+            meta.query_size=9                 | task add has 10 samples, fewer than the 2 of support and the 9 of query together
+            data.samples_per_task=3           | task add has 3 samples, fewer than
+            meta.tasks_per_iteration=4        | meta.tasks_per_iteration is 4, but there are only 3 tasks
+            compute.token_budget=10           | more than the token budget of 10; raise compute.token_budget
+            data.names=[sub]                  | holds no task named "sub"; it has add, copy, upper
+            data.folder=nowhere               | nowhere: no such folder
+            model=nowhere                     | nowhere
+            adapter.target_modules=[c_attn]   | c_attn
+            adapter.init=nowhere              | nowhere
+            """)
+    void badInputIsNamedAndNothingIsWritten(String override, String message) {
+        assertThatThrownBy(() -> start("bad", override)).isInstanceOf(InputException.class).hasMessageContaining(message);
+        assertThat(folder.resolve("bad")).doesNotExist();
+    }
+
+    @Test
+    void anExampleLongerThanTheContextIsNamedByFileAndLine() throws IOException {
+        Path file = tasks.resolve("add/train.jsonl");
+        Files.writeString(file, Files.readString(file) + "{\"prompt\": \"" + "long ".repeat(60) + "\", \"completion\": \" x\"}\n");
+
+        assertThatThrownBy(() -> start("bad")).isInstanceOf(InputException.class)
+                .hasMessageContaining(file.toRealPath() + ":11").hasMessageContaining("more than the model's context of 256");
+        assertThat(folder.resolve("bad")).doesNotExist();
+    }
+
+    @Test
+    void refusesAConfigWithoutItsPaths() {
+        assertThatThrownBy(() -> TrainingRun.start(TrainConfig.DEFAULTS, listener, () -> false)).isInstanceOf(InputException.class)
+                .hasMessageContaining("model is not set");
+        assertThatThrownBy(() -> TrainingRun.start(TrainConfig.of("model=m", "data.folder=t"), listener, () -> false))
+                .isInstanceOf(InputException.class).hasMessageContaining("output is not set");
+    }
+}
