@@ -63,7 +63,7 @@ class MetaLoraLibraryTest {
     @Test
     void usesExportedPackagesOnly() throws IOException {
         String module = Files.readString(root().resolve("java/src/main/java/module-info.java"));
-        List<String> imports = example().lines().filter(line -> line.startsWith("import "))
+        List<String> imports = example().lines().filter(line -> line.startsWith("import io.metalora."))
                 .map(line -> line.substring("import ".length(), line.lastIndexOf('.'))).distinct().toList();
 
         assertThat(imports).hasSizeGreaterThan(3).allSatisfy(name -> assertThat(module).contains("exports " + name + ";"));
