@@ -1,0 +1,126 @@
+package io.metalora.eval;
+
+import static j2html.TagCreator.a;
+import static j2html.TagCreator.body;
+import static j2html.TagCreator.div;
+import static j2html.TagCreator.each;
+import static j2html.TagCreator.figcaption;
+import static j2html.TagCreator.figure;
+import static j2html.TagCreator.h1;
+import static j2html.TagCreator.h2;
+import static j2html.TagCreator.head;
+import static j2html.TagCreator.header;
+import static j2html.TagCreator.html;
+import static j2html.TagCreator.meta;
+import static j2html.TagCreator.nav;
+import static j2html.TagCreator.p;
+import static j2html.TagCreator.pre;
+import static j2html.TagCreator.rawHtml;
+import static j2html.TagCreator.section;
+import static j2html.TagCreator.span;
+import static j2html.TagCreator.style;
+import static j2html.TagCreator.table;
+import static j2html.TagCreator.tbody;
+import static j2html.TagCreator.td;
+import static j2html.TagCreator.tfoot;
+import static j2html.TagCreator.th;
+import static j2html.TagCreator.thead;
+import static j2html.TagCreator.title;
+import static j2html.TagCreator.tr;
+
+import io.metalora.eval.Report.BeforeAfter;
+import io.metalora.eval.Report.Code;
+import io.metalora.eval.Report.Curves;
+import io.metalora.eval.Report.Facts;
+import io.metalora.eval.Report.Section;
+import io.metalora.eval.Report.Table;
+import io.metalora.eval.Report.Text;
+import io.metalora.io.AtomicFile;
+import j2html.tags.DomContent;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.stream.IntStream;
+
+/**
+ * Lays a {@link Report} out as one self-contained HTML page: style and charts are in it, nothing is fetched, no script
+ * runs. All data is escaped. Readable in light and dark, on paper, and with dozens of tasks.
+ */
+public final class HtmlReport {
+
+    private HtmlReport() {
+    }
+
+    /** Writes the page to a file, replacing an earlier one in one step. */
+    public static void write(Report report, Path file) {
+        AtomicFile.write(file, render(report).getBytes(StandardCharsets.UTF_8));
+    }
+
+    /** The page as text. */
+    public static String render(Report report) {
+        List<Section> sections = report.sections();
+        return "<!DOCTYPE html>\n" + html().attr("lang", "en").with(
+                head(
+                        meta().attr("charset", "utf-8"),
+                        meta().withName("viewport").withContent("width=device-width, initial-scale=1"),
+                        meta().withName("color-scheme").withContent("light dark"),
+                        title(report.title()),
+                        style().with(rawHtml(styleSheet()))),
+                body(
+                        header(
+                                h1(report.title()),
+                                p(report.subtitle()).withClass("subtitle"),
+                                nav(each(IntStream.range(0, sections.size()).boxed().toList(),
+                                        i -> a(sections.get(i).title()).withHref("#s" + i)))),
+                        each(IntStream.range(0, sections.size()).boxed().toList(),
+                                i -> section(h2(sections.get(i).title()), content(sections.get(i))).withId("s" + i))))
+                .render() + "\n";
+    }
+
+    private static DomContent content(Section section) {
+        return switch (section) {
+            case Text text -> div(each(text.paragraphs(), paragraph -> p(paragraph)));
+            case Facts facts -> table(tbody(each(facts.facts().entrySet(), fact -> tr(th(fact.getKey()).attr("scope", "row"),
+                    td(fact.getValue()))))).withClass("facts");
+            case Table table -> figure(figcaption(table.caption()), div(layout(table)).withClass("scroll"));
+            case Curves curves -> curves(curves);
+            case BeforeAfter pairs -> figure(figcaption(pairs.caption()), legend("before", "○ before"), legend("after", "● after"),
+                    span(pairs.label()).withClass("axis"), Charts.beforeAfter(pairs).withClass("wide"));
+            case Code code -> pre(code.text());
+        };
+    }
+
+    private static DomContent legend(String cssClass, String text) {
+        return span(text).withClass("legend " + cssClass);
+    }
+
+    private static DomContent layout(Table table) {
+        var body = tbody(each(table.rows(), row -> cells(row)));
+        var rows = table(thead(tr(each(table.columns(), column -> th(column).attr("scope", "col")))), body).withClass("numbers");
+        return table.footer().isEmpty() ? rows : rows.with(tfoot(cells(table.footer())));
+    }
+
+    private static DomContent cells(List<String> row) {
+        return tr(th(row.getFirst()).attr("scope", "row"), each(row.subList(1, row.size()), cell -> td(cell)));
+    }
+
+    private static DomContent curves(Curves curves) {
+        Axis[] axes = Charts.commonAxes(curves);
+        return div(
+                p(curves.caption()),
+                p(curves.yLabel() + " over " + curves.xLabel()).withClass("axis"),
+                div(each(curves.series(), series -> figure(figcaption(series.name()).withTitle(series.name()),
+                        Charts.curve(series, axes[0], axes[1])))).withClass("multiples"));
+    }
+
+    private static String styleSheet() {
+        try (InputStream css = HtmlReport.class.getResourceAsStream("report.css")) {
+            return new String(css.readAllBytes(), StandardCharsets.UTF_8);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+}

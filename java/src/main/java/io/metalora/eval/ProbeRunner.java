@@ -1,0 +1,128 @@
+package io.metalora.eval;
+
+import io.metalora.eval.Probe.Answer;
+import io.metalora.model.AdapterSlots;
+import io.metalora.model.CausalLM;
+import io.metalora.model.ModelPass;
+import io.metalora.model.PassLimits;
+import io.metalora.model.TokenPack;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.List;
+import java.util.function.LongConsumer;
+import java.util.stream.IntStream;
+
+/**
+ * Runs probes through a model: sorted by length, packed without padding up to a token budget, all with the same adapter.
+ * Its buffers grow to the largest probe seen and stay.
+ */
+final class ProbeRunner implements AutoCloseable {
+
+    /** Tokens of one pass: enough to keep the matrix products efficient, few enough to keep the buffers small. */
+    private static final int TOKEN_BUDGET = 1024;
+
+    private final CausalLM model;
+    private final AdapterSlots slots;
+    private PassLimits limits = new PassLimits(0, 0, 0, 1);
+    private ModelPass pass;
+    private TokenPack pack;
+
+    /** @param slots the adapter, in slot 0; null for the base model */
+    ProbeRunner(CausalLM model, AdapterSlots slots) {
+        this.model = model;
+        this.slots = slots;
+    }
+
+    /**
+     * The answers, in the order of the probes.
+     *
+     * @param progress hears how many tokens were read with every pass
+     */
+    List<Answer> run(List<Probe> probes, LongConsumer progress) {
+        if (probes.isEmpty()) {
+            return List.of();
+        }
+        fit(probes);
+        int[] order = IntStream.range(0, probes.size()).boxed()
+                .sorted(Comparator.comparingInt(i -> probes.get(i).ids().length)).mapToInt(Integer::intValue).toArray();
+        var answers = new Answer[probes.size()];
+        for (int from = 0; from < order.length; ) {
+            clear();
+            int to = from;
+            while (to < order.length && fits(probes.get(order[to]))) {
+                append(probes.get(order[to++]));
+            }
+            pack.slotOffsets[1] = pack.tokens;
+            pass.forward(pack, slots);
+            int row = 0;
+            for (int i = from; i < to; i++) {
+                int rows = probes.get(order[i]).rows().length;
+                answers[order[i]] = new Answer(Arrays.copyOfRange(pass.logprob(), row, row + rows),
+                        Arrays.copyOfRange(pass.argmax(), row, row + rows));
+                row += rows;
+            }
+            progress.accept(pack.tokens);
+            from = to;
+        }
+        for (Answer answer : answers) {
+            if (Double.isNaN(answer.sum())) {
+                throw new IllegalStateException("the model gives log-probabilities that are no numbers; "
+                        + "its weights or the adapter's are not finite");
+            }
+        }
+        return Arrays.asList(answers);
+    }
+
+    private void fit(List<Probe> probes) {
+        int tokens = TOKEN_BUDGET;
+        int rows = TOKEN_BUDGET;
+        for (Probe probe : probes) {
+            tokens = Math.max(tokens, probe.ids().length);
+            rows = Math.max(rows, probe.rows().length);
+        }
+        if (tokens > limits.tokens() || rows > limits.lossRows()) {
+            close();
+            limits = new PassLimits(Math.max(tokens, limits.tokens()), TOKEN_BUDGET, Math.max(rows, limits.lossRows()), 1);
+            pass = new ModelPass(model, limits, slots == null ? null : slots.layout(), false);
+            pack = new TokenPack(limits);
+        }
+    }
+
+    private boolean fits(Probe probe) {
+        return pack.tokens + probe.ids().length <= limits.tokens() && pack.lossRows + probe.rows().length <= limits.lossRows()
+                && pack.sequences < limits.sequences();
+    }
+
+    private void clear() {
+        pack.tokens = 0;
+        pack.sequences = 0;
+        pack.lossRows = 0;
+        pack.slots = 1;
+    }
+
+    private void append(Probe probe) {
+        int start = pack.tokens;
+        int length = probe.ids().length;
+        System.arraycopy(probe.ids(), 0, pack.ids, start, length);
+        for (int t = 0; t < length; t++) {
+            pack.positions[start + t] = t;
+        }
+        for (int i = 0; i < probe.rows().length; i++) {
+            int row = pack.lossRows++;
+            pack.rows[row] = start + probe.rows()[i];
+            pack.targets[row] = probe.targets()[i];
+            pack.rowSequence[row] = pack.sequences;
+            pack.rowScale[row] = 1;
+        }
+        pack.tokens = start + length;
+        pack.seqOffsets[++pack.sequences] = pack.tokens;
+    }
+
+    @Override
+    public void close() {
+        if (pass != null) {
+            pass.close();
+            pass = null;
+        }
+    }
+}

@@ -1,0 +1,59 @@
+package io.metalora.eval;
+
+import io.metalora.model.AdapterSlots;
+import io.metalora.model.CausalLM;
+import io.metalora.task.EncodedExample;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.function.LongConsumer;
+
+/**
+ * Log-probabilities of completions, computed for many examples in one pass: sorted by length, packed up to a token budget
+ * without padding.
+ */
+public final class Scorer implements AutoCloseable {
+
+    private final ProbeRunner runner;
+
+    /**
+     * What one completion got.
+     *
+     * @param tokens  tokens of the completion
+     * @param logprob natural logarithm of its probability after the prompt: the sum over its tokens
+     */
+    public record Score(int tokens, double logprob) {
+    }
+
+    /**
+     * @param slots the adapter to score with, in slot 0; null for the base model
+     */
+    public Scorer(CausalLM model, AdapterSlots slots) {
+        this.runner = new ProbeRunner(model, slots);
+    }
+
+    /**
+     * Scores the examples.
+     *
+     * @param progress hears how many tokens were read with every pass
+     * @return one score an example, in the given order
+     */
+    public List<Score> score(List<EncodedExample> examples, LongConsumer progress) {
+        var probes = new ArrayList<Probe>(examples.size());
+        for (EncodedExample example : examples) {
+            int[] prompt = Arrays.copyOf(example.ids(), example.promptLength());
+            int[] completion = Arrays.copyOfRange(example.ids(), example.promptLength(), example.length());
+            probes.add(Probe.continuing(prompt, completion, 0));
+        }
+        var scores = new ArrayList<Score>(examples.size());
+        for (Probe.Answer answer : runner.run(probes, progress)) {
+            scores.add(new Score(answer.logprob().length, answer.sum()));
+        }
+        return scores;
+    }
+
+    @Override
+    public void close() {
+        runner.close();
+    }
+}

@@ -1,0 +1,212 @@
+package io.metalora.eval;
+
+import io.metalora.eval.Probe.Answer;
+import io.metalora.model.AdapterSlots;
+import io.metalora.model.CausalLM;
+import io.metalora.runtime.InputException;
+import io.metalora.task.EncodedExample;
+import io.metalora.task.Example;
+import io.metalora.task.ExampleEncoder;
+import io.metalora.task.Task;
+import io.metalora.text.TextTokenizer;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.List;
+import java.util.function.LongConsumer;
+import java.util.stream.IntStream;
+
+/**
+ * Accuracy on tasks. A task with a closed set of labels is answered by ranking them, any other by greedy decoding:
+ * {@link TaskResult.Method}.
+ *
+ * <p>A label's score is the log-probability of its tokens after the prompt, summed, without an end of sequence token; only
+ * where one label's tokens begin another's does each get one, since the shorter would always win else.
+ *
+ * <p>Greedy decoding is not run token by token: it gives the completion exactly if each of its tokens is the most probable
+ * one after those before it, which one pass over prompt and completion tells.
+ */
+public final class TaskEvaluator implements AutoCloseable {
+
+    private final ProbeRunner runner;
+    private final TextTokenizer tokenizer;
+    private final ExampleEncoder encoder;
+    private final int context;
+    private final int[] endTokens;
+
+    /**
+     * @param slots the adapter to evaluate, in slot 0; null for the base model
+     */
+    public TaskEvaluator(CausalLM model, TextTokenizer tokenizer, AdapterSlots slots) {
+        this.runner = new ProbeRunner(model, slots);
+        this.tokenizer = tokenizer;
+        this.encoder = ExampleEncoder.forScoring(tokenizer, model.config());
+        this.context = model.config().maxPositions();
+        this.endTokens = model.config().eosTokenIds();
+    }
+
+    /**
+     * Evaluates one split of a task.
+     *
+     * @param progress hears how many tokens were read with every pass
+     * @throws InputException if the task has no such split, or an example doesn't fit the model
+     */
+    public TaskResult evaluate(Task task, Split split, LongConsumer progress) {
+        List<Example> examples = split.of(task);
+        if (examples.isEmpty()) {
+            throw new InputException("task " + task.name() + " has no " + split + ".jsonl; add one, or choose another split");
+        }
+        List<EncodedExample> encoded = encoder.encode(examples);
+        return ClosedLabels.of(task, examples)
+                .map(labels -> new TaskResult(task.name(), TaskResult.Method.RANKING, labels.size(),
+                        rank(examples, encoded, labels, progress)))
+                .orElseGet(() -> new TaskResult(task.name(), TaskResult.Method.EXACT_MATCH, 0, match(encoded, progress)));
+    }
+
+    /**
+     * Finds each example's best label without scoring all of them. One pass over the prompts gives the log-probability of
+     * every label's first token, which is an upper bound of the label's; labels are then scored from the highest bound
+     * down, until no bound is above the best score. The outcome is that of scoring all.
+     */
+    private boolean[] rank(List<Example> examples, List<EncodedExample> encoded, List<String> labels, LongConsumer progress) {
+        int[][] labelIds = labelIds(labels);
+        int longest = Arrays.stream(labelIds).mapToInt(ids -> ids.length).max().orElseThrow();
+        int[] first = Arrays.stream(labelIds).mapToInt(ids -> ids[0]).distinct().toArray();
+        var firstProbes = new ArrayList<Probe>();
+        var prompts = new ArrayList<int[]>();
+        for (int i = 0; i < encoded.size(); i++) {
+            int[] prompt = Arrays.copyOf(encoded.get(i).ids(), encoded.get(i).promptLength());
+            if (prompt.length + longest > context) {
+                throw new InputException(examples.get(i).source() + ": with the longest of the task's labels the example has "
+                        + (prompt.length + longest) + " tokens, more than the model's context of " + context
+                        + "; shorten or remove it");
+            }
+            int[] rows = new int[first.length];
+            Arrays.fill(rows, prompt.length - 1);
+            prompts.add(prompt);
+            firstProbes.add(new Probe(prompt, rows, first));
+        }
+        List<Answer> firstAnswers = runner.run(firstProbes, progress);
+
+        var searches = new ArrayList<LabelSearch>();
+        for (Answer answer : firstAnswers) {
+            searches.add(new LabelSearch(labelIds, first, answer.logprob()));
+        }
+        while (true) {
+            var open = IntStream.range(0, searches.size()).filter(i -> searches.get(i).next() >= 0).toArray();
+            if (open.length == 0) {
+                break;
+            }
+            var probes = new ArrayList<Probe>();
+            for (int i : open) {
+                probes.add(Probe.continuing(prompts.get(i), labelIds[searches.get(i).next()], 1));
+            }
+            List<Answer> answers = runner.run(probes, progress);
+            for (int j = 0; j < open.length; j++) {
+                searches.get(open[j]).scored(answers.get(j).sum());
+            }
+        }
+        boolean[] correct = new boolean[encoded.size()];
+        for (int i = 0; i < correct.length; i++) {
+            correct[i] = labels.get(searches.get(i).best()).equals(examples.get(i).completion());
+        }
+        return correct;
+    }
+
+    private int[][] labelIds(List<String> labels) {
+        int[][] ids = labels.stream().map(label -> tokenizer.encode(label, false)).toArray(int[][]::new);
+        for (int i = 0; i < ids.length; i++) {
+            if (ids[i].length == 0) {
+                throw new InputException("the completion \"" + labels.get(i) + "\" gives no token with this model's tokenizer");
+            }
+        }
+        boolean nested = Arrays.stream(ids).anyMatch(shorter -> Arrays.stream(ids).anyMatch(longer -> longer.length > shorter.length
+                && Arrays.equals(shorter, 0, shorter.length, longer, 0, shorter.length)));
+        if (nested && endTokens.length > 0) {
+            for (int i = 0; i < ids.length; i++) {
+                ids[i] = Arrays.copyOf(ids[i], ids[i].length + 1);
+                ids[i][ids[i].length - 1] = endTokens[0];
+            }
+        }
+        return ids;
+    }
+
+    private boolean[] match(List<EncodedExample> encoded, LongConsumer progress) {
+        var probes = new ArrayList<Probe>();
+        for (EncodedExample example : encoded) {
+            int completion = example.lossTokens();
+            int[] rows = IntStream.rangeClosed(0, completion).map(i -> example.promptLength() - 1 + i).toArray();
+            // What comes after the completion is read from the most probable token; its target is not used.
+            int[] targets = Arrays.copyOf(Arrays.copyOfRange(example.ids(), example.promptLength(), example.length()), completion + 1);
+            probes.add(new Probe(example.ids(), rows, targets));
+        }
+        List<Answer> answers = runner.run(probes, progress);
+        boolean[] correct = new boolean[encoded.size()];
+        for (int i = 0; i < correct.length; i++) {
+            int[] said = answers.get(i).argmax();
+            int[] wanted = probes.get(i).targets();
+            int last = said.length - 1;
+            correct[i] = Arrays.equals(said, 0, last, wanted, 0, last) && ends(said[last]);
+        }
+        return correct;
+    }
+
+    private boolean ends(int token) {
+        return Arrays.stream(endTokens).anyMatch(end -> end == token)
+                || tokenizer.decode(new int[] {token}, false).startsWith("\n");
+    }
+
+    @Override
+    public void close() {
+        runner.close();
+    }
+
+    /** The search for one example's best label. */
+    private static final class LabelSearch {
+
+        private final double[] bound;
+        private final int[] order;
+        private int at;
+        private int best = -1;
+        private double bestScore = Double.NEGATIVE_INFINITY;
+
+        LabelSearch(int[][] labelIds, int[] first, float[] firstLogprob) {
+            bound = new double[labelIds.length];
+            for (int label = 0; label < labelIds.length; label++) {
+                for (int i = 0; i < first.length; i++) {
+                    if (labelIds[label][0] == first[i]) {
+                        bound[label] = firstLogprob[i];
+                    }
+                }
+                if (labelIds[label].length == 1) {
+                    offer(label, bound[label]);
+                }
+            }
+            order = IntStream.range(0, labelIds.length).filter(label -> labelIds[label].length > 1).boxed()
+                    .sorted(Comparator.comparingDouble((Integer label) -> -bound[label]).thenComparing(Comparator.naturalOrder()))
+                    .mapToInt(Integer::intValue).toArray();
+        }
+
+        /** The label to be scored next, or -1 when none can be better than the best. */
+        int next() {
+            return at < order.length && bound[order[at]] >= bestScore ? order[at] : -1;
+        }
+
+        /** Takes the log-probability of the next label's tokens after its first. */
+        void scored(double rest) {
+            int label = order[at++];
+            offer(label, bound[label] + rest);
+        }
+
+        int best() {
+            return best;
+        }
+
+        private void offer(int label, double score) {
+            if (best < 0 || score > bestScore || (score == bestScore && label < best)) {
+                best = label;
+                bestScore = score;
+            }
+        }
+    }
+}

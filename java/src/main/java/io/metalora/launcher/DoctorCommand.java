@@ -1,0 +1,127 @@
+package io.metalora.launcher;
+
+import com.fasterxml.jackson.annotation.JsonInclude;
+import io.metalora.bindings.NativeException;
+import io.metalora.bindings.NativeLibrary;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.DeviceInfo;
+import io.metalora.runtime.InputException;
+import java.io.PrintWriter;
+import java.util.List;
+import java.util.Locale;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+/** {@code doctor}: what the machine has, and whether the native library runs on it. */
+@Command(
+        name = "doctor",
+        description = {"Shows what this machine offers and whether all is ready. Ends with 1, and the reason, if it is not.", ""},
+        footer = {"", "Example:", "  metalora doctor --json"})
+final class DoctorCommand implements Callable<Integer> {
+
+    @Mixin
+    private DeviceChoice device;
+
+    @Option(names = "--json", description = "Print JSON.")
+    private boolean json;
+
+    @Spec
+    private CommandSpec spec;
+
+    private record Jdk(String version, String home) {
+    }
+
+    /** The native library; without one, {@code error} says why. */
+    @JsonInclude(JsonInclude.Include.NON_NULL)
+    private record Library(boolean loaded, String file, String version, Integer abi, String error) {
+    }
+
+    /** Where ops run; without one, {@code error} says why. */
+    @JsonInclude(JsonInclude.Include.NON_NULL)
+    private record Backend(boolean ready, String name, String reason, String device, String isa, String blas, Integer threads,
+            String error) {
+        Backend(DeviceInfo info) {
+            this(true, info.backend().name().toLowerCase(Locale.ROOT), info.reason(), info.deviceName(), info.isa(),
+                    info.blas(), info.threads(), null);
+        }
+    }
+
+    private record Cpu(String model, int cores, List<String> features) {
+    }
+
+    private record Memory(long total, long free, long heapLimit) {
+    }
+
+    private record Findings(String metalora, Jdk jdk, String system, Library library, Backend backend, Cpu cpu, Memory memory) {
+        boolean ready() {
+            return library.loaded() && backend.ready();
+        }
+    }
+
+    @Override
+    public Integer call() {
+        Library library = library();
+        var findings = new Findings(Version.text(), new Jdk(Environment.jdk(), System.getProperty("java.home")), Environment.os(), library,
+                library.loaded() ? backend() : new Backend(false, null, null, null, null, null, null, "the native library isn't loaded"),
+                new Cpu(Environment.cpuModel(), Environment.cores(), Environment.cpuFeatures()),
+                new Memory(Environment.memoryTotal(), Environment.memoryFree(), Runtime.getRuntime().maxMemory()));
+        PrintWriter out = spec.commandLine().getOut();
+        if (json) {
+            out.println(Json.pretty(findings));
+        } else {
+            print(findings, out);
+        }
+        return findings.ready() ? ExitCode.OK : ExitCode.FAILURE;
+    }
+
+    private static Library library() {
+        try {
+            NativeLibrary library = NativeLibrary.load();
+            return new Library(true, library.file().toString(), library.version(), library.abiVersion(), null);
+        } catch (NativeException | LinkageError e) {
+            return new Library(false, null, null, null, e.getMessage());
+        }
+    }
+
+    private Backend backend() {
+        try (Device opened = device.open()) {
+            return new Backend(opened.info());
+        } catch (NativeException | InputException e) {
+            return new Backend(false, null, null, null, null, null, null, e.getMessage());
+        }
+    }
+
+    private static void print(Findings findings, PrintWriter out) {
+        line(out, "metalora", findings.metalora());
+        line(out, "JDK", findings.jdk().version() + " at " + findings.jdk().home());
+        line(out, "system", findings.system());
+        Library library = findings.library();
+        line(out, "library", library.loaded()
+                ? library.file() + ", version " + library.version() + ", ABI " + library.abi()
+                : "NOT LOADED: " + library.error());
+        Backend backend = findings.backend();
+        if (backend.ready()) {
+            line(out, "backend", backend.name() + ": " + backend.reason());
+            line(out, "device", backend.device());
+            line(out, "instructions", backend.isa());
+            line(out, "BLAS", backend.blas().isEmpty() ? "none" : backend.blas());
+            line(out, "threads", backend.threads().toString());
+        } else {
+            line(out, "backend", "NOT READY: " + backend.error());
+        }
+        line(out, "CPU", findings.cpu().model() + ", " + findings.cpu().cores() + " cores");
+        line(out, "CPU features", String.join(" ", findings.cpu().features()));
+        Memory memory = findings.memory();
+        line(out, "memory", Environment.gibibytes(memory.total()) + ", " + Environment.gibibytes(memory.free()) + " free, Java heap up to "
+                + Environment.gibibytes(memory.heapLimit()));
+        out.println(findings.ready() ? "All is ready." : "Not ready: see above.");
+    }
+
+    private static void line(PrintWriter out, String name, String value) {
+        out.printf("%-13s %s%n", name, value);
+    }
+}

@@ -1,0 +1,45 @@
+package io.metalora.launcher;
+
+import io.metalora.adapter.LoraAdapter;
+import io.metalora.model.AdapterSlots;
+import io.metalora.model.CausalLM;
+import io.metalora.model.LoadOptions;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.DeviceOptions;
+import io.metalora.text.TextTokenizer;
+import java.nio.file.Path;
+
+/**
+ * A model ready for use, with its tokenizer and, if there is one, its adapter. Closes all it opened.
+ *
+ * @param folder the model's
+ * @param slots the adapter in slot 0; null without one
+ */
+record LoadedModel(Path folder, Device device, TextTokenizer tokenizer, CausalLM model, LoraAdapter adapter, AdapterSlots slots)
+        implements AutoCloseable {
+
+    static LoadedModel open(Path modelFolder, Path adapterFolder, DeviceOptions options) {
+        Device device = Device.open(options);
+        try {
+            // The tokenizer first: it is small, and a folder without one is found out before the weights are read.
+            TextTokenizer tokenizer = TextTokenizer.load(modelFolder);
+            CausalLM model = CausalLM.load(modelFolder, device, LoadOptions.auto());
+            LoraAdapter adapter = adapterFolder == null ? null : LoraAdapter.load(adapterFolder, model.config(), device);
+            return new LoadedModel(modelFolder, device, tokenizer, model, adapter, adapter == null ? null : AdapterSlots.of(adapter));
+        } catch (RuntimeException e) {
+            device.close();
+            throw e;
+        }
+    }
+
+    /** Loads an adapter for the model; the caller closes it. */
+    LoraAdapter adapter(Path adapterFolder) {
+        return LoraAdapter.load(adapterFolder, model.config(), device);
+    }
+
+    @Override
+    public void close() {
+        tokenizer.close();
+        device.close();
+    }
+}

@@ -1,0 +1,41 @@
+package io.metalora.launcher;
+
+import io.metalora.runtime.InputException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** Options that choose a model and an adapter on it. */
+final class ModelChoice {
+
+    @Option(names = "--model", paramLabel = "DIR", required = true,
+            description = "Folder of the base model, in Hugging Face form.")
+    private Path model;
+
+    @Option(names = "--adapter", paramLabel = "DIR",
+            description = "Folder of a LoRA adapter, in PEFT form, such as RUN/adapter (default: the base model alone).")
+    private Path adapter;
+
+    @Mixin
+    private DeviceChoice device;
+
+    Path model() {
+        return model;
+    }
+
+    /** The adapter's folder, or null. */
+    Path adapter() {
+        return adapter;
+    }
+
+    /** Loads the model and the adapter. */
+    LoadedModel open() {
+        if (adapter != null && !Files.exists(adapter.resolve("adapter_config.json"))) {
+            Path inside = adapter.resolve("adapter");
+            throw new InputException(adapter + ": holds no adapter_config.json, so it is no adapter in PEFT form"
+                    + (Files.exists(inside.resolve("adapter_config.json")) ? "; this run's adapter is " + inside : ""));
+        }
+        return LoadedModel.open(model, adapter, device.options());
+    }
+}

@@ -1,0 +1,53 @@
+package io.metalora.launcher;
+
+import io.metalora.eval.Comparison;
+import io.metalora.eval.Report;
+import io.metalora.eval.Report.Code;
+import io.metalora.eval.Report.Facts;
+import io.metalora.eval.Report.Section;
+import io.metalora.eval.RunRecord;
+import io.metalora.eval.Split;
+import io.metalora.runtime.DeviceInfo;
+import io.metalora.train.TrainConfig;
+import io.metalora.train.TrainingRun.Outcome;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+
+/** The report of one training run. */
+final class RunReport {
+
+    private RunReport() {
+    }
+
+    static Report of(Outcome outcome, Optional<Comparison> comparison, Split split, DeviceInfo device) {
+        TrainConfig config = outcome.folder().config();
+        RunRecord record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
+        var sections = new ArrayList<Section>();
+        sections.add(new Facts("Run", facts(outcome, config, record)));
+        comparison.ifPresent(table -> sections.add(table.table("Results", "Accuracy in percent on the " + split + " split. "
+                + Descriptions.JUDGING)));
+        sections.addAll(record.sections(""));
+        sections.add(new Code("Configuration", config.toYaml()));
+        sections.add(new Facts("Environment", Environment.facts(device)));
+        return new Report(outcome.folder().path().getFileName() + ": " + Descriptions.name(config.method()),
+                outcome.folder().path().toString(), sections);
+    }
+
+    private static Map<String, String> facts(Outcome outcome, TrainConfig config, RunRecord record) {
+        var facts = new LinkedHashMap<String, String>();
+        facts.put("Method", Descriptions.method(config));
+        facts.put("Base model", config.model().toString());
+        facts.put("Tasks", config.data().folder().toString() + (config.data().names().isEmpty() ? "" : ": "
+                + String.join(", ", config.data().names())));
+        facts.put("Samples a task", config.data().samplesPerTask() == 0 ? "all" : Integer.toString(config.data().samplesPerTask()));
+        facts.put("Iterations", outcome.done() + " of " + outcome.total() + (outcome.interrupted() ? " (stopped; can be resumed)" : ""));
+        facts.put("Tokens", String.format(Locale.ROOT, "%,d", record.tokens()));
+        facts.put("Time", String.format(Locale.ROOT, "%s (%.0f tokens a second)", Progress.time(Math.round(record.seconds())),
+                record.tokens() / record.seconds()));
+        facts.put("Adapter", outcome.folder().adapter().toString());
+        return facts;
+    }
+}

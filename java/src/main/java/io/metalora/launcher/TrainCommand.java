@@ -1,0 +1,143 @@
+package io.metalora.launcher;
+
+import io.metalora.eval.Comparison;
+import io.metalora.eval.HtmlReport;
+import io.metalora.eval.RunRecord;
+import io.metalora.eval.Split;
+import io.metalora.runtime.InputException;
+import io.metalora.task.Task;
+import io.metalora.task.TaskFolder;
+import io.metalora.train.RunFolder;
+import io.metalora.train.TrainConfig;
+import io.metalora.train.TrainingRun;
+import io.metalora.train.TrainingRun.Outcome;
+import java.io.PrintWriter;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
+
+/** {@code train}: from a checkpoint and a folder of tasks to an adapter. */
+@Command(
+        name = "train",
+        description = {
+                "Trains a LoRA adapter with MeTA-LoRA, or with joint LoRA, as the configuration says.",
+                "",
+                "The run's folder, config key 'output', gets adapter/ (PEFT form), checkpoints/, metrics.jsonl, draws.jsonl, the "
+                        + "resolved configuration and report.html. Ctrl-C saves; --resume goes on with the same bits.",
+                ""},
+        footer = {
+                "",
+                "Examples:",
+                "  metalora train config.yaml",
+                "  metalora train config.yaml model=models/tiny output=run meta.inner_steps=1 --eval test",
+                "  metalora train --resume run"})
+final class TrainCommand implements Callable<Integer> {
+
+    @Parameters(arity = "0..*", paramLabel = "CONFIG.yaml [key=value ...]",
+            description = "The configuration, then settings that replace those in it, with dotted keys: optimizer.lr=5e-4. "
+                    + "Settings alone do too.")
+    private List<String> arguments = new ArrayList<>();
+
+    @Option(names = "--resume", paramLabel = "RUN",
+            description = "Go on with the run in this folder. A configuration given again must be the same but for its section compute.")
+    private Path resume;
+
+    @Option(names = "--eval", paramLabel = "train|dev|test",
+            description = "In the end, measure accuracy on this split of the tasks: of the base model, the shared adapter and, with "
+                    + "MeTA-LoRA, the adapter after stage 1 on each task's samples.")
+    private Split evaluated;
+
+    @Spec
+    private CommandSpec spec;
+
+    @Override
+    public Integer call() {
+        PrintWriter err = spec.commandLine().getErr();
+        var progress = new TrainProgress(spec, "train");
+        Outcome outcome;
+        try (var stop = new StopSignal(() -> err.println("\nstopping: saving the run"))) {
+            try (progress) {
+                outcome = run(progress, stop);
+            }
+            if (outcome.interrupted()) {
+                report(outcome, progress, Optional.empty());
+                return ExitCode.INTERRUPTED;
+            }
+        }
+        RunFolder folder = outcome.folder();
+        report(outcome, progress, evaluated == null ? Optional.empty()
+                : Optional.of(RunEvaluation.evaluate(spec, folder.config(), folder.adapter(), evaluated)));
+        return ExitCode.OK;
+    }
+
+    private void report(Outcome outcome, TrainProgress progress, Optional<Comparison> comparison) {
+        Path report = outcome.folder().path().resolve("report.html");
+        HtmlReport.write(RunReport.of(outcome, comparison, evaluated, progress.device()), report);
+        tell(outcome, comparison, report);
+    }
+
+    private Outcome run(TrainProgress progress, StopSignal stop) {
+        boolean configured = !arguments.isEmpty();
+        if (!configured && resume == null) {
+            throw new InputException("train needs a configuration, as in 'metalora train config.yaml', or --resume RUN");
+        }
+        if (!configured) {
+            requireSplit(RunFolder.existing(resume).config());
+            return TrainingRun.resume(resume, progress, stop);
+        }
+        TrainConfig config = config();
+        requireSplit(config);
+        return resume == null ? TrainingRun.start(config, progress, stop) : TrainingRun.resume(resume, config, progress, stop);
+    }
+
+    /** Better said before the training than after it. */
+    private void requireSplit(TrainConfig config) {
+        if (evaluated != null && config.data().folder() != null) {
+            for (Task task : TaskFolder.read(config.data().folder(), config.data().names())) {
+                if (evaluated.of(task).isEmpty()) {
+                    throw new InputException("task " + task.name() + " has no " + evaluated + ".jsonl to evaluate on; "
+                            + "add one, choose another split, or leave --eval away");
+                }
+            }
+        }
+    }
+
+    private TrainConfig config() {
+        String first = arguments.getFirst();
+        if (first.indexOf('=') > 0 && !first.matches(".*\\.ya?ml")) {
+            return TrainConfig.of(arguments.toArray(String[]::new));
+        }
+        return TrainConfig.read(Path.of(first), arguments.subList(1, arguments.size()));
+    }
+
+    private void tell(Outcome outcome, Optional<Comparison> comparison, Path report) {
+        PrintWriter out = spec.commandLine().getOut();
+        RunFolder folder = outcome.folder();
+        if (outcome.interrupted()) {
+            out.println("Stopped after " + outcome.done() + " of " + outcome.total() + " iterations; they are saved.");
+            out.println("Go on with: metalora train --resume " + folder.path());
+            return;
+        }
+        RunRecord record = RunRecord.read(folder.metrics(), folder.draws());
+        out.println(String.format(Locale.ROOT, "Trained %d iterations on %d tokens in %s (%.0f tokens a second).", outcome.done(),
+                record.tokens(), Progress.time(Math.round(record.seconds())), record.tokens() / record.seconds()));
+        comparison.ifPresent(table -> {
+            var text = new TextTable(table.headings());
+            table.rows().forEach(text::row);
+            out.println();
+            out.println("Accuracy on " + evaluated + " in percent:");
+            out.print(text.row(table.meanRow()));
+            out.println();
+        });
+        out.println("adapter  " + folder.adapter());
+        out.println("report   " + report);
+    }
+}
