@@ -1,30 +1,73 @@
 package io.metalora.eval;
 
+import io.metalora.model.TokenPack;
 import java.util.Arrays;
 
-/**
- * A sequence, and what is asked about it: how probable {@code targets[i]} is after the tokens up to and with
- * {@code ids[rows[i]]}. A row may be asked about more than once: alternatives after one prompt cost one sequence.
- */
-record Probe(int[] ids, int[] rows, int[] targets) {
+/** A sequence, and what is asked about it. Each question is a loss row of the pack that the probe goes into. */
+sealed interface Probe {
 
-    /** Asks for the tokens of {@code continuation} from {@code known} on, one after the other. */
-    static Probe continuing(int[] prompt, int[] continuation, int known) {
-        int asked = continuation.length - known;
-        // The last token is only asked for, nothing comes after it.
-        int[] ids = Arrays.copyOf(prompt, prompt.length + continuation.length - 1);
-        System.arraycopy(continuation, 0, ids, prompt.length, continuation.length - 1);
-        int[] rows = new int[asked];
-        int[] targets = new int[asked];
-        for (int i = 0; i < asked; i++) {
-            rows[i] = prompt.length + known + i - 1;
-            targets[i] = continuation[known + i];
+    /** Tokens that go through the model. */
+    int tokens();
+
+    /** Questions. */
+    int rows();
+
+    /** Appends this to a pack with room for it. */
+    void addTo(TokenPack pack);
+
+    /**
+     * How probable are the tokens from {@code first} on, each after those before it? The last one is only asked for.
+     *
+     * @param ids   the sequence
+     * @param first at least 1
+     */
+    record Continuation(int[] ids, int first) implements Probe {
+
+        /** Asks for a continuation of a prompt, but for its first {@code known} tokens. */
+        static Continuation of(int[] prompt, int[] continuation, int known) {
+            int[] ids = Arrays.copyOf(prompt, prompt.length + continuation.length);
+            System.arraycopy(continuation, 0, ids, prompt.length, continuation.length);
+            return new Continuation(ids, prompt.length + known);
         }
-        return new Probe(ids, rows, targets);
+
+        @Override
+        public int tokens() {
+            return ids.length - 1;
+        }
+
+        @Override
+        public int rows() {
+            return ids.length - first;
+        }
+
+        @Override
+        public void addTo(TokenPack pack) {
+            pack.add(0, ids, first, 1);
+        }
     }
 
-    /** What the model says to each row: the target's log-probability, and the most probable token there. */
+    /** How probable is each of {@code next} as the token after the prompt? They cost one sequence together. */
+    record Alternatives(int[] prompt, int[] next) implements Probe {
+
+        @Override
+        public int tokens() {
+            return prompt.length;
+        }
+
+        @Override
+        public int rows() {
+            return next.length;
+        }
+
+        @Override
+        public void addTo(TokenPack pack) {
+            pack.addAlternatives(0, prompt, next);
+        }
+    }
+
+    /** What the model says to each question: the token's log-probability, and the most probable token in its place. */
     record Answer(float[] logprob, int[] argmax) {
+
         double sum() {
             double sum = 0;
             for (float value : logprob) {

@@ -23,7 +23,7 @@ final class ProbeRunner implements AutoCloseable {
 
     private final CausalLM model;
     private final AdapterSlots slots;
-    private PassLimits limits = new PassLimits(0, 0, 0, 1);
+    private PassLimits limits;
     private ModelPass pass;
     private TokenPack pack;
 
@@ -44,24 +44,23 @@ final class ProbeRunner implements AutoCloseable {
         }
         fit(probes);
         int[] order = IntStream.range(0, probes.size()).boxed()
-                .sorted(Comparator.comparingInt(i -> probes.get(i).ids().length)).mapToInt(Integer::intValue).toArray();
+                .sorted(Comparator.comparingInt(i -> probes.get(i).tokens())).mapToInt(Integer::intValue).toArray();
         var answers = new Answer[probes.size()];
         for (int from = 0; from < order.length; ) {
-            clear();
+            pack.clear(1);
             int to = from;
             while (to < order.length && fits(probes.get(order[to]))) {
-                append(probes.get(order[to++]));
+                probes.get(order[to++]).addTo(pack);
             }
-            pack.slotOffsets[1] = pack.tokens;
             pass.forward(pack, slots);
             int row = 0;
             for (int i = from; i < to; i++) {
-                int rows = probes.get(order[i]).rows().length;
+                int rows = probes.get(order[i]).rows();
                 answers[order[i]] = new Answer(Arrays.copyOfRange(pass.logprob(), row, row + rows),
                         Arrays.copyOfRange(pass.argmax(), row, row + rows));
                 row += rows;
             }
-            progress.accept(pack.tokens);
+            progress.accept(pack.tokens());
             from = to;
         }
         for (Answer answer : answers) {
@@ -74,48 +73,23 @@ final class ProbeRunner implements AutoCloseable {
     }
 
     private void fit(List<Probe> probes) {
-        int tokens = TOKEN_BUDGET;
-        int rows = TOKEN_BUDGET;
+        int tokens = limits == null ? TOKEN_BUDGET : limits.tokens();
+        int rows = limits == null ? TOKEN_BUDGET : limits.lossRows();
         for (Probe probe : probes) {
-            tokens = Math.max(tokens, probe.ids().length);
-            rows = Math.max(rows, probe.rows().length);
+            tokens = Math.max(tokens, probe.tokens());
+            rows = Math.max(rows, probe.rows());
         }
-        if (tokens > limits.tokens() || rows > limits.lossRows()) {
+        if (limits == null || tokens > limits.tokens() || rows > limits.lossRows()) {
             close();
-            limits = new PassLimits(Math.max(tokens, limits.tokens()), TOKEN_BUDGET, Math.max(rows, limits.lossRows()), 1);
+            limits = new PassLimits(tokens, TOKEN_BUDGET, rows, 1);
             pass = new ModelPass(model, limits, slots == null ? null : slots.layout(), false);
             pack = new TokenPack(limits);
         }
     }
 
     private boolean fits(Probe probe) {
-        return pack.tokens + probe.ids().length <= limits.tokens() && pack.lossRows + probe.rows().length <= limits.lossRows()
-                && pack.sequences < limits.sequences();
-    }
-
-    private void clear() {
-        pack.tokens = 0;
-        pack.sequences = 0;
-        pack.lossRows = 0;
-        pack.slots = 1;
-    }
-
-    private void append(Probe probe) {
-        int start = pack.tokens;
-        int length = probe.ids().length;
-        System.arraycopy(probe.ids(), 0, pack.ids, start, length);
-        for (int t = 0; t < length; t++) {
-            pack.positions[start + t] = t;
-        }
-        for (int i = 0; i < probe.rows().length; i++) {
-            int row = pack.lossRows++;
-            pack.rows[row] = start + probe.rows()[i];
-            pack.targets[row] = probe.targets()[i];
-            pack.rowSequence[row] = pack.sequences;
-            pack.rowScale[row] = 1;
-        }
-        pack.tokens = start + length;
-        pack.seqOffsets[++pack.sequences] = pack.tokens;
+        return pack.tokens() + probe.tokens() <= limits.tokens() && pack.lossRows() + probe.rows() <= limits.lossRows()
+                && pack.sequences() < limits.sequences();
     }
 
     @Override

@@ -4,7 +4,6 @@ import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
 import io.metalora.task.EncodedExample;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.function.LongConsumer;
 
@@ -41,9 +40,7 @@ public final class Scorer implements AutoCloseable {
     public List<Score> score(List<EncodedExample> examples, LongConsumer progress) {
         var probes = new ArrayList<Probe>(examples.size());
         for (EncodedExample example : examples) {
-            int[] prompt = Arrays.copyOf(example.ids(), example.promptLength());
-            int[] completion = Arrays.copyOfRange(example.ids(), example.promptLength(), example.length());
-            probes.add(Probe.continuing(prompt, completion, 0));
+            probes.add(new Probe.Continuation(example.ids(), example.promptLength()));
         }
         var scores = new ArrayList<Score>(examples.size());
         for (Probe.Answer answer : runner.run(probes, progress)) {

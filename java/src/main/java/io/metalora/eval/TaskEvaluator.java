@@ -81,10 +81,8 @@ public final class TaskEvaluator implements AutoCloseable {
                         + (prompt.length + longest) + " tokens, more than the model's context of " + context
                         + "; shorten or remove it");
             }
-            int[] rows = new int[first.length];
-            Arrays.fill(rows, prompt.length - 1);
             prompts.add(prompt);
-            firstProbes.add(new Probe(prompt, rows, first));
+            firstProbes.add(new Probe.Alternatives(prompt, first));
         }
         List<Answer> firstAnswers = runner.run(firstProbes, progress);
 
@@ -99,7 +97,7 @@ public final class TaskEvaluator implements AutoCloseable {
             }
             var probes = new ArrayList<Probe>();
             for (int i : open) {
-                probes.add(Probe.continuing(prompts.get(i), labelIds[searches.get(i).next()], 1));
+                probes.add(Probe.Continuation.of(prompts.get(i), labelIds[searches.get(i).next()], 1));
             }
             List<Answer> answers = runner.run(probes, progress);
             for (int j = 0; j < open.length; j++) {
@@ -134,19 +132,17 @@ public final class TaskEvaluator implements AutoCloseable {
     private boolean[] match(List<EncodedExample> encoded, LongConsumer progress) {
         var probes = new ArrayList<Probe>();
         for (EncodedExample example : encoded) {
-            int completion = example.lossTokens();
-            int[] rows = IntStream.rangeClosed(0, completion).map(i -> example.promptLength() - 1 + i).toArray();
-            // What comes after the completion is read from the most probable token; its target is not used.
-            int[] targets = Arrays.copyOf(Arrays.copyOfRange(example.ids(), example.promptLength(), example.length()), completion + 1);
-            probes.add(new Probe(example.ids(), rows, targets));
+            // What follows the completion is read from the most probable token; the one asked for is of no account.
+            int[] ids = Arrays.copyOf(example.ids(), example.length() + 1);
+            probes.add(new Probe.Continuation(ids, example.promptLength()));
         }
         List<Answer> answers = runner.run(probes, progress);
         boolean[] correct = new boolean[encoded.size()];
         for (int i = 0; i < correct.length; i++) {
             int[] said = answers.get(i).argmax();
-            int[] wanted = probes.get(i).targets();
-            int last = said.length - 1;
-            correct[i] = Arrays.equals(said, 0, last, wanted, 0, last) && ends(said[last]);
+            EncodedExample wanted = encoded.get(i);
+            correct[i] = Arrays.equals(said, 0, wanted.lossTokens(), wanted.ids(), wanted.promptLength(), wanted.length())
+                    && ends(said[wanted.lossTokens()]);
         }
         return correct;
     }

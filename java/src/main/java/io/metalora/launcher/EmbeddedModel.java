@@ -9,8 +9,9 @@ import java.util.List;
 /** The small base model that comes in the jar. */
 final class EmbeddedModel {
 
-    private static final String FOLDER = "/io/metalora/models/tiny/";
-    private static final List<String> FILES = List.of("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json");
+    private static final String FOLDER = "/models/tiny/";
+    private static final List<String> FILES = List.of("config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+            "tokenizer_config.json");
 
     private EmbeddedModel() {
     }

@@ -51,7 +51,7 @@ final class EvalCommand implements Callable<Integer> {
     @JsonPropertyOrder({"task", "method", "labels", "items", "correct", "accuracy"})
     private record TaskLine(String task, String method, int labels, int items, int correct, double accuracy) {
         TaskLine(TaskResult result) {
-            this(result.task(), method(result), result.labels(), result.correct().length, result.right(), result.accuracy());
+            this(result.task(), nameOf(result.method()), result.labels(), result.correct().length, result.right(), result.accuracy());
         }
     }
 
@@ -92,8 +92,8 @@ final class EvalCommand implements Callable<Integer> {
         return table.row("mean", percent(TaskResult.macroMean(results)), "", "", "");
     }
 
-    private static String method(TaskResult result) {
-        return result.method().name().toLowerCase(Locale.ROOT);
+    private static String nameOf(TaskResult.Method method) {
+        return method.name().toLowerCase(Locale.ROOT);
     }
 
     private static String percent(double share) {

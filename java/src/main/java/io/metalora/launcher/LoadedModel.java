@@ -23,7 +23,7 @@ record LoadedModel(Path folder, Device device, TextTokenizer tokenizer, CausalLM
         try {
             // The tokenizer first: it is small, and a folder without one is found out before the weights are read.
             TextTokenizer tokenizer = TextTokenizer.load(modelFolder);
-            CausalLM model = CausalLM.load(modelFolder, device, LoadOptions.auto());
+            CausalLM model = CausalLM.load(modelFolder, device, LoadOptions.defaults());
             LoraAdapter adapter = adapterFolder == null ? null : LoraAdapter.load(adapterFolder, model.config(), device);
             return new LoadedModel(modelFolder, device, tokenizer, model, adapter, adapter == null ? null : AdapterSlots.of(adapter));
         } catch (RuntimeException e) {
