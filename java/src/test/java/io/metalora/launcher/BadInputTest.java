@@ -1,0 +1,229 @@
+package io.metalora.launcher;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Bad files and settings, through the launcher: exit code 2, one message that says what, where, what to do; nothing written. */
+class BadInputTest {
+
+    @TempDir
+    private Path folder;
+
+    private void refused(Cli.Result result, Object... words) {
+        assertThat(result.err()).startsWith("error: ").doesNotContain("\tat ");
+        assertThat(result.err().lines()).as("one message").hasSizeLessThanOrEqualTo(2);
+        assertThat(result.code()).as(result.err()).isEqualTo(2);
+        assertThat(result.out()).isEmpty();
+        assertThat(result.err()).contains(Arrays.stream(words).map(Object::toString).toArray(String[]::new));
+    }
+
+    private Cli.Result score(Path model) {
+        return Cli.run("score", "--model", model, "--data", Cli.fixture("data.jsonl"));
+    }
+
+    private Cli.Result train(String... settings) throws IOException {
+        Path run = folder.resolve("run");
+        Path tasks = Files.exists(folder.resolve("tasks")) ? folder.resolve("tasks") : Cli.tasks(folder);
+        var args = new ArrayList<Object>(List.of("train", Cli.config(folder, tasks, run)));
+        args.addAll(List.of(settings));
+        var result = Cli.run(args.toArray());
+        assertThat(run).doesNotExist();
+        return result;
+    }
+
+    // ---- checkpoints
+
+    @Test
+    void truncatedSafetensors() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        Path file = model.resolve("model.safetensors");
+        Files.write(file, Arrays.copyOf(Files.readAllBytes(file), 50_000));
+        refused(score(model), file);
+    }
+
+    @Test
+    void foreignSafetensors() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        Path file = Files.writeString(model.resolve("model.safetensors"), "GGUF and then something else entirely");
+        refused(score(model), file);
+    }
+
+    @Test
+    void headerLongerThanTheFile() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        Path file = model.resolve("model.safetensors");
+        Files.write(file, ByteBuffer.allocate(16).order(ByteOrder.LITTLE_ENDIAN).putLong(0, 1 << 20).array());
+        refused(score(model), file, "header");
+    }
+
+    private Path withHeader(String header, int dataBytes) throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        byte[] json = header.getBytes(StandardCharsets.UTF_8);
+        var bytes = ByteBuffer.allocate(8 + json.length + dataBytes).order(ByteOrder.LITTLE_ENDIAN);
+        bytes.putLong(json.length).put(json);
+        Files.write(model.resolve("model.safetensors"), bytes.array());
+        return model;
+    }
+
+    @Test
+    void overlappingOffsets() throws IOException {
+        Path model = withHeader("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
+                + "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12);
+        refused(score(model), model.resolve("model.safetensors"), "b");
+    }
+
+    @Test
+    void offsetsBeyondTheFile() throws IOException {
+        Path model = withHeader("{\"a\":{\"dtype\":\"F32\",\"shape\":[200],\"data_offsets\":[0,800]}}", 12);
+        refused(score(model), model.resolve("model.safetensors"), "a");
+    }
+
+    @Test
+    void missingTensor() throws IOException {
+        Path model = withHeader("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8);
+        refused(score(model), model, "model.embed_tokens.weight");
+    }
+
+    @Test
+    void wrongShape() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        replaceIn(model.resolve("config.json"), "\"intermediate_size\": 64", "\"intermediate_size\": 72");
+        refused(score(model), "mlp.", "72", "64");
+    }
+
+    @Test
+    void wrongDtype() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        Path file = model.resolve("model.safetensors");
+        byte[] bytes = Files.readAllBytes(file);
+        String text = new String(bytes, StandardCharsets.ISO_8859_1).replace("\"F32\"", "\"I32\"");
+        Files.write(file, text.getBytes(StandardCharsets.ISO_8859_1));
+        refused(score(model), file, "I32");
+    }
+
+    @Test
+    void unknownArchitecture() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        replaceIn(model.resolve("config.json"), "\"LlamaForCausalLM\"", "\"MambaForCausalLM\"");
+        replaceIn(model.resolve("config.json"), "\"model_type\": \"llama\"", "\"model_type\": \"mamba\"");
+        refused(score(model), model.resolve("config.json"), "Mamba");
+    }
+
+    @Test
+    void configWithoutANeededKey() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        replaceIn(model.resolve("config.json"), "\"num_attention_heads\"", "\"num_attention_heads_\"");
+        refused(score(model), model.resolve("config.json"), "num_attention_heads");
+    }
+
+    @Test
+    void noSuchModel() {
+        refused(score(folder.resolve("nowhere")), folder.resolve("nowhere"));
+    }
+
+    @Test
+    void modelThatDoesNotFitInMemory() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        replaceIn(model.resolve("config.json"), "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 2000000");
+        replaceIn(model.resolve("config.json"), "\"intermediate_size\": 64", "\"intermediate_size\": 640000");
+        refused(score(model), "memory");
+    }
+
+    private static void replaceIn(Path file, String from, String to) throws IOException {
+        String text = Files.readString(file);
+        assertThat(text).contains(from);
+        Files.writeString(file, text.replace(from, to));
+    }
+
+    // ---- adapters
+
+    @Test
+    void adapterForAnotherModel() throws IOException {
+        Path other = Cli.copyOfModel(folder);
+        replaceIn(other.resolve("config.json"), "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1");
+        refused(Cli.run("score", "--model", other, "--adapter", Cli.fixture("adapter"), "--data", Cli.fixture("data.jsonl")),
+                "adapter", "layers.1");
+    }
+
+    @Test
+    void aRunFolderInPlaceOfItsAdapter() throws IOException {
+        Path run = Files.createDirectories(folder.resolve("run"));
+        Files.writeString(Files.createDirectories(run.resolve("adapter")).resolve("adapter_config.json"), "{}");
+        refused(Cli.run("score", "--model", Cli.model(), "--adapter", run, "--data", Cli.fixture("data.jsonl")), run,
+                "adapter_config.json", run.resolve("adapter"));
+    }
+
+    @Test
+    void targetThatMatchesNothing() throws IOException {
+        refused(train("adapter.target_modules=[q_proj, query_key_value]"), "query_key_value");
+    }
+
+    // ---- data
+
+    private Path tasksWith(String file, String line) throws IOException {
+        Path path = Cli.tasks(folder).resolve(file);
+        Files.writeString(path, Files.readString(path) + line);
+        return path;
+    }
+
+    @Test
+    void malformedLine() throws IOException {
+        Path path = tasksWith("side/train.jsonl", "{\"prompt\": \"a\", \"completion\"\n");
+        refused(train(), path + ":25");
+    }
+
+    @Test
+    void emptyCompletion() throws IOException {
+        Path path = tasksWith("side/train.jsonl", "{\"prompt\": \"a\", \"completion\": \"\"}\n");
+        refused(train(), path + ":25", "completion is empty");
+    }
+
+    @Test
+    void exampleLongerThanTheContext() throws IOException {
+        Path path = tasksWith("echo/test.jsonl", "{\"prompt\": \"" + "xyz ".repeat(60) + "\", \"completion\": \" b\"}\n");
+        refused(Cli.run("eval", "--model", Cli.model(), "--tasks", folder.resolve("tasks")), path + ":7", "context of 96");
+    }
+
+    @Test
+    void tooFewSamples() throws IOException {
+        Path run = folder.resolve("run");
+        refused(Cli.run("train", Cli.config(folder, Cli.tasks(folder), run), "data.samples_per_task=5"), "5", "support", "query");
+        assertThat(run).doesNotExist();
+    }
+
+    @Test
+    void unknownKey() throws IOException {
+        refused(Cli.run("train", Cli.config(folder, Cli.tasks(folder), folder.resolve("run")), "meta.iner_steps=1"), "iner_steps",
+                "inner_steps");
+    }
+
+    @Test
+    void missingConfig() {
+        refused(Cli.run("train", folder.resolve("none.yaml")), folder.resolve("none.yaml"));
+    }
+
+    @Test
+    void splitThatATaskLacks() throws IOException {
+        Path tasks = Cli.tasks(folder);
+        Files.delete(tasks.resolve("echo/test.jsonl"));
+        refused(Cli.run("eval", "--model", Cli.model(), "--tasks", tasks), "echo", "test.jsonl");
+    }
+
+    @Test
+    void outputFolderOfQuickstartExists() throws IOException {
+        Path output = Files.createDirectories(folder.resolve("run"));
+        refused(Cli.run("quickstart", "--output", output), output, "already exists");
+        assertThat(output).isEmptyDirectory();
+    }
+}

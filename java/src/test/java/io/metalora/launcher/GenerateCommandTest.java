@@ -1,0 +1,66 @@
+package io.metalora.launcher;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.metalora.model.GenerationOptions;
+import io.metalora.model.Generator;
+import io.metalora.runtime.DeviceOptions;
+import org.junit.jupiter.api.Test;
+
+class GenerateCommandTest {
+
+    @Test
+    void printsWhatTheModelContinuesWith() {
+        var result = Cli.run("generate", "--model", Cli.model(), "--prompt", "the team won", "--max-new-tokens", "12");
+        assertThat(result.err()).isEmpty();
+        assertThat(result.code()).isZero();
+        assertThat(result.out()).isEqualTo(expected("the team won", 12) + System.lineSeparator());
+    }
+
+    private static String expected(String prompt, int count) {
+        try (var loaded = LoadedModel.open(Cli.model(), null, DeviceOptions.cpu());
+                var generator = new Generator(loaded.model(), null, 90)) {
+            int[] ids = loaded.tokenizer().encode(prompt, true);
+            int[] next = generator.generate(ids, GenerationOptions.greedy(count, loaded.model().config().eosTokenIds()));
+            int[] all = java.util.Arrays.copyOf(ids, ids.length + next.length);
+            System.arraycopy(next, 0, all, ids.length, next.length);
+            return loaded.tokenizer().decode(all, true).substring(loaded.tokenizer().decode(ids, true).length());
+        }
+    }
+
+    @Test
+    void theAdapterChangesTheText() {
+        var base = Cli.run("generate", "--model", Cli.model(), "--prompt", "the river", "--max-new-tokens", "16");
+        var adapted = Cli.run("generate", "--model", Cli.model(), "--adapter", Cli.fixture("adapter"), "--prompt", "the river",
+                "--max-new-tokens", "16");
+        assertThat(adapted.code()).isZero();
+        assertThat(adapted.out()).isNotEqualTo(base.out());
+    }
+
+    @Test
+    void samplingRepeatsWithItsSeed() {
+        Object[] args = {"generate", "--model", Cli.model(), "--prompt", "are you", "--max-new-tokens", "20", "--temperature", "1.3",
+            "--top-p", "0.9", "--seed", "5"};
+        var first = Cli.run(args);
+        var second = Cli.run(args);
+        args[args.length - 1] = "6";
+        var other = Cli.run(args);
+        assertThat(first.code()).isZero();
+        assertThat(second.out()).isEqualTo(first.out());
+        assertThat(other.out()).isNotEqualTo(first.out());
+    }
+
+    @Test
+    void chatNeedsATemplate() {
+        var result = Cli.run("generate", "--model", Cli.model(), "--prompt", "hello", "--chat");
+        assertThat(result.code()).isEqualTo(2);
+        assertThat(result.err()).contains(Cli.model().toString(), "no chat template", "leave --chat away");
+    }
+
+    @Test
+    void aPromptLongerThanTheContextIsBadInput() {
+        var result = Cli.run("generate", "--model", Cli.model(), "--prompt", "xyz ".repeat(60));
+        assertThat(result.code()).isEqualTo(2);
+        assertThat(result.err()).contains("--prompt has", "context is 96", "shorter");
+    }
+}

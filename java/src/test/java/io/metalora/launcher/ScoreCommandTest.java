@@ -1,0 +1,81 @@
+package io.metalora.launcher;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class ScoreCommandTest {
+
+    private static final ObjectMapper JSON = new ObjectMapper();
+
+    @TempDir
+    private Path folder;
+
+    @ParameterizedTest
+    @ValueSource(strings = {"base", "adapter"})
+    void givesTheScoresOfTransformersAndPeft(String which) throws IOException {
+        var args = new java.util.ArrayList<Object>(
+                java.util.List.of("score", "--model", Cli.model(), "--data", Cli.fixture("data.jsonl")));
+        if (which.equals("adapter")) {
+            args.addAll(java.util.List.of("--adapter", Cli.fixture("adapter")));
+        }
+        var result = Cli.run(args.toArray());
+        assertThat(result.err()).isEmpty();
+        assertThat(result.code()).isZero();
+        JsonNode expected = JSON.readTree(Cli.fixture("expected.json").toFile());
+        var lines = result.out().lines().toList();
+        assertThat(lines).hasSize(expected.size());
+        for (int i = 0; i < lines.size(); i++) {
+            JsonNode line = JSON.readTree(lines.get(i));
+            assertThat(line.get("index").asInt()).isEqualTo(i);
+            assertThat(line.get("tokens").asInt()).isEqualTo(expected.get(i).get("completion").size());
+            double logprob = expected.get(i).get(which).asDouble();
+            assertThat(line.get("logprob").asDouble()).isCloseTo(logprob, within(1e-5 * Math.abs(logprob)));
+            assertThat(line).hasSize(3);
+        }
+    }
+
+    @Test
+    void writesTheSameLinesToAFile() throws IOException {
+        Path out = folder.resolve("scores.jsonl");
+        var printed = Cli.run("score", "--model", Cli.model(), "--data", Cli.fixture("data.jsonl"));
+        var written = Cli.run("score", "--model", Cli.model(), "--data", Cli.fixture("data.jsonl"), "--out", out);
+        assertThat(written.code()).isZero();
+        assertThat(written.out()).isEmpty();
+        assertThat(out).hasContent(printed.out());
+        try (var files = Files.list(folder)) {
+            assertThat(files).containsExactly(out);
+        }
+    }
+
+    @Test
+    void leavesAnExistingFileAlone() throws IOException {
+        Path out = Files.writeString(folder.resolve("scores.jsonl"), "precious");
+        var result = Cli.run("score", "--model", Cli.model(), "--data", Cli.fixture("data.jsonl"), "--out", out);
+        assertThat(result.code()).isEqualTo(2);
+        assertThat(result.err()).contains(out.toString(), "already exists", "nothing was written over");
+        assertThat(out).hasContent("precious");
+    }
+
+    @Test
+    void writesNothingWhereALineIsBad() throws IOException {
+        Path data = Files.writeString(folder.resolve("data.jsonl"), """
+                {"prompt": "a", "completion": " b"}
+                {"prompt": "a", "completion": " b"
+                """);
+        Path out = folder.resolve("scores.jsonl");
+        var result = Cli.run("score", "--model", Cli.model(), "--data", data, "--out", out);
+        assertThat(result.code()).isEqualTo(2);
+        assertThat(result.err()).contains(data + ":2");
+        assertThat(out).doesNotExist();
+    }
+}
