@@ -5,9 +5,11 @@ module io.metalora {
     requires ai.djl.tokenizers;
     requires com.fasterxml.jackson.databind;
     requires com.fasterxml.jackson.dataformat.yaml;
+    requires com.j2html;
     requires info.picocli;
+    requires java.management;
+    requires jdk.management;
     requires jinjava;
-    requires org.knowm.xchart;
     requires me.tongfei.progressbar;
 
     exports io.metalora.io;
@@ -20,4 +22,10 @@ module io.metalora {
     exports io.metalora.train;
 
     opens io.metalora.train to com.fasterxml.jackson.databind;
+    exports io.metalora.eval;
+    exports io.metalora.launcher;
+
+    opens io.metalora.launcher to
+            info.picocli,
+            com.fasterxml.jackson.databind;
 }

@@ -3,6 +3,7 @@ package io.metalora.launcher;
 import com.fasterxml.jackson.annotation.JsonInclude;
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.NativeLibrary;
+import io.metalora.bindings.generated.Metalora;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceInfo;
 import io.metalora.runtime.InputException;
@@ -81,7 +82,7 @@ final class DoctorCommand implements Callable<Integer> {
     private static Library library() {
         try {
             NativeLibrary library = NativeLibrary.load();
-            return new Library(true, library.file().toString(), library.version(), library.abiVersion(), null);
+            return new Library(true, library.file().toString(), library.version(), Metalora.ml_abi_version(), null);
         } catch (NativeException | LinkageError e) {
             return new Library(false, null, null, null, e.getMessage());
         }
