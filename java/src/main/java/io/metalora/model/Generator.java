@@ -5,6 +5,7 @@ import io.metalora.runtime.InputException;
 import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
 import java.util.Arrays;
+import java.util.function.IntConsumer;
 
 /**
  * Continues prompts with a key/value cache: the prompt goes through the layers in one pass, then a token at a time.
@@ -104,6 +105,15 @@ public final class Generator implements AutoCloseable {
 
     /** The tokens that follow {@code prompt}, up to the first stop token, which is left out. */
     public int[] generate(int[] prompt, GenerationOptions options) {
+        return generate(prompt, options, token -> { });
+    }
+
+    /**
+     * As {@link #generate(int[], GenerationOptions)}.
+     *
+     * @param listener hears of each token as it comes
+     */
+    public int[] generate(int[] prompt, GenerationOptions options, IntConsumer listener) {
         if (prompt.length == 0) {
             throw new InputException("the prompt has no tokens; give at least one");
         }
@@ -123,6 +133,7 @@ public final class Generator implements AutoCloseable {
                 break;
             }
             out[count++] = token;
+            listener.accept(token);
             if (count == out.length) {
                 break;
             }

@@ -54,9 +54,13 @@ public final class TokenPack {
 
     /** Whether {@link #add} of {@code ids} would stay within the limits. */
     public boolean fits(int[] ids, int firstTarget) {
-        return tokens + ids.length - 1 <= limits.tokens()
+        return hasRoom(ids.length - 1, ids.length - firstTarget);
+    }
+
+    private boolean hasRoom(int moreTokens, int moreRows) {
+        return tokens + moreTokens <= limits.tokens()
                 && sequences + 1 <= limits.sequences()
-                && lossRows + ids.length - firstTarget <= limits.lossRows();
+                && lossRows + moreRows <= limits.lossRows();
     }
 
     /**
@@ -74,26 +78,45 @@ public final class TokenPack {
             throw new IllegalArgumentException(
                     "a sequence of " + ids.length + " tokens with its first target at " + firstTarget);
         }
+        int start = append(slot, ids, ids.length - 1, ids.length - firstTarget);
+        for (int t = firstTarget; t < ids.length; t++) {
+            row(start + t - 1, ids[t], scale);
+        }
+    }
+
+    /**
+     * Appends a sequence whose last token is a loss row of each of {@code next}: what may follow a prompt, for the price
+     * of one sequence. All its tokens go into the pack. Only for {@link ModelPass#forward}.
+     *
+     * @param slot of the adapter; not below the slot of the sequence before
+     * @param ids  at least one
+     * @param next at least one
+     */
+    public void addAlternatives(int slot, int[] ids, int[] next) {
+        if (ids.length == 0 || next.length == 0) {
+            throw new IllegalArgumentException(next.length + " alternatives after " + ids.length + " tokens");
+        }
+        int start = append(slot, ids, ids.length, next.length);
+        for (int target : next) {
+            row(start + ids.length - 1, target, 0);
+        }
+    }
+
+    /** Appends the first {@code length} tokens as a sequence, where there is room for its rows too; returns its start. */
+    private int append(int slot, int[] ids, int length, int moreRows) {
         if (slot < lastSlot || slot >= slots) {
             throw new IllegalArgumentException(
                     "slot " + slot + " after slot " + lastSlot + " in a pack of " + slots + " slots");
         }
-        if (!fits(ids, firstTarget)) {
-            throw new InputException("a sequence of " + (ids.length - 1) + " tokens does not fit into a pack that has "
+        if (!hasRoom(length, moreRows)) {
+            throw new InputException("a sequence of " + length + " tokens does not fit into a pack that has "
                     + tokens + " of " + limits.tokens() + " tokens, " + sequences + " of " + limits.sequences()
                     + " sequences and " + lossRows + " of " + limits.lossRows() + " loss rows; raise the token budget");
         }
-        int length = ids.length - 1;
-        System.arraycopy(ids, 0, this.ids, tokens, length);
+        int start = tokens;
+        System.arraycopy(ids, 0, this.ids, start, length);
         for (int i = 0; i < length; i++) {
-            positions[tokens + i] = i;
-        }
-        for (int t = firstTarget; t < ids.length; t++) {
-            rows[lossRows] = tokens + t - 1;
-            targets[lossRows] = ids[t];
-            rowScale[lossRows] = scale;
-            rowSequence[lossRows] = sequences;
-            lossRows++;
+            positions[start + i] = i;
         }
         tokens += length;
         sequences++;
@@ -101,6 +124,16 @@ public final class TokenPack {
         maxLength = Math.max(maxLength, length);
         lastSlot = slot;
         Arrays.fill(slotOffsets, slot + 1, slots + 1, tokens);
+        return start;
+    }
+
+    /** A loss row of the newest sequence. */
+    private void row(int token, int target, float scale) {
+        rows[lossRows] = token;
+        targets[lossRows] = target;
+        rowScale[lossRows] = scale;
+        rowSequence[lossRows] = sequences - 1;
+        lossRows++;
     }
 
     public int tokens() {
@@ -144,7 +177,7 @@ public final class TokenPack {
         return slotOffsets;
     }
 
-    /** [lossRows], token indices, ascending */
+    /** [lossRows], token indices, ascending; those of alternatives repeat */
     public int[] rows() {
         return rows;
     }
