@@ -52,15 +52,15 @@ final class QuickstartPlan {
             new Setting("multilingual", "one task in four languages", SyntheticTasks::multilingual));
 
     static final Arm JOINT_FEW = new Arm("joint-few", "joint LoRA, " + FEW, List.of(
-            "method=joint_lora", "data.samples_per_task=" + FEW, "joint.epochs=8", "joint.batch_size=8", "optimizer.lr=2e-3",
+            "method=joint-lora", "data.samples_per_task=" + FEW, "joint.epochs=8", "joint.batch_size=8", "optimizer.lr=2e-3",
             "optimizer.warmup_ratio=0.06"));
 
     static final Arm JOINT_ALL = new Arm("joint-all", "joint LoRA, all", List.of(
-            "method=joint_lora", "data.samples_per_task=0", "joint.epochs=2", "joint.batch_size=8", "optimizer.lr=2e-3",
+            "method=joint-lora", "data.samples_per_task=0", "joint.epochs=2", "joint.batch_size=8", "optimizer.lr=2e-3",
             "optimizer.warmup_ratio=0.06"));
 
     static final Arm META_FEW = new Arm("meta-few", "MeTA-LoRA, " + FEW, List.of(
-            "method=meta_lora", "data.samples_per_task=" + FEW, "meta.iterations=150", "meta.tasks_per_iteration=4",
+            "method=meta-lora", "data.samples_per_task=" + FEW, "meta.iterations=150", "meta.tasks_per_iteration=4",
             "meta.support_size=8", "meta.query_size=8", "meta.inner_steps=2", "meta.inner_lr=0.1", "optimizer.lr=3e-3",
             "optimizer.warmup_ratio=0.06"));
 

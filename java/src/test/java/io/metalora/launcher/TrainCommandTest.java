@@ -66,7 +66,7 @@ class TrainCommandTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"meta_lora", "joint_lora"})
+    @ValueSource(strings = {"meta-lora", "joint-lora"})
     void settingsOnTheCommandLineReplaceThoseInTheFile(String method) throws IOException {
         Path run = folder.resolve("elsewhere");
         Path config = Cli.config(folder, Cli.tasks(folder), folder.resolve("run"));
@@ -74,7 +74,7 @@ class TrainCommandTest {
         assertThat(trained.err()).isEmpty();
         assertThat(trained.code()).isZero();
         assertThat(folder.resolve("run")).doesNotExist();
-        int steps = method.equals("meta_lora") ? 3 : 8; // 60 samples in batches of 8
+        int steps = method.equals("meta-lora") ? 3 : 8; // 60 samples in batches of 8
         assertThat(Files.readAllLines(run.resolve("metrics.jsonl"))).hasSize(steps);
         assertThat(Files.readString(run.resolve("report.html"))).contains("<svg");
     }
