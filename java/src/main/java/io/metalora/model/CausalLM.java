@@ -77,7 +77,7 @@ public final class CausalLM implements AutoCloseable {
             var shape = entry.getValue();
             var source = files.tensor(entry.getKey(), shape);
             bytes += shape.length == 1
-                    ? Memory.held(shape[0] * DType.F32.bytes())
+                    ? shape[0] * DType.F32.bytes()
                     : device.frozenBytes(storageOf(source, options.storage()), shape[0], shape[1]);
         }
         return new MemoryEstimate(bytes, 0, 0);

@@ -47,17 +47,12 @@ final class Memory implements AutoCloseable {
         return bytes;
     }
 
-    /** What a device holds for a buffer of {@code size} bytes: it is aligned to 64. */
-    static long held(long size) {
-        return (size + 63) / 64 * 64;
-    }
-
     private Tensor tensor(DType dtype, long... shape) {
         long size = dtype.bytes();
         for (long d : shape) {
             size = Math.multiplyExact(size, d);
         }
-        bytes += held(size);
+        bytes += size;
         if (device == null) {
             return null;
         }
