@@ -1,0 +1,136 @@
+"""Runs metalora and PyTorch + PEFT on the same work, one repetition of each in turn, and prints medians and ratios.
+
+    python bench/peers/compare.py --model DIR [--kind training_step|meta_iteration] [--loss all|completion]
+                                  [--repetitions 5] [--threads 2] [--stock] [--out FILE.json]
+
+Needs torch, transformers and peft in the running Python, and the benchmark jar (mvn -DskipTests package). The peer runs
+with glibc tunables that keep freed memory and use huge pages, which makes PyTorch faster on the CPU; --stock adds a
+third worker with the allocator as it comes.
+"""
+import argparse
+import json
+import os
+import pathlib
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+TUNED = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967295"
+
+
+class Worker:
+    def __init__(self, name, command, environment=None):
+        self.name = name
+        self.seconds = []
+        self.losses = []
+        self.tokens = 0
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env={**os.environ, **(environment or {})})
+        self.read()
+
+    def read(self):
+        while True:
+            line = self.process.stdout.readline()
+            if not line:
+                sys.exit(f"{self.name} ended with status {self.process.wait()}; its messages are above")
+            if line.startswith("{"):
+                return json.loads(line)
+
+    def ask(self, word):
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def run(self, keep):
+        answer = self.ask("run")
+        self.tokens = answer["tokens"]
+        if keep:
+            self.seconds.append(answer["seconds"])
+        self.losses.append(answer["loss"])
+
+    def quit(self):
+        self.peak_rss = self.ask("quit")["peak_rss"]
+        self.process.wait()
+
+    def summary(self):
+        median = statistics.median(self.seconds)
+        return {"worker": self.name, "tokens": self.tokens, "median_seconds": median, "seconds": self.seconds,
+                "tokens_per_second": self.tokens / median, "peak_rss_bytes": self.peak_rss, "losses": self.losses}
+
+
+def sequences(rng, count, length, vocabulary, loss):
+    prompt = 0 if loss == "all" else length - max(1, length // 8)
+    return [{"ids": [rng.randrange(100, vocabulary) for _ in range(length)], "prompt": prompt} for _ in range(count)]
+
+
+def workload(options):
+    with open(pathlib.Path(options.model) / "config.json", encoding="utf-8") as file:
+        vocabulary = json.load(file)["vocab_size"]
+    rng = random.Random(options.seed)
+    work = {"kind": options.kind, "model": str(options.model), "threads": options.threads, "seed": options.seed,
+            "rank": 8, "alpha": 16, "lr": 1e-4, "inner_lr": 1e-2, "inner_steps": 3,
+            "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]}
+    draw = lambda: sequences(rng, 4, options.length, vocabulary, options.loss)
+    if options.kind == "training_step":
+        work["batch"] = draw()
+    else:
+        work["tasks"] = [{"support": draw(), "query": draw()} for _ in range(4)]
+    return work
+
+
+def java_command(options, file):
+    jar = next(iter(sorted((ROOT / "bench" / "target").glob("*-benchmarks.jar"))), None)
+    if jar is None:
+        sys.exit("no benchmark jar below bench/target: run `mvn -DskipTests package` first")
+    return [options.java, "--enable-native-access=ALL-UNNAMED", "-Xmx192m", "-XX:+UseSerialGC",
+            "-cp", str(jar), "io.metalora.bench.PeerWorker", file]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--kind", choices=["training_step", "meta_iteration"], default="training_step")
+    parser.add_argument("--loss", choices=["all", "completion"], default="all",
+                        help="which tokens bear loss: all of them, or the last eighth of each sequence")
+    parser.add_argument("--length", type=int, default=64)
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--stock", action="store_true")
+    parser.add_argument("--java", default="java")
+    parser.add_argument("--out")
+    options = parser.parse_args()
+    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
+        json.dump(workload(options), file)
+    try:
+        peer = [sys.executable, str(HERE / "peft_worker.py"), file.name]
+        workers = [Worker("metalora", java_command(options, file.name)),
+                   Worker("peft", peer, {"GLIBC_TUNABLES": TUNED})]
+        if options.stock:
+            workers.append(Worker("peft (stock allocator)", peer))
+        for repetition in range(options.repetitions + 1):  # the first warms up
+            for worker in workers:
+                worker.run(keep=repetition > 0)
+        for worker in workers:
+            worker.quit()
+    finally:
+        os.unlink(file.name)
+    rows = [worker.summary() for worker in workers]
+    for row in rows:
+        print(f"{row['worker']:24} {row['median_seconds']:8.3f} s  {row['tokens_per_second']:8.1f} tok/s  "
+              f"peak {row['peak_rss_bytes'] / 2**30:5.2f} GiB  first loss {row['losses'][0]:.4f}")
+    for row in rows[1:]:
+        print(f"metalora is {row['median_seconds'] / rows[0]['median_seconds']:.2f} x as fast as {row['worker']}, "
+              f"with {rows[0]['peak_rss_bytes'] / row['peak_rss_bytes']:.2f} x its peak memory")
+    if options.out:
+        record = {"kind": options.kind, "loss": options.loss, "length": options.length, "threads": options.threads,
+                  "repetitions": options.repetitions, "workers": rows}
+        pathlib.Path(options.out).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
