@@ -61,6 +61,11 @@ public final class NativeLibrary {
         return version;
     }
 
+    /** The version of the C ABI, the same in the library and in these bindings. */
+    public int abiVersion() {
+        return Metalora.ML_ABI_VERSION();
+    }
+
     /** Throws what the last call on this thread left behind, unless {@code status} is {@code ML_OK}. */
     public static void check(int status) {
         if (status != 0) {

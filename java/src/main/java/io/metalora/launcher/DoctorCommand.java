@@ -3,9 +3,9 @@ package io.metalora.launcher;
 import com.fasterxml.jackson.annotation.JsonInclude;
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.NativeLibrary;
-import io.metalora.bindings.generated.Metalora;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceInfo;
+import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
 import java.io.PrintWriter;
 import java.util.List;
@@ -65,9 +65,10 @@ final class DoctorCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
+        DeviceOptions options = device.options();
         Library library = library();
         var findings = new Findings(Version.text(), new Jdk(Environment.jdk(), System.getProperty("java.home")), Environment.os(), library,
-                library.loaded() ? backend() : new Backend(false, null, null, null, null, null, null, "the native library isn't loaded"),
+                library.loaded() ? backend(options) : new Backend(false, null, null, null, null, null, null, "the native library isn't loaded"),
                 new Cpu(Environment.cpuModel(), Environment.cores(), Environment.cpuFeatures()),
                 new Memory(Environment.memoryTotal(), Environment.memoryFree(), Runtime.getRuntime().maxMemory()));
         PrintWriter out = spec.commandLine().getOut();
@@ -82,14 +83,14 @@ final class DoctorCommand implements Callable<Integer> {
     private static Library library() {
         try {
             NativeLibrary library = NativeLibrary.load();
-            return new Library(true, library.file().toString(), library.version(), Metalora.ml_abi_version(), null);
+            return new Library(true, library.file().toString(), library.version(), library.abiVersion(), null);
         } catch (NativeException | LinkageError e) {
             return new Library(false, null, null, null, e.getMessage());
         }
     }
 
-    private Backend backend() {
-        try (Device opened = device.open()) {
+    private static Backend backend(DeviceOptions options) {
+        try (Device opened = Device.open(options)) {
             return new Backend(opened.info());
         } catch (NativeException | InputException e) {
             return new Backend(false, null, null, null, null, null, null, e.getMessage());

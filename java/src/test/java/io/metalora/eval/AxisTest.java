@@ -10,7 +10,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 class AxisTest {
 
     @ParameterizedTest
-    @CsvSource({"0, 3.2, 0, 4, 1", "0.12, 0.98, 0, 1, 0.5", "-1.5, 7, -5, 10, 5", "1, 400, 0, 400, 200", "0, 0.003, 0, 0.003, 0.001"})
+    @CsvSource({"0, 3.2, 0, 4, 2", "0.12, 0.98, 0, 1, 0.5", "-1.5, 7, -5, 10, 5", "1, 400, 0, 400, 200", "0, 0.003, 0, 0.003, 0.001"})
     void coversItsValuesBetweenRoundOnes(double low, double high, double from, double to, double step) {
         Axis axis = Axis.covering(low, high, 3);
         assertThat(axis.low()).isCloseTo(from, within(1e-12));

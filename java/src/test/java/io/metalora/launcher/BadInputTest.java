@@ -2,7 +2,11 @@ package io.metalora.launcher;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
@@ -11,6 +15,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -135,9 +140,46 @@ class BadInputTest {
     @Test
     void modelThatDoesNotFitInMemory() throws IOException {
         Path model = Cli.copyOfModel(folder);
-        replaceIn(model.resolve("config.json"), "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 2000000");
-        replaceIn(model.resolve("config.json"), "\"intermediate_size\": 64", "\"intermediate_size\": 640000");
-        refused(score(model), "memory");
+        replaceIn(model.resolve("config.json"), "\"intermediate_size\": 64", "\"intermediate_size\": " + WIDE);
+        replaceIn(model.resolve("config.json"), "\"num_hidden_layers\": 2", "\"num_hidden_layers\": " + LAYERS);
+        enlarge(model.resolve("model.safetensors"));
+        refused(score(model), "memory", "GiB are available", "smaller model");
+    }
+
+    private static final int WIDE = 1 << 24; // 2 GiB a projection of the feed-forward part
+    private static final int LAYERS = 48;
+
+    /** Rewrites the file with many wide layers; they are holes, which take no room on the disk. */
+    private static void enlarge(Path file) throws IOException {
+        ByteBuffer old = ByteBuffer.wrap(Files.readAllBytes(file)).order(ByteOrder.LITTLE_ENDIAN);
+        byte[] json = new byte[(int) old.getLong()];
+        old.get(json);
+        var header = (ObjectNode) new ObjectMapper().readTree(json);
+        header.remove("__metadata__");
+        for (var name : List.copyOf(header.properties().stream().map(Map.Entry::getKey).toList())) {
+            for (int layer = 2; layer < LAYERS && name.contains("layers.1."); layer++) {
+                header.set(name.replace("layers.1.", "layers." + layer + "."), header.get(name).deepCopy());
+            }
+        }
+        long end = 0;
+        for (var tensor : header.properties()) {
+            var shape = (ArrayNode) tensor.getValue().get("shape");
+            if (tensor.getKey().contains(".mlp.")) {
+                shape.set(tensor.getKey().contains("down_proj") ? 1 : 0, WIDE);
+            }
+            long bytes = 4;
+            for (var size : shape) {
+                bytes *= size.asLong();
+            }
+            ((ArrayNode) tensor.getValue().get("data_offsets")).removeAll().add(end).add(end += bytes);
+        }
+        byte[] wide = header.toString().getBytes(StandardCharsets.UTF_8);
+        try (var out = new RandomAccessFile(file.toFile(), "rw")) {
+            out.setLength(0);
+            out.write(ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(wide.length).array());
+            out.write(wide);
+            out.setLength(8 + wide.length + end);
+        }
     }
 
     private static void replaceIn(Path file, String from, String to) throws IOException {
