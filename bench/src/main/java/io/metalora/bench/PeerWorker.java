@@ -46,7 +46,7 @@ public final class PeerWorker {
     public static void main(String[] arguments) throws IOException {
         Work work = JSON.readValue(Path.of(arguments[0]).toFile(), Work.class);
         try (Device device = Device.open(new DeviceOptions(Backend.CPU, work.threads, null));
-                CausalLM model = CausalLM.load(Path.of(work.model), device, LoadOptions.DEFAULTS);
+                CausalLM model = CausalLM.load(Path.of(work.model), device, LoadOptions.defaults());
                 var adapter = Workload.adapter(model, work.rank, work.alpha);
                 Trainer trainer = trainer(work, model, adapter)) {
             answer(Map.of("ready", true));

@@ -45,7 +45,7 @@ public class TrainingBenchmark {
     @Setup(Level.Trial)
     public void open() {
         device = Device.cpu();
-        base = CausalLM.load(Path.of(model), device, LoadOptions.DEFAULTS);
+        base = CausalLM.load(Path.of(model), device, LoadOptions.defaults());
         adapter = Workload.adapter(base, 8, 16);
         var tasks = Workload.random(1, base.config().vocabSize(), 4, 8, 64);
         step = Workload.trainingStep(base, adapter, tasks, 4);
