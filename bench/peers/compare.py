@@ -1,11 +1,15 @@
 """Runs metalora and PyTorch + PEFT on the same work, one repetition of each in turn, and prints medians and ratios.
 
     python bench/peers/compare.py --model DIR [--kind training_step|meta_iteration] [--loss all|completion]
-                                  [--repetitions 5] [--threads 2] [--stock] [--out FILE.json]
+                                  [--weights f32|bf16] [--repetitions 5] [--threads 2] [--stock] [--out FILE.json]
 
 Needs torch, transformers and peft in the running Python, and the benchmark jar (mvn -DskipTests package). The peer runs
 with glibc tunables that keep freed memory and use huge pages, which makes PyTorch faster on the CPU; --stock adds a
-third worker with the allocator as it comes.
+third worker with the allocator as it comes. Both sides compute in fp32; --weights says how metalora holds the frozen
+weights meanwhile (bf16 loses nothing where the checkpoint is bf16).
+
+The workers get the same sequences, weights and settings. A training step's first losses agree. A MeTA iteration's differ a
+little: metalora draws anew which half of a task's sequences is support and which is query, the peer takes them as given.
 """
 import argparse
 import json
@@ -72,7 +76,7 @@ def workload(options):
         vocabulary = json.load(file)["vocab_size"]
     rng = random.Random(options.seed)
     work = {"kind": options.kind, "model": str(options.model), "threads": options.threads, "seed": options.seed,
-            "rank": 8, "alpha": 16, "lr": 1e-4, "inner_lr": 1e-2, "inner_steps": 3,
+            "weights": options.weights, "rank": 8, "alpha": 16, "lr": 1e-4, "inner_lr": 1e-2, "inner_steps": 3,
             "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]}
     draw = lambda: sequences(rng, 4, options.length, vocabulary, options.loss)
     if options.kind == "training_step":
@@ -96,6 +100,7 @@ def main():
     parser.add_argument("--kind", choices=["training_step", "meta_iteration"], default="training_step")
     parser.add_argument("--loss", choices=["all", "completion"], default="all",
                         help="which tokens bear loss: all of them, or the last eighth of each sequence")
+    parser.add_argument("--weights", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -127,7 +132,7 @@ def main():
         print(f"metalora is {row['median_seconds'] / rows[0]['median_seconds']:.2f} x as fast as {row['worker']}, "
               f"with {rows[0]['peak_rss_bytes'] / row['peak_rss_bytes']:.2f} x its peak memory")
     if options.out:
-        record = {"kind": options.kind, "loss": options.loss, "length": options.length, "threads": options.threads,
+        record = {"kind": options.kind, "loss": options.loss, "length": options.length, "weights": options.weights, "threads": options.threads,
                   "repetitions": options.repetitions, "workers": rows}
         pathlib.Path(options.out).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

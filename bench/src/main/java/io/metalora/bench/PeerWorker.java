@@ -1,10 +1,12 @@
 package io.metalora.bench;
 
 import com.fasterxml.jackson.annotation.JsonProperty;
+import com.fasterxml.jackson.databind.MapperFeature;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.model.CausalLM;
 import io.metalora.model.LoadOptions;
+import io.metalora.model.WeightStorage;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceOptions;
@@ -27,7 +29,7 @@ import java.util.Map;
  * that of {@code peft_worker.py}.
  */
 public final class PeerWorker {
-    private static final JsonMapper JSON = JsonMapper.builder().build();
+    private static final JsonMapper JSON = JsonMapper.builder().enable(MapperFeature.ACCEPT_CASE_INSENSITIVE_ENUMS).build();
 
     record Sequence(int[] ids, int prompt) {
         EncodedExample example() {
@@ -37,7 +39,7 @@ public final class PeerWorker {
 
     record Sets(List<Sequence> support, List<Sequence> query) {}
 
-    record Work(String kind, String model, int threads, long seed, int rank, float alpha, double lr,
+    record Work(String kind, String model, WeightStorage weights, int threads, long seed, int rank, float alpha, double lr,
             @JsonProperty("inner_lr") double innerLr, @JsonProperty("inner_steps") int innerSteps,
             @JsonProperty("target_modules") List<String> targetModules, List<Sequence> batch, List<Sets> tasks) {}
 
@@ -46,7 +48,7 @@ public final class PeerWorker {
     public static void main(String[] arguments) throws IOException {
         Work work = JSON.readValue(Path.of(arguments[0]).toFile(), Work.class);
         try (Device device = Device.open(new DeviceOptions(Backend.CPU, work.threads, null));
-                CausalLM model = CausalLM.load(Path.of(work.model), device, LoadOptions.defaults());
+                CausalLM model = CausalLM.load(Path.of(work.model), device, new LoadOptions(work.weights));
                 var adapter = Workload.adapter(model, work.rank, work.alpha);
                 Trainer trainer = trainer(work, model, adapter)) {
             answer(Map.of("ready", true));

@@ -56,7 +56,8 @@ final class ConfigCheck {
         var compute = config.compute();
         require(compute.threads() >= 0 && compute.threads() <= 4096, "compute.threads", compute.threads(),
                 "must be between 0 (all cores) and 4096");
-        require(compute.tokenBudget() >= 2, "compute.token_budget", compute.tokenBudget(), "must be at least 2");
+        require(compute.tokenBudget() == 0 || compute.tokenBudget() >= 2, "compute.token_budget", compute.tokenBudget(),
+                "must be at least 2, or 0 to choose it");
         require(compute.checkpointEvery() >= 1, "compute.checkpoint_every", compute.checkpointEvery(), "must be at least 1");
     }
 

@@ -113,7 +113,8 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param backend         auto, cpu or cuda
      * @param threads         CPU threads; 0: all physical cores
      * @param weights         how the frozen weights are held
-     * @param tokenBudget     most tokens in one pass; a larger batch is split into micro-batches of the same gradient
+     * @param tokenBudget     most tokens in one pass; a larger batch is split into micro-batches of the same gradient;
+     *                        0: 512, or the longest example's where they are more
      * @param checkpointEvery iterations between checkpoints
      */
     @JsonNaming(SnakeCaseStrategy.class)
@@ -127,7 +128,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
             new Meta(100, 4, 8, 8, 3, InnerOptimizer.SGD, 0.02, 0, 10),
             new Joint(3, 8),
             new Optimizer(1e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0),
-            new Compute(Backend.AUTO, 0, WeightStorage.AUTO, 1024, 50));
+            new Compute(Backend.AUTO, 0, WeightStorage.AUTO, 0, 50));
 
     /**
      * Reads a YAML file.

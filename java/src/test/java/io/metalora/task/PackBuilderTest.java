@@ -114,6 +114,8 @@ class PackBuilderTest {
     void limitsAreNoLargerThanNeeded() {
         assertThat(PackBuilder.limits(4, 8, 10, 1000)).isEqualTo(new PassLimits(320, 32, 320, 4));
         assertThat(PackBuilder.limits(4, 8, 10, 100)).isEqualTo(new PassLimits(100, 32, 100, 4));
+        assertThat(PackBuilder.limits(4, 8, 100, 0)).isEqualTo(new PassLimits(512, 32, 512, 4));
+        assertThat(PackBuilder.limits(4, 8, 700, 0)).isEqualTo(new PassLimits(700, 32, 700, 4));
         assertThatThrownBy(() -> PackBuilder.limits(4, 8, 101, 100)).isInstanceOf(InputException.class)
                 .hasMessageContaining("101 tokens, more than the token budget of 100; raise compute.token_budget");
     }
