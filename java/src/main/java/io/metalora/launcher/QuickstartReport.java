@@ -3,16 +3,16 @@ package io.metalora.launcher;
 import io.metalora.eval.Report;
 import io.metalora.eval.Report.Facts;
 import io.metalora.eval.Report.Section;
-import io.metalora.eval.Report.Table;
 import io.metalora.eval.Report.Text;
 import io.metalora.launcher.QuickstartSetting.TrainedArm;
 import io.metalora.runtime.DeviceInfo;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 
-/** The report of a quickstart: both settings, all arms. */
+/** The report of a quickstart: both settings, all arms in the tables, the course of MeTA-LoRA. */
 final class QuickstartReport {
 
     private QuickstartReport() {
@@ -29,21 +29,23 @@ final class QuickstartReport {
         }
         for (QuickstartSetting outcome : outcomes) {
             for (TrainedArm arm : outcome.trained()) {
-                sections.addAll(arm.record().sections(outcome.setting().name() + ", " + arm.arm().label() + ": "));
+                if (arm.arm() == QuickstartPlan.META_FEW) {
+                    sections.addAll(arm.record().sections(outcome.setting().name() + ", MeTA-LoRA: "));
+                }
             }
         }
         sections.add(new Facts("Environment", Environment.facts(device)));
         return new Report("MeTA-LoRA and joint LoRA on the embedded model", folder.toString(), sections);
     }
 
-    private static Table arms(String title, QuickstartSetting outcome) {
-        var rows = new ArrayList<List<String>>();
+    /** What each arm did; its folder in the run has its configuration, logs, adapter and a report of its own. */
+    private static Facts arms(String title, QuickstartSetting outcome) {
+        var facts = new LinkedHashMap<String, String>();
         for (TrainedArm arm : outcome.trained()) {
-            var config = arm.outcome().folder().config();
-            rows.add(List.of(arm.arm().label(), Descriptions.method(config), Long.toString(arm.record().iterations()),
-                    String.format(Locale.ROOT, "%,d", arm.record().tokens()), Progress.time(Math.round(arm.record().seconds()))));
+            facts.put(arm.arm().label(), String.format(Locale.ROOT, "%s; %d iterations, %,d tokens, %s; report in %s/%s",
+                    Descriptions.method(arm.outcome().folder().config()), arm.record().iterations(), arm.record().tokens(),
+                    Progress.time(Math.round(arm.record().seconds())), outcome.setting().name(), arm.arm().name()));
         }
-        return new Table(title, "What each arm did. Its folder in the run has its configuration, logs, adapter and a report of its own.",
-                List.of("arm", "method", "iterations", "tokens", "time"), rows, List.of());
+        return new Facts(title, facts);
     }
 }

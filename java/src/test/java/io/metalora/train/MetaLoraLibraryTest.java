@@ -37,8 +37,7 @@ class MetaLoraLibraryTest {
             var tasks = EncodedTask.encode(TaskFolder.read(taskFolder), encoder, 50, config.seed());
             try (var training = new MetaLora(model, adapter, tasks, config)) {
                 while (training.done() < training.total()) {
-                    var report = training.iterate();
-                    System.out.printf("iteration %d: query loss %.3f%n", report.iteration(), report.loss());
+                    System.out.printf("query loss %.3f%n", training.iterate().loss());
                 }
             }
             adapter.save(adapterFolder, modelFolder.toString());
@@ -68,6 +67,11 @@ class MetaLoraLibraryTest {
 
         assertThat(imports).hasSizeGreaterThan(3).allSatisfy(name -> assertThat(module).contains("exports " + name + ";"));
         assertThat(module).contains("exports io.metalora.train;");
+    }
+
+    @Test
+    void theReadmeShowsThisExample() throws IOException {
+        assertThat(Files.readString(root().resolve("README.md"))).contains("```java\n" + example() + "```\n");
     }
 
     /** The lines between this file's markers, with what the README's reader needs besides: this package's import. */
