@@ -263,22 +263,25 @@ TEST(lora_linear_gradient_matches_finite_differences) {
 }
 
 TEST(lora_linear_repeats_bit_for_bit) {
-    const Shape s{192, 576, 16, {0, 5, 6, 7, 8, 50, 51, 90, 301}, ML_BF16, false, true};
-    Inputs in(s);
-    in.dropout = 0.1f;
-    on_every_device([&](Device &device) {
-        std::vector<std::vector<float>> first;
-        for (int again = 0; again < 3; again++) {
-            Run run(device, s, in);
-            EXPECT_OK(ml_lora_linear_forward(device, &run.d));
-            EXPECT_OK(ml_lora_linear_backward(device, &run.d));
-            const std::vector<std::vector<float>> now{run.y.read(), run.h.read(), run.dx.read(), run.gradients.read()};
-            if (again > 0) {
-                for (size_t i = 0; i < now.size(); i++) EXPECT_SAME_BITS("again", now[i], first[i]);
+    for (int32_t storage : {ML_F32, ML_BF16}) {
+        const Shape s{192, 576, 16, {0, 5, 6, 7, 8, 50, 51, 90, 301}, storage, false, true};
+        Case shape(s.text());
+        Inputs in(s);
+        in.dropout = 0.1f;
+        on_every_device([&](Device &device) {
+            std::vector<std::vector<float>> first;
+            for (int again = 0; again < 3; again++) {
+                Run run(device, s, in);
+                EXPECT_OK(ml_lora_linear_forward(device, &run.d));
+                EXPECT_OK(ml_lora_linear_backward(device, &run.d));
+                const std::vector<std::vector<float>> now{run.y.read(), run.h.read(), run.dx.read(), run.gradients.read()};
+                if (again > 0) {
+                    for (size_t i = 0; i < now.size(); i++) EXPECT_SAME_BITS("again", now[i], first[i]);
+                }
+                first = now;
             }
-            first = now;
-        }
-    });
+        });
+    }
 }
 
 // What one slot computes does not depend on what the others hold.

@@ -12,6 +12,7 @@
 #include <sstream>
 #include <string>
 
+#include "core/blas.h"
 #include "core/context.h"
 #include "core/error.h"
 #include "cpu/runtime.h"
@@ -135,7 +136,11 @@ static ml_status move_bytes(Context &, void *to, const void *from, size_t bytes)
 
 static ml_status synchronize(Context &) { return ML_OK; }
 
+// A BLAS reads f32 weights as they come.
+static bool row_major(int32_t storage_dtype) { return storage_dtype == ML_F32 && blas() != nullptr; }
+
 static int64_t weight_bytes(int32_t storage_dtype, int64_t out_features, int64_t in_features) {
+    if (row_major(storage_dtype)) return out_features * in_features * 4;
     const int64_t panels = (out_features + kPanel - 1) / kPanel;
     return panels * kPanel * in_features * (storage_dtype == ML_F32 ? 4 : 2);
 }
@@ -156,7 +161,7 @@ ml_status open_cpu(Context &context, const ml_context_options &options) {
     context.memory_total = memory_total();
     context.device_name = processor_name();
     context.isa = isa.name;
-    context.blas = "none (own kernels)";
+    context.blas = blas() == nullptr ? "none (own kernels)" : blas()->name;
     return ML_OK;
 }
 
@@ -179,5 +184,6 @@ const void *weight_data(const ml_weight &w) { return w.data; }
 int64_t weight_out(const ml_weight &w) { return w.out_features; }
 int64_t weight_in(const ml_weight &w) { return w.in_features; }
 bool weight_is_bf16(const ml_weight &w) { return w.storage_dtype == ML_BF16; }
+bool weight_is_row_major(const ml_weight &w) { return row_major(w.storage_dtype); }
 
 }  // namespace metalora

@@ -1,5 +1,6 @@
 #include "cpu/gemm.h"
 
+#include "core/blas.h"
 #include "cpu/unpack.h"
 #include "cpu/vec.h"
 
@@ -278,12 +279,50 @@ static void gemm_few_rows(Context &context, const Gemm &g, int64_t depth, int64_
     });
 }
 
+// ---- f32 weights by a BLAS from outside -------------------------------------------------------------------------
+
+// Every thread multiplies a slice of the longer side of c, because it has the operand along the other side to pack as a
+// whole. Slices depend on the count of threads alone, so the bits do too.
+static void gemm_by_blas(Context &context, const Plan &p) {
+    const Gemm &g = p.g;
+    const int64_t tiles = ceil_div(g.rows, kTileRows);
+    const bool by_rows = g.rows > p.columns;
+    const int64_t units = by_rows ? tiles : p.panels, parts = min64(cpu_threads(context), units);
+    const float *w = static_cast<const float *>(weight_data(*g.w));
+    const int64_t in = weight_in(*g.w);
+    parallel(context, static_cast<int>(parts), [&](int part) {
+        const int64_t from = part * units / parts, to = (part + 1) * units / parts;
+        const int64_t tile0 = by_rows ? from : 0, tile1 = by_rows ? to : tiles;
+        const int64_t panel0 = by_rows ? 0 : from, panel1 = by_rows ? p.panels : to;
+        const int64_t row0 = tile0 * kTileRows, row1 = min64(tile1 * kTileRows, g.rows);
+        const int64_t column0 = panel0 * kPanel, columns = min64(panel1 * kPanel, p.columns) - column0;
+        float *c = g.c + row0 * p.columns + column0;
+        if (g.bias != nullptr || g.init != nullptr) {
+            for (int64_t row = 0; row < row1 - row0; row++) {
+                float *sum = c + row * p.columns;
+                const float *init = g.init == nullptr ? nullptr : g.init + (sum - g.c);
+                for (int64_t i = 0; i < columns; i++) {
+                    sum[i] = (init == nullptr ? 0.0f : init[i]) + (g.bias == nullptr ? 0.0f : g.bias[column0 + i]);
+                }
+            }
+        }
+        blas()->sgemm(!g.transposed, row1 - row0, columns, p.depth, g.a + row0 * p.depth, p.depth,
+                      w + column0 * (g.transposed ? 1 : in), in, g.bias == nullptr && g.init == nullptr ? 0.0f : 1.0f, c,
+                      p.columns);
+        if (g.low_rank == nullptr) return;
+        for (int64_t panel = panel0; panel < panel1; panel++) {
+            for (int64_t t = tile0; t < tile1; t++) run_tile(p, t, panel, p.depth, 0, nullptr);  // the adapters alone
+        }
+    });
+}
+
 ml_status gemm(Context &context, const Gemm &g) {
     const int64_t out = weight_out(*g.w), in = weight_in(*g.w);
     const int64_t depth = g.transposed ? out : in, columns = g.transposed ? in : out;
     const int64_t panels = ceil_div(columns, kPanel);
     if (g.rows == 0) return ML_OK;
-    if (g.rows <= kFewRows && !g.transposed) {
+    const bool by_blas = weight_is_row_major(*g.w);
+    if (g.rows <= kFewRows && !g.transposed && !by_blas) {
         gemm_few_rows(context, g, depth, columns, panels);
         return ML_OK;
     }
@@ -292,6 +331,10 @@ ml_status gemm(Context &context, const Gemm &g) {
     Plan plan = {g, depth, columns, panels, ceil_div(ceil_div(depth, blocks), kPanel) * kPanel, nullptr, nullptr};
     if (g.low_rank != nullptr) {
         if (ml_status status = plan_low_rank(context, *g.low_rank, g.rows, plan); status != ML_OK) return status;
+    }
+    if (by_blas) {
+        gemm_by_blas(context, plan);
+        return ML_OK;
     }
     const int64_t tiles = ceil_div(g.rows, kTileRows), threads = cpu_threads(context);
     // As many groups of panels for each thread; with few panels, rows are split too.

@@ -25,8 +25,10 @@ const void *weight_data(const ml_weight &);
 int64_t weight_out(const ml_weight &);
 int64_t weight_in(const ml_weight &);
 bool weight_is_bf16(const ml_weight &);
+bool weight_is_row_major(const ml_weight &);
 
-// Frozen weights are held in panels of kPanel output features: [ceil(out / kPanel)][in][kPanel], zero padded.
+// Frozen weights are held in panels of kPanel output features: [ceil(out / kPanel)][in][kPanel], zero padded; but f32
+// weights row-major, [out, in], where a BLAS multiplies by them.
 constexpr int kPanel = 16;
 
 }  // namespace metalora

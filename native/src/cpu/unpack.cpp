@@ -114,6 +114,10 @@ void unpack_transposed(const ml_weight &w, int64_t panel0, int64_t panel1, int64
 
 void unpack_row(const ml_weight &w, int64_t n, float *row) {
     const int64_t in = weight_in(w), at = n / kPanel * in * kPanel + n % kPanel;
+    if (weight_is_row_major(w)) {
+        memcpy(row, static_cast<const float *>(weight_data(w)) + n * in, in * sizeof(float));
+        return;
+    }
     if (weight_is_bf16(w)) {
         const uint16_t *from = static_cast<const uint16_t *>(weight_data(w)) + at;
         for (int64_t k = 0; k < in; k++) row[k] = bf16_to_float(from[k * kPanel]);

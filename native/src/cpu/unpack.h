@@ -1,4 +1,5 @@
-// Blocks of a frozen weight as floats, in the order the micro-kernel reads them.
+// Blocks of a frozen weight as floats, in the order the micro-kernel reads them, and single rows. Blocks are of weights
+// in panels, rows of all.
 #pragma once
 
 #include "cpu/runtime.h"

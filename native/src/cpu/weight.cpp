@@ -1,4 +1,4 @@
-// Packing of frozen weights: [out, in] row-major to panels [ceil(out / kPanel)][in][kPanel].
+// Packing of frozen weights: [out, in] row-major to panels [ceil(out / kPanel)][in][kPanel], or to floats row-major.
 #include <string.h>
 
 #include "cpu/ops.h"
@@ -47,6 +47,13 @@ static void pack_panel(Element *to, int64_t panel, int64_t out, int64_t in, cons
     }
 }
 
+// A panel's features row-major.
+template <class Load>
+static void copy_rows(float *to, int64_t panel, int64_t out, int64_t in, const Load &load) {
+    const int64_t first = panel * kPanel, features = out - first < kPanel ? out - first : kPanel;
+    for (int64_t i = 0; i < features * in; i++) to[i] = load(first * in + i);
+}
+
 // The host matrix may lie at any address: elements are read bytewise.
 template <class Bits>
 static inline Bits read(const void *data, int64_t i) {
@@ -62,10 +69,14 @@ ml_status weight_pack(Context &context, const ml_weight_desc &d, ml_weight &w) {
     parallel(context, static_cast<int>(panels), [&](int panel) {
         if (d.storage_dtype == ML_F32) {
             float *to = static_cast<float *>(storage) + panel * in * kPanel;
+            const auto pack = [&](const auto &load) {
+                if (weight_is_row_major(w)) copy_rows(to, panel, out, in, load);
+                else pack_panel(to, panel, out, in, load);
+            };
             switch (d.source_dtype) {
-                case ML_F32: pack_panel(to, panel, out, in, [&](int64_t i) { return read<float>(data, i); }); break;
-                case ML_BF16: pack_panel(to, panel, out, in, [&](int64_t i) { return float_of_bf16(read<uint16_t>(data, i)); }); break;
-                default: pack_panel(to, panel, out, in, [&](int64_t i) { return float_of_f16(read<uint16_t>(data, i)); }); break;
+                case ML_F32: pack([&](int64_t i) { return read<float>(data, i); }); break;
+                case ML_BF16: pack([&](int64_t i) { return float_of_bf16(read<uint16_t>(data, i)); }); break;
+                default: pack([&](int64_t i) { return float_of_f16(read<uint16_t>(data, i)); }); break;
             }
         } else {
             uint16_t *to = static_cast<uint16_t *>(storage) + panel * in * kPanel;

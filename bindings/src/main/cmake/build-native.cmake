@@ -1,6 +1,6 @@
 # Maven's way into CMake: configures and builds the native core, and lays the libraries out as the resources
 # native/PLATFORM/ that NativeLibrary looks for. Incremental; needs nothing but cmake and a C++ compiler.
-#   cmake -DSOURCE=... -DBUILD=... -DRESOURCES=... -DTESTS=ON|OFF -P build-native.cmake
+#   cmake -DSOURCE=... -DBUILD=... -DRESOURCES=... -DTESTS=ON|OFF -DBLAS=none|openblas|system -DOPENBLAS=... -P build-native.cmake
 cmake_minimum_required(VERSION 3.22)
 
 cmake_host_system_information(RESULT jobs QUERY NUMBER_OF_LOGICAL_CORES)
@@ -19,16 +19,23 @@ function(run)
   endif()
 endfunction()
 
-run(${CMAKE_COMMAND} -S ${SOURCE} -B ${BUILD} -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=${TESTS} --log-level=WARNING)
+run(${CMAKE_COMMAND} -S ${SOURCE} -B ${BUILD} -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=${TESTS}
+    -DMETALORA_BLAS=${BLAS} -DMETALORA_OPENBLAS_DIR=${OPENBLAS} --log-level=WARNING)
 run(${CMAKE_COMMAND} --build ${BUILD} --parallel ${jobs})
 
-file(GLOB_RECURSE libraries ${BUILD}/libmetalora*.so)
+file(GLOB libraries ${BUILD}/native/libmetalora*.so)
 if(NOT libraries)
-  message(FATAL_ERROR "no libmetalora.so under ${BUILD}")
+  message(FATAL_ERROR "no libmetalora.so in ${BUILD}/native")
+endif()
+if(BLAS STREQUAL "openblas")
+  file(GLOB along ${OPENBLAS}/lib*.so.*)
+  list(APPEND libraries ${along})
 endif()
 set(manifest "")
+set(names MANIFEST)
 foreach(library IN LISTS libraries)
   get_filename_component(name ${library} NAME)
+  list(APPEND names ${name})
   set(to ${RESOURCES}/native/${platform}/${name})
   file(REAL_PATH ${library} library)
   file(SHA256 ${library} hash)
@@ -44,3 +51,9 @@ foreach(library IN LISTS libraries)
   string(APPEND manifest "${hash}  ${name}\n")
 endforeach()
 file(WRITE ${RESOURCES}/native/${platform}/MANIFEST "${manifest}")
+file(GLOB present RELATIVE ${RESOURCES}/native/${platform} ${RESOURCES}/native/${platform}/*)
+foreach(name IN LISTS present)
+  if(NOT name IN_LIST names)  # left by a build with another BLAS
+    file(REMOVE ${RESOURCES}/native/${platform}/${name})
+  endif()
+endforeach()

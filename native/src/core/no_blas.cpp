@@ -1,0 +1,7 @@
+#include "core/blas.h"
+
+namespace metalora {
+
+const Blas *blas() { return nullptr; }
+
+}  // namespace metalora
