@@ -7,6 +7,7 @@ import io.metalora.adapter.LoraAdapter;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import java.util.Arrays;
+import java.util.Locale;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -62,6 +63,7 @@ class ParityTest {
             device.ops().linear(model.head(), null, null, pass.lastHidden(), null, logits, pack.tokens());
             var all = logits.toFloats();
             var sequences = golden.sequences();
+            double worst = 0;
             for (int i = 0; i < sequences.length; i++) {
                 // The last token of a sequence is only a target, so the pack has no logits for it.
                 int from = pack.seqOffsets()[i] * vocab;
@@ -69,7 +71,9 @@ class ParityTest {
                 var expected = Arrays.copyOf(golden.tensors().get(prefix + i), count);
                 double error = Golden.error(Arrays.copyOfRange(all, from, from + count), expected);
                 assertThat(error).as(prefix + i).isLessThan(TOLERANCE);
+                worst = Math.max(worst, error);
             }
+            print(golden, prefix.replace(".", ""), worst);
         }
     }
 
@@ -92,6 +96,7 @@ class ParityTest {
             var gradients = slots.gradients().toFloats();
             int rank = adapter.layout().config().rank();
             int checked = 0;
+            double worst = 0;
             for (var site : adapter.layout().sites()) {
                 var name = "grad.base_model.model." + site.path();
                 int sizeA = rank * site.in();
@@ -105,10 +110,16 @@ class ParityTest {
                 assertThat(a).as(name + " A").isLessThan(TOLERANCE);
                 assertThat(b).as(name + " B").isLessThan(TOLERANCE);
                 checked += 2;
+                worst = Math.max(worst, Math.max(a, b));
             }
+            print(golden, "adapter gradients", worst);
             assertThat(golden.tensors().keySet().stream().filter(k -> k.startsWith("grad.")))
                     .hasSize(checked);
         }
+    }
+
+    private static void print(Golden golden, String what, double worst) {
+        System.out.printf(Locale.ROOT, "%s: relative L2 error of the %s at most %.1e%n", golden, what.replace('_', ' '), worst);
     }
 
     @ParameterizedTest
