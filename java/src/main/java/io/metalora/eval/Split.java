@@ -1,5 +1,6 @@
 package io.metalora.eval;
 
+import io.metalora.runtime.InputException;
 import io.metalora.task.Example;
 import io.metalora.task.Task;
 import java.util.List;
@@ -16,6 +17,15 @@ public enum Split {
             case DEV -> task.dev();
             case TEST -> task.test();
         };
+    }
+
+    /** The examples of the split, of which there must be some. */
+    public List<Example> require(Task task) {
+        List<Example> examples = of(task);
+        if (examples.isEmpty()) {
+            throw new InputException("task " + task.name() + " has no " + this + ".jsonl; add one, or choose another split");
+        }
+        return examples;
     }
 
     /** As it is called in files and options: {@code test}. */

@@ -52,10 +52,7 @@ public final class TaskEvaluator implements AutoCloseable {
      * @throws InputException if the task has no such split, or an example doesn't fit the model
      */
     public TaskResult evaluate(Task task, Split split, LongConsumer progress) {
-        List<Example> examples = split.of(task);
-        if (examples.isEmpty()) {
-            throw new InputException("task " + task.name() + " has no " + split + ".jsonl; add one, or choose another split");
-        }
+        List<Example> examples = split.require(task);
         List<EncodedExample> encoded = encoder.encode(examples);
         return ClosedLabels.of(task, examples)
                 .map(labels -> new TaskResult(task.name(), TaskResult.Method.RANKING, labels.size(),

@@ -66,6 +66,23 @@ public final class AtomicFile {
         }
     }
 
+    /** Removes from a folder what writes that were killed have left in it. */
+    public static void removeLeftovers(Path folder) {
+        try (var entries = Files.list(folder)) {
+            for (Path leftover : entries.filter(AtomicFile::isTemporary).toList()) {
+                deleteTree(leftover);
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException(folder + ": can't be cleaned up: " + e, e);
+        }
+    }
+
+    /** Whether a file is one that is written here and not yet renamed. */
+    public static boolean isTemporary(Path file) {
+        String name = file.getFileName().toString();
+        return name.startsWith(".") && name.contains(".tmp-");
+    }
+
     static void writeFully(FileChannel out, ByteBuffer bytes) throws IOException {
         while (bytes.hasRemaining()) {
             out.write(bytes);
@@ -93,12 +110,18 @@ public final class AtomicFile {
         if (!Files.exists(temporary)) {
             return;
         }
-        try (var files = Files.walk(temporary)) {
+        try {
+            deleteTree(temporary);
+        } catch (IOException e) {
+            // The failure that left it behind is the one to report.
+        }
+    }
+
+    private static void deleteTree(Path root) throws IOException {
+        try (var files = Files.walk(root)) {
             for (Path f : files.sorted(Comparator.reverseOrder()).toList()) {
                 Files.delete(f);
             }
-        } catch (IOException e) {
-            // The failure that left it behind is the one to report.
         }
     }
 }

@@ -56,7 +56,9 @@ final class Errors implements IParameterExceptionHandler, IExecutionExceptionHan
             case InputException input -> input.getMessage();
             case TrainingDivergedException diverged -> diverged.getMessage();
             case NativeException failure -> failure.getMessage();
-            case UncheckedIOException failure -> message(failure.getCause());
+            case UncheckedIOException failure -> failure.getMessage() == null || failure.getMessage().equals(failure.getCause().toString())
+                    ? message(failure.getCause())
+                    : failure.getMessage();
             case NoSuchFileException failure -> failure.getFile() + ": no such file or folder";
             case FileAlreadyExistsException failure -> failure.getFile() + ": already exists";
             case AccessDeniedException failure -> failure.getFile() + ": access denied; check its permissions";

@@ -62,6 +62,9 @@ final class EvalCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         List<Task> read = TaskFolder.read(tasks);
+        for (Task task : read) {
+            split.require(task);
+        }
         var results = new ArrayList<TaskResult>();
         try (var loaded = model.open();
                 var evaluator = new TaskEvaluator(loaded.model(), loaded.tokenizer(), loaded.slots());

@@ -37,7 +37,7 @@ import picocli.CommandLine.Spec;
                 "",
                 "Examples:",
                 "  metalora train config.yaml",
-                "  metalora train config.yaml model=models/tiny output=run meta.inner_steps=1 --eval test",
+                "  metalora train config.yaml model=models/tiny output=run meta.inner_steps=1 --eval dev",
                 "  metalora train --resume run"})
 final class TrainCommand implements Callable<Integer> {
 
@@ -52,8 +52,11 @@ final class TrainCommand implements Callable<Integer> {
 
     @Option(names = "--eval", paramLabel = "train|dev|test",
             description = "In the end, measure accuracy on this split of the tasks: of the base model, the shared adapter and, with "
-                    + "MeTA-LoRA, the adapter after stage 1 on each task's samples.")
+                    + "MeTA-LoRA, the adapter after stage 1 on each task's samples (default: test, if every task has it).")
     private Split evaluated;
+
+    @Option(names = "--no-eval", description = "Measure no accuracy in the end; the report then has no result table.")
+    private boolean unevaluated;
 
     @Spec
     private CommandSpec spec;
@@ -90,23 +93,27 @@ final class TrainCommand implements Callable<Integer> {
             throw new InputException("train needs a configuration, as in 'metalora train config.yaml', or --resume RUN");
         }
         if (!configured) {
-            requireSplit(RunFolder.existing(resume).config());
+            chooseSplit(RunFolder.existing(resume).config());
             return TrainingRun.resume(resume, progress, stop);
         }
         TrainConfig config = config();
-        requireSplit(config);
+        chooseSplit(config);
         return resume == null ? TrainingRun.start(config, progress, stop) : TrainingRun.resume(resume, config, progress, stop);
     }
 
-    /** Better said before the training than after it. */
-    private void requireSplit(TrainConfig config) {
-        if (evaluated != null && config.data().folder() != null) {
-            for (Task task : TaskFolder.read(config.data().folder(), config.data().names())) {
-                if (evaluated.of(task).isEmpty()) {
-                    throw new InputException("task " + task.name() + " has no " + evaluated + ".jsonl to evaluate on; "
-                            + "add one, choose another split, or leave --eval away");
-                }
-            }
+    /** What to evaluate on in the end; a missing split is better said before the training than after it. */
+    private void chooseSplit(TrainConfig config) {
+        if (evaluated != null && unevaluated) {
+            throw new InputException("--eval and --no-eval contradict each other; leave one away");
+        }
+        if (unevaluated || config.data().folder() == null) {
+            return;
+        }
+        List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
+        if (evaluated != null) {
+            tasks.forEach(evaluated::require);
+        } else if (tasks.stream().noneMatch(task -> task.test().isEmpty())) {
+            evaluated = Split.TEST;
         }
     }
 

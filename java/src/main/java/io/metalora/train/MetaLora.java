@@ -72,7 +72,7 @@ public final class MetaLora implements Trainer {
         this.config = config;
         this.shared = shared;
         this.episodes = new EpisodeSampler(tasks, TaskSampler.uniform(tasks.size(), n, config.seed()),
-                meta.supportSize(), meta.querySize(), config.seed());
+                meta.innerSteps() == 0 ? 0 : meta.supportSize(), meta.querySize(), config.seed());
         int longest = tasks.stream().flatMap(task -> task.examples().stream()).mapToInt(EncodedExample::length).max().orElseThrow();
         var limits = PackBuilder.limits(n, Math.max(meta.supportSize(), meta.querySize()), longest,
                 config.compute().tokenBudget());

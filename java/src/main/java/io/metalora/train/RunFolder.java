@@ -46,7 +46,7 @@ public final class RunFolder {
         if (Files.isDirectory(path)) {
             try (var entries = Files.list(path)) {
                 // A run killed before its config was written leaves no more than an empty folder of checkpoints.
-                if (entries.anyMatch(entry -> !entry.equals(path.resolve(CHECKPOINTS)) && !isLeftover(entry))) {
+                if (entries.anyMatch(entry -> !entry.equals(path.resolve(CHECKPOINTS)) && !AtomicFile.isTemporary(entry))) {
                     throw new InputException(path + ": is not empty; give an output folder that does not exist yet");
                 }
             } catch (IOException e) {
@@ -105,20 +105,10 @@ public final class RunFolder {
 
     /** Removes what writes that were killed have left. */
     void removeLeftovers() {
-        for (Path folder : List.of(path, checkpoints())) {
-            try (var entries = Files.list(folder)) {
-                for (Path leftover : entries.filter(RunFolder::isLeftover).toList()) {
-                    Files.deleteIfExists(leftover);
-                }
-            } catch (IOException e) {
-                throw new UncheckedIOException(folder + ": can't be cleaned up", e);
+        for (Path folder : List.of(path, checkpoints(), adapter())) {
+            if (Files.isDirectory(folder)) {
+                AtomicFile.removeLeftovers(folder);
             }
         }
-    }
-
-    /** The temporary files of {@link AtomicFile}. */
-    private static boolean isLeftover(Path file) {
-        String name = file.getFileName().toString();
-        return name.startsWith(".") && name.contains(".tmp-");
     }
 }

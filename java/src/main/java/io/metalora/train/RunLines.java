@@ -3,8 +3,12 @@ package io.metalora.train;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
+import java.nio.ByteBuffer;
 import java.util.List;
+import java.util.Locale;
+import java.util.zip.CRC32C;
 
 /** The lines of a run's logs. docs/configuration.md describes them. */
 final class RunLines {
@@ -50,12 +54,26 @@ final class RunLines {
         return line;
     }
 
-    /** draws.jsonl, one line a task before training: the training examples that may be drawn. */
+    /** draws.jsonl, one line a task before training: the training examples that may be drawn, and a digest of their ids. */
     static ObjectNode subset(EncodedTask task) {
         ObjectNode line = JSON.objectNode();
         line.put("task", task.name());
         numbers(line.putArray("samples"), task.lines());
+        line.put("digest", digest(task));
         return line;
+    }
+
+    /** Of all ids, so that a resumed run notices that its data have changed. */
+    private static String digest(EncodedTask task) {
+        var crc = new CRC32C();
+        var number = ByteBuffer.allocate(Integer.BYTES);
+        for (EncodedExample example : task.examples()) {
+            crc.update(number.putInt(0, example.promptLength()).rewind());
+            for (int id : example.ids()) {
+                crc.update(number.putInt(0, id).rewind());
+            }
+        }
+        return String.format(Locale.ROOT, "%08x", crc.getValue());
     }
 
     /** draws.jsonl, one line an iteration. */

@@ -154,6 +154,7 @@ public final class TrainingRun {
             if (resumed) {
                 Optional<Checkpoint> found = newestCheckpoint(trainer);
                 if (found.isPresent()) {
+                    requireSameData(tasks);
                     metricsBytes = found.get().metricsBytes();
                     drawsBytes = found.get().drawsBytes();
                 }
@@ -197,9 +198,14 @@ public final class TrainingRun {
         return interrupted;
     }
 
-    /** Restores the newest checkpoint that is whole; without one the run begins again. */
+    /**
+     * Restores the newest checkpoint that is whole; without any the run begins again.
+     *
+     * @throws InputException if there are checkpoints, but none to go on from: beginning again would cut the logs
+     */
     private Optional<Checkpoint> newestCheckpoint(Trainer trainer) {
-        for (Path file : Checkpoint.list(folder.checkpoints())) {
+        List<Path> files = Checkpoint.list(folder.checkpoints());
+        for (Path file : files) {
             try {
                 Checkpoint checkpoint = Checkpoint.read(file);
                 requireLength(folder.metrics(), checkpoint.metricsBytes());
@@ -207,10 +213,32 @@ public final class TrainingRun {
                 trainer.restore(checkpoint.state());
                 return Optional.of(checkpoint);
             } catch (InputException e) {
-                listener.warning("passing over a damaged checkpoint: " + e.getMessage());
+                listener.warning("passing over a checkpoint: " + e.getMessage());
             }
         }
+        if (!files.isEmpty()) {
+            throw new InputException(folder.checkpoints() + ": none of the " + files.size() + " checkpoints can be used (the newest: "
+                    + files.getFirst().getFileName() + "); nothing was changed. Restore one from a copy, or start a new run "
+                    + "with another output");
+        }
         return Optional.empty();
+    }
+
+    /** The run's own record of its data, at the beginning of draws.jsonl, against what was read now. */
+    private void requireSameData(List<EncodedTask> tasks) {
+        List<String> recorded;
+        try (var lines = Files.lines(folder.draws())) {
+            recorded = lines.limit(tasks.size()).toList();
+        } catch (IOException e) {
+            throw new InputException(folder.draws() + ": can't be read: " + e.getMessage());
+        }
+        for (int i = 0; i < tasks.size(); i++) {
+            if (i >= recorded.size() || !recorded.get(i).equals(RunLines.subset(tasks.get(i)).toString())) {
+                throw new InputException("the training examples of task " + tasks.get(i).name() + " in " + config.data().folder()
+                        + " are not those that the run began with (" + folder.draws() + " line " + (i + 1)
+                        + "); restore them, or start a new run with another output");
+            }
+        }
     }
 
     private static void requireLength(Path log, long bytes) {

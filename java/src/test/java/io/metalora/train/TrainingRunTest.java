@@ -142,10 +142,39 @@ class TrainingRunTest {
             Files.delete(checkpoint);
         }
         Files.writeString(folder.resolve("bare/checkpoints/.checkpoint.safetensors.tmp-1"), "left by a kill");
+        Path adapter = Files.createDirectory(folder.resolve("bare/.adapter.tmp-1"));
+        Files.writeString(adapter.resolve("adapter_model.safetensors"), "left by a kill while the adapter was saved");
 
         TrainingRun.resume(folder.resolve("bare"), listener, () -> false);
         requireSame("bare");
         assertThat(folder.resolve("bare/checkpoints/.checkpoint.safetensors.tmp-1")).doesNotExist();
+        assertThat(adapter).doesNotExist();
+    }
+
+    @Test
+    void doesNotBeginAgainOverCheckpointsThatCannotBeUsed() throws IOException {
+        start("lost");
+        for (Path checkpoint : Checkpoint.list(folder.resolve("lost/checkpoints"))) {
+            Files.writeString(checkpoint, "no checkpoint");
+        }
+        var metrics = RunFixture.metrics(folder.resolve("lost"));
+
+        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("lost"), listener, () -> false))
+                .isInstanceOf(InputException.class).hasMessageContaining("none of the 2 checkpoints can be used");
+        assertThat(RunFixture.metrics(folder.resolve("lost"))).isEqualTo(metrics);
+    }
+
+    @Test
+    void resumesOnlyWithTheExamplesItBeganWith() throws IOException {
+        start("run");
+        Path file;
+        try (var found = Files.walk(folder)) {
+            file = found.filter(path -> path.endsWith("train.jsonl")).sorted().findFirst().orElseThrow();
+        }
+        Files.writeString(file, Files.readString(file).replaceFirst("\"completion\":", "\"completion\": \" x\", \"was\":"));
+
+        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("run"), listener, () -> false))
+                .isInstanceOf(InputException.class).hasMessageContaining("are not those that the run began with");
     }
 
     private void requireSame(String run) throws IOException {
