@@ -246,6 +246,8 @@ TEST(attention_rejects_bad_arguments) {
         {"head_dim", [](Desc &d) { d.head_dim = -8; }},
         {"window", [](Desc &d) { d.window = -1; }},
         {"scale", [](Desc &d) { d.scale = NAN; }},
+        {"scale", [](Desc &d) { d.scale = 0; }},
+        {"scale", [](Desc &d) { d.scale = -1; }},
         {"max_length", [](Desc &d) { d.max_length = 5; }},
         {"q_offsets", [&](Desc &d) { d.q_offsets = falling; }},
         {"q_offsets", [&](Desc &d) { d.q_offsets = shifted; }},

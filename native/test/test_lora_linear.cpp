@@ -26,6 +26,11 @@ struct Shape {
 const std::vector<Shape> &shapes() {
     static const std::vector<Shape> all = {
         {1, 1, 1, {0, 1}, ML_F32, false, false},
+        // one and two tokens, as in generation
+        {67, 35, 8, {0, 1}, ML_F32, true, true},
+        {130, 100, 64, {0, 0, 1}, ML_BF16, true, false},
+        {64, 100, 3, {0, 1, 2}, ML_F32, false, true},
+        {192, 130, 64, {0, 0, 2}, ML_F32, true, true},
         {5, 7, 3, {0, 2, 3}, ML_F32, true, false},
         {64, 64, 8, {0, 0, 17, 17, 40}, ML_F32, false, true},    // empty slots
         {67, 35, 8, {0, 1, 30, 33}, ML_BF16, true, true},
@@ -328,6 +333,7 @@ TEST(lora_linear_rejects_bad_arguments) {
         {"slots", [](Desc &d) { d.slots = 0; }},
         {"slots", [](Desc &d) { d.slots = -1; }},
         {"slot_stride", [](Desc &d) { d.slot_stride = -1; }},
+        {"slot_stride", [](Desc &d) { d.slot_stride = 1; }},
         {"scale", [](Desc &d) { d.scale = NAN; }},
         {"dropout", [](Desc &d) { d.dropout = 1; }},
         {"dropout", [](Desc &d) { d.dropout = -0.1f; }},
@@ -367,6 +373,7 @@ TEST(lora_linear_rejects_bad_arguments) {
         {"dy", [](Desc &d) { d.dy = nullptr; }},
         {"dx", [](Desc &d) { d.dx = &d.scale; }},
         {"dx", [](Desc &d) { d.dx = const_cast<void *>(d.dy); }},
+        {"dx", [](Desc &d) { d.dx = const_cast<void *>(d.x); }},
     };
     for (auto &[field, spoil] : backward) {
         Case name(field);

@@ -60,10 +60,11 @@ int32_t run_op(ml_context *context, const Desc *desc, const char *op,
                ml_status (*OpTable::*entry)(Context &, const Desc &), const Validate &validate) {
     return guarded(context, op, [&](Context &c) -> ml_status {
         if (desc == nullptr) return fail(ML_INVALID_ARGUMENT, "%s: desc is NULL", op);
+        const Desc checked = *desc;  // what another thread writes into the caller's meanwhile is of no effect
         Check check(c, op);
-        validate(check, *desc);
+        validate(check, checked);
         if (!check.ok()) return check.status();
-        return (c.backend.ops->*entry)(c, *desc);
+        return (c.backend.ops->*entry)(c, checked);
     });
 }
 
@@ -396,6 +397,7 @@ static int64_t check_attention(Check &c, const ml_attention_desc &d, const int32
     if (!c.ok()) return 0;
     c.require(d.heads % d.kv_heads == 0, "kv_heads", "does not divide heads");
     c.size("window", d.window).finite("scale", d.scale).size("max_length", d.max_length);
+    c.require(d.scale > 0, "scale", "has to be positive");
     c.offsets("q_offsets", d.q_offsets, d.sequences, d.tokens);
     if (!c.ok()) return 0;
     for (int64_t s = 0; s < d.sequences; s++) {
@@ -431,6 +433,10 @@ int32_t ml_attention_backward(ml_context *context, const ml_attention_desc *desc
         c.activations("q", d.q, q).activations("k", d.k, kv).activations("v", d.v, kv).activations("o", d.o, q);
         c.floats("lse", d.lse, Count(d.tokens) * d.heads).activations("d_o", d.d_o, q);
         c.activations("dq", d.dq, q).activations("dk", d.dk, kv).activations("dv", d.dv, kv);
+        for (const void *gradient : {d.dq, d.dk, d.dv}) {
+            c.require(d.tokens == 0 || (gradient != d.q && gradient != d.k && gradient != d.v && gradient != d.o && gradient != d.d_o),
+                      "dq, dk, dv", "may not be q, k, v, o or d_o");
+        }
     });
 }
 
@@ -440,7 +446,7 @@ static void check_lora_linear(Check &c, const ml_lora_linear_desc &d, bool backw
     c.size("tokens", d.tokens).range("rank", d.rank, 0, 65536).weight("w", d.w);
     if (!c.ok() || d.rank == 0) return;
     const int64_t in = d.w->in_features, out = d.w->out_features;
-    c.positive("slots", d.slots).range("slot_stride", d.slot_stride, d.slots > 1 ? 1 : 0, INT64_MAX);
+    c.positive("slots", d.slots).range("slot_stride", d.slot_stride, d.slots > 1 ? d.rank * (in > out ? in : out) : 0, INT64_MAX);
     c.finite("scale", d.scale);
     c.require(d.dropout >= 0 && d.dropout < 1, "dropout", "has to be in [0, 1)");
     if (!c.ok()) return;
@@ -470,6 +476,7 @@ int32_t ml_lora_linear_backward(ml_context *context, const ml_lora_linear_desc *
         c.activations("dy", d.dy, Count(d.tokens) * d.w->out_features);
         if (d.dx != nullptr) c.activations("dx", d.dx, Count(d.tokens) * d.w->in_features);
         c.require(d.dx == nullptr || d.dx != d.dy || d.tokens == 0, "dx", "may not be dy");
+        c.require(d.dx == nullptr || d.dx != d.x || d.rank == 0 || d.tokens == 0, "dx", "may not be x");
     });
 }
 
