@@ -90,7 +90,7 @@ def java_command(options, file):
     jar = next(iter(sorted((ROOT / "bench" / "target").glob("*-benchmarks.jar"))), None)
     if jar is None:
         sys.exit("no benchmark jar below bench/target: run `mvn -DskipTests package` first")
-    return [options.java, "--enable-native-access=ALL-UNNAMED", "-Xmx192m", "-XX:+UseSerialGC",
+    return [options.java, "--enable-native-access=ALL-UNNAMED", "-XX:+UseSerialGC", "-Xms32m",  # as ./metalora
             "-cp", str(jar), "io.metalora.bench.PeerWorker", file]
 
 

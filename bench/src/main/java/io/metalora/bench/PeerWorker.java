@@ -49,7 +49,7 @@ public final class PeerWorker {
         Work work = JSON.readValue(Path.of(arguments[0]).toFile(), Work.class);
         try (Device device = Device.open(new DeviceOptions(Backend.CPU, work.threads, null));
                 CausalLM model = CausalLM.load(Path.of(work.model), device, new LoadOptions(work.weights));
-                var adapter = Workload.adapter(model, work.rank, work.alpha);
+                var adapter = Workload.adapter(model, work.rank, work.alpha, work.targetModules);
                 Trainer trainer = trainer(work, model, adapter)) {
             answer(Map.of("ready", true));
             var requests = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));

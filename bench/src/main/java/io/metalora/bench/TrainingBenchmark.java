@@ -7,6 +7,7 @@ import io.metalora.runtime.Device;
 import io.metalora.train.IterationReport;
 import io.metalora.train.Trainer;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
@@ -46,7 +47,7 @@ public class TrainingBenchmark {
     public void open() {
         device = Device.cpu();
         base = CausalLM.load(Path.of(model), device, LoadOptions.defaults());
-        adapter = Workload.adapter(base, 8, 16);
+        adapter = Workload.adapter(base, 8, 16, List.of("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"));
         var tasks = Workload.random(1, base.config().vocabSize(), 4, 8, 64);
         step = Workload.trainingStep(base, adapter, tasks, 4);
         iteration = Workload.metaIteration(base, adapter, tasks, 4, 4, 3);

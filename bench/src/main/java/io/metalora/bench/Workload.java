@@ -52,8 +52,9 @@ final class Workload {
                 "meta.inner_steps=" + innerSteps, "meta.support_after_every=0"));
     }
 
-    static LoraAdapter adapter(CausalLM model, int rank, float alpha) {
-        var config = TrainConfig.of("adapter.rank=" + rank, "adapter.alpha=" + alpha).adapter().lora();
+    static LoraAdapter adapter(CausalLM model, int rank, float alpha, List<String> targetModules) {
+        var config = TrainConfig.of("adapter.rank=" + rank, "adapter.alpha=" + alpha,
+                "adapter.target_modules=" + targetModules).adapter().lora();
         return LoraAdapter.create(model.device(), new LoraLayout(model.config(), config), 1);
     }
 

@@ -47,6 +47,16 @@ final class QuickstartCommand implements Callable<Integer> {
     @Spec
     private CommandSpec spec;
 
+    private final QuickstartPlan plan;
+
+    QuickstartCommand() {
+        this(QuickstartPlan.DEFAULT);
+    }
+
+    QuickstartCommand(QuickstartPlan plan) {
+        this.plan = plan;
+    }
+
     @Override
     public Integer call() throws IOException {
         long begin = System.nanoTime();
@@ -62,14 +72,14 @@ final class QuickstartCommand implements Callable<Integer> {
         out.println("Base model: the embedded one, copied to " + model);
         var outcomes = new ArrayList<QuickstartSetting>();
         try (var loaded = LoadedModel.open(model, null, device.options())) {
-            for (Setting setting : QuickstartPlan.SETTINGS) {
+            for (Setting setting : plan.settings()) {
                 out.println();
                 out.println(setting.name() + ": " + setting.title());
-                outcomes.add(QuickstartSetting.run(spec, setting, folder, loaded, seed, device));
+                outcomes.add(QuickstartSetting.run(spec, plan, setting, folder, loaded, seed, device));
             }
             String results = Json.pretty(outcomes.stream().map(QuickstartSetting::json).toList()) + "\n";
             Files.write(folder.resolve("results.json"), results.getBytes(StandardCharsets.UTF_8));
-            HtmlReport.write(QuickstartReport.of(folder, outcomes, loaded.device().info()), folder.resolve("report.html"));
+            HtmlReport.write(QuickstartReport.of(plan, folder, outcomes, loaded.device().info()), folder.resolve("report.html"));
         }
         for (QuickstartSetting outcome : outcomes) {
             print(outcome, out);
@@ -77,7 +87,7 @@ final class QuickstartCommand implements Callable<Integer> {
         out.println();
         out.println("Done in " + Progress.time((System.nanoTime() - begin) / 1_000_000_000) + ". Report: " + folder.resolve("report.html"));
         out.println("Look at one answer:  metalora generate --model " + model + " --adapter "
-                + outcomes.getFirst().adapter(QuickstartPlan.META_FEW) + " --prompt '...'");
+                + outcomes.getFirst().adapter(plan.metaFew()) + " --prompt '...'");
         return ExitCode.OK;
     }
 

@@ -4,16 +4,37 @@ import io.metalora.task.synthetic.SyntheticTasks;
 import io.metalora.train.TrainConfig;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
 import java.util.function.LongFunction;
 
 /**
- * What quickstart trains. The settings of each arm were chosen by its accuracy on the dev splits, with the same number of
- * trials for every arm.
+ * What quickstart trains. The settings of each arm were chosen by its accuracy on the dev splits; docs/quickstart.md lists
+ * every trial.
+ *
+ * @param settings the sets of tasks
+ * @param jointFew joint LoRA on few samples a task
+ * @param jointAll joint LoRA on all
+ * @param metaFew  MeTA-LoRA on the same few
  */
-final class QuickstartPlan {
+record QuickstartPlan(List<Setting> settings, Arm jointFew, Arm jointAll, Arm metaFew) {
 
     /** Training samples a task that the arms on few samples see. */
-    static final int FEW = 50;
+    private static final int FEW = 50;
+
+    static final QuickstartPlan DEFAULT = new QuickstartPlan(
+            List.of(
+                    new Setting("multi-task", "ten tasks in English", SyntheticTasks::multiTask),
+                    new Setting("multilingual", "one task in four languages", SyntheticTasks::multilingual)),
+            new Arm("joint-few", "joint LoRA, " + FEW, 0, List.of(
+                    "method=joint-lora", "data.samples_per_task=" + FEW, "joint.epochs=8", "joint.batch_size=8",
+                    "optimizer.lr=4e-3", "optimizer.warmup_ratio=0.06")),
+            new Arm("joint-all", "joint LoRA, all", 0, List.of(
+                    "method=joint-lora", "data.samples_per_task=0", "joint.epochs=2", "joint.batch_size=32",
+                    "optimizer.lr=8e-3", "optimizer.warmup_ratio=0.06")),
+            new Arm("meta-few", "MeTA-LoRA, " + FEW, 20, List.of(
+                    "method=meta-lora", "data.samples_per_task=" + FEW, "meta.tasks_per_iteration=4", "meta.support_size=2",
+                    "meta.query_size=12", "meta.inner_steps=1", "meta.inner_lr=0.005", "optimizer.lr=8e-3",
+                    "optimizer.warmup_ratio=0.06")));
 
     /**
      * A set of tasks.
@@ -28,17 +49,19 @@ final class QuickstartPlan {
     /**
      * A way to train.
      *
-     * @param name     its folder in the setting's
-     * @param label    its column in the table
-     * @param settings of the configuration, where they differ from the defaults
+     * @param name              its folder in the setting's
+     * @param label             its column in the table
+     * @param iterationsPerTask of MeTA-LoRA, so that its training grows with the tasks as epochs do; 0 for joint LoRA
+     * @param settings          of the configuration, where they differ from the defaults
      */
-    record Arm(String name, String label, List<String> settings) {
+    record Arm(String name, String label, int iterationsPerTask, List<String> settings) {
 
-        TrainConfig config(Path model, Path tasks, Path output, long seed, DeviceChoice device) {
-            return TrainConfig.of(settings.toArray(String[]::new)).with(
-                    "model=" + quoted(model), "data.folder=" + quoted(tasks), "output=" + quoted(output), "seed=" + seed,
-                    "compute.backend=" + device.options().backend().name().toLowerCase(java.util.Locale.ROOT),
+        TrainConfig config(Path model, Path folder, int tasks, Path output, long seed, DeviceChoice device) {
+            TrainConfig config = TrainConfig.of(settings.toArray(String[]::new)).with(
+                    "model=" + quoted(model), "data.folder=" + quoted(folder), "output=" + quoted(output), "seed=" + seed,
+                    "compute.backend=" + device.options().backend().name().toLowerCase(Locale.ROOT),
                     "compute.threads=" + device.options().threads());
+            return iterationsPerTask == 0 ? config : config.with("meta.iterations=" + iterationsPerTask * tasks);
         }
 
         /** A path as YAML takes it whatever is in it. */
@@ -47,23 +70,8 @@ final class QuickstartPlan {
         }
     }
 
-    static final List<Setting> SETTINGS = List.of(
-            new Setting("multi-task", "ten tasks in English", SyntheticTasks::multiTask),
-            new Setting("multilingual", "one task in four languages", SyntheticTasks::multilingual));
-
-    static final Arm JOINT_FEW = new Arm("joint-few", "joint LoRA, " + FEW, List.of(
-            "method=joint-lora", "data.samples_per_task=" + FEW, "joint.epochs=8", "joint.batch_size=8", "optimizer.lr=2e-3",
-            "optimizer.warmup_ratio=0.06"));
-
-    static final Arm JOINT_ALL = new Arm("joint-all", "joint LoRA, all", List.of(
-            "method=joint-lora", "data.samples_per_task=0", "joint.epochs=2", "joint.batch_size=8", "optimizer.lr=2e-3",
-            "optimizer.warmup_ratio=0.06"));
-
-    static final Arm META_FEW = new Arm("meta-few", "MeTA-LoRA, " + FEW, List.of(
-            "method=meta-lora", "data.samples_per_task=" + FEW, "meta.iterations=150", "meta.tasks_per_iteration=4",
-            "meta.support_size=8", "meta.query_size=8", "meta.inner_steps=2", "meta.inner_lr=0.1", "optimizer.lr=3e-3",
-            "optimizer.warmup_ratio=0.06"));
-
-    private QuickstartPlan() {
+    /** The arms in the order they are trained. */
+    List<Arm> arms() {
+        return List.of(jointFew, jointAll, metaFew);
     }
 }

@@ -18,7 +18,7 @@ final class QuickstartReport {
     private QuickstartReport() {
     }
 
-    static Report of(Path folder, List<QuickstartSetting> outcomes, DeviceInfo device) {
+    static Report of(QuickstartPlan plan, Path folder, List<QuickstartSetting> outcomes, DeviceInfo device) {
         var sections = new ArrayList<Section>();
         for (QuickstartSetting outcome : outcomes) {
             String name = outcome.setting().name();
@@ -29,7 +29,7 @@ final class QuickstartReport {
         }
         for (QuickstartSetting outcome : outcomes) {
             for (TrainedArm arm : outcome.trained()) {
-                if (arm.arm() == QuickstartPlan.META_FEW) {
+                if (arm.arm() == plan.metaFew()) {
                     sections.addAll(arm.record().sections(outcome.setting().name() + ", MeTA-LoRA: "));
                 }
             }

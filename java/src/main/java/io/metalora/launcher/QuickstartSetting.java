@@ -46,7 +46,8 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
     }
 
     /** Generates the tasks, trains every arm and evaluates all on the test split. */
-    static QuickstartSetting run(CommandSpec spec, Setting setting, Path folder, LoadedModel loaded, long seed, DeviceChoice device)
+    static QuickstartSetting run(CommandSpec spec, QuickstartPlan plan, Setting setting, Path folder, LoadedModel loaded, long seed,
+            DeviceChoice device)
             throws IOException {
         PrintWriter out = spec.commandLine().getOut();
         Path tasksFolder = folder.resolve(setting.name()).resolve("tasks");
@@ -58,8 +59,8 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
         columns.add(new Comparison.Arm("base", evaluation.shared("base", null)));
         say(out, columns.getLast());
         var trained = new ArrayList<TrainedArm>();
-        for (Arm arm : List.of(QuickstartPlan.JOINT_FEW, QuickstartPlan.JOINT_ALL, QuickstartPlan.META_FEW)) {
-            TrainConfig config = arm.config(loaded.folder(), tasksFolder, folder.resolve(setting.name()).resolve(arm.name()), seed, device);
+        for (Arm arm : plan.arms()) {
+            TrainConfig config = arm.config(loaded.folder(), tasksFolder, tasks.size(), folder.resolve(setting.name()).resolve(arm.name()), seed, device);
             Outcome outcome;
             try (var progress = new TrainProgress(spec, setting.name() + ", " + arm.label())) {
                 outcome = TrainingRun.start(config, loaded.model(), loaded.tokenizer(), tasks, progress, () -> false);
@@ -68,7 +69,7 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
                     outcome.folder().path().resolve("report.html"));
             var record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
             trained.add(new TrainedArm(arm, outcome, record));
-            boolean meta = arm == QuickstartPlan.META_FEW;
+            boolean meta = arm == plan.metaFew();
             try (var adapter = loaded.adapter(outcome.folder().adapter())) {
                 columns.add(new Comparison.Arm(meta ? arm.label() + ": shared" : arm.label(), evaluation.shared(arm.label(), adapter)));
                 say(out, columns.getLast(), record);

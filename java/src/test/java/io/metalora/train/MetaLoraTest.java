@@ -75,7 +75,7 @@ class MetaLoraTest {
         float[] ours = train(config, 3);
         try (var shared = llama.adapter(); var joint = new JointLora(llama.model(), shared, tasks(), config.with("joint.epochs=30"))) {
             // Every query set has the same number of loss tokens: the mean over tasks is the mean over tokens.
-            var sampler = new EpisodeSampler(tasks(), TaskSampler.uniform(4, 3, config.seed()), 3, 2, config.seed());
+            var sampler = new EpisodeSampler(tasks(), TaskSampler.uniform(4, 3, config.seed()), 0, 2, config.seed());
             for (int i = 0; i < 3; i++) {
                 joint.step(sampler.draw(i).stream().flatMap(e -> e.queryExamples().stream()).toList(), List.of());
             }

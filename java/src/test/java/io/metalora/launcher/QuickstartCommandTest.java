@@ -1,0 +1,57 @@
+package io.metalora.launcher;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.metalora.launcher.QuickstartPlan.Arm;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import picocli.CommandLine;
+
+/** The whole of quickstart on the embedded model, with arms cut short. */
+class QuickstartCommandTest {
+
+    @TempDir
+    private Path folder;
+
+    private static Arm cut(Arm arm) {
+        var settings = new ArrayList<>(arm.settings());
+        if (arm.iterationsPerTask() == 0) { // the later of two settings counts
+            settings.addAll(List.of("data.samples_per_task=64", "joint.epochs=1", "joint.batch_size=8"));
+        }
+        return new Arm(arm.name(), arm.label(), Math.min(1, arm.iterationsPerTask()), settings);
+    }
+
+    @Test
+    void trainsComparesAndReports() throws IOException {
+        var plan = QuickstartPlan.DEFAULT;
+        var shortened = new QuickstartPlan(plan.settings(), cut(plan.jointFew()), cut(plan.jointAll()), cut(plan.metaFew()));
+        Path run = folder.resolve("run");
+        var out = new StringWriter();
+        int code = new CommandLine(new QuickstartCommand(shortened)).setCaseInsensitiveEnumValuesAllowed(true)
+                .setOut(new PrintWriter(out)).execute("--output", run.toString());
+
+        assertThat(code).as(out.toString()).isZero();
+        assertThat(out.toString()).contains("multi-task, accuracy on test in percent:", "multilingual, accuracy on test in percent:",
+                "joint LoRA, 50", "joint LoRA, all", "MeTA-LoRA, 50: shared", "MeTA-LoRA, 50: adapted", "wish-deu", "carousel");
+        assertThat(Files.readString(run.resolve("report.html"))).contains("MeTA-LoRA, 50: adapted", "Stage 1: before and after");
+        for (var setting : new ObjectMapper().readTree(run.resolve("results.json").toFile())) {
+            assertThat(setting.get("arms")).hasSize(5);
+            double base = setting.at("/arms/0/mean_accuracy").asDouble();
+            double all = setting.at("/arms/2/mean_accuracy").asDouble();
+            assertThat(base).isBetween(0.05, 0.6); // knows the words, not the tasks
+            assertThat(all).isGreaterThan(base);
+            Path adapter = run.resolve(setting.get("setting").asText()).resolve("meta-few/adapter");
+            var said = Cli.run("generate", "--model", run.resolve("model"), "--adapter", adapter, "--prompt", "Where is the goat?",
+                    "--max-new-tokens", "3");
+            assertThat(said.code()).as(said.err()).isZero();
+        }
+    }
+}
