@@ -12,9 +12,12 @@ The workers get the same sequences, weights and settings. A training step's firs
 little: metalora draws anew which half of a task's sequences is support and which is query, the peer takes them as given.
 """
 import argparse
+import datetime
+import importlib.metadata
 import json
 import os
 import pathlib
+import platform
 import random
 import statistics
 import subprocess
@@ -94,6 +97,16 @@ def java_command(options, file):
             "-cp", str(jar), "io.metalora.bench.PeerWorker", file]
 
 
+def machine(java):
+    """What the figures were measured on."""
+    cpus = pathlib.Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in cpus.read_text().splitlines() if line.startswith("model name")] if cpus.exists() else []
+    versions = subprocess.run([java, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return {"date": datetime.date.today().isoformat(), "cpu": names[0] if names else platform.processor(), "cores": os.cpu_count(),
+            "jdk": versions[0], "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")}}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
@@ -132,7 +145,8 @@ def main():
         print(f"metalora is {row['median_seconds'] / rows[0]['median_seconds']:.2f} x as fast as {row['worker']}, "
               f"with {rows[0]['peak_rss_bytes'] / row['peak_rss_bytes']:.2f} x its peak memory")
     if options.out:
-        record = {"kind": options.kind, "loss": options.loss, "length": options.length, "weights": options.weights, "threads": options.threads,
+        record = {"machine": machine(options.java), "model": pathlib.Path(options.model).name, "kind": options.kind,
+                  "loss": options.loss, "length": options.length, "weights": options.weights, "threads": options.threads,
                   "repetitions": options.repetitions, "workers": rows}
         pathlib.Path(options.out).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

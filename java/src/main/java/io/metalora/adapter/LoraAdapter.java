@@ -60,6 +60,13 @@ public final class LoraAdapter implements AutoCloseable {
         }
     }
 
+    /** The layout of the PEFT adapter in a folder, which is checked as {@link #load} does but for its values. */
+    public static LoraLayout layout(Path peftDir, ModelConfig model) {
+        try (var folder = PeftFolder.open(peftDir, model)) {
+            return folder.layout();
+        }
+    }
+
     /**
      * Writes the adapter in PEFT's format, F32. {@code dir} is created whole or not at all; one that holds an adapter is
      * overwritten file by file, any other that is not empty is refused.

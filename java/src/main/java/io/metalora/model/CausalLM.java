@@ -47,6 +47,19 @@ public final class CausalLM implements AutoCloseable {
         }
     }
 
+    private CausalLM(ModelConfig config, Device device) {
+        this.config = config;
+        this.device = device;
+        this.embedding = null;
+        this.head = null;
+        this.finalNorm = null;
+    }
+
+    /** A model of this shape without weights, by which the buffers of passes are counted before anything is loaded. */
+    static CausalLM withoutWeights(ModelConfig config, Device device) {
+        return new CausalLM(config, device);
+    }
+
     /**
      * Loads the Hugging Face model in {@code modelDir}. Every tensor's presence, type and shape and the memory needed
      * are checked before anything is loaded; what is wrong is an InputException. The files are closed on return.

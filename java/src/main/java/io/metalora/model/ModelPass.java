@@ -1,7 +1,9 @@
 package io.metalora.model;
 
 import io.metalora.adapter.LoraLayout;
+import io.metalora.io.ModelConfig;
 import io.metalora.runtime.AttentionShape;
+import io.metalora.runtime.Device;
 import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
 import java.util.Arrays;
@@ -38,10 +40,11 @@ public final class ModelPass implements AutoCloseable {
     }
 
     private static Memory checked(CausalLM model, PassLimits limits, LoraLayout layout, boolean training) {
-        estimate(model, limits, layout, training)
+        estimate(model.config(), model.device(), limits, layout, training)
                 .requireFits(
                         "A pass of " + limits.tokens() + " tokens",
-                        "lower the token budget, or adapt fewer layers, or free memory");
+                        training ? "lower the token budget, or adapt fewer layers, or free memory"
+                                : "shorten the longest text, or free memory");
         return Memory.of(model.device());
     }
 
@@ -93,9 +96,10 @@ public final class ModelPass implements AutoCloseable {
     }
 
     /** What the buffers of such a pass take. */
-    public static MemoryEstimate estimate(CausalLM model, PassLimits limits, LoraLayout layout, boolean training) {
-        var counting = Memory.counting(model.device());
-        new ModelPass(model, limits, layout, training, counting);
+    public static MemoryEstimate estimate(
+            ModelConfig config, Device device, PassLimits limits, LoraLayout layout, boolean training) {
+        var counting = Memory.counting(device);
+        new ModelPass(CausalLM.withoutWeights(config, device), limits, layout, training, counting);
         return new MemoryEstimate(0, counting.bytes(), 0);
     }
 

@@ -3,6 +3,7 @@ package io.metalora.train;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
+import io.metalora.model.PassLimits;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Tensor;
 import io.metalora.task.CounterRandom;
@@ -66,13 +67,18 @@ public final class JointLora implements Trainer {
         int batch = Math.min(config.joint().batchSize(), samples.size());
         this.stepsPerEpoch = Math.ceilDiv(samples.size(), batch);
         this.total = stepsPerEpoch * config.joint().epochs();
-        int longest = samples.stream().mapToInt(sample -> sample.example().length()).max().orElseThrow();
-        var limits = PackBuilder.limits(1, batch, longest, config.compute().tokenBudget());
         Device device = model.device();
         this.slot = new AdapterSlots(device, shared.layout(), 1, true);
         this.gradient = slot.gradients().view(0, shared.layout().parameters());
-        this.pass = new GradientPass(model, shared.layout(), limits, stop);
+        this.pass = new GradientPass(model, shared.layout(), limits(tasks, config), stop);
         this.optimizer = new SharedOptimizer(device, shared.parameters(), config.optimizer(), total);
+    }
+
+    /** Of a pass, for any batch of the tasks' samples. */
+    static PassLimits limits(List<EncodedTask> tasks, TrainConfig config) {
+        int samples = tasks.stream().mapToInt(task -> task.examples().size()).sum();
+        int longest = tasks.stream().flatMap(task -> task.examples().stream()).mapToInt(EncodedExample::length).max().orElseThrow();
+        return PackBuilder.limits(1, Math.min(config.joint().batchSize(), samples), longest, config.compute().tokenBudget());
     }
 
     @Override

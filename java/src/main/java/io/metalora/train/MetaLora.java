@@ -3,6 +3,7 @@ package io.metalora.train;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
+import io.metalora.model.PassLimits;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
@@ -73,14 +74,11 @@ public final class MetaLora implements Trainer {
         this.shared = shared;
         this.episodes = new EpisodeSampler(tasks, TaskSampler.uniform(tasks.size(), n, config.seed()),
                 meta.innerSteps() == 0 ? 0 : meta.supportSize(), meta.querySize(), config.seed());
-        int longest = tasks.stream().flatMap(task -> task.examples().stream()).mapToInt(EncodedExample::length).max().orElseThrow();
-        var limits = PackBuilder.limits(n, Math.max(meta.supportSize(), meta.querySize()), longest,
-                config.compute().tokenBudget());
         Device device = model.device();
         this.ops = device.ops();
         long parameters = shared.layout().parameters();
         this.slots = new AdapterSlots(device, shared.layout(), n, true);
-        this.pass = new GradientPass(model, shared.layout(), limits, stop);
+        this.pass = new GradientPass(model, shared.layout(), limits(tasks, config), stop);
         this.inner = new InnerLoop(device, slots, meta);
         this.optimizer = new SharedOptimizer(device, shared.parameters(), config.optimizer(), meta.iterations());
         this.taskWeights = device.zeros(DType.F32, n);
@@ -93,6 +91,14 @@ public final class MetaLora implements Trainer {
         this.adaptedLoss = new double[n];
         this.queryLoss = new double[n];
         this.gramOnHost = new double[n * n];
+    }
+
+    /** Of a pass, for any episodes that can be drawn from the tasks. */
+    static PassLimits limits(List<EncodedTask> tasks, TrainConfig config) {
+        int longest = tasks.stream().flatMap(task -> task.examples().stream()).mapToInt(EncodedExample::length).max().orElseThrow();
+        TrainConfig.Meta meta = config.meta();
+        return PackBuilder.limits(meta.tasksPerIteration(), Math.max(meta.supportSize(), meta.querySize()), longest,
+                config.compute().tokenBudget());
     }
 
     @Override

@@ -128,10 +128,16 @@ public final class TrainingRun {
         var compute = config.compute();
         try (var device = Device.open(new DeviceOptions(compute.backend(), compute.threads(), null))) {
             listener.opened(device.info());
+            TrainingMemory.requireFits(config, modelConfig, layout(modelConfig), encoded, device);
             try (var model = CausalLM.load(config.model(), device, new LoadOptions(compute.weights()))) {
                 return train(model, encoded);
             }
         }
+    }
+
+    private LoraLayout layout(ModelConfig modelConfig) {
+        Path init = config.adapter().init();
+        return init == null ? new LoraLayout(modelConfig, config.adapter().lora()) : LoraAdapter.layout(init, modelConfig);
     }
 
     private List<EncodedTask> encode(TextTokenizer tokenizer, ModelConfig modelConfig, List<Task> tasks) {
@@ -143,7 +149,7 @@ public final class TrainingRun {
     private Outcome train(CausalLM model, List<EncodedTask> tasks) {
         Path init = config.adapter().init();
         try (var adapter = init == null
-                ? LoraAdapter.create(model.device(), new LoraLayout(model.config(), config.adapter().lora()), config.seed())
+                ? LoraAdapter.create(model.device(), layout(model.config()), config.seed())
                 : LoraAdapter.load(init, model.config(), model.device());
              Trainer trainer = switch (config.method()) {
                  case META_LORA -> new MetaLora(model, adapter, tasks, config, stop);

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.metalora.runtime.SystemMemory;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.nio.ByteBuffer;
@@ -54,14 +55,14 @@ class BadInputTest {
         Path model = Cli.copyOfModel(folder);
         Path file = model.resolve("model.safetensors");
         Files.write(file, Arrays.copyOf(Files.readAllBytes(file), 50_000));
-        refused(score(model), file);
+        refused(score(model), file, "truncated");
     }
 
     @Test
     void foreignSafetensors() throws IOException {
         Path model = Cli.copyOfModel(folder);
         Path file = Files.writeString(model.resolve("model.safetensors"), "GGUF and then something else entirely");
-        refused(score(model), file);
+        refused(score(model), file, "no safetensors file but a GGUF file");
     }
 
     @Test
@@ -69,7 +70,7 @@ class BadInputTest {
         Path model = Cli.copyOfModel(folder);
         Path file = model.resolve("model.safetensors");
         Files.write(file, ByteBuffer.allocate(16).order(ByteOrder.LITTLE_ENDIAN).putLong(0, 1 << 20).array());
-        refused(score(model), file, "header");
+        refused(score(model), file, "the header length of 1048576 bytes goes beyond the file");
     }
 
     private Path withHeader(String header, int dataBytes) throws IOException {
@@ -85,13 +86,13 @@ class BadInputTest {
     void overlappingOffsets() throws IOException {
         Path model = withHeader("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
                 + "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12);
-        refused(score(model), model.resolve("model.safetensors"), "b");
+        refused(score(model), model.resolve("model.safetensors"), "tensor b begins at data byte 4, inside tensor a");
     }
 
     @Test
     void offsetsBeyondTheFile() throws IOException {
         Path model = withHeader("{\"a\":{\"dtype\":\"F32\",\"shape\":[200],\"data_offsets\":[0,800]}}", 12);
-        refused(score(model), model.resolve("model.safetensors"), "a");
+        refused(score(model), model.resolve("model.safetensors"), "tensor a lies at data bytes 0 .. 800, but the file holds 12");
     }
 
     @Test
@@ -139,15 +140,26 @@ class BadInputTest {
 
     @Test
     void modelThatDoesNotFitInMemory() throws IOException {
+        refused(score(wideModel()), "memory", "GiB are available", "smaller model");
+    }
+
+    @Test
+    void trainingThatDoesNotFitInMemory() throws IOException {
+        Path model = wideModel();
+        refused(train("model=" + model), "Training " + model, "memory", "adapters", "GiB are available", "adapter.rank");
+    }
+
+    private Path wideModel() throws IOException {
         Path model = Cli.copyOfModel(folder);
         replaceIn(model.resolve("config.json"), "\"intermediate_size\": 64", "\"intermediate_size\": " + WIDE);
         replaceIn(model.resolve("config.json"), "\"num_hidden_layers\": 2", "\"num_hidden_layers\": " + LAYERS);
         enlarge(model.resolve("model.safetensors"));
-        refused(score(model), "memory", "GiB are available", "smaller model");
+        return model;
     }
 
     private static final int WIDE = 1 << 24; // 2 GiB a projection of the feed-forward part
-    private static final int LAYERS = 48;
+    /** As many layers of three projections as the machine can't hold. */
+    private static final int LAYERS = (int) (SystemMemory.available() / (6L << 30)) + 2;
 
     /** Rewrites the file with many wide layers; they are holes, which take no room on the disk. */
     private static void enlarge(Path file) throws IOException {

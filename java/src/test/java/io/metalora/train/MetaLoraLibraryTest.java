@@ -2,22 +2,16 @@ package io.metalora.train;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-// library example: begin
+import example.TrainAdapter;
 import io.metalora.adapter.LoraAdapter;
-import io.metalora.adapter.LoraLayout;
-import io.metalora.model.CausalLM;
-import io.metalora.model.LoadOptions;
-import io.metalora.runtime.Device;
-import io.metalora.task.EncodedTask;
-import io.metalora.task.ExampleEncoder;
-import io.metalora.task.TaskFolder;
-import io.metalora.text.TextTokenizer;
-// library example: pause
+import java.io.File;
 import java.io.IOException;
+import java.io.PrintWriter;
+import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.List;
+import java.util.Arrays;
+import java.util.spi.ToolProvider;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -25,31 +19,11 @@ import org.junit.jupiter.api.io.TempDir;
 /** The public API of module io.metalora alone, as the README shows it. */
 class MetaLoraLibraryTest {
 
-    // library example: resume
-    static void train(Path modelFolder, Path taskFolder, Path adapterFolder) {
-        var config = TrainConfig.of("adapter.rank=4", "meta.iterations=3", "meta.tasks_per_iteration=3",
-                "meta.support_size=4", "meta.query_size=4", "meta.inner_steps=2", "optimizer.lr=5e-3");
-        try (var device = Device.cpu();
-             var model = CausalLM.load(modelFolder, device, LoadOptions.defaults());
-             var tokenizer = TextTokenizer.load(modelFolder);
-             var adapter = LoraAdapter.create(device, new LoraLayout(model.config(), config.adapter().lora()), 42)) {
-            var encoder = ExampleEncoder.forTraining(tokenizer, model.config());
-            var tasks = EncodedTask.encode(TaskFolder.read(taskFolder), encoder, 50, config.seed());
-            try (var training = new MetaLora(model, adapter, tasks, config)) {
-                while (training.done() < training.total()) {
-                    System.out.printf("query loss %.3f%n", training.iterate().loss());
-                }
-            }
-            adapter.save(adapterFolder, modelFolder.toString());
-        }
-    }
-    // library example: end
-
     @Test
     void trainsAndSavesAnAdapter(@TempDir Path folder) throws IOException {
         Path adapter = folder.resolve("adapter");
 
-        train(Goldens.path("tiny-llama"), RunFixture.tasks(folder.resolve("tasks")), adapter);
+        TrainAdapter.train(Goldens.path("tiny-llama"), RunFixture.tasks(folder.resolve("tasks")), adapter);
 
         assertThat(adapter.resolve("adapter_config.json")).exists();
         try (var llama = new TinyLlama(); LoraAdapter trained = llama.adapter(adapter);
@@ -58,41 +32,31 @@ class MetaLoraLibraryTest {
         }
     }
 
-    /** What a program outside the module would see: only exported packages. */
+    /** Compiled as another module, which sees what io.metalora exports and nothing else. */
     @Test
-    void usesExportedPackagesOnly() throws IOException {
-        String module = Files.readString(root().resolve("java/src/main/java/module-info.java"));
-        List<String> imports = example().lines().filter(line -> line.startsWith("import io.metalora."))
-                .map(line -> line.substring("import ".length(), line.lastIndexOf('.'))).distinct().toList();
-
-        assertThat(imports).hasSizeGreaterThan(3).allSatisfy(name -> assertThat(module).contains("exports " + name + ";"));
-        assertThat(module).contains("exports io.metalora.train;");
+    void compilesInAModuleOfItsOwn(@TempDir Path folder) throws IOException {
+        Path module = Files.writeString(folder.resolve("module-info.java"), "module example { requires io.metalora; }");
+        String dependencies = Arrays.stream(System.getProperty("java.class.path").split(File.pathSeparator))
+                .filter(entry -> !entry.contains("jazzer")) // two of its jars share a package
+                .collect(Collectors.joining(File.pathSeparator));
+        String path = root().resolve("java/target/classes") + File.pathSeparator + dependencies;
+        var messages = new StringWriter();
+        var writer = new PrintWriter(messages, true);
+        int code = ToolProvider.findFirst("javac").orElseThrow().run(writer, writer, "--module-path", path,
+                "-d", folder.toString(), module.toString(), source().toString());
+        assertThat(code).as(messages.toString()).isZero();
+        assertThat(folder.resolve("example/TrainAdapter.class")).exists();
     }
 
     @Test
     void theReadmeShowsThisExample() throws IOException {
-        assertThat(Files.readString(root().resolve("README.md"))).contains("```java\n" + example() + "```\n");
+        assertThat(Files.readString(root().resolve("README.md"))).contains("```java\n" + Files.readString(source()) + "```\n");
+        assertThat(Files.readAllLines(source()).stream().filter(line -> !line.isBlank() && !line.startsWith("import ")))
+                .hasSizeLessThanOrEqualTo(30);
     }
 
-    /** The lines between this file's markers, with what the README's reader needs besides: this package's import. */
-    private static String example() throws IOException {
-        var lines = new ArrayList<String>();
-        boolean inside = false;
-        for (String line : Files.readAllLines(root().resolve("java/src/test/java/io/metalora/train/MetaLoraLibraryTest.java"))) {
-            String text = line.strip();
-            if (text.startsWith("// library example: ")) {
-                inside = text.endsWith(": begin") || text.endsWith(": resume");
-                if (text.endsWith(": pause")) {
-                    lines.add("import io.metalora.train.MetaLora;");
-                    lines.add("import io.metalora.train.TrainConfig;");
-                    lines.add("import java.nio.file.Path;");
-                    lines.add("");
-                }
-            } else if (inside) {
-                lines.add(line.startsWith("    ") ? line.substring(4) : line);
-            }
-        }
-        return lines.stream().collect(Collectors.joining("\n", "", "\n"));
+    private static Path source() {
+        return root().resolve("java/src/test/java/example/TrainAdapter.java");
     }
 
     private static Path root() {

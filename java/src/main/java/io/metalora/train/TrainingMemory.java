@@ -1,0 +1,37 @@
+package io.metalora.train;
+
+import io.metalora.adapter.LoraLayout;
+import io.metalora.io.ModelConfig;
+import io.metalora.model.CausalLM;
+import io.metalora.model.LoadOptions;
+import io.metalora.model.MemoryEstimate;
+import io.metalora.model.ModelPass;
+import io.metalora.model.PassLimits;
+import io.metalora.runtime.Device;
+import io.metalora.task.EncodedTask;
+import java.util.List;
+
+/** What a whole run will hold, known from the headers of the weights and the lengths of the examples. */
+final class TrainingMemory {
+
+    private TrainingMemory() {
+    }
+
+    static MemoryEstimate estimate(TrainConfig config, ModelConfig model, LoraLayout layout, List<EncodedTask> tasks, Device device) {
+        boolean meta = config.method() == Method.META_LORA;
+        PassLimits limits = meta ? MetaLora.limits(tasks, config) : JointLora.limits(tasks, config);
+        int slots = meta ? config.meta().tasksPerIteration() : 1;
+        boolean adamW = meta && config.meta().innerOptimizer() == InnerOptimizer.ADAMW;
+        // A slot's parameters and gradient, and its moments; then the shared adapter, its moments and, of MeTA-LoRA, its gradient.
+        long vectors = (adamW ? 4L : 2L) * slots + (meta ? 4 : 3);
+        return CausalLM.estimate(config.model(), device, new LoadOptions(config.compute().weights()))
+                .plus(ModelPass.estimate(model, device, limits, layout, true))
+                .plus(new MemoryEstimate(0, 0, Math.multiplyExact(vectors * Float.BYTES, layout.parameters())));
+    }
+
+    static void requireFits(TrainConfig config, ModelConfig model, LoraLayout layout, List<EncodedTask> tasks, Device device) {
+        estimate(config, model, layout, tasks, device).requireFits("Training " + config.model(),
+                "lower " + (config.method() == Method.META_LORA ? "meta.tasks_per_iteration, " : "")
+                        + "compute.token_budget or adapter.rank, choose a smaller model, hold its weights as bf16, or free memory");
+    }
+}
