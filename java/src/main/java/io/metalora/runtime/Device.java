@@ -13,11 +13,12 @@ import java.lang.foreign.ValueLayout;
 import java.util.Collections;
 import java.util.IdentityHashMap;
 import java.util.Set;
+import java.util.concurrent.atomic.AtomicReference;
 
 /**
- * A place where ops run, with the memory held there. It serves one thread at a time: a call made while another one
- * runs fails with {@link Status#BUSY}. Closing a device frees every tensor and weight that is still open; closing
- * those afterwards does nothing, and using them is an IllegalStateException.
+ * A place where ops run, with the memory held there. It serves one thread at a time: a call made while another thread's
+ * runs is refused with {@link Status#BUSY} and changes nothing. Closing a device frees every tensor and weight that
+ * is still open; closing those afterwards does nothing, and using them is an IllegalStateException.
  */
 public final class Device implements AutoCloseable {
     private static final long STAGING_BYTES = 1 << 20;
@@ -30,7 +31,9 @@ public final class Device implements AutoCloseable {
     private final DType activationType;
     private final Ops ops;
     private final Set<AutoCloseable> open = Collections.newSetFromMap(new IdentityHashMap<>());
-    private boolean closed;
+    private final AtomicReference<Thread> holder = new AtomicReference<>();
+    private final Turn turn = new Turn();
+    private volatile boolean closed;
 
     private Device(Backend backend, String reason, DeviceOptions options) {
         this.backend = backend;
@@ -87,7 +90,10 @@ public final class Device implements AutoCloseable {
     }
 
     public DeviceInfo info() {
-        var info = readInfo();
+        MemorySegment info;
+        try (var _ = turn()) {
+            info = readInfo();
+        }
         return new DeviceInfo(
                 backend,
                 reason,
@@ -114,7 +120,7 @@ public final class Device implements AutoCloseable {
     /** A tensor of zeros, 64-byte aligned. */
     public Tensor zeros(DType dtype, long... shape) {
         long bytes = Math.multiplyExact(Shapes.elements("tensor", shape), dtype.bytes());
-        try (var call = Arena.ofConfined()) {
+        try (var _ = turn(); var call = Arena.ofConfined()) {
             var out = call.allocate(ValueLayout.ADDRESS);
             NativeLibrary.check(Metalora.ml_alloc(context(), bytes, out));
             var tensor = new Tensor(this, dtype, shape, out.get(ValueLayout.ADDRESS, 0));
@@ -129,7 +135,7 @@ public final class Device implements AutoCloseable {
         if (shape.length != 2) {
             throw new IllegalArgumentException(source + " is no matrix [out, in]");
         }
-        try (var call = Arena.ofConfined()) {
+        try (var _ = turn(); var call = Arena.ofConfined()) {
             var data = source.data();
             if (!data.isNative()) {
                 data = call.allocate(data.byteSize(), 8).copyFrom(data);
@@ -160,7 +166,9 @@ public final class Device implements AutoCloseable {
 
     /** Waits until all ops have run. */
     public void synchronize() {
-        NativeLibrary.check(Metalora.ml_synchronize(context()));
+        try (var _ = turn()) {
+            NativeLibrary.check(Metalora.ml_synchronize(context()));
+        }
     }
 
     @Override
@@ -168,16 +176,42 @@ public final class Device implements AutoCloseable {
         if (closed) {
             return;
         }
-        for (var resource : open.toArray(AutoCloseable[]::new)) {
-            switch (resource) {
-                case Tensor t -> t.close();
-                case FrozenWeight w -> w.close();
-                default -> throw new AssertionError(resource);
+        try (var _ = turn()) {
+            for (var resource : open.toArray(AutoCloseable[]::new)) {
+                switch (resource) {
+                    case Tensor t -> t.free();
+                    case FrozenWeight w -> w.free();
+                    default -> throw new AssertionError(resource);
+                }
             }
+            NativeLibrary.check(Metalora.ml_context_destroy(context));
+            closed = true;
         }
-        NativeLibrary.check(Metalora.ml_context_destroy(context));
-        closed = true;
         arena.close();
+    }
+
+    boolean isClosed() {
+        return closed;
+    }
+
+    /**
+     * Takes the device for a call. Descriptors and the staging memory are shared by all calls, so that a second thread
+     * must be refused before it writes to them.
+     */
+    Turn turn() {
+        if (!holder.compareAndSet(null, Thread.currentThread())) {
+            throw new NativeException(Status.BUSY, "the device is in use by " + holder.get() + "; it serves one thread"
+                    + " at a time: let the threads take turns, or open a device for each");
+        }
+        return turn;
+    }
+
+    /** Held for a call; there is one for all, so that taking it allocates nothing. */
+    final class Turn implements AutoCloseable {
+        @Override
+        public void close() {
+            holder.setRelease(null);
+        }
     }
 
     MemorySegment context() {

@@ -34,6 +34,15 @@ public final class FrozenWeight implements AutoCloseable {
 
     @Override
     public void close() {
+        if (!closed && !device.isClosed()) {
+            try (var _ = device.turn()) {
+                free();
+            }
+        }
+    }
+
+    /** For who has the device's turn. */
+    void free() {
         if (!closed) {
             device.free(this, handle);
             closed = true;

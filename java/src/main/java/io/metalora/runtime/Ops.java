@@ -57,32 +57,38 @@ public final class Ops {
 
     /** y[t, :] = table[ids[t], :]; table [vocab, hidden], ids I32 [tokens], y [tokens, hidden]. */
     public void embedding(FrozenWeight table, Tensor ids, Tensor y, long tokens) {
-        var d = embedding;
-        ml_embedding_desc.table(d, weight("table", table));
-        ml_embedding_desc.ids(d, need("ids", ids, DType.I32, tokens));
-        ml_embedding_desc.y(d, need("y", y, act, tokens * table.inFeatures()));
-        ml_embedding_desc.tokens(d, tokens);
-        NativeLibrary.check(Metalora.ml_embedding_forward(device.context(), d));
+        try (var _ = device.turn()) {
+            var d = embedding;
+            ml_embedding_desc.table(d, weight("table", table));
+            ml_embedding_desc.ids(d, need("ids", ids, DType.I32, tokens));
+            ml_embedding_desc.y(d, need("y", y, act, tokens * table.inFeatures()));
+            ml_embedding_desc.tokens(d, tokens);
+            NativeLibrary.check(Metalora.ml_embedding_forward(device.context(), d));
+        }
     }
 
     /** y = x * rstd * weight by rows of {@code width}; rstd F32 [rows] is nullable; y may be x. */
     public void rmsnorm(Tensor x, Tensor weight, Tensor y, Tensor rstd, long rows, long width, float eps) {
-        var d = rmsnorm(x, weight, rows, width, eps);
-        ml_rmsnorm_desc.y(d, need("y", y, act, rows * width));
-        ml_rmsnorm_desc.rstd(d, nullable("rstd", rstd, DType.F32, rows));
-        NativeLibrary.check(Metalora.ml_rmsnorm_forward(device.context(), d));
+        try (var _ = device.turn()) {
+            var d = rmsnorm(x, weight, rows, width, eps);
+            ml_rmsnorm_desc.y(d, need("y", y, act, rows * width));
+            ml_rmsnorm_desc.rstd(d, nullable("rstd", rstd, DType.F32, rows));
+            NativeLibrary.check(Metalora.ml_rmsnorm_forward(device.context(), d));
+        }
     }
 
     /** dx (+)= the gradient of the norm's input; rstd as written by the forward; dx may be dy without accumulate. */
     public void rmsnormBackward(
             Tensor x, Tensor weight, Tensor rstd, Tensor dy, Tensor dx, long rows, long width, float eps,
             boolean accumulate) {
-        var d = rmsnorm(x, weight, rows, width, eps);
-        ml_rmsnorm_desc.rstd(d, need("rstd", rstd, DType.F32, rows));
-        ml_rmsnorm_desc.dy(d, need("dy", dy, act, rows * width));
-        ml_rmsnorm_desc.dx(d, need("dx", dx, act, rows * width));
-        ml_rmsnorm_desc.accumulate(d, accumulate ? 1 : 0);
-        NativeLibrary.check(Metalora.ml_rmsnorm_backward(device.context(), d));
+        try (var _ = device.turn()) {
+            var d = rmsnorm(x, weight, rows, width, eps);
+            ml_rmsnorm_desc.rstd(d, need("rstd", rstd, DType.F32, rows));
+            ml_rmsnorm_desc.dy(d, need("dy", dy, act, rows * width));
+            ml_rmsnorm_desc.dx(d, need("dx", dx, act, rows * width));
+            ml_rmsnorm_desc.accumulate(d, accumulate ? 1 : 0);
+            NativeLibrary.check(Metalora.ml_rmsnorm_backward(device.context(), d));
+        }
     }
 
     private MemorySegment rmsnorm(Tensor x, Tensor weight, long rows, long width, float eps) {
@@ -97,39 +103,45 @@ public final class Ops {
 
     /** Fills cos and sin, F32 [positions, headDim / 2]. */
     public void ropeTable(Tensor cos, Tensor sin, long positions, long headDim, double theta, RopeScaling scaling) {
-        var d = ropeTable;
-        ml_rope_table_desc.cos(d, need("cos", cos, DType.F32, positions * (headDim / 2)));
-        ml_rope_table_desc.sin(d, need("sin", sin, DType.F32, positions * (headDim / 2)));
-        ml_rope_table_desc.positions(d, positions);
-        ml_rope_table_desc.head_dim(d, headDim);
-        ml_rope_table_desc.theta(d, theta);
-        switch (scaling) {
-            case RopeScaling.None() -> ml_rope_table_desc.scaling(d, Metalora.ML_ROPE_PLAIN());
-            case RopeScaling.Linear(var factor) -> {
-                ml_rope_table_desc.scaling(d, Metalora.ML_ROPE_LINEAR());
-                ml_rope_table_desc.factor(d, factor);
+        try (var _ = device.turn()) {
+            var d = ropeTable;
+            ml_rope_table_desc.cos(d, need("cos", cos, DType.F32, positions * (headDim / 2)));
+            ml_rope_table_desc.sin(d, need("sin", sin, DType.F32, positions * (headDim / 2)));
+            ml_rope_table_desc.positions(d, positions);
+            ml_rope_table_desc.head_dim(d, headDim);
+            ml_rope_table_desc.theta(d, theta);
+            switch (scaling) {
+                case RopeScaling.None() -> ml_rope_table_desc.scaling(d, Metalora.ML_ROPE_PLAIN());
+                case RopeScaling.Linear(var factor) -> {
+                    ml_rope_table_desc.scaling(d, Metalora.ML_ROPE_LINEAR());
+                    ml_rope_table_desc.factor(d, factor);
+                }
+                case RopeScaling.Llama3(var factor, var low, var high, var original) -> {
+                    ml_rope_table_desc.scaling(d, Metalora.ML_ROPE_LLAMA3());
+                    ml_rope_table_desc.factor(d, factor);
+                    ml_rope_table_desc.low_freq_factor(d, low);
+                    ml_rope_table_desc.high_freq_factor(d, high);
+                    ml_rope_table_desc.original_max_positions(d, original);
+                }
             }
-            case RopeScaling.Llama3(var factor, var low, var high, var original) -> {
-                ml_rope_table_desc.scaling(d, Metalora.ML_ROPE_LLAMA3());
-                ml_rope_table_desc.factor(d, factor);
-                ml_rope_table_desc.low_freq_factor(d, low);
-                ml_rope_table_desc.high_freq_factor(d, high);
-                ml_rope_table_desc.original_max_positions(d, original);
-            }
+            NativeLibrary.check(Metalora.ml_rope_table(device.context(), d));
         }
-        NativeLibrary.check(Metalora.ml_rope_table(device.context(), d));
     }
 
     /** Rotates x [tokens, heads, headDim] in place; position I32 [tokens]; cos and sin [positions, headDim / 2]. */
     public void rope(Tensor x, Tensor cos, Tensor sin, Tensor position, long tokens, long heads, long headDim) {
-        NativeLibrary.check(Metalora.ml_rope_forward(
-                device.context(), rotation(x, cos, sin, position, tokens, heads, headDim)));
+        try (var _ = device.turn()) {
+            NativeLibrary.check(Metalora.ml_rope_forward(
+                    device.context(), rotation(x, cos, sin, position, tokens, heads, headDim)));
+        }
     }
 
     /** Rotates the gradient x [tokens, heads, headDim] back, in place. */
     public void ropeBackward(Tensor x, Tensor cos, Tensor sin, Tensor position, long tokens, long heads, long headDim) {
-        NativeLibrary.check(Metalora.ml_rope_backward(
-                device.context(), rotation(x, cos, sin, position, tokens, heads, headDim)));
+        try (var _ = device.turn()) {
+            NativeLibrary.check(Metalora.ml_rope_backward(
+                    device.context(), rotation(x, cos, sin, position, tokens, heads, headDim)));
+        }
     }
 
     private MemorySegment rotation(
@@ -159,26 +171,30 @@ public final class Ops {
     public void attention(
             AttentionShape shape, Tensor q, Tensor k, Tensor v, Tensor o, Tensor lse, Tensor qOffsets,
             Tensor kvOffsets, long tokens, long kvTokens, long sequences, long maxLength) {
-        var d = attention(shape, q, k, v, o, qOffsets, tokens, kvTokens, sequences, maxLength);
-        ml_attention_desc.lse(d, nullable("lse", lse, DType.F32, tokens * shape.heads()));
-        ml_attention_desc.kv_offsets(d, nullable("kvOffsets", kvOffsets, DType.I32, sequences + 1));
-        NativeLibrary.check(Metalora.ml_attention_forward(device.context(), d));
+        try (var _ = device.turn()) {
+            var d = attention(shape, q, k, v, o, qOffsets, tokens, kvTokens, sequences, maxLength);
+            ml_attention_desc.lse(d, nullable("lse", lse, DType.F32, tokens * shape.heads()));
+            ml_attention_desc.kv_offsets(d, nullable("kvOffsets", kvOffsets, DType.I32, sequences + 1));
+            NativeLibrary.check(Metalora.ml_attention_forward(device.context(), d));
+        }
     }
 
     /** dq, dk and dv from dO; o and lse as written by the forward over the same offsets for queries and keys. */
     public void attentionBackward(
             AttentionShape shape, Tensor q, Tensor k, Tensor v, Tensor o, Tensor lse, Tensor dO, Tensor dq, Tensor dk,
             Tensor dv, Tensor offsets, long tokens, long sequences, long maxLength) {
-        var d = attention(shape, q, k, v, o, offsets, tokens, tokens, sequences, maxLength);
-        long queries = tokens * shape.heads() * shape.headDim();
-        long keys = tokens * shape.kvHeads() * shape.headDim();
-        ml_attention_desc.lse(d, need("lse", lse, DType.F32, tokens * shape.heads()));
-        ml_attention_desc.kv_offsets(d, MemorySegment.NULL);
-        ml_attention_desc.d_o(d, need("dO", dO, act, queries));
-        ml_attention_desc.dq(d, need("dq", dq, act, queries));
-        ml_attention_desc.dk(d, need("dk", dk, act, keys));
-        ml_attention_desc.dv(d, need("dv", dv, act, keys));
-        NativeLibrary.check(Metalora.ml_attention_backward(device.context(), d));
+        try (var _ = device.turn()) {
+            var d = attention(shape, q, k, v, o, offsets, tokens, tokens, sequences, maxLength);
+            long queries = tokens * shape.heads() * shape.headDim();
+            long keys = tokens * shape.kvHeads() * shape.headDim();
+            ml_attention_desc.lse(d, need("lse", lse, DType.F32, tokens * shape.heads()));
+            ml_attention_desc.kv_offsets(d, MemorySegment.NULL);
+            ml_attention_desc.d_o(d, need("dO", dO, act, queries));
+            ml_attention_desc.dq(d, need("dq", dq, act, queries));
+            ml_attention_desc.dk(d, need("dk", dk, act, keys));
+            ml_attention_desc.dv(d, need("dv", dv, act, keys));
+            NativeLibrary.check(Metalora.ml_attention_backward(device.context(), d));
+        }
     }
 
     private MemorySegment attention(
@@ -212,12 +228,14 @@ public final class Ops {
      */
     public void linear(
             FrozenWeight w, Tensor bias, LoraTerm lora, Tensor x, Tensor residual, Tensor y, long tokens) {
-        var d = linear(w, lora, tokens);
-        ml_lora_linear_desc.x(d, need("x", x, act, tokens * w.inFeatures()));
-        ml_lora_linear_desc.bias(d, nullable("bias", bias, DType.F32, w.outFeatures()));
-        ml_lora_linear_desc.residual(d, nullable("residual", residual, act, tokens * w.outFeatures()));
-        ml_lora_linear_desc.y(d, need("y", y, act, tokens * w.outFeatures()));
-        NativeLibrary.check(Metalora.ml_lora_linear_forward(device.context(), d));
+        try (var _ = device.turn()) {
+            var d = linear(w, lora, tokens);
+            ml_lora_linear_desc.x(d, need("x", x, act, tokens * w.inFeatures()));
+            ml_lora_linear_desc.bias(d, nullable("bias", bias, DType.F32, w.outFeatures()));
+            ml_lora_linear_desc.residual(d, nullable("residual", residual, act, tokens * w.outFeatures()));
+            ml_lora_linear_desc.y(d, need("y", y, act, tokens * w.outFeatures()));
+            NativeLibrary.check(Metalora.ml_lora_linear_forward(device.context(), d));
+        }
     }
 
     /**
@@ -228,19 +246,21 @@ public final class Ops {
      */
     public void linearBackward(
             FrozenWeight w, LoraTerm lora, Tensor x, Tensor dy, Tensor dx, long tokens, boolean accumulate) {
-        var d = linear(w, lora, tokens);
-        if (lora == null) {
-            ml_lora_linear_desc.x(d, MemorySegment.NULL);
-        } else {
-            ml_lora_linear_desc.x(d, need("x", x, act, tokens * w.inFeatures()));
-            need("gradients", lora.gradients, DType.F32, slotElements(w, lora));
-            ml_lora_linear_desc.da(d, lora.gradientA());
-            ml_lora_linear_desc.db(d, lora.gradientB());
+        try (var _ = device.turn()) {
+            var d = linear(w, lora, tokens);
+            if (lora == null) {
+                ml_lora_linear_desc.x(d, MemorySegment.NULL);
+            } else {
+                ml_lora_linear_desc.x(d, need("x", x, act, tokens * w.inFeatures()));
+                need("gradients", lora.gradients, DType.F32, slotElements(w, lora));
+                ml_lora_linear_desc.da(d, lora.gradientA());
+                ml_lora_linear_desc.db(d, lora.gradientB());
+            }
+            ml_lora_linear_desc.dy(d, need("dy", dy, act, tokens * w.outFeatures()));
+            ml_lora_linear_desc.dx(d, nullable("dx", dx, act, tokens * w.inFeatures()));
+            ml_lora_linear_desc.accumulate(d, accumulate ? 1 : 0);
+            NativeLibrary.check(Metalora.ml_lora_linear_backward(device.context(), d));
         }
-        ml_lora_linear_desc.dy(d, need("dy", dy, act, tokens * w.outFeatures()));
-        ml_lora_linear_desc.dx(d, nullable("dx", dx, act, tokens * w.inFeatures()));
-        ml_lora_linear_desc.accumulate(d, accumulate ? 1 : 0);
-        NativeLibrary.check(Metalora.ml_lora_linear_backward(device.context(), d));
     }
 
     private MemorySegment linear(FrozenWeight w, LoraTerm lora, long tokens) {
@@ -277,18 +297,22 @@ public final class Ops {
 
     /** y = silu(gate) * up over {@code count} elements. */
     public void swiglu(Tensor gate, Tensor up, Tensor y, long count) {
-        var d = swiglu(gate, up, count);
-        ml_swiglu_desc.y(d, need("y", y, act, count));
-        NativeLibrary.check(Metalora.ml_swiglu_forward(device.context(), d));
+        try (var _ = device.turn()) {
+            var d = swiglu(gate, up, count);
+            ml_swiglu_desc.y(d, need("y", y, act, count));
+            NativeLibrary.check(Metalora.ml_swiglu_forward(device.context(), d));
+        }
     }
 
     /** dgate and dup from dy; each may be the buffer of gate, up or dy. */
     public void swigluBackward(Tensor gate, Tensor up, Tensor dy, Tensor dgate, Tensor dup, long count) {
-        var d = swiglu(gate, up, count);
-        ml_swiglu_desc.dy(d, need("dy", dy, act, count));
-        ml_swiglu_desc.dgate(d, need("dgate", dgate, act, count));
-        ml_swiglu_desc.dup(d, need("dup", dup, act, count));
-        NativeLibrary.check(Metalora.ml_swiglu_backward(device.context(), d));
+        try (var _ = device.turn()) {
+            var d = swiglu(gate, up, count);
+            ml_swiglu_desc.dy(d, need("dy", dy, act, count));
+            ml_swiglu_desc.dgate(d, need("dgate", dgate, act, count));
+            ml_swiglu_desc.dup(d, need("dup", dup, act, count));
+            NativeLibrary.check(Metalora.ml_swiglu_backward(device.context(), d));
+        }
     }
 
     private MemorySegment swiglu(Tensor gate, Tensor up, long count) {
@@ -303,7 +327,7 @@ public final class Ops {
      * The log-probability of a target at each loss row, and with dx the gradient of the loss.
      *
      * @param x        [tokens, hidden], after the final norm
-     * @param rows     I32 [count], distinct and ascending
+     * @param rows     I32 [count], strictly ascending
      * @param target   I32 [count]
      * @param rowScale F32 [count], d loss / d (-logprob); needed with dx
      * @param logprob  F32 [count], written
@@ -313,84 +337,97 @@ public final class Ops {
     public void crossEntropy(
             FrozenWeight w, Tensor x, Tensor rows, Tensor target, Tensor rowScale, Tensor logprob, Tensor argmax,
             Tensor dx, long tokens, long count) {
-        var d = crossEntropy;
-        ml_cross_entropy_desc.x(d, need("x", x, act, tokens * w.inFeatures()));
-        ml_cross_entropy_desc.w(d, weight("w", w));
-        ml_cross_entropy_desc.rows(d, need("rows", rows, DType.I32, count));
-        ml_cross_entropy_desc.target(d, need("target", target, DType.I32, count));
-        ml_cross_entropy_desc.row_scale(
-                d, dx == null ? MemorySegment.NULL : need("rowScale", rowScale, DType.F32, count));
-        ml_cross_entropy_desc.logprob(d, need("logprob", logprob, DType.F32, count));
-        ml_cross_entropy_desc.argmax(d, nullable("argmax", argmax, DType.I32, count));
-        ml_cross_entropy_desc.dx(d, nullable("dx", dx, act, tokens * w.inFeatures()));
-        ml_cross_entropy_desc.tokens(d, tokens);
-        ml_cross_entropy_desc.count(d, count);
-        NativeLibrary.check(Metalora.ml_cross_entropy(device.context(), d));
+        try (var _ = device.turn()) {
+            var d = crossEntropy;
+            ml_cross_entropy_desc.x(d, need("x", x, act, tokens * w.inFeatures()));
+            ml_cross_entropy_desc.w(d, weight("w", w));
+            ml_cross_entropy_desc.rows(d, need("rows", rows, DType.I32, count));
+            ml_cross_entropy_desc.target(d, need("target", target, DType.I32, count));
+            ml_cross_entropy_desc.row_scale(
+                    d, dx == null ? MemorySegment.NULL : need("rowScale", rowScale, DType.F32, count));
+            ml_cross_entropy_desc.logprob(d, need("logprob", logprob, DType.F32, count));
+            ml_cross_entropy_desc.argmax(d, nullable("argmax", argmax, DType.I32, count));
+            ml_cross_entropy_desc.dx(d, nullable("dx", dx, act, tokens * w.inFeatures()));
+            ml_cross_entropy_desc.tokens(d, tokens);
+            ml_cross_entropy_desc.count(d, count);
+            NativeLibrary.check(Metalora.ml_cross_entropy(device.context(), d));
+        }
     }
 
     /** values[0 .. count) = value, F32. */
     public void fill(Tensor values, long count, float value) {
-        NativeLibrary.check(Metalora.ml_fill(device.context(), need("values", values, DType.F32, count), count, value));
+        try (var _ = device.turn()) {
+            NativeLibrary.check(Metalora.ml_fill(
+                    device.context(), need("values", values, DType.F32, count), count, value));
+        }
     }
 
     /** to[i * stride .. + count) = from[0 .. count) for every slot i, F32. */
     public void broadcast(Tensor to, Tensor from, long count, long stride, long slots) {
-        NativeLibrary.check(Metalora.ml_broadcast(
-                device.context(),
-                need("to", to, DType.F32, slotted(count, stride, slots)),
-                need("from", from, DType.F32, count),
-                count,
-                stride,
-                slots));
+        try (var _ = device.turn()) {
+            NativeLibrary.check(Metalora.ml_broadcast(
+                    device.context(),
+                    need("to", to, DType.F32, slotted(count, stride, slots)),
+                    need("from", from, DType.F32, count),
+                    count,
+                    stride,
+                    slots));
+        }
     }
 
     /** norm[i] = the norm of slot i's gradient, F32 [slots]; with maxNorm > 0 longer ones are scaled down to it. */
     public void clipGlobalNorm(Tensor grad, Tensor norm, long count, long stride, long slots, float maxNorm) {
-        var d = clip;
-        ml_clip_desc.grad(d, need("grad", grad, DType.F32, slotted(count, stride, slots)));
-        ml_clip_desc.norm(d, need("norm", norm, DType.F32, slots));
-        ml_clip_desc.count(d, count);
-        ml_clip_desc.stride(d, stride);
-        ml_clip_desc.slots(d, slots);
-        ml_clip_desc.max_norm(d, maxNorm);
-        NativeLibrary.check(Metalora.ml_clip_global_norm(device.context(), d));
+        try (var _ = device.turn()) {
+            var d = clip;
+            ml_clip_desc.grad(d, need("grad", grad, DType.F32, slotted(count, stride, slots)));
+            ml_clip_desc.norm(d, need("norm", norm, DType.F32, slots));
+            ml_clip_desc.count(d, count);
+            ml_clip_desc.stride(d, stride);
+            ml_clip_desc.slots(d, slots);
+            ml_clip_desc.max_norm(d, maxNorm);
+            NativeLibrary.check(Metalora.ml_clip_global_norm(device.context(), d));
+        }
     }
 
     /** parameter -= lr * (grad + weightDecay * parameter), for every slot. */
     public void sgd(
             Tensor parameter, Tensor grad, long count, long stride, long slots, float lr, float weightDecay) {
-        var d = sgd;
-        long elements = slotted(count, stride, slots);
-        ml_sgd_desc.parameter(d, need("parameter", parameter, DType.F32, elements));
-        ml_sgd_desc.grad(d, need("grad", grad, DType.F32, elements));
-        ml_sgd_desc.count(d, count);
-        ml_sgd_desc.stride(d, stride);
-        ml_sgd_desc.slots(d, slots);
-        ml_sgd_desc.lr(d, lr);
-        ml_sgd_desc.weight_decay(d, weightDecay);
-        NativeLibrary.check(Metalora.ml_sgd_step(device.context(), d));
+        try (var _ = device.turn()) {
+            var d = sgd;
+            long elements = slotted(count, stride, slots);
+            ml_sgd_desc.parameter(d, need("parameter", parameter, DType.F32, elements));
+            ml_sgd_desc.grad(d, need("grad", grad, DType.F32, elements));
+            ml_sgd_desc.count(d, count);
+            ml_sgd_desc.stride(d, stride);
+            ml_sgd_desc.slots(d, slots);
+            ml_sgd_desc.lr(d, lr);
+            ml_sgd_desc.weight_decay(d, weightDecay);
+            NativeLibrary.check(Metalora.ml_sgd_step(device.context(), d));
+        }
     }
 
     /** One step of AdamW (Loshchilov and Hutter 2019), as torch.optim.AdamW; step counts from 1. */
     public void adamw(
             Tensor parameter, Tensor grad, Tensor m, Tensor v, long count, long stride, long slots, long step,
             float lr, float beta1, float beta2, float eps, float weightDecay) {
-        var d = adamw;
-        long elements = slotted(count, stride, slots);
-        ml_adamw_desc.parameter(d, need("parameter", parameter, DType.F32, elements));
-        ml_adamw_desc.grad(d, need("grad", grad, DType.F32, elements));
-        ml_adamw_desc.m(d, need("m", m, DType.F32, elements));
-        ml_adamw_desc.v(d, need("v", v, DType.F32, elements));
-        ml_adamw_desc.count(d, count);
-        ml_adamw_desc.stride(d, stride);
-        ml_adamw_desc.slots(d, slots);
-        ml_adamw_desc.step(d, step);
-        ml_adamw_desc.lr(d, lr);
-        ml_adamw_desc.beta1(d, beta1);
-        ml_adamw_desc.beta2(d, beta2);
-        ml_adamw_desc.eps(d, eps);
-        ml_adamw_desc.weight_decay(d, weightDecay);
-        NativeLibrary.check(Metalora.ml_adamw_step(device.context(), d));
+        try (var _ = device.turn()) {
+            var d = adamw;
+            long elements = slotted(count, stride, slots);
+            ml_adamw_desc.parameter(d, need("parameter", parameter, DType.F32, elements));
+            ml_adamw_desc.grad(d, need("grad", grad, DType.F32, elements));
+            ml_adamw_desc.m(d, need("m", m, DType.F32, elements));
+            ml_adamw_desc.v(d, need("v", v, DType.F32, elements));
+            ml_adamw_desc.count(d, count);
+            ml_adamw_desc.stride(d, stride);
+            ml_adamw_desc.slots(d, slots);
+            ml_adamw_desc.step(d, step);
+            ml_adamw_desc.lr(d, lr);
+            ml_adamw_desc.beta1(d, beta1);
+            ml_adamw_desc.beta2(d, beta2);
+            ml_adamw_desc.eps(d, eps);
+            ml_adamw_desc.weight_decay(d, weightDecay);
+            NativeLibrary.check(Metalora.ml_adamw_step(device.context(), d));
+        }
     }
 
     /**
@@ -402,16 +439,18 @@ public final class Ops {
      */
     public void taskReduce(
             Tensor grad, Tensor weight, Tensor out, Tensor gram, long count, long stride, long slots) {
-        var d = taskReduce;
-        ml_task_reduce_desc.grad(d, need("grad", grad, DType.F32, slotted(count, stride, slots)));
-        ml_task_reduce_desc.weight(
-                d, out == null ? MemorySegment.NULL : need("weight", weight, DType.F32, slots));
-        ml_task_reduce_desc.out(d, nullable("out", out, DType.F32, count));
-        ml_task_reduce_desc.gram(d, nullable("gram", gram, DType.F64, slots * slots));
-        ml_task_reduce_desc.count(d, count);
-        ml_task_reduce_desc.stride(d, stride);
-        ml_task_reduce_desc.slots(d, slots);
-        NativeLibrary.check(Metalora.ml_task_reduce(device.context(), d));
+        try (var _ = device.turn()) {
+            var d = taskReduce;
+            ml_task_reduce_desc.grad(d, need("grad", grad, DType.F32, slotted(count, stride, slots)));
+            ml_task_reduce_desc.weight(
+                    d, out == null ? MemorySegment.NULL : need("weight", weight, DType.F32, slots));
+            ml_task_reduce_desc.out(d, nullable("out", out, DType.F32, count));
+            ml_task_reduce_desc.gram(d, nullable("gram", gram, DType.F64, slots * slots));
+            ml_task_reduce_desc.count(d, count);
+            ml_task_reduce_desc.stride(d, stride);
+            ml_task_reduce_desc.slots(d, slots);
+            NativeLibrary.check(Metalora.ml_task_reduce(device.context(), d));
+        }
     }
 
     private static long slotted(long count, long stride, long slots) {

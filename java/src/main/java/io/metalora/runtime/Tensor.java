@@ -107,8 +107,10 @@ public final class Tensor implements AutoCloseable {
         }
         source.requireRange(sourceOffset, count);
         requireRange(offset, count);
-        NativeLibrary.check(Metalora.ml_copy(
-                device.context(), at(offset), source.at(sourceOffset), count * dtype.bytes()));
+        try (var _ = device.turn()) {
+            NativeLibrary.check(Metalora.ml_copy(
+                    device.context(), at(offset), source.at(sourceOffset), count * dtype.bytes()));
+        }
     }
 
     /** Elements {@code elementOffset} on, of shape {@code shape}, in the same memory. */
@@ -120,7 +122,16 @@ public final class Tensor implements AutoCloseable {
 
     @Override
     public void close() {
-        if (owner == this && !closed) {
+        if (owner == this && !closed && !device.isClosed()) {
+            try (var _ = device.turn()) {
+                free();
+            }
+        }
+    }
+
+    /** For who has the device's turn. */
+    void free() {
+        if (!closed) {
             device.free(this, pointer);
             closed = true;
         }
@@ -168,15 +179,17 @@ public final class Tensor implements AutoCloseable {
             case BF16, F16 -> throw new AssertionError(arrayType);
         };
         int most = (int) (staging.byteSize() / dtype.bytes());
-        for (int from = 0; from < count; from += most) {
-            int n = Math.min(most, count - from);
-            long bytes = (long) n * dtype.bytes();
-            if (toDevice) {
-                MemorySegment.copy(array, from, staging, layout, 0, n);
-                NativeLibrary.check(Metalora.ml_upload(device.context(), at(from), staging, bytes));
-            } else {
-                NativeLibrary.check(Metalora.ml_download(device.context(), staging, at(from), bytes));
-                MemorySegment.copy(staging, layout, 0, array, from, n);
+        try (var _ = device.turn()) {
+            for (int from = 0; from < count; from += most) {
+                int n = Math.min(most, count - from);
+                long bytes = (long) n * dtype.bytes();
+                if (toDevice) {
+                    MemorySegment.copy(array, from, staging, layout, 0, n);
+                    NativeLibrary.check(Metalora.ml_upload(device.context(), at(from), staging, bytes));
+                } else {
+                    NativeLibrary.check(Metalora.ml_download(device.context(), staging, at(from), bytes));
+                    MemorySegment.copy(staging, layout, 0, array, from, n);
+                }
             }
         }
     }
