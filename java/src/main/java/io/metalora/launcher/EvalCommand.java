@@ -71,7 +71,7 @@ final class EvalCommand implements Callable<Integer> {
                 var progress = Progress.items(spec, "eval", read.stream().mapToLong(task -> split.of(task).size()).sum())) {
             for (Task task : read) {
                 progress.note(task.name());
-                results.add(evaluator.evaluate(task, split, tokens -> { }));
+                results.add(evaluator.evaluate(task, split, progress::tokens));
                 progress.step(split.of(task).size());
             }
         }

@@ -28,6 +28,7 @@ final class Progress implements AutoCloseable {
     private long done;
     private long lastLine = started;
     private String note = "";
+    private long tokens;
 
     private Progress(CommandSpec spec, String name, String unit, long total, long done) {
         this.name = name;
@@ -69,9 +70,24 @@ final class Progress implements AutoCloseable {
     /** What stands behind the numbers, such as a loss. */
     void note(String text) {
         note = text;
+        show(System.nanoTime());
+    }
+
+    /** So many more tokens went through the model; with any, their rate is shown. */
+    void tokens(long count) {
+        tokens += count;
+        show(System.nanoTime());
+    }
+
+    private void show(long now) {
         if (bar != null) {
-            bar.setExtraMessage(text);
+            bar.setExtraMessage(remark(now));
         }
+    }
+
+    private String remark(long now) {
+        String rate = tokens == 0 ? "" : String.format(Locale.ROOT, "%.0f tok/s", tokens / ((now - started) / 1e9));
+        return note.isEmpty() || rate.isEmpty() ? note + rate : note + ", " + rate;
     }
 
     /** So much more is done. */
@@ -93,7 +109,7 @@ final class Progress implements AutoCloseable {
         double rate = (done - startedAt) / seconds;
         long left = rate > 0 ? Math.max(0, Math.round((total - done) / rate)) : 0;
         return String.format(Locale.ROOT, "%s: %d of %d (%.0f%%), %s left%s", name, done, total, 100.0 * Math.min(done, total) / total,
-                time(left), note.isEmpty() ? "" : ", " + note);
+                time(left), remark(now).isEmpty() ? "" : ", " + remark(now));
     }
 
     /** Seconds as a clock shows them: 0:07, 12:30, 1:02:03. */

@@ -17,6 +17,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CancellationException;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -71,15 +72,19 @@ final class QuickstartCommand implements Callable<Integer> {
         EmbeddedModel.copyTo(model);
         out.println("Base model: the embedded one, copied to " + model);
         var outcomes = new ArrayList<QuickstartSetting>();
-        try (var loaded = LoadedModel.open(model, null, device.options())) {
+        try (var stop = new StopSignal(() -> spec.commandLine().getErr().println("\nstopping"));
+                var loaded = LoadedModel.open(model, null, device.options())) {
             for (Setting setting : plan.settings()) {
                 out.println();
                 out.println(setting.name() + ": " + setting.title());
-                outcomes.add(QuickstartSetting.run(spec, plan, setting, folder, loaded, seed, device));
+                outcomes.add(QuickstartSetting.run(spec, plan, setting, folder, loaded, seed, device, stop));
             }
             String results = Json.pretty(outcomes.stream().map(QuickstartSetting::json).toList()) + "\n";
             Files.write(folder.resolve("results.json"), results.getBytes(StandardCharsets.UTF_8));
             HtmlReport.write(QuickstartReport.of(plan, folder, outcomes, loaded.device().info()), folder.resolve("report.html"));
+        } catch (CancellationException e) {
+            out.println("Stopped. " + folder + " holds what was done; quickstart begins anew in another folder.");
+            return ExitCode.INTERRUPTED;
         }
         for (QuickstartSetting outcome : outcomes) {
             print(outcome, out);

@@ -22,6 +22,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CancellationException;
+import java.util.function.BooleanSupplier;
 import picocli.CommandLine.Model.CommandSpec;
 
 /**
@@ -45,10 +47,13 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
     record TrainedArm(Arm arm, Outcome outcome, RunRecord record) {
     }
 
-    /** Generates the tasks, trains every arm and evaluates all on the test split. */
+    /**
+     * Generates the tasks, trains every arm and evaluates all on the test split.
+     *
+     * @throws CancellationException once {@code stop} is true
+     */
     static QuickstartSetting run(CommandSpec spec, QuickstartPlan plan, Setting setting, Path folder, LoadedModel loaded, long seed,
-            DeviceChoice device)
-            throws IOException {
+            DeviceChoice device, BooleanSupplier stop) throws IOException {
         PrintWriter out = spec.commandLine().getOut();
         Path tasksFolder = folder.resolve(setting.name()).resolve("tasks");
         setting.tasks().apply(seed).writeTo(tasksFolder);
@@ -63,7 +68,10 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
             TrainConfig config = arm.config(loaded.folder(), tasksFolder, tasks.size(), folder.resolve(setting.name()).resolve(arm.name()), seed, device);
             Outcome outcome;
             try (var progress = new TrainProgress(spec, setting.name() + ", " + arm.label())) {
-                outcome = TrainingRun.start(config, loaded.model(), loaded.tokenizer(), tasks, progress, () -> false);
+                outcome = TrainingRun.start(config, loaded.model(), loaded.tokenizer(), tasks, progress, stop);
+            }
+            if (stop.getAsBoolean()) {
+                throw new CancellationException("stopped on request");
             }
             HtmlReport.write(RunReport.of(outcome, Optional.empty(), Split.TEST, loaded.device().info()),
                     outcome.folder().path().resolve("report.html"));

@@ -62,7 +62,7 @@ final class RunEvaluation {
                 var progress = progress(what)) {
             var results = new ArrayList<TaskResult>();
             for (Task task : tasks) {
-                results.add(evaluator.evaluate(task, split, tokens -> { }));
+                results.add(evaluator.evaluate(task, split, progress::tokens));
                 progress.step(split.of(task).size());
             }
             return results;
@@ -82,7 +82,7 @@ final class RunEvaluation {
             for (int i = 0; i < tasks.size(); i++) {
                 try (var slots = AdapterSlots.of(adapters.get(i));
                         var evaluator = new TaskEvaluator(model, tokenizer, slots)) {
-                    results.add(evaluator.evaluate(tasks.get(i), split, tokens -> { }));
+                    results.add(evaluator.evaluate(tasks.get(i), split, progress::tokens));
                 }
                 progress.step(split.of(tasks.get(i)).size());
             }

@@ -45,8 +45,8 @@ final class RunReport {
         facts.put("Samples a task", config.data().samplesPerTask() == 0 ? "all" : Integer.toString(config.data().samplesPerTask()));
         facts.put("Iterations", outcome.done() + " of " + outcome.total() + (outcome.interrupted() ? " (stopped; can be resumed)" : ""));
         facts.put("Tokens", String.format(Locale.ROOT, "%,d", record.tokens()));
-        facts.put("Time", String.format(Locale.ROOT, "%s (%.0f tokens a second)", Progress.time(Math.round(record.seconds())),
-                record.tokens() / record.seconds()));
+        facts.put("Time", record.iterations() == 0 ? "none yet" : String.format(Locale.ROOT, "%s (%.0f tokens a second)",
+                Progress.time(Math.round(record.seconds())), record.tokens() / record.seconds()));
         facts.put("Adapter", outcome.folder().adapter().toString());
         return facts;
     }

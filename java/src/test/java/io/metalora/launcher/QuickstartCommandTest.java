@@ -30,6 +30,22 @@ class QuickstartCommandTest {
     }
 
     @Test
+    void ctrlCEndsIt() throws IOException, InterruptedException {
+        Path run = folder.resolve("run");
+        Process process = JavaProcess.start(folder, List.of(), "quickstart", "--output", run);
+        Path metrics = run.resolve("multi-task/joint-few/metrics.jsonl");
+        long end = System.nanoTime() + 60_000_000_000L;
+        while (!Files.exists(metrics) && process.isAlive() && System.nanoTime() < end) {
+            Thread.sleep(20);
+        }
+        new ProcessBuilder("kill", "-INT", Long.toString(process.pid())).start().waitFor();
+        var stopped = JavaProcess.await(process, folder);
+        assertThat(stopped.code()).as(stopped.err()).isEqualTo(130);
+        assertThat(stopped.out()).contains("Stopped. " + run, "begins anew");
+        assertThat(run.resolve("report.html")).doesNotExist();
+    }
+
+    @Test
     void trainsComparesAndReports() throws IOException {
         var plan = QuickstartPlan.DEFAULT;
         var shortened = new QuickstartPlan(plan.settings(), cut(plan.jointFew()), cut(plan.jointAll()), cut(plan.metaFew()));

@@ -58,6 +58,38 @@ class KillAndResumeTest {
         assertThat(Files.readString(killed.resolve("draws.jsonl"))).isEqualTo(Files.readString(straight.resolve("draws.jsonl")));
     }
 
+    /** Killed after the last iteration: while its checkpoint or the adapter is written, or later. */
+    @Test
+    @Timeout(value = 10, unit = TimeUnit.MINUTES)
+    void killedWhileTheAdapterIsSaved() throws IOException, InterruptedException {
+        Path tasks = RunFixture.tasks(folder.resolve("tasks"));
+        Path straight = folder.resolve("straight");
+        String[] settings = {"meta.iterations=4", "adapter.rank=64", "compute.checkpoint_every=2"};
+        TrainingRun.start(RunFixture.config(tasks, straight, settings), TrainListener.SILENT, () -> false);
+        for (int microseconds : new int[] {0, 2_000, 8_000, 20_000}) {
+            Path killed = folder.resolve("killed-" + microseconds);
+            Path config = folder.resolve("config.yaml");
+            Files.writeString(config, RunFixture.config(tasks, killed, settings).toYaml());
+            Process process = start(config, killed);
+            try (BufferedReader out = process.inputReader()) {
+                for (int i = 1; i <= 4; i++) {
+                    assertThat(out.readLine()).isEqualTo("iteration " + i);
+                }
+                TimeUnit.MICROSECONDS.sleep(microseconds);
+                process.toHandle().destroyForcibly();
+                process.waitFor();
+            }
+
+            TrainingRun.resume(killed, TrainListener.SILENT, () -> false);
+
+            assertThat(RunFixture.adapter(killed)).as("killed after " + microseconds + " us").isEqualTo(RunFixture.adapter(straight));
+            assertThat(RunFixture.metrics(killed)).isEqualTo(RunFixture.metrics(straight));
+            try (var files = Files.list(killed)) {
+                assertThat(files.map(file -> file.getFileName().toString())).as("nothing is left over").noneMatch(name -> name.contains("tmp"));
+            }
+        }
+    }
+
     /** Returns the last iteration that the process reported. */
     private static int runAndKill(Path config, Path run, int iterations, int microseconds) throws IOException, InterruptedException {
         Process process = start(config, run);
