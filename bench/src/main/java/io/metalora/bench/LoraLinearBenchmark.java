@@ -47,7 +47,7 @@ public class LoraLinearBenchmark {
     @Param({"1", "4"})
     public int slots;
 
-    @Param({"BF16"})
+    @Param({"F32", "BF16"})
     public DType storage;
 
     private Device device;

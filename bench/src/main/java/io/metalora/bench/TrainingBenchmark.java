@@ -25,7 +25,8 @@ import org.openjdk.jmh.annotations.Warmup;
 
 /**
  * One training step of joint LoRA (4 sequences of 64 tokens) and one MeTA-LoRA iteration (4 tasks, 3 inner steps, 4
- * sequences of 64 tokens of support and of query a task). {@code -p model=DIR} names any Hugging Face folder.
+ * sequences of 64 tokens of support and of query a task). {@code -p model=DIR} names any Hugging Face folder; the default is
+ * there when run from the repository's root.
  */
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.SingleShotTime)

@@ -26,10 +26,8 @@ import java.util.stream.IntStream;
  * @param mlpBias biases on gate, up and down
  * @param qkNorm RMSNorm on every query and key head
  * @param layerWindows for each layer how many tokens back, itself included, a token attends to; 0 for all
- * @param bosTokenId -1 for none
  * @param eosTokenIds each ends a generation, the first ends a training example; config.json's before
  *     generation_config.json's
- * @param torchDtype as config.json names it ("bfloat16"), or "" where it does not
  */
 public record ModelConfig(
         Architecture architecture,
@@ -49,9 +47,7 @@ public record ModelConfig(
         boolean mlpBias,
         boolean qkNorm,
         List<Integer> layerWindows,
-        int bosTokenId,
-        int[] eosTokenIds,
-        String torchDtype) {
+        int[] eosTokenIds) {
 
     private static final Logger LOG = System.getLogger(ModelConfig.class.getName());
 
@@ -61,7 +57,6 @@ public record ModelConfig(
     public ModelConfig {
         Objects.requireNonNull(architecture, "architecture");
         Objects.requireNonNull(rope, "rope");
-        Objects.requireNonNull(torchDtype, "torchDtype");
         layerWindows = List.copyOf(layerWindows);
         eosTokenIds = eosTokenIds.clone();
         if (layerWindows.size() != layers) {
@@ -152,9 +147,7 @@ public record ModelConfig(
                 architecture == Architecture.LLAMA && json.flag("mlp_bias", false),
                 architecture == Architecture.QWEN3,
                 windows(architecture, json, layers),
-                bos(json, vocab),
-                eos(json, generation, vocab),
-                json.string("dtype", json.string("torch_dtype", "")));
+                eos(json, generation, vocab));
     }
 
     private static Architecture architecture(JsonObject json) {
@@ -262,10 +255,6 @@ public record ModelConfig(
 
     private static List<Integer> uniform(int layers, int window) {
         return IntStream.range(0, layers).mapToObj(i -> window).toList();
-    }
-
-    private static int bos(JsonObject json, int vocab) {
-        return json.integer("bos_token_id", 0, vocab - 1, -1);
     }
 
     private static int[] eos(JsonObject json, JsonObject generation, int vocab) {

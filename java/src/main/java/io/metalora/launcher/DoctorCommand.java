@@ -110,7 +110,7 @@ final class DoctorCommand implements Callable<Integer> {
             line(out, "backend", backend.name() + ": " + backend.reason());
             line(out, "device", backend.device());
             line(out, "instructions", backend.isa());
-            line(out, "BLAS", backend.blas().isEmpty() ? "none" : backend.blas());
+            line(out, "BLAS", backend.blas());
             line(out, "threads", backend.threads().toString());
         } else {
             line(out, "backend", "NOT READY: " + backend.error());

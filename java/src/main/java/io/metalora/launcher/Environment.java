@@ -86,7 +86,7 @@ final class Environment {
             facts.put("Backend", device.backend() + " (" + device.reason() + ")");
             facts.put("Device", device.deviceName());
             facts.put("Instruction set", device.isa());
-            facts.put("BLAS", device.blas().isEmpty() ? "none" : device.blas());
+            facts.put("BLAS", device.blas());
             facts.put("Threads", Integer.toString(device.threads()));
         }
         return facts;

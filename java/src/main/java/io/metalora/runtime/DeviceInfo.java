@@ -5,7 +5,7 @@ package io.metalora.runtime;
  *
  * @param reason      why this backend was chosen, and why not another
  * @param isa         instruction set in use
- * @param blas        BLAS behind the frozen GEMM, with its version; empty when none is used
+ * @param blas        BLAS behind the frozen GEMM, with its version; or "none (own kernels)"
  * @param memoryTotal bytes of the device
  * @param memoryInUse bytes held through this device
  * @param memoryPeak  the highest memoryInUse so far

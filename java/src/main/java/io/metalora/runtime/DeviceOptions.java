@@ -16,10 +16,6 @@ public record DeviceOptions(Backend backend, int threads, String isa) {
         }
     }
 
-    public static DeviceOptions auto() {
-        return new DeviceOptions(Backend.AUTO, 0, null);
-    }
-
     public static DeviceOptions cpu() {
         return new DeviceOptions(Backend.CPU, 0, null);
     }
