@@ -246,7 +246,7 @@ typedef struct ml_lora_linear_desc {
     float *da;               /* [r, in] in slot 0 of the gradients; backward only; always accumulated into */
     float *db;               /* [out, r] likewise */
     const void *dy;          /* act [T, out]; backward only */
-    void *dx;                /* act [T, in]; backward only; nullable: no input gradient is needed */
+    void *dx;                /* act [T, in]; backward only; nullable: no input gradient is needed; neither x nor dy */
     const int32_t *slot_offsets; /* [slots + 1] */
     int64_t tokens;
     int64_t slots;

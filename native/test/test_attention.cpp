@@ -98,11 +98,11 @@ TEST(attention_matches_reference) {
             EXPECT_CLOSE("o", out.o, forward.o, 1e-6);
             EXPECT_CLOSE("lse", out.lse, forward.lse, 1e-6);
             EXPECT_CLOSE("dv", out.dv, gradient.dv, 1e-6);
-            if (s.window == 1) {
+            if (s.window == 1 || in.q_offsets.back() == 1) {
                 // The softmax of one score is constant: no gradient but rounding.
                 for (float x : out.dq) EXPECT(std::fabs(x) < 1e-5);
                 for (float x : out.dk) EXPECT(std::fabs(x) < 1e-5);
-            } else if (out.o.size() > static_cast<size_t>(s.heads * s.head_dim)) {
+            } else {
                 EXPECT_CLOSE("dq", out.dq, gradient.dq, 2e-6);
                 EXPECT_CLOSE("dk", out.dk, gradient.dk, 2e-6);
             }

@@ -1,6 +1,7 @@
 #include "core/context.h"
 
 #include <cstdlib>
+#include <cstring>
 
 namespace metalora {
 
@@ -24,6 +25,9 @@ void *Scratch::take(size_t bytes) {
     }
     void *result = blocks_.back().data + used_;
     used_ += bytes;
+#ifdef METALORA_SANITIZE
+    std::memset(result, 0xFF, bytes);  // NaN: an op that reads what it did not write shows
+#endif
     return result;
 }
 
