@@ -1,0 +1,85 @@
+// Rotary position embedding in the half-split layout (Su et al. 2021).
+#include "cuda/kernels.h"
+
+namespace metalora {
+namespace cuda {
+
+namespace {
+
+constexpr int kThreads = 256;
+
+__device__ inline double inverse_frequency(const ml_rope_table_desc &d, int64_t pair) {
+    const double plain = pow(d.theta, -2.0 * static_cast<double>(pair) / static_cast<double>(d.head_dim));
+    if (d.scaling == ML_ROPE_PLAIN) return plain;
+    if (d.scaling == ML_ROPE_LINEAR) return plain / d.factor;
+    // Llama 3.1: pairs that turn often within the original context stay, slow ones are slowed down by the factor, those
+    // between are a mix.
+    const double turns = d.original_max_positions * plain / (2 * 3.14159265358979323846);
+    if (turns > d.high_freq_factor) return plain;
+    if (turns < d.low_freq_factor) return plain / d.factor;
+    const double keep = (turns - d.low_freq_factor) / (d.high_freq_factor - d.low_freq_factor);
+    return (1 - keep) * plain / d.factor + keep * plain;
+}
+
+__global__ void table_kernel(ml_rope_table_desc d) {
+    const int64_t half = d.head_dim / 2, i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+    if (i >= d.positions * half) return;
+    const double angle = static_cast<double>(i / half) * inverse_frequency(d, i % half);
+    d.cos[i] = static_cast<float>(cos(angle));
+    d.sin[i] = static_cast<float>(sin(angle));
+}
+
+// A thread takes N pairs of one head. `direction`: 1 forward, -1 backward.
+template <class T, int N>
+__global__ void rotate_kernel(T *x, const float *cos, const float *sin, const int32_t *position, int64_t pairs, int heads,
+                              int half, float direction) {
+    const int64_t i = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * N;
+    if (i >= pairs) return;
+    const int64_t head = i / half;  // over all tokens
+    const int pair = static_cast<int>(i % half);
+    const int64_t angle = static_cast<int64_t>(position[head / heads]) * half + pair;
+    T *low = x + head * 2 * half + pair, *high = low + half;
+    float a[N], b[N], c[N], s[N];
+    load<N>(a, low);
+    load<N>(b, high);
+    load<N>(c, cos + angle);
+    load<N>(s, sin + angle);
+    for (int j = 0; j < N; j++) {
+        const float turned = a[j] * c[j] - b[j] * s[j] * direction;
+        b[j] = b[j] * c[j] + a[j] * s[j] * direction;
+        a[j] = turned;
+    }
+    store<N>(low, a);
+    store<N>(high, b);
+}
+
+template <class T> cudaError_t rotate(const ml_rope_desc &d, float direction, cudaStream_t stream) {
+    const int64_t half = d.head_dim / 2, pairs = d.tokens * d.heads * half;
+    if (pairs == 0) return cudaSuccess;
+    auto *x = static_cast<T *>(d.x);
+    auto run = [&](auto kernel, int n) {
+        const auto blocks = static_cast<unsigned>((pairs + int64_t(kThreads) * n - 1) / (int64_t(kThreads) * n));
+        return launch(kernel, dim3(blocks), dim3(kThreads), 0, stream, x, d.cos, d.sin, d.position, pairs,
+                      static_cast<int>(d.heads), static_cast<int>(half), direction);
+    };
+    return packable<8>(half, x, d.cos, d.sin) ? run(rotate_kernel<T, 8>, 8) : run(rotate_kernel<T, 1>, 1);
+}
+
+}  // namespace
+
+cudaError_t rope_table(const ml_rope_table_desc &d, cudaStream_t stream) {
+    const int64_t count = d.positions * (d.head_dim / 2);
+    if (count == 0) return cudaSuccess;
+    return launch(table_kernel, dim3(static_cast<unsigned>((count + kThreads - 1) / kThreads)), dim3(kThreads), 0, stream, d);
+}
+
+template <class T> cudaError_t rope_forward(const ml_rope_desc &d, cudaStream_t stream) { return rotate<T>(d, 1.0f, stream); }
+template <class T> cudaError_t rope_backward(const ml_rope_desc &d, cudaStream_t stream) { return rotate<T>(d, -1.0f, stream); }
+
+template cudaError_t rope_forward<float>(const ml_rope_desc &, cudaStream_t);
+template cudaError_t rope_forward<bf16>(const ml_rope_desc &, cudaStream_t);
+template cudaError_t rope_backward<float>(const ml_rope_desc &, cudaStream_t);
+template cudaError_t rope_backward<bf16>(const ml_rope_desc &, cudaStream_t);
+
+}  // namespace cuda
+}  // namespace metalora

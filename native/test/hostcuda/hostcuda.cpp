@@ -1,0 +1,437 @@
+#include "hostcuda/hostcuda.h"
+
+#include <sys/mman.h>
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace hostcuda {
+
+namespace {
+
+constexpr size_t kStack = 256 * 1024;           // under the sanitizers frames are large
+constexpr size_t kSharedMemory = 227 * 1024;    // of a block, as on sm_90
+
+// ---- fibers -----------------------------------------------------------------------------------------------------
+
+#if defined(__x86_64__)
+
+// Saves what a call must preserve on the stack, and goes on where the other fiber did the same. swapcontext would make
+// two system calls each time.
+struct Fiber {
+    void *stack_pointer;
+};
+
+extern "C" void hostcuda_switch(void **from, void *to);
+asm(R"(
+.text
+.type hostcuda_switch, @function
+hostcuda_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+.size hostcuda_switch, . - hostcuda_switch
+)");
+
+void prepare(Fiber &fiber, void *stack, size_t bytes, void (*body)()) {
+    auto *top = reinterpret_cast<void **>(static_cast<char *>(stack) + bytes);
+    *--top = nullptr;                            // where the body would return to, which it doesn't
+    *--top = nullptr;                            // keeps the stack aligned as after a call
+    *top = reinterpret_cast<void *>(body);
+    for (int saved = 0; saved < 6; saved++) *--top = nullptr;
+    fiber.stack_pointer = top;
+}
+
+void switch_fiber(Fiber &from, Fiber &to) { hostcuda_switch(&from.stack_pointer, to.stack_pointer); }
+
+#else
+
+struct Fiber {
+    ucontext_t context;
+};
+
+void prepare(Fiber &fiber, void *stack, size_t bytes, void (*body)()) {
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = stack;
+    fiber.context.uc_stack.ss_size = bytes;
+    fiber.context.uc_link = nullptr;
+    makecontext(&fiber.context, body, 0);
+}
+
+void switch_fiber(Fiber &from, Fiber &to) { swapcontext(&from.context, &to.context); }
+
+#endif
+
+// ---- a block ----------------------------------------------------------------------------------------------------
+
+enum class State { kReady, kBarrier, kExchange, kDone };
+
+struct Copy {
+    void *to;
+    const void *from;
+    bool valid;
+};
+
+struct Thread {
+    Fiber fiber;
+    void *fake_stack = nullptr;
+    State state = State::kReady;
+    Position position;
+    int lane = 0;
+    int64_t barriers = 0;
+    const char *waits_for = "";
+    uint32_t mask = 0;
+    void *data = nullptr;
+    void (*combine)(void *const *) = nullptr;
+    std::vector<std::vector<Copy>> groups;  // committed
+    std::vector<Copy> open;
+};
+
+// Stacks are kept between launches; each has a page below it that may not be touched.
+class Stacks {
+public:
+    void *at(size_t index) {
+        while (stacks_.size() <= index) {
+            auto *memory = static_cast<char *>(mmap(nullptr, kStack + 4096, PROT_READ | PROT_WRITE,
+                                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+            if (memory == MAP_FAILED || mprotect(memory, 4096, PROT_NONE) != 0) {
+                std::perror("hostcuda: stack");
+                std::abort();
+            }
+            stacks_.push_back(memory + 4096);
+        }
+        return stacks_[index];
+    }
+
+private:
+    std::vector<char *> stacks_;
+};
+
+Stacks stacks;
+Order order = Order::kForward;
+uint64_t order_seed = 1;
+int64_t skipped_barrier = -1;
+
+struct Block {
+    std::vector<Thread> threads;
+    Fiber scheduler;
+    void *scheduler_fake_stack = nullptr;
+    const void *scheduler_stack = nullptr;
+    size_t scheduler_stack_size = 0;
+    Thread *current = nullptr;
+    const std::function<void()> *kernel = nullptr;
+    std::unique_ptr<unsigned char[]> dynamic;
+    size_t dynamic_bytes = 0;
+    std::map<const void *, std::unique_ptr<unsigned char[]>> statics;
+    size_t static_bytes = 0;
+};
+
+Block *block = nullptr;
+
+[[noreturn]] void stop(const char *why) {
+    std::fprintf(stderr, "hostcuda: %s in block (%u, %u, %u)\n", why, block->threads[0].position.block.x,
+                 block->threads[0].position.block.y, block->threads[0].position.block.z);
+    int shown = 0;
+    for (auto &thread : block->threads) {
+        if (shown++ == 8) {
+            std::fprintf(stderr, "  ...\n");
+            break;
+        }
+        std::fprintf(stderr, "  thread (%u, %u, %u): %s\n", thread.position.thread.x, thread.position.thread.y,
+                     thread.position.thread.z, thread.state == State::kDone ? "ended" : thread.waits_for);
+    }
+    std::abort();
+}
+
+void to_scheduler(Thread &thread, bool for_good) {
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(for_good ? nullptr : &thread.fake_stack, block->scheduler_stack, block->scheduler_stack_size);
+#else
+    (void)for_good;
+#endif
+    switch_fiber(thread.fiber, block->scheduler);
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(thread.fake_stack, &block->scheduler_stack, &block->scheduler_stack_size);
+#endif
+}
+
+void body() {
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(nullptr, &block->scheduler_stack, &block->scheduler_stack_size);
+#endif
+    Thread &thread = *block->current;
+    (*block->kernel)();
+    thread.state = State::kDone;
+    to_scheduler(thread, true);
+}
+
+void resume(Thread &thread, size_t index) {
+    block->current = &thread;
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(&block->scheduler_fake_stack, stacks.at(index), kStack);
+#else
+    (void)index;
+#endif
+    switch_fiber(block->scheduler, thread.fiber);
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(block->scheduler_fake_stack, nullptr, nullptr);
+#endif
+}
+
+void wait(State state, const char *what) {
+    Thread &thread = *block->current;
+    thread.state = state;
+    thread.waits_for = what;
+    to_scheduler(thread, false);
+}
+
+// Lets every exchange of a warp go on whose lanes have all arrived. Returns whether any did.
+bool complete_exchanges(size_t first, size_t lanes) {
+    bool any = false;
+    for (size_t i = 0; i < lanes; i++) {
+        Thread &leader = block->threads[first + i];
+        if (leader.state != State::kExchange) continue;
+        void *data[32] = {};
+        bool all = true;
+        for (size_t lane = 0; lane < 32; lane++) {
+            if ((leader.mask >> lane & 1) == 0) continue;
+            if (lane >= lanes) stop("an exchange's mask names a lane that the block does not have");
+            Thread &other = block->threads[first + lane];
+            if (other.state == State::kDone) stop("an exchange waits for a lane that has ended");
+            if (other.state != State::kExchange) {
+                all = false;
+                continue;
+            }
+            if (other.mask != leader.mask || other.combine != leader.combine) stop("lanes of a warp are at different exchanges");
+            data[lane] = other.data;
+        }
+        if (!all) continue;
+        if ((leader.mask >> i & 1) == 0) stop("a lane is not in the mask of its own exchange");
+        leader.combine(data);
+        for (size_t lane = 0; lane < lanes; lane++) {
+            if (leader.mask >> lane & 1) block->threads[first + lane].state = State::kReady;
+        }
+        any = true;
+    }
+    return any;
+}
+
+// Each warp in turn runs as far ahead of the others as it can: what a missing barrier allows then happens.
+void run_block(const std::vector<size_t> &warps, const std::vector<size_t> &order_of_lanes) {
+    const size_t count = block->threads.size();
+    for (;;) {
+        for (size_t warp : warps) {
+            const size_t first = warp * 32, lanes = std::min<size_t>(32, count - first);
+            do {
+                for (size_t lane : order_of_lanes) {
+                    if (lane < lanes && block->threads[first + lane].state == State::kReady) resume(block->threads[first + lane], first + lane);
+                }
+            } while (complete_exchanges(first, lanes));
+        }
+        size_t done = 0, at_barrier = 0;
+        for (auto &thread : block->threads) {
+            done += thread.state == State::kDone;
+            at_barrier += thread.state == State::kBarrier;
+        }
+        if (done == count) return;
+        if (at_barrier != count) stop("not all threads reach the same barrier");
+        for (auto &thread : block->threads) thread.state = State::kReady;
+    }
+}
+
+std::vector<size_t> sequence_of(size_t count, uint64_t seed) {
+    std::vector<size_t> sequence(count);
+    std::iota(sequence.begin(), sequence.end(), size_t(0));
+    if (order == Order::kReverse) std::reverse(sequence.begin(), sequence.end());
+    if (order == Order::kShuffled) {
+        uint64_t state = seed * 0x9E3779B97F4A7C15ull + 1;
+        for (size_t i = count; i > 1; i--) {
+            state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+            std::swap(sequence[i - 1], sequence[state % i]);
+        }
+    }
+    return sequence;
+}
+
+}  // namespace
+
+void set_order(Order chosen, uint64_t seed) { order = chosen, order_seed = seed; }
+
+void skip_barrier(int64_t number) { skipped_barrier = number; }
+
+cudaError_t run(dim3 grid, dim3 threads, size_t dynamic_shared, const std::function<void()> &kernel) {
+    const size_t count = static_cast<size_t>(threads.x) * threads.y * threads.z;
+    const size_t blocks = static_cast<size_t>(grid.x) * grid.y * grid.z;
+    if (count == 0 || count > 1024 || blocks == 0 || grid.y > 65535 || grid.z > 65535 || dynamic_shared > kSharedMemory) {
+        return cudaErrorInvalidConfiguration;
+    }
+    for (size_t number : sequence_of(blocks, order_seed + 1)) {
+        Block one;
+        block = &one;
+        one.kernel = &kernel;
+        one.dynamic_bytes = dynamic_shared;
+        one.dynamic.reset(new unsigned char[dynamic_shared + 128]);
+        std::memset(one.dynamic.get(), 0xFF, dynamic_shared + 128);
+        one.threads.resize(count);
+        for (size_t i = 0; i < count; i++) {
+            Thread &thread = one.threads[i];
+            thread.lane = static_cast<int>(i % 32);
+            thread.position.thread = {unsigned(i % threads.x), unsigned(i / threads.x % threads.y), unsigned(i / threads.x / threads.y)};
+            thread.position.block = {unsigned(number % grid.x), unsigned(number / grid.x % grid.y), unsigned(number / grid.x / grid.y)};
+            thread.position.threads = threads, thread.position.blocks = grid;
+            prepare(thread.fiber, stacks.at(i), kStack, body);
+        }
+        run_block(sequence_of((count + 31) / 32, order_seed + number), sequence_of(32, order_seed + number));
+        block = nullptr;
+    }
+    return cudaSuccess;
+}
+
+const Position &position() { return block->current->position; }
+
+int lane() { return block->current->lane; }
+
+void *dynamic_shared() {
+    const auto address = reinterpret_cast<uintptr_t>(block->dynamic.get());
+    return reinterpret_cast<void *>((address + 127) / 128 * 128);
+}
+
+void *static_shared(const void *key, size_t bytes) {
+    auto &memory = block->statics[key];
+    if (memory == nullptr) {
+        memory.reset(new unsigned char[bytes]);
+        std::memset(memory.get(), 0xFF, bytes);
+        block->static_bytes += bytes;
+        if (block->static_bytes > 48 * 1024 || block->static_bytes + block->dynamic_bytes > kSharedMemory) {
+            stop("more shared memory than a block can have");
+        }
+    }
+    return memory.get();
+}
+
+void block_barrier() {
+    if (block->current->barriers++ == skipped_barrier) return;
+    wait(State::kBarrier, "__syncthreads");
+}
+
+void exchange(const char *name, uint32_t mask, void *data, void (*combine)(void *const *)) {
+    Thread &thread = *block->current;
+    thread.mask = mask, thread.data = data, thread.combine = combine;
+    wait(State::kExchange, name);
+}
+
+uint32_t ballot(uint32_t mask, bool predicate) {
+    struct Vote { bool mine; uint32_t all; } vote{predicate, 0};
+    exchange("__ballot_sync", mask, &vote, [](void *const *lanes) {
+        uint32_t all = 0;
+        for (int lane = 0; lane < 32; lane++) {
+            if (lanes[lane] != nullptr && static_cast<Vote *>(lanes[lane])->mine) all |= 1u << lane;
+        }
+        for (int lane = 0; lane < 32; lane++) {
+            if (lanes[lane] != nullptr) static_cast<Vote *>(lanes[lane])->all = all;
+        }
+    });
+    return vote.all;
+}
+
+namespace {
+
+// Element `half` (0 or 1) of a register of two bf16, the lower one first.
+float element(uint32_t pair, int half) { return to_float(Bf16{static_cast<uint16_t>(pair >> 16 * half)}); }
+
+}  // namespace
+
+// PTX ISA, "Matrix Fragments for mma.m16n8k16": with group = lane / 4 and t = lane % 4, register i of A holds row
+// group + 8 (i % 2), columns 2 t + 8 (i / 2) and the next; register i of B rows 2 t + 8 i and the next of column group;
+// value i of C and D row group + 8 (i / 2), column 2 t + i % 2.
+void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    struct Fragments { float *d; const uint32_t *a, *b; } mine{d, a, b};
+    exchange("mma.m16n8k16", 0xFFFFFFFFu, &mine, [](void *const *lanes) {
+        float a[16][16], b[16][8];
+        for (int lane = 0; lane < 32; lane++) {
+            auto &from = *static_cast<Fragments *>(lanes[lane]);
+            const int group = lane / 4, t = lane % 4;
+            for (int i = 0; i < 4; i++) {
+                for (int half = 0; half < 2; half++) a[group + 8 * (i % 2)][2 * t + 8 * (i / 2) + half] = element(from.a[i], half);
+            }
+            for (int i = 0; i < 2; i++) {
+                for (int half = 0; half < 2; half++) b[2 * t + 8 * i + half][group] = element(from.b[i], half);
+            }
+        }
+        for (int lane = 0; lane < 32; lane++) {
+            auto &to = *static_cast<Fragments *>(lanes[lane]);
+            for (int i = 0; i < 4; i++) {
+                const int row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
+                for (int k = 0; k < 16; k++) to.d[i] += a[row][k] * b[k][column];
+            }
+        }
+    });
+}
+
+void ldmatrix_x4(uint32_t (&d)[4], const void *row, bool transposed) {
+    struct Request { uint32_t *d; const void *row; bool transposed; } mine{d, row, transposed};
+    if (reinterpret_cast<uintptr_t>(row) % 16 != 0) stop("ldmatrix of a row that is not 16-byte aligned");
+    exchange("ldmatrix", 0xFFFFFFFFu, &mine, [](void *const *lanes) {
+        uint16_t matrix[4][8][8];
+        for (int lane = 0; lane < 32; lane++) {
+            std::memcpy(matrix[lane / 8][lane % 8], static_cast<Request *>(lanes[lane])->row, 16);
+        }
+        for (int lane = 0; lane < 32; lane++) {
+            auto &to = *static_cast<Request *>(lanes[lane]);
+            for (int i = 0; i < 4; i++) {
+                const int r = lane / 4, c = 2 * (lane % 4);
+                const uint16_t low = to.transposed ? matrix[i][c][r] : matrix[i][r][c];
+                const uint16_t high = to.transposed ? matrix[i][c + 1][r] : matrix[i][r][c + 1];
+                to.d[i] = low | static_cast<uint32_t>(high) << 16;
+            }
+        }
+    });
+}
+
+void cp_async_16(void *to, const void *from, bool valid) {
+    if (reinterpret_cast<uintptr_t>(to) % 16 != 0 || (valid && reinterpret_cast<uintptr_t>(from) % 16 != 0)) {
+        stop("cp.async of an address that is not 16-byte aligned");
+    }
+    block->current->open.push_back({to, from, valid});
+}
+
+void cp_async_commit() {
+    block->current->groups.push_back(std::move(block->current->open));
+    block->current->open.clear();
+}
+
+void cp_async_wait(int pending) {
+    auto &groups = block->current->groups;
+    while (groups.size() > static_cast<size_t>(pending)) {
+        for (const Copy &copy : groups.front()) {
+            if (copy.valid) std::memcpy(copy.to, copy.from, 16);
+            else std::memset(copy.to, 0, 16);
+        }
+        groups.erase(groups.begin());
+    }
+}
+
+}  // namespace hostcuda

@@ -1,0 +1,145 @@
+// A stand-in for the CUDA launch, for tests where no GPU is: each CUDA thread is a fiber on the CPU. Barriers and warp
+// exchanges yield until all of the block or of the warp have arrived; shared memory is rubbish (NaN) before every block.
+// A block whose threads do not all reach a barrier, or wait at different places, ends the program with what they wait
+// for. Blocks and threads run in a chosen order: a kernel that is right gives the same bits in each.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdio>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <type_traits>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __restrict__ __restrict
+#define __launch_bounds__(...)
+
+struct dim3 {
+    unsigned x, y, z;
+    constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+struct uint3 {
+    unsigned x, y, z;
+};
+
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9 };
+struct CUstream_st;
+using cudaStream_t = CUstream_st *;
+
+namespace hostcuda {
+
+// ---- types ------------------------------------------------------------------------------------------------------
+
+namespace types {  // of its own, so that a call with a Bf16 does not find the functions of hostcuda by its argument
+struct Bf16 {
+    uint16_t bits;
+};
+}  // namespace types
+using types::Bf16;
+
+inline float to_float(Bf16 x) {
+    const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+// To the nearest, to even between two, as __float2bfloat16_rn.
+inline Bf16 to_bf16(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    if (value != value) return Bf16{0x7FFF};
+    return Bf16{static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)};
+}
+
+// ---- launches ---------------------------------------------------------------------------------------------------
+
+enum class Order { kForward, kReverse, kShuffled };
+
+void set_order(Order order, uint64_t seed = 1);
+
+// A removed barrier, by hand: barriers of the block with this number, counted from 0 in each thread, do nothing. -1: none.
+void skip_barrier(int64_t number);
+
+cudaError_t run(dim3 grid, dim3 block, size_t dynamic_shared, const std::function<void()> &kernel);
+
+struct Position {
+    uint3 thread, block;
+    dim3 threads, blocks;
+};
+const Position &position();
+
+void *dynamic_shared();
+void *static_shared(const void *key, size_t bytes);
+template <class Array> Array *static_shared(const void *key) {
+    return static_cast<Array *>(static_shared(key, sizeof(Array)));
+}
+
+// ---- barriers and exchanges -------------------------------------------------------------------------------------
+
+void block_barrier();
+
+// Waits until every lane of the mask has come to the same exchange, each with its data; then combine(data of the 32
+// lanes, nullptr outside the mask) runs once, and all go on.
+void exchange(const char *name, uint32_t mask, void *data, void (*combine)(void *const *lanes));
+
+template <class T> struct Shuffle {
+    T value, result;
+    int source;
+};
+
+template <class T> T shuffle(uint32_t mask, T value, int source) {
+    static_assert(sizeof(T) == 4 || sizeof(T) == 8, "32 or 64 bits");
+    Shuffle<T> mine{value, T(), source};
+    exchange("__shfl_sync", mask, &mine, [](void *const *lanes) {
+        for (int lane = 0; lane < 32; lane++) {
+            auto *at = static_cast<Shuffle<T> *>(lanes[lane]);
+            if (at == nullptr) continue;
+            const auto *from = static_cast<const Shuffle<T> *>(lanes[at->source & 31]);
+            if (from == nullptr) {
+                std::fprintf(stderr, "hostcuda: __shfl_sync reads lane %d, which is not in the mask\n", at->source & 31);
+                std::abort();
+            }
+            at->result = from->value;
+        }
+    });
+    return mine.result;
+}
+
+int lane();
+uint32_t ballot(uint32_t mask, bool predicate);
+void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+void ldmatrix_x4(uint32_t (&d)[4], const void *row, bool transposed);
+void cp_async_16(void *to, const void *from, bool valid);
+void cp_async_commit();
+void cp_async_wait(int pending);
+
+}  // namespace hostcuda
+
+#define threadIdx (::hostcuda::position().thread)
+#define blockIdx (::hostcuda::position().block)
+#define blockDim (::hostcuda::position().threads)
+#define gridDim (::hostcuda::position().blocks)
+
+inline void __syncthreads() { hostcuda::block_barrier(); }
+inline void __syncwarp(uint32_t mask = 0xFFFFFFFFu) {
+    hostcuda::exchange("__syncwarp", mask, const_cast<uint32_t *>(&mask), [](void *const *) {});
+}
+template <class T> T __shfl_sync(uint32_t mask, T value, int source) { return hostcuda::shuffle(mask, value, source); }
+template <class T> T __shfl_xor_sync(uint32_t mask, T value, int bits) {
+    return hostcuda::shuffle(mask, value, hostcuda::lane() ^ bits);
+}
+template <class T> T __shfl_down_sync(uint32_t mask, T value, int by) {
+    const int source = hostcuda::lane() + by;
+    return hostcuda::shuffle(mask, value, source < 32 ? source : hostcuda::lane());
+}
+inline uint32_t __ballot_sync(uint32_t mask, bool predicate) { return hostcuda::ballot(mask, predicate); }
+inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+inline float __fdividef(float a, float b) { return a / b; }
+inline float __expf(float x) { return std::exp(x); }

@@ -1,0 +1,191 @@
+// The stand-in itself: barriers, exchanges, tensor-core fragments, asynchronous copies, and that it finds mistakes.
+#include <csignal>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cuda/device.cuh"
+#include "hostcuda/orders.h"
+
+using namespace test;
+using namespace metalora::cuda;
+
+namespace {
+
+// Whether a launch ends the program.
+bool aborts(const std::function<void()> &body) {
+    std::fflush(nullptr);
+    const pid_t child = fork();
+    if (child == 0) {
+        if (std::freopen("/dev/null", "w", stderr) == nullptr) _exit(1);
+        std::signal(SIGABRT, SIG_DFL);
+        body();
+        _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+void reverse_kernel(const int *in, int *out) {
+    ML_SHARED_ARRAY(int, shared, 96);
+    shared[threadIdx.x] = in[blockIdx.x * 96 + threadIdx.x];
+    __syncthreads();
+    out[blockIdx.x * 96 + threadIdx.x] = shared[95 - threadIdx.x];
+}
+
+std::vector<int> reversed() {
+    std::vector<int> in(288), out(288, -1);
+    for (int i = 0; i < 288; i++) in[i] = i;
+    EXPECT(launch(reverse_kernel, 3, 96, 0, nullptr, in.data(), out.data()) == cudaSuccess);
+    return out;
+}
+
+std::vector<int> reversed_expected() {
+    std::vector<int> out(288);
+    for (int i = 0; i < 288; i++) out[i] = i / 96 * 96 + 95 - i % 96;
+    return out;
+}
+
+void sums_kernel(const float *in, float *out) {
+    const float sum = block_sum<128>(in[blockIdx.x * 128 + threadIdx.x]);
+    const float again = block_sum<128>(sum);
+    out[blockIdx.x * 128 + threadIdx.x] = sum + again;
+}
+
+void mma_kernel(const bf16 *a, const bf16 *b, float *d, bool through_shared) {
+    const int lane = threadIdx.x, group = lane / 4, t = lane % 4;
+    ML_SHARED_ARRAY(Pack<bf16>, tile_a, 32);  // [16, 16]
+    ML_SHARED_ARRAY(Pack<bf16>, tile_b, 32);  // [16, 16] of which 8 columns count
+    bf16 *shared_a = tile_a[0].at, *shared_b = tile_b[0].at;
+    uint32_t fa[4], fb[2];
+    if (through_shared) {
+        cp_async_16(shared_a + lane * 8, a + lane * 8, true);
+        cp_async_16(shared_b + lane * 8, b + lane / 2 * 8, lane % 2 == 0);
+        cp_async_commit();
+        cp_async_wait<0>();
+        __syncthreads();
+        // Matrix i of A: rows 8 (i % 2) on, columns 8 (i / 2) on. Of B, which is stored k by n: transposed.
+        ldmatrix_x4(fa, shared_a + (lane % 8 + 8 * (lane / 8 % 2)) * 16 + 8 * (lane / 16));
+        uint32_t four[4];
+        ldmatrix_x4_trans(four, shared_b + (lane % 8 + 8 * (lane / 8 % 2)) * 16 + 8 * (lane / 16));
+        fb[0] = four[0], fb[1] = four[1];
+    } else {
+        auto pair = [](bf16 low, bf16 high) { return low.bits | static_cast<uint32_t>(high.bits) << 16; };
+        for (int i = 0; i < 4; i++) {
+            const bf16 *at = a + (group + 8 * (i % 2)) * 16 + 2 * t + 8 * (i / 2);
+            fa[i] = pair(at[0], at[1]);
+        }
+        for (int i = 0; i < 2; i++) fb[i] = pair(b[(2 * t + 8 * i) * 8 + group], b[(2 * t + 8 * i + 1) * 8 + group]);
+    }
+    float sum[4] = {0, 0, 0, 0};
+    mma_m16n8k16(sum, fa, fb);
+    for (int i = 0; i < 4; i++) d[(group + 8 * (i / 2)) * 8 + 2 * t + i % 2] = sum[i];
+}
+
+void late_copy_kernel(const float *in, float *out, bool wait) {
+    ML_SHARED_ARRAY(Pack<float>, tile, 32);
+    cp_async_16(&tile[threadIdx.x], in + 4 * threadIdx.x, threadIdx.x != 3);
+    cp_async_commit();
+    cp_async_commit();  // an empty group, still under way
+    if (wait) cp_async_wait<1>();
+    __syncthreads();
+    for (int i = 0; i < 4; i++) out[4 * threadIdx.x + i] = tile[31 - threadIdx.x].at[i];
+}
+
+void divergent_kernel(int kind) {
+    if (kind == 0 && threadIdx.x < 10) return;
+    if (kind == 1 && threadIdx.x < 16) __syncwarp();
+    if (kind == 2 && threadIdx.x == 5) __shfl_sync(kFullMask, 1, 0);
+    __syncthreads();
+}
+
+}  // namespace
+
+TEST(standin_barriers_order_shared_memory) {
+    in_every_order([] { EXPECT(reversed() == reversed_expected()); });
+}
+
+TEST(standin_shows_a_removed_barrier) {
+    hostcuda::skip_barrier(0);
+    in_every_order([] { EXPECT(reversed() != reversed_expected()); });
+    hostcuda::skip_barrier(-1);
+}
+
+TEST(standin_sums_have_the_same_bits_in_every_order) {
+    Random random(1);
+    const auto in = random.normal(5 * 128);
+    std::vector<float> first;
+    in_every_order([&] {
+        std::vector<float> out(in.size());
+        EXPECT(launch(sums_kernel, 5, 128, 0, nullptr, in.data(), out.data()) == cudaSuccess);
+        for (int block = 0; block < 5; block++) {
+            double sum = 0;
+            for (int i = 0; i < 128; i++) sum += in[block * 128 + i];
+            for (int i = 0; i < 128; i++) EXPECT(std::fabs(out[block * 128 + i] - 129 * sum) < 1e-3);
+        }
+        if (first.empty()) first = out;
+        EXPECT_SAME_BITS("sums", first, out);
+    });
+}
+
+TEST(standin_multiplies_fragments_as_ptx_lays_them_out) {
+    Random random(2);
+    std::vector<bf16> a(256), b(128);
+    std::vector<double> expected(128, 0.0);
+    for (auto &x : a) x = to_bf16(static_cast<float>(random.uniform() - 0.5));
+    for (auto &x : b) x = to_bf16(static_cast<float>(random.uniform() - 0.5));
+    for (int m = 0; m < 16; m++) {
+        for (int n = 0; n < 8; n++) {
+            for (int k = 0; k < 16; k++) expected[m * 8 + n] += double(to_float(a[m * 16 + k])) * to_float(b[k * 8 + n]);
+        }
+    }
+    in_every_order([&] {
+        for (bool through_shared : {false, true}) {
+            std::vector<float> d(128, -1.0f);
+            EXPECT(launch(mma_kernel, 1, 32, 0, nullptr, a.data(), b.data(), d.data(), through_shared) == cudaSuccess);
+            EXPECT_CLOSE("d", d, expected, 1e-6);
+        }
+    });
+}
+
+TEST(standin_copies_arrive_at_the_wait) {
+    std::vector<float> in(128);
+    for (int i = 0; i < 128; i++) in[i] = float(i);
+    in_every_order([&] {
+        for (bool wait : {true, false}) {
+            alignas(16) float from[128], out[128];
+            std::copy(in.begin(), in.end(), from);
+            EXPECT(launch(late_copy_kernel, 1, 32, 0, nullptr, static_cast<const float *>(from), out, wait) == cudaSuccess);
+            for (int i = 0; i < 128; i++) {
+                const int source = (31 - i / 4) * 4 + i % 4;
+                if (wait) EXPECT(out[i] == (source / 4 == 3 ? 0 : from[source]));
+                else EXPECT(out[i] != out[i]);
+            }
+        }
+    });
+}
+
+TEST(standin_stops_at_divergent_barriers) {
+    for (int kind = 0; kind < 3; kind++) {
+        Case name(format("kind %d", kind));
+        EXPECT(aborts([&] { (void)launch(divergent_kernel, 1, 64, 0, nullptr, kind); }));
+    }
+    EXPECT(!aborts([] { (void)launch(divergent_kernel, 1, 64, 0, nullptr, 3); }));
+}
+
+TEST(standin_refuses_launches_a_device_would) {
+    EXPECT(launch(divergent_kernel, 1, 2048, 0, nullptr, 3) != cudaSuccess);
+    EXPECT(launch(divergent_kernel, 0, 32, 0, nullptr, 3) != cudaSuccess);
+    EXPECT(launch(divergent_kernel, 1, 32, 300 << 10, nullptr, 3) != cudaSuccess);
+}
+
+TEST(bf16_rounds_to_nearest_even) {
+    const std::pair<uint32_t, uint16_t> cases[] = {{0x3F800000, 0x3F80}, {0x3F808000, 0x3F80}, {0x3F818000, 0x3F82},
+                                                   {0x3F808001, 0x3F81}, {0x7F7FFFFF, 0x7F80}, {0xBF808001, 0xBF81}};
+    for (auto [bits, expected] : cases) {
+        float value;
+        std::memcpy(&value, &bits, sizeof value);
+        EXPECT(to_bf16(value).bits == expected);
+    }
+    EXPECT(to_float(to_bf16(NAN)) != to_float(to_bf16(NAN)));
+}
