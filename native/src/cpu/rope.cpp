@@ -1,4 +1,5 @@
 // Rotary position embedding in the half-split layout (Su et al. 2021).
+#include "core/rope_frequency.h"
 #include "cpu/ops.h"
 #include "cpu/split.h"
 #include "cpu/vec.h"
@@ -6,24 +7,11 @@
 namespace metalora {
 namespace METALORA_ISA {
 
-static double inverse_frequency(const ml_rope_table_desc &d, int64_t pair) {
-    const double plain = __builtin_pow(d.theta, -2.0 * static_cast<double>(pair) / static_cast<double>(d.head_dim));
-    if (d.scaling == ML_ROPE_PLAIN) return plain;
-    if (d.scaling == ML_ROPE_LINEAR) return plain / d.factor;
-    // Llama 3.1: `turns` is how often the pair rotates within the original context. Fast pairs stay, slow ones are
-    // slowed down by the factor, those between are a mix.
-    const double turns = d.original_max_positions * plain / (2 * 3.14159265358979323846);
-    if (turns > d.high_freq_factor) return plain;
-    if (turns < d.low_freq_factor) return plain / d.factor;
-    const double keep = (turns - d.low_freq_factor) / (d.high_freq_factor - d.low_freq_factor);
-    return (1 - keep) * plain / d.factor + keep * plain;
-}
-
 ml_status rope_table(Context &context, const ml_rope_table_desc &d) {
     const int64_t half = d.head_dim / 2;
     auto *frequency = static_cast<double *>(cpu_scratch(context, static_cast<size_t>(half) * sizeof(double)));
     if (frequency == nullptr) return ML_OUT_OF_MEMORY;
-    for (int64_t pair = 0; pair < half; pair++) frequency[pair] = inverse_frequency(d, pair);
+    for (int64_t pair = 0; pair < half; pair++) frequency[pair] = rope_inverse_frequency(d, pair);
     parallel_ranges(context, d.positions, half, [&](int64_t first, int64_t last) {
         for (int64_t p = first; p < last; p++) {
             for (int64_t pair = 0; pair < half; pair++) {

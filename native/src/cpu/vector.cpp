@@ -2,6 +2,7 @@
 // bandwidth, so each is a single pass.
 #include <string.h>
 
+#include "core/adamw_factors.h"
 #include "cpu/double_vec.h"
 #include "cpu/ops.h"
 #include "cpu/split.h"
@@ -75,24 +76,21 @@ ml_status sgd_step(Context &context, const ml_sgd_desc &d) {
 }
 
 ml_status adamw_step(Context &context, const ml_adamw_desc &d) {
-    const double t = static_cast<double>(d.step), b1 = d.beta1, b2 = d.beta2;
-    const float keep = static_cast<float>(1 - static_cast<double>(d.lr) * d.weight_decay);
-    const float step = static_cast<float>(-static_cast<double>(d.lr) / (1 - __builtin_pow(b1, t)));
-    const float unbias = static_cast<float>(1 / __builtin_sqrt(1 - __builtin_pow(b2, t)));  // of sqrt(v)
+    const AdamWFactors f = adamw_factors(d);
     for (int64_t slot = 0; slot < d.slots; slot++) {
         const int64_t at_slot = slot * d.stride;
         parallel_ranges(context, d.count, 4, [&](int64_t first, int64_t last) {
             const Vec beta1 = broadcast(d.beta1), beta2 = broadcast(d.beta2), eps = broadcast(d.eps);
-            const Vec rest1 = broadcast(static_cast<float>(1 - b1)), rest2 = broadcast(static_cast<float>(1 - b2));
+            const Vec rest1 = broadcast(f.rest1), rest2 = broadcast(f.rest2);
             for_each_vector(at_slot + first, at_slot + last, [&](int64_t at, int n) {
                 const Vec g = load_first(d.grad + at, n);
                 const Vec m = fma(beta1, load_first(d.m + at, n), rest1 * g);
                 const Vec v = fma(beta2, load_first(d.v + at, n), rest2 * (g * g));
-                const Vec denominator = fma(sqrt(v), broadcast(unbias), eps);
+                const Vec denominator = fma(sqrt(v), broadcast(f.unbias), eps);
                 store_first(d.m + at, m, n);
                 store_first(d.v + at, v, n);
                 store_first(d.parameter + at,
-                            fma(broadcast(step), m / denominator, load_first(d.parameter + at, n) * broadcast(keep)), n);
+                            fma(broadcast(-f.step), m / denominator, load_first(d.parameter + at, n) * broadcast(f.keep)), n);
             });
         }, kWidth);
     }

@@ -102,14 +102,6 @@ template <class T> __device__ inline T warp_sum(T value) {
     return value;
 }
 
-template <class T> __device__ inline T warp_max(T value) {
-    for (int offset = kWarp / 2; offset > 0; offset /= 2) {
-        const T other = __shfl_xor_sync(kFullMask, value, offset);
-        value = other > value ? other : value;
-    }
-    return value;
-}
-
 // The sum over a block of kThreads threads, the same bits in every thread. All of the block has to call it.
 template <int kThreads, class T> __device__ inline T block_sum(T value) {
     static_assert(kThreads % kWarp == 0 && kThreads <= 1024, "whole warps");
@@ -187,6 +179,9 @@ template <int kPending> __device__ inline void cp_async_wait() {
 }
 
 // ---- launches ---------------------------------------------------------------------------------------------------
+
+// Blocks that cover `count` elements.
+inline unsigned blocks_for(int64_t count, int64_t each) { return static_cast<unsigned>((count + each - 1) / each); }
 
 // Runs a kernel over a grid. Shared memory beyond 48 KiB is asked for as the device wants it.
 template <class... Parameters, class... Arguments>

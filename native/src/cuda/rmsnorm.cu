@@ -71,7 +71,7 @@ __global__ void backward_kernel(const T *x, const float *weight, const float *rs
     }
 }
 
-template <int kGroup> dim3 grid(int64_t rows) { return dim3(static_cast<unsigned>((rows + kThreads / kGroup - 1) / (kThreads / kGroup))); }
+template <int kGroup> dim3 grid(int64_t rows) { return dim3(blocks_for(rows, kThreads / kGroup)); }
 
 }  // namespace
 

@@ -1,4 +1,5 @@
 // Rotary position embedding in the half-split layout (Su et al. 2021).
+#include "core/rope_frequency.h"
 #include "cuda/kernels.h"
 
 namespace metalora {
@@ -8,23 +9,10 @@ namespace {
 
 constexpr int kThreads = 256;
 
-__device__ inline double inverse_frequency(const ml_rope_table_desc &d, int64_t pair) {
-    const double plain = pow(d.theta, -2.0 * static_cast<double>(pair) / static_cast<double>(d.head_dim));
-    if (d.scaling == ML_ROPE_PLAIN) return plain;
-    if (d.scaling == ML_ROPE_LINEAR) return plain / d.factor;
-    // Llama 3.1: pairs that turn often within the original context stay, slow ones are slowed down by the factor, those
-    // between are a mix.
-    const double turns = d.original_max_positions * plain / (2 * 3.14159265358979323846);
-    if (turns > d.high_freq_factor) return plain;
-    if (turns < d.low_freq_factor) return plain / d.factor;
-    const double keep = (turns - d.low_freq_factor) / (d.high_freq_factor - d.low_freq_factor);
-    return (1 - keep) * plain / d.factor + keep * plain;
-}
-
 __global__ void table_kernel(ml_rope_table_desc d) {
     const int64_t half = d.head_dim / 2, i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
     if (i >= d.positions * half) return;
-    const double angle = static_cast<double>(i / half) * inverse_frequency(d, i % half);
+    const double angle = static_cast<double>(i / half) * rope_inverse_frequency(d, i % half);
     d.cos[i] = static_cast<float>(cos(angle));
     d.sin[i] = static_cast<float>(sin(angle));
 }
@@ -58,8 +46,7 @@ template <class T> cudaError_t rotate(const ml_rope_desc &d, float direction, cu
     if (pairs == 0) return cudaSuccess;
     auto *x = static_cast<T *>(d.x);
     auto run = [&](auto kernel, int n) {
-        const auto blocks = static_cast<unsigned>((pairs + int64_t(kThreads) * n - 1) / (int64_t(kThreads) * n));
-        return launch(kernel, dim3(blocks), dim3(kThreads), 0, stream, x, d.cos, d.sin, d.position, pairs,
+        return launch(kernel, dim3(blocks_for(pairs, kThreads * n)), dim3(kThreads), 0, stream, x, d.cos, d.sin, d.position, pairs,
                       static_cast<int>(d.heads), static_cast<int>(half), direction);
     };
     return packable<8>(half, x, d.cos, d.sin) ? run(rotate_kernel<T, 8>, 8) : run(rotate_kernel<T, 1>, 1);
@@ -70,7 +57,7 @@ template <class T> cudaError_t rotate(const ml_rope_desc &d, float direction, cu
 cudaError_t rope_table(const ml_rope_table_desc &d, cudaStream_t stream) {
     const int64_t count = d.positions * (d.head_dim / 2);
     if (count == 0) return cudaSuccess;
-    return launch(table_kernel, dim3(static_cast<unsigned>((count + kThreads - 1) / kThreads)), dim3(kThreads), 0, stream, d);
+    return launch(table_kernel, dim3(blocks_for(count, kThreads)), dim3(kThreads), 0, stream, d);
 }
 
 template <class T> cudaError_t rope_forward(const ml_rope_desc &d, cudaStream_t stream) { return rotate<T>(d, 1.0f, stream); }

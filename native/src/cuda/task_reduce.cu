@@ -13,7 +13,7 @@ constexpr int64_t kParts = 512;     // blocks that share the elements; fixed, so
 constexpr int64_t kPart = 8192;     // elements that are worth a block
 
 int64_t parts_of(int64_t count) {
-    const int64_t parts = (count + kPart - 1) / kPart;
+    const int64_t parts = blocks_for(count, kPart);
     return parts < 1 ? 1 : parts < kParts ? parts : kParts;
 }
 
@@ -91,7 +91,7 @@ template <int N> __global__ void weighted_sum_kernel(ml_task_reduce_desc d) {
 
 cudaError_t weighted_sum(const ml_task_reduce_desc &d, cudaStream_t stream) {
     if (d.count == 0) return cudaSuccess;
-    auto blocks = [&](int n) { return dim3(static_cast<unsigned>((d.count + int64_t(kThreads) * n - 1) / (int64_t(kThreads) * n))); };
+    auto blocks = [&](int n) { return dim3(blocks_for(d.count, kThreads * n)); };
     return packable<4>(d.count | d.stride, d.grad, d.out) ? launch(weighted_sum_kernel<4>, blocks(4), dim3(kThreads), 0, stream, d)
                                                           : launch(weighted_sum_kernel<1>, blocks(1), dim3(kThreads), 0, stream, d);
 }

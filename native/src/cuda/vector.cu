@@ -1,5 +1,6 @@
 // Vectors of adapter parameters and gradients: fill, broadcast, clipping, optimizer steps. All bound by memory bandwidth,
 // so each is a single pass; blockIdx.y is the slot.
+#include "core/adamw_factors.h"
 #include "cuda/kernels.h"
 
 namespace metalora {
@@ -13,7 +14,7 @@ constexpr int64_t kClipBlock = 16384;  // floats a block sums; fixed, so that th
 __device__ inline int64_t element(int n) { return (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * n; }
 
 dim3 grid(int64_t count, int n, int64_t slots) {
-    return dim3(static_cast<unsigned>((count + int64_t(kThreads) * n - 1) / (int64_t(kThreads) * n)), static_cast<unsigned>(slots));
+    return dim3(blocks_for(count, kThreads * n), static_cast<unsigned>(slots));
 }
 
 template <int N> __global__ void fill_kernel(float *values, int64_t count, float value) {
@@ -42,13 +43,6 @@ template <int N> __global__ void sgd_kernel(ml_sgd_desc d) {
     store<N>(d.parameter + at, p);
 }
 
-struct AdamWFactors {
-    float beta1, beta2, rest1, rest2, eps;
-    float keep;    // 1 - lr * weight decay
-    float step;    // lr / (1 - beta1^t)
-    float unbias;  // of sqrt(v)
-};
-
 template <int N> __global__ void adamw_kernel(ml_adamw_desc d, AdamWFactors f) {
     const int64_t i = element(N), at = blockIdx.y * d.stride + i;
     if (i >= d.count) return;
@@ -58,9 +52,9 @@ template <int N> __global__ void adamw_kernel(ml_adamw_desc d, AdamWFactors f) {
     load<N>(m, d.m + at);
     load<N>(v, d.v + at);
     for (int j = 0; j < N; j++) {
-        m[j] = f.beta1 * m[j] + f.rest1 * g[j];
-        v[j] = f.beta2 * v[j] + f.rest2 * (g[j] * g[j]);
-        p[j] = p[j] * f.keep - f.step * (m[j] / (sqrtf(v[j]) * f.unbias + f.eps));
+        m[j] = d.beta1 * m[j] + f.rest1 * g[j];
+        v[j] = d.beta2 * v[j] + f.rest2 * (g[j] * g[j]);
+        p[j] = p[j] * f.keep - f.step * (m[j] / (sqrtf(v[j]) * f.unbias + d.eps));
     }
     store<N>(d.m + at, m);
     store<N>(d.v + at, v);
@@ -90,7 +84,7 @@ __global__ void clip_kernel(float *grad, float *norm, int64_t count, int64_t str
     for (int64_t i = begin + threadIdx.x; i < end; i += kThreads) to[i] *= static_cast<float>(factor);
 }
 
-int64_t clip_blocks(int64_t count) { return count == 0 ? 1 : (count + kClipBlock - 1) / kClipBlock; }
+int64_t clip_blocks(int64_t count) { return count == 0 ? 1 : blocks_for(count, kClipBlock); }
 
 }  // namespace
 
@@ -116,13 +110,7 @@ cudaError_t sgd_step(const ml_sgd_desc &d, cudaStream_t stream) {
 
 cudaError_t adamw_step(const ml_adamw_desc &d, cudaStream_t stream) {
     if (d.count == 0 || d.slots == 0) return cudaSuccess;
-    const double t = static_cast<double>(d.step), b1 = d.beta1, b2 = d.beta2;
-    AdamWFactors f{};
-    f.beta1 = d.beta1, f.beta2 = d.beta2, f.eps = d.eps;
-    f.rest1 = static_cast<float>(1 - b1), f.rest2 = static_cast<float>(1 - b2);
-    f.keep = static_cast<float>(1 - static_cast<double>(d.lr) * d.weight_decay);
-    f.step = static_cast<float>(static_cast<double>(d.lr) / (1 - std::pow(b1, t)));
-    f.unbias = static_cast<float>(1 / std::sqrt(1 - std::pow(b2, t)));
+    const AdamWFactors f = adamw_factors(d);
     return packable<4>(d.count | d.stride, d.parameter, d.grad, d.m, d.v)
         ? launch(adamw_kernel<4>, grid(d.count, 4, d.slots), dim3(kThreads), 0, stream, d, f)
         : launch(adamw_kernel<1>, grid(d.count, 1, d.slots), dim3(kThreads), 0, stream, d, f);

@@ -343,20 +343,6 @@ void exchange(const char *name, uint32_t mask, void *data, void (*combine)(void 
     wait(State::kExchange, name);
 }
 
-uint32_t ballot(uint32_t mask, bool predicate) {
-    struct Vote { bool mine; uint32_t all; } vote{predicate, 0};
-    exchange("__ballot_sync", mask, &vote, [](void *const *lanes) {
-        uint32_t all = 0;
-        for (int lane = 0; lane < 32; lane++) {
-            if (lanes[lane] != nullptr && static_cast<Vote *>(lanes[lane])->mine) all |= 1u << lane;
-        }
-        for (int lane = 0; lane < 32; lane++) {
-            if (lanes[lane] != nullptr) static_cast<Vote *>(lanes[lane])->all = all;
-        }
-    });
-    return vote.all;
-}
-
 namespace {
 
 // Element `half` (0 or 1) of a register of two bf16, the lower one first.

@@ -11,14 +11,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <type_traits>
 
 #define __global__
 #define __device__
-#define __host__
-#define __forceinline__ inline
-#define __restrict__ __restrict
-#define __launch_bounds__(...)
 
 struct dim3 {
     unsigned x, y, z;
@@ -113,7 +108,6 @@ template <class T> T shuffle(uint32_t mask, T value, int source) {
 }
 
 int lane();
-uint32_t ballot(uint32_t mask, bool predicate);
 void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void ldmatrix_x4(uint32_t (&d)[4], const void *row, bool transposed);
 void cp_async_16(void *to, const void *from, bool valid);
@@ -135,11 +129,3 @@ template <class T> T __shfl_sync(uint32_t mask, T value, int source) { return ho
 template <class T> T __shfl_xor_sync(uint32_t mask, T value, int bits) {
     return hostcuda::shuffle(mask, value, hostcuda::lane() ^ bits);
 }
-template <class T> T __shfl_down_sync(uint32_t mask, T value, int by) {
-    const int source = hostcuda::lane() + by;
-    return hostcuda::shuffle(mask, value, source < 32 ? source : hostcuda::lane());
-}
-inline uint32_t __ballot_sync(uint32_t mask, bool predicate) { return hostcuda::ballot(mask, predicate); }
-inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
-inline float __fdividef(float a, float b) { return a / b; }
-inline float __expf(float x) { return std::exp(x); }

@@ -108,8 +108,9 @@ final class Progress implements AutoCloseable {
         double seconds = (now - started) / 1e9;
         double rate = (done - startedAt) / seconds;
         long left = rate > 0 ? Math.max(0, Math.round((total - done) / rate)) : 0;
+        String remark = remark(now);
         return String.format(Locale.ROOT, "%s: %d of %d (%.0f%%), %s left%s", name, done, total, 100.0 * Math.min(done, total) / total,
-                time(left), remark(now).isEmpty() ? "" : ", " + remark(now));
+                time(left), remark.isEmpty() ? "" : ", " + remark);
     }
 
     /** Seconds as a clock shows them: 0:07, 12:30, 1:02:03. */

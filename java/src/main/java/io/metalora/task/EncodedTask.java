@@ -48,4 +48,9 @@ public record EncodedTask(String name, List<EncodedExample> examples, int[] line
     public static List<EncodedTask> encode(List<Task> tasks, ExampleEncoder encoder, int samples, long seed) {
         return tasks.stream().map(task -> encode(task, encoder, samples, seed)).toList();
     }
+
+    /** Tokens of the longest sample of all tasks. */
+    public static int longest(List<EncodedTask> tasks) {
+        return tasks.stream().flatMap(task -> task.examples().stream()).mapToInt(EncodedExample::length).max().orElseThrow();
+    }
 }

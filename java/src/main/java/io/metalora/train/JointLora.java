@@ -77,8 +77,8 @@ public final class JointLora implements Trainer {
     /** Of a pass, for any batch of the tasks' samples. */
     static PassLimits limits(List<EncodedTask> tasks, TrainConfig config) {
         int samples = tasks.stream().mapToInt(task -> task.examples().size()).sum();
-        int longest = tasks.stream().flatMap(task -> task.examples().stream()).mapToInt(EncodedExample::length).max().orElseThrow();
-        return PackBuilder.limits(1, Math.min(config.joint().batchSize(), samples), longest, config.compute().tokenBudget());
+        return PackBuilder.limits(1, Math.min(config.joint().batchSize(), samples), EncodedTask.longest(tasks),
+                config.compute().tokenBudget());
     }
 
     @Override

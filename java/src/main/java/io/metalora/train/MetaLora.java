@@ -95,9 +95,8 @@ public final class MetaLora implements Trainer {
 
     /** Of a pass, for any episodes that can be drawn from the tasks. */
     static PassLimits limits(List<EncodedTask> tasks, TrainConfig config) {
-        int longest = tasks.stream().flatMap(task -> task.examples().stream()).mapToInt(EncodedExample::length).max().orElseThrow();
         TrainConfig.Meta meta = config.meta();
-        return PackBuilder.limits(meta.tasksPerIteration(), Math.max(meta.supportSize(), meta.querySize()), longest,
+        return PackBuilder.limits(meta.tasksPerIteration(), Math.max(meta.supportSize(), meta.querySize()), EncodedTask.longest(tasks),
                 config.compute().tokenBudget());
     }
 
