@@ -4,12 +4,15 @@
  * Conventions
  *   - Every function returns ml_status; ml_last_error() gives the text of the calling thread's last failure.
  *   - Matrices are row-major and dense. T = tokens of a pack, r = rank, n = adapter slots.
- *   - "act*" pointers are activations in the context's activation type (ml_context_info.activation_dtype; float on
- *     the CPU backend). Adapters, their gradients, optimizer state, losses and statistics are always float.
+ *   - "act*" pointers are activations in the context's activation type (ml_context_info.activation_dtype: float on
+ *     the CPU, float or bfloat16 on CUDA). Adapters, their gradients, optimizer state, losses and statistics are
+ *     always float, and so is all arithmetic but the products of tensor cores, which take bfloat16 and add in float.
  *   - All pointers in a descriptor are device memory of the context (from ml_alloc), the descriptor itself is host
  *     memory and may be reused as soon as the call returns. On the CPU backend device memory is ordinary memory.
- *   - Ops run in the order of the calls. On an asynchronous backend a result is visible to the host after
- *     ml_download or ml_synchronize.
+ *   - Ops run in the order of the calls. On an asynchronous backend (CUDA) a result is visible to the host after
+ *     ml_download or ml_synchronize. What is wrong with the contents of a descriptor's arrays (an id outside the
+ *     vocabulary, offsets that decrease) is found on the device there: the op leaves those rows alone or writes zeros,
+ *     and the next ml_download or ml_synchronize returns ML_INVALID_ARGUMENT with the op and the field.
  *   - A pointer marked "nullable" switches its part of the op off when NULL.
  *   - "accumulate" != 0 adds to the output; 0 overwrites it.
  *   - A context serves one thread at a time; a call made while another is running returns ML_BUSY.
@@ -42,7 +45,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a declaration below changes in a way that breaks a caller. */
-#define ML_ABI_VERSION 1
+#define ML_ABI_VERSION 2
 
 typedef enum ml_status {
     ML_OK = 0,
@@ -58,6 +61,10 @@ typedef enum ml_status {
 typedef enum ml_dtype { ML_F32 = 0, ML_BF16 = 1, ML_F16 = 2 } ml_dtype;
 
 typedef enum ml_backend { ML_BACKEND_CPU = 0, ML_BACKEND_CUDA = 1 } ml_backend;
+
+/* Who multiplies by frozen bf16 weights on CUDA: whichever was measured to be faster for the shape, always the fused
+   kernels of this library, or always cuBLASLt (with the adapter's columns and rows appended to the weight). */
+typedef enum ml_matmul { ML_MATMUL_MEASURED = 0, ML_MATMUL_OWN = 1, ML_MATMUL_CUBLASLT = 2 } ml_matmul;
 
 typedef struct ml_context ml_context;
 
@@ -77,8 +84,10 @@ typedef struct ml_context_options {
     int32_t backend;         /* ml_backend */
     int32_t threads;         /* CPU worker threads, the caller's included; 0 = the machine's physical share */
     int32_t device;          /* CUDA device ordinal; 0 on the CPU */
-    int32_t reserved;
+    int32_t activation_dtype;/* ML_F32; on CUDA also ML_BF16, which takes tensor cores where weights are ML_BF16 too */
     const char *isa;         /* nullable; CPU: "portable", "avx2" or "avx512" forces a path, NULL picks the best */
+    int32_t matmul;          /* ml_matmul; CUDA */
+    int32_t reserved;
 } ml_context_options;
 
 typedef struct ml_context_info {
@@ -91,7 +100,7 @@ typedef struct ml_context_info {
     int64_t memory_peak;     /* highest memory_in_use so far */
     char device_name[128];
     char isa[32];            /* instruction set or compute capability in use */
-    char blas[128];          /* the BLAS behind the frozen GEMM where one is used, with its version */
+    char blas[128];          /* who multiplies by frozen weights: a BLAS with its version, or own kernels */
 } ml_context_info;
 
 /* ML_OK when the backend can run here; else ML_BACKEND_UNAVAILABLE with the reason in ml_last_error(). */

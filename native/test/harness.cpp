@@ -1,6 +1,9 @@
 #include "harness.h"
 
+#include <dlfcn.h>
+
 #include <cstdarg>
+#include <algorithm>
 #include <cstdlib>
 
 namespace test {
@@ -21,6 +24,15 @@ std::vector<std::string> cases;
 int failures = 0;
 constexpr int kMaxPrinted = 25;
 
+const char *cuda = nullptr;    // "f32" or "bf16"
+Device *current = nullptr;     // the device opened last
+constexpr int kSkipped = 77;   // what ctest takes as skipped
+
+// What a test has measured on the first of its setups, to be met by the others.
+std::vector<std::vector<float>> trail;
+size_t trail_at = 0;
+bool trail_first = false, on_trail = false;
+
 }  // namespace
 
 bool add(const char *name, void (*body)()) {
@@ -33,6 +45,7 @@ void fail(const char *file, int line, const std::string &what) {
     std::string where;
     for (auto &one : cases) where += (where.empty() ? "" : ", ") + one;
     std::fprintf(stderr, "FAILED %s:%d [%s]: %s\n", file, line, where.c_str(), what.c_str());
+    if (std::getenv("HOSTCUDA_SKIP_BARRIER") != nullptr) std::_Exit(1);  // one failure is what was asked for
 }
 
 std::string format(const char *text, ...) {
@@ -48,6 +61,8 @@ Case::Case(std::string what) { cases.push_back(std::move(what)); }
 Case::~Case() { cases.pop_back(); }
 
 void expect_status(const char *file, int line, const char *call, int32_t status, int32_t expected, const char *text) {
+    // Contents are looked at on the device, and found wrong when the host waits.
+    if (status == ML_OK && expected == ML_INVALID_ARGUMENT && on_cuda() && current != nullptr) status = ml_synchronize(*current);
     if (status != expected) {
         fail(file, line, format("%s gave %s (%s), not %s", call, ml_status_name(status), ml_last_error(),
                                 ml_status_name(expected)));
@@ -59,6 +74,12 @@ void expect_status(const char *file, int line, const char *call, int32_t status,
 void expect_close(const char *file, int line, const char *what, const std::vector<float> &actual,
                   const std::vector<double> &expected, double bound) {
     if (actual.size() != expected.size()) return fail(file, line, format("%s: sizes differ", what));
+    bound = test::bound(bound);
+    if (on_trail && trail_first) trail.push_back(actual);
+    if (on_trail && !trail_first) {
+        if (trail_at >= trail.size()) return fail(file, line, format("%s: not measured in the first order", what));
+        expect_same_bits(file, line, what, trail[trail_at++], actual);
+    }
     double error = 0, norm = 0;
     for (size_t i = 0; i < actual.size(); i++) {
         const double difference = actual[i] - expected[i];
@@ -83,9 +104,33 @@ static bool expected(const std::string &isa) {
     return isa == "portable";
 }
 
+bool on_cuda() { return cuda != nullptr; }
+
+int32_t activation_dtype() { return on_cuda() && std::strcmp(cuda, "bf16") == 0 ? ML_BF16 : ML_F32; }
+
+double bound(double of_the_cpu) { return std::max(of_the_cpu, !on_cuda() ? 0 : activation_dtype() == ML_BF16 ? 1e-2 : 1e-5); }
+
+float as_activation(float value) { return activation_dtype() == ML_BF16 ? from_bf16(to_bf16(value)) : value; }
+
+std::vector<float> as_activations(std::vector<float> values) {
+    for (float &value : values) value = as_activation(value);
+    return values;
+}
+
+void *standin(const char *symbol) {
+    const char *path = std::getenv("METALORA_CUDA_LIBRARY");
+    void *library = path == nullptr ? nullptr : dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+    return library == nullptr ? nullptr : dlsym(library, symbol);
+}
+
 const std::vector<Setup> &setups() {
     static const std::vector<Setup> all = [] {
         std::vector<Setup> found;
+        if (on_cuda()) {
+            const int orders = standin("hostcuda_set_order") == nullptr ? 1 : 3;
+            for (int order = 0; order < orders; order++) found.push_back({"", 0, order});
+            return found;
+        }
         for (const char *isa : {"portable", "avx2", "avx512"}) {
             ml_context_options options{};
             options.threads = 1;
@@ -101,27 +146,68 @@ const std::vector<Setup> &setups() {
                 std::abort();
             }
             ml_context_destroy(context);
-            for (int threads : {1, 2, 3}) found.push_back({isa, threads});
+            for (int threads : {1, 2, 3}) found.push_back({isa, threads, 0});
         }
         return found;
     }();
     return all;
 }
 
-Device::Device(const Setup &setup) : case_(format("%s, %d threads", setup.isa.c_str(), setup.threads)) {
+Device::Device(const Setup &setup)
+    : outer_(current), case_(on_cuda() ? format("CUDA, %s, order %d", cuda, setup.order) : format("%s, %d threads", setup.isa.c_str(), setup.threads)) {
     ml_context_options options{};
-    options.threads = setup.threads;
-    options.isa = setup.isa.c_str();
+    if (on_cuda()) {
+        options.backend = ML_BACKEND_CUDA;
+        options.activation_dtype = activation_dtype();
+        if (void *set_order = standin("hostcuda_set_order")) reinterpret_cast<void (*)(int)>(set_order)(setup.order);
+    } else {
+        options.threads = setup.threads;
+        options.isa = setup.isa.c_str();
+    }
     EXPECT_OK(ml_context_create(&options, &context_));
+    current = this;
 }
 
-Device::~Device() { EXPECT_OK(ml_context_destroy(context_)); }
+Device::~Device() {
+    EXPECT_OK(ml_context_destroy(context_));
+    current = outer_;
+}
 
 void on_every_device(const std::function<void(Device &)> &body) {
+    trail.clear();
     for (auto &setup : setups()) {
+        trail_first = &setup == &setups().front(), trail_at = 0, on_trail = on_cuda();
         Device device(setup);
         body(device);
+        on_trail = false;
     }
+}
+
+void Activations::write(const std::vector<float> &values) {
+    if (full_) return full_->write(values);
+    std::vector<uint16_t> bits;
+    for (float value : values) bits.push_back(to_bf16(value));
+    half_->write(bits);
+}
+
+std::vector<float> Activations::read() const {
+    if (full_) return full_->read();
+    std::vector<float> values;
+    for (uint16_t bits : half_->read()) values.push_back(from_bf16(bits));
+    return values;
+}
+
+uint16_t to_bf16(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+}
+
+float from_bf16(uint16_t x) {
+    const uint32_t bits = static_cast<uint32_t>(x) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
 }
 
 // splitmix64 (Steele, Lea and Flood 2014)
@@ -140,7 +226,7 @@ std::vector<float> Random::normal(size_t count, double deviation) {
     std::vector<float> values(count);
     for (auto &value : values) {
         const double radius = std::sqrt(-2 * std::log(1 - uniform()));
-        value = static_cast<float>(deviation * radius * std::cos(2 * 3.14159265358979323846 * uniform()));
+        value = as_activation(static_cast<float>(deviation * radius * std::cos(2 * 3.14159265358979323846 * uniform())));
     }
     return values;
 }
@@ -173,9 +259,17 @@ double dot(const std::vector<double> &a, const std::vector<double> &b) {
 
 }  // namespace test
 
-// Runs every test, or those whose names contain the first argument.
+// [--cuda f32|bf16] [part of the names of tests to run]
 int main(int argc, char **argv) {
     int run = 0;
+    if (argc > 2 && std::strcmp(argv[1], "--cuda") == 0) {
+        test::cuda = argv[2];
+        argc -= 2, argv += 2;
+        if (ml_backend_probe(ML_BACKEND_CUDA) != ML_OK) {
+            std::printf("cannot run: %s\n", ml_last_error());
+            return std::getenv("METALORA_CUDA_LIBRARY") == nullptr ? test::kSkipped : 1;
+        }
+    }
     for (auto &one : test::tests()) {
         if (argc > 1 && std::strstr(one.name, argv[1]) == nullptr) continue;
         const int before = test::failures;

@@ -1,5 +1,9 @@
 // A small test harness: registered tests, contexts over every instruction set and thread count, guarded buffers,
 // error measures. A failure prints the test, the case (op, shape, instruction set, threads) and what was wrong.
+//
+// The same tests run on the CUDA backend with --cuda f32 or --cuda bf16: on a GPU, or where METALORA_CUDA_LIBRARY is the
+// kernels compiled for the CPU (hostcuda/), there in three orders of threads that have to give the same bits. Bounds are
+// then 1e-5 and 1e-2, and with bf16 every random number is one that bf16 can hold, so that inputs are exact.
 #pragma once
 
 #include <cmath>
@@ -8,6 +12,7 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -47,6 +52,7 @@ public:
 #define EXPECT_STATUS(call, status, text) test::expect_status(__FILE__, __LINE__, #call, (call), status, text)
 
 // Relative L2 error of `actual` (float) against `expected` (double), at most `bound`.
+// Anything but the same bits in every order of a kernel's threads fails too.
 #define EXPECT_CLOSE(what, actual, expected, bound) test::expect_close(__FILE__, __LINE__, what, actual, expected, bound)
 
 #define EXPECT_SAME_BITS(what, a, b) test::expect_same_bits(__FILE__, __LINE__, what, a, b)
@@ -65,12 +71,23 @@ void expect_same_bits(const char *file, int line, const char *what, const std::v
 // ---- devices ----------------------------------------------------------------------------------------------------
 
 struct Setup {
-    std::string isa;
+    std::string isa;  // CPU
     int threads;
+    int order;        // CUDA on the CPU: which order threads run in
 };
 
-// Every instruction set this machine has, with 1, 2 and 3 threads.
+// Every instruction set this machine has, with 1, 2 and 3 threads; on CUDA, every order of threads.
 const std::vector<Setup> &setups();
+
+bool on_cuda();
+int32_t activation_dtype();
+
+// A bound of the CPU's, or what the backend under test has to keep.
+double bound(double of_the_cpu);
+
+// A float as an activation holds it.
+float as_activation(float value);
+std::vector<float> as_activations(std::vector<float> values);
 
 class Device {
 public:
@@ -82,8 +99,12 @@ public:
 
 private:
     ml_context *context_ = nullptr;
+    Device *outer_;
     Case case_;
 };
+
+// What the kernels compiled for the CPU offer beside the backend; nullptr on a GPU.
+void *standin(const char *symbol);
 
 // Runs body on every setup.
 void on_every_device(const std::function<void(Device &)> &body);
@@ -133,6 +154,27 @@ private:
     void *pointer_ = nullptr;
 };
 
+// The same in the context's type of activations; values go in and come out as floats.
+class Activations {
+public:
+    Activations(Device &device, size_t count) : count_(count) {
+        if (activation_dtype() == ML_BF16) half_ = std::make_unique<Buffer<uint16_t>>(device, count);
+        else full_ = std::make_unique<Buffer<float>>(device, count);
+    }
+    Activations(Device &device, const std::vector<float> &values) : Activations(device, values.size()) { write(values); }
+
+    operator void *() const { return at(0); }
+    void *at(size_t index) const { return half_ ? static_cast<void *>(half_->at(index)) : full_->at(index); }
+    size_t size() const { return count_; }
+    void write(const std::vector<float> &values);
+    std::vector<float> read() const;
+
+private:
+    size_t count_;
+    std::unique_ptr<Buffer<float>> full_;
+    std::unique_ptr<Buffer<uint16_t>> half_;
+};
+
 // ---- numbers ----------------------------------------------------------------------------------------------------
 
 class Random {
@@ -146,6 +188,10 @@ public:
 private:
     uint64_t state_;
 };
+
+// To the nearest bfloat16, ties to even.
+uint16_t to_bf16(float x);
+float from_bf16(uint16_t x);
 
 std::vector<double> wide(const std::vector<float> &values);
 std::vector<float> narrow(const std::vector<double> &values);

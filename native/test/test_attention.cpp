@@ -43,7 +43,7 @@ struct Outputs {
 };
 
 Outputs run(Device &device, const Shape &s, const Inputs &in, bool backward) {
-    Buffer<float> q(device, in.q), k(device, in.k), v(device, in.v), o(device, in.q.size());
+    Activations q(device, in.q), k(device, in.k), v(device, in.v), o(device, in.q.size());
     Buffer<float> lse(device, in.q.size() / s.head_dim);
     Buffer<int32_t> q_offsets(device, in.q_offsets), kv_offsets(device, in.kv_offsets);
     ml_attention_desc d{};
@@ -58,7 +58,7 @@ Outputs run(Device &device, const Shape &s, const Inputs &in, bool backward) {
     EXPECT_OK(ml_attention_forward(device, &d));
     Outputs out{o.read(), lse.read(), {}, {}, {}};
     if (!backward) return out;
-    Buffer<float> d_o(device, in.d_o), dq(device, in.q.size()), dk(device, in.k.size()), dv(device, in.v.size());
+    Activations d_o(device, in.d_o), dq(device, in.q.size()), dk(device, in.k.size()), dv(device, in.v.size());
     d.d_o = d_o, d.dq = dq, d.dk = dk, d.dv = dv;
     EXPECT_OK(ml_attention_backward(device, &d));
     out.dq = dq.read(), out.dk = dk.read(), out.dv = dv.read();
@@ -100,8 +100,8 @@ TEST(attention_matches_reference) {
             EXPECT_CLOSE("dv", out.dv, gradient.dv, 1e-6);
             if (s.window == 1 || in.q_offsets.back() == 1) {
                 // The softmax of one score is constant: no gradient but rounding.
-                for (float x : out.dq) EXPECT(std::fabs(x) < 1e-5);
-                for (float x : out.dk) EXPECT(std::fabs(x) < 1e-5);
+                for (float x : out.dq) EXPECT(std::fabs(x) < 10 * bound(1e-6));
+                for (float x : out.dk) EXPECT(std::fabs(x) < 10 * bound(1e-6));
             } else {
                 EXPECT_CLOSE("dq", out.dq, gradient.dq, 2e-6);
                 EXPECT_CLOSE("dk", out.dk, gradient.dk, 2e-6);
@@ -204,7 +204,7 @@ TEST(attention_optional_parts) {
     const Shape s{3, 1, 64, 0, {10}, {}};
     const Inputs in(s);
     on_every_device([&](Device &device) {
-        Buffer<float> q(device, in.q), k(device, in.k), v(device, in.v), o(device, in.q.size());
+        Activations q(device, in.q), k(device, in.k), v(device, in.v), o(device, in.q.size());
         Buffer<int32_t> offsets(device, in.q_offsets), none(device, std::vector<int32_t>{0});
         ml_attention_desc d{};
         d.q = q, d.k = k, d.v = v, d.o = o, d.q_offsets = offsets;
@@ -222,8 +222,9 @@ TEST(attention_optional_parts) {
 TEST(attention_rejects_bad_arguments) {
     Device device(setups().front());
     const std::vector<int32_t> bounds{0, 4, 10}, backwards{0, 7, 4}, late{1, 4, 10}, keys{0, 3, 10};
-    Buffer<float> q(device, 10 * 4 * 8), k(device, 10 * 2 * 8), v(device, 10 * 2 * 8), o(device, 10 * 4 * 8), lse(device, 40);
-    Buffer<float> d_o(device, 10 * 4 * 8), dq(device, 10 * 4 * 8), dk(device, 10 * 2 * 8), dv(device, 10 * 2 * 8);
+    Activations q(device, 10 * 4 * 8), k(device, 10 * 2 * 8), v(device, 10 * 2 * 8), o(device, 10 * 4 * 8);
+    Buffer<float> lse(device, 40);
+    Activations d_o(device, 10 * 4 * 8), dq(device, 10 * 4 * 8), dk(device, 10 * 2 * 8), dv(device, 10 * 2 * 8);
     for (auto *buffer : {&q, &k, &v, &o, &d_o}) buffer->write(std::vector<float>(buffer->size(), 0.5f));
     Buffer<int32_t> offsets(device, bounds), falling(device, backwards), shifted(device, late), few(device, keys);
     ml_attention_desc good{};

@@ -41,14 +41,15 @@ struct Outputs {
 
 struct Run {
     Run(Device &device, const Shape &s, const Inputs &in)
-        : w(device, in.w), x(device, in.x), scale(device, in.scale), logprob(device, in.rows.size()), dx(device, in.x.size()),
+        : w(device, in.w), x(device, in.x), dx(device, in.x.size()), scale(device, in.scale), logprob(device, in.rows.size()),
           rows(device, in.rows), target(device, in.target), argmax(device, in.rows.size()) {
         d.x = x, d.w = w, d.rows = rows, d.target = target, d.row_scale = scale, d.logprob = logprob, d.argmax = argmax, d.dx = dx;
         d.tokens = s.tokens, d.count = static_cast<int64_t>(in.rows.size());
     }
     Outputs read() const { return {logprob.read(), dx.read(), argmax.read()}; }
     Weight w;
-    Buffer<float> x, scale, logprob, dx;
+    Activations x, dx;
+    Buffer<float> scale, logprob;
     Buffer<int32_t> rows, target, argmax;
     ml_cross_entropy_desc d{};
 };

@@ -7,7 +7,7 @@ namespace {
 
 std::vector<float> embed(Device &device, ml_weight *table, int64_t width, const std::vector<int32_t> &ids) {
     Buffer<int32_t> id(device, ids);
-    Buffer<float> y(device, ids.size() * static_cast<size_t>(width));
+    Activations y(device, ids.size() * static_cast<size_t>(width));
     ml_embedding_desc d{};
     d.table = table, d.ids = id, d.y = y, d.tokens = static_cast<int64_t>(ids.size());
     EXPECT_OK(ml_embedding_forward(device, &d));
@@ -38,7 +38,7 @@ TEST(embedding_matches_reference) {
             }
             on_every_device([&](Device &device) {
                 const Weight table(device, m);
-                EXPECT_SAME_BITS("y", embed(device, table, s.hidden, ids), expected);
+                EXPECT_SAME_BITS("y", embed(device, table, s.hidden, ids), as_activations(expected));
             });
         }
     }
@@ -51,7 +51,7 @@ TEST(weight_conversions) {
     const int64_t n = static_cast<int64_t>(special.size());
     on_every_device([&](Device &device) {
         const Weight f32(device, {special.data(), ML_F32, ML_F32, 1, n});
-        EXPECT_SAME_BITS("f32 in f32", embed(device, f32, n, {0}), special);
+        EXPECT_SAME_BITS("f32 in f32", embed(device, f32, n, {0}), as_activations(special));
         std::vector<float> rounded;
         for (float x : special) rounded.push_back(from_bf16(to_bf16(x)));
         const Weight bf16(device, {special.data(), ML_F32, ML_BF16, 1, n});
@@ -83,7 +83,7 @@ TEST(weight_conversions) {
         }
         const int64_t halves = static_cast<int64_t>(bits.size());
         const Weight f16(device, {bits.data(), ML_F16, ML_F32, 1, halves});
-        EXPECT_SAME_BITS("f16 in f32", embed(device, f16, halves, {0}), values);
+        EXPECT_SAME_BITS("f16 in f32", embed(device, f16, halves, {0}), as_activations(values));
         for (float &x : values) x = from_bf16(to_bf16(x));
         const Weight f16_bf16(device, {bits.data(), ML_F16, ML_BF16, 1, halves});
         EXPECT_SAME_BITS("f16 in bf16", embed(device, f16_bf16, halves, {0}), values);
@@ -161,7 +161,7 @@ TEST(embedding_and_weights_reject_bad_arguments) {
 
     EXPECT_OK(ml_weight_create(device, &good, &w));
     Buffer<int32_t> ids(device, {0, 2}), high(device, {0, 3}), negative(device, {-1, 0});
-    Buffer<float> y(device, 8);
+    Activations y(device, 8);
     ml_embedding_desc d{w, ids, y, 2};
     EXPECT_OK(ml_embedding_forward(device, &d));
     EXPECT_INVALID(ml_embedding_forward(device, nullptr), "desc");

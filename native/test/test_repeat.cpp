@@ -8,10 +8,11 @@ namespace {
 constexpr int64_t kRows = 67, kWidth = 193, kCount = kRows * kWidth;
 
 // What `op` writes into `out`, three times, from the same start.
-void repeats(Device &device, const char *what, const std::vector<float> &start, const std::function<void(float *)> &op) {
+template <class Memory, class Op>
+void repeats(Device &device, const char *what, const std::vector<float> &start, const Op &op) {
     std::vector<float> first;
     for (int again = 0; again < 3; again++) {
-        Buffer<float> out(device, start);
+        Memory out(device, start);
         op(out);
         if (again == 0) first = out.read();
         EXPECT_SAME_BITS(what, out.read(), first);
@@ -24,16 +25,17 @@ TEST(row_ops_repeat_bit_for_bit) {
     Random random(1);
     const auto x = random.normal(kCount), y = random.normal(kCount), weight = random.normal(kWidth);
     on_every_device([&](Device &device) {
-        Buffer<float> in(device, x), other(device, y), w(device, weight), rstd(device, kRows), unused(device, kCount);
+        Activations in(device, x), other(device, y), unused(device, kCount);
+        Buffer<float> w(device, weight), rstd(device, kRows);
         ml_rmsnorm_desc norm{};
         norm.x = in, norm.weight = w, norm.rstd = rstd, norm.dy = other, norm.rows = kRows, norm.width = kWidth, norm.eps = 1e-5f;
-        repeats(device, "rmsnorm", x, [&](float *out) { norm.y = out, EXPECT_OK(ml_rmsnorm_forward(device, &norm)); });
-        repeats(device, "rmsnorm dx", x, [&](float *out) { norm.dx = out, EXPECT_OK(ml_rmsnorm_backward(device, &norm)); });
+        repeats<Activations>(device, "rmsnorm", x, [&](void *out) { norm.y = out, EXPECT_OK(ml_rmsnorm_forward(device, &norm)); });
+        repeats<Activations>(device, "rmsnorm dx", x, [&](void *out) { norm.dx = out, EXPECT_OK(ml_rmsnorm_backward(device, &norm)); });
 
         ml_swiglu_desc gated{};
         gated.gate = in, gated.up = other, gated.dy = other, gated.count = kCount;
-        repeats(device, "swiglu", x, [&](float *out) { gated.y = out, EXPECT_OK(ml_swiglu_forward(device, &gated)); });
-        repeats(device, "swiglu dgate", x, [&](float *out) {
+        repeats<Activations>(device, "swiglu", x, [&](void *out) { gated.y = out, EXPECT_OK(ml_swiglu_forward(device, &gated)); });
+        repeats<Activations>(device, "swiglu dgate", x, [&](void *out) {
             gated.dgate = out, gated.dup = unused, EXPECT_OK(ml_swiglu_backward(device, &gated));
         });
     });
@@ -55,8 +57,8 @@ TEST(rope_repeats_bit_for_bit) {
         ml_rope_desc rope{};
         rope.cos = cos, rope.sin = sin, rope.position = position, rope.tokens = tokens, rope.positions = positions;
         rope.heads = heads, rope.head_dim = head_dim;
-        repeats(device, "rope", x, [&](float *out) { rope.x = out, EXPECT_OK(ml_rope_forward(device, &rope)); });
-        repeats(device, "rope backward", x, [&](float *out) { rope.x = out, EXPECT_OK(ml_rope_backward(device, &rope)); });
+        repeats<Activations>(device, "rope", x, [&](void *out) { rope.x = out, EXPECT_OK(ml_rope_forward(device, &rope)); });
+        repeats<Activations>(device, "rope backward", x, [&](void *out) { rope.x = out, EXPECT_OK(ml_rope_backward(device, &rope)); });
     });
 }
 
@@ -67,12 +69,12 @@ TEST(optimizers_repeat_bit_for_bit) {
         Buffer<float> grad(device, gradient), norm(device, 1);
         ml_sgd_desc sgd{};
         sgd.grad = grad, sgd.count = kCount, sgd.stride = kCount, sgd.slots = 1, sgd.lr = 0.1f, sgd.weight_decay = 0.01f;
-        repeats(device, "sgd", parameter, [&](float *out) { sgd.parameter = out, EXPECT_OK(ml_sgd_step(device, &sgd)); });
+        repeats<Buffer<float>>(device, "sgd", parameter, [&](float *out) { sgd.parameter = out, EXPECT_OK(ml_sgd_step(device, &sgd)); });
 
         ml_adamw_desc adamw{};
         adamw.grad = grad, adamw.count = kCount, adamw.stride = kCount, adamw.slots = 1, adamw.step = 3;
         adamw.lr = 0.1f, adamw.beta1 = 0.9f, adamw.beta2 = 0.999f, adamw.eps = 1e-8f, adamw.weight_decay = 0.01f;
-        repeats(device, "adamw", parameter, [&](float *out) {
+        repeats<Buffer<float>>(device, "adamw", parameter, [&](float *out) {
             Buffer<float> m(device, std::vector<float>(kCount, 0.5f)), v(device, std::vector<float>(kCount, 0.25f));
             adamw.parameter = out, adamw.m = m, adamw.v = v;
             EXPECT_OK(ml_adamw_step(device, &adamw));
@@ -80,6 +82,6 @@ TEST(optimizers_repeat_bit_for_bit) {
 
         ml_clip_desc clip{};
         clip.norm = norm, clip.count = kCount, clip.stride = kCount, clip.slots = 1, clip.max_norm = 1;
-        repeats(device, "clip", parameter, [&](float *out) { clip.grad = out, EXPECT_OK(ml_clip_global_norm(device, &clip)); });
+        repeats<Buffer<float>>(device, "clip", parameter, [&](float *out) { clip.grad = out, EXPECT_OK(ml_clip_global_norm(device, &clip)); });
     });
 }

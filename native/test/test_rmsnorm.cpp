@@ -42,8 +42,9 @@ TEST(rmsnorm_matches_reference) {
         // A row of one number is all but constant: its gradient is a difference of nearly equal terms.
         const double bound = s.width == 1 ? 1e-1 : 1e-6;
         on_every_device([&](Device &device) {
-            Buffer<float> x(device, in.x), weight(device, in.weight), y(device, in.x.size()), rstd(device, s.rows);
-            Buffer<float> dy(device, in.dy), dx(device, in.x.size());
+            Activations x(device, in.x), y(device, in.x.size());
+            Buffer<float> weight(device, in.weight), rstd(device, s.rows);
+            Activations dy(device, in.dy), dx(device, in.x.size());
             ml_rmsnorm_desc d{};
             d.x = x, d.weight = weight, d.y = y, d.rstd = rstd, d.rows = s.rows, d.width = s.width, d.eps = in.eps;
             EXPECT_OK(ml_rmsnorm_forward(device, &d));
@@ -73,8 +74,9 @@ TEST(rmsnorm_gradient_matches_finite_differences) {
     const auto weight = wide(in.weight), dy = wide(in.dy);
     const auto expected = numeric_gradient(wide(in.x), [&](auto &x) { return dot(dy, reference::rmsnorm(x, weight, in.eps)); });
     on_every_device([&](Device &device) {
-        Buffer<float> x(device, in.x), w(device, in.weight), y(device, in.x.size()), rstd(device, s.rows);
-        Buffer<float> dy(device, in.dy), dx(device, in.x.size());
+        Activations x(device, in.x), y(device, in.x.size());
+        Buffer<float> w(device, in.weight), rstd(device, s.rows);
+        Activations dy(device, in.dy), dx(device, in.x.size());
         ml_rmsnorm_desc d{};
         d.x = x, d.weight = w, d.y = y, d.rstd = rstd, d.dy = dy, d.dx = dx, d.rows = s.rows, d.width = s.width, d.eps = in.eps;
         EXPECT_OK(ml_rmsnorm_forward(device, &d));
@@ -85,7 +87,8 @@ TEST(rmsnorm_gradient_matches_finite_differences) {
 
 TEST(rmsnorm_zero_row_is_finite) {
     on_every_device([&](Device &device) {
-        Buffer<float> x(device, std::vector<float>(40, 0.0f)), w(device, std::vector<float>(20, 1.0f)), y(device, 40);
+        Activations x(device, std::vector<float>(40, 0.0f)), y(device, 40);
+        Buffer<float> w(device, std::vector<float>(20, 1.0f));
         ml_rmsnorm_desc d{};
         d.x = x, d.weight = w, d.y = y, d.rows = 2, d.width = 20, d.eps = 1e-5f;
         EXPECT_OK(ml_rmsnorm_forward(device, &d));
@@ -97,7 +100,8 @@ TEST(rmsnorm_zero_row_is_finite) {
 
 TEST(rmsnorm_rejects_bad_arguments) {
     Device device(setups().front());
-    Buffer<float> x(device, 40), w(device, 20), y(device, 40), rstd(device, 2), dy(device, 40), dx(device, 40);
+    Activations x(device, 40), y(device, 40), dy(device, 40), dx(device, 40);
+    Buffer<float> w(device, 20), rstd(device, 2);
     ml_rmsnorm_desc good{};
     good.x = x, good.weight = w, good.y = y, good.rstd = rstd, good.dy = dy, good.dx = dx, good.rows = 2, good.width = 20;
     good.eps = 1e-5f;

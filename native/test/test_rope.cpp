@@ -81,7 +81,8 @@ TEST(rope_matches_reference) {
         const auto backward = reference::rope(wide(x), frequencies, position, s.heads, s.head_dim, true);
         on_every_device([&](Device &device) {
             const Tables table = tables(device, plain(500, s.head_dim, 1e4));
-            Buffer<float> values(device, x), cos(device, table.cos), sin(device, table.sin);
+            Activations values(device, x);
+            Buffer<float> cos(device, table.cos), sin(device, table.sin);
             Buffer<int32_t> positions(device, position);
             ml_rope_desc d{};
             d.x = values, d.cos = cos, d.sin = sin, d.position = positions;
@@ -107,7 +108,8 @@ TEST(rope_gradient_matches_finite_differences) {
     });
     on_every_device([&](Device &device) {
         const Tables table = tables(device, plain(8, 6, 100));
-        Buffer<float> gradient(device, dy), cos(device, table.cos), sin(device, table.sin);
+        Activations gradient(device, dy);
+        Buffer<float> cos(device, table.cos), sin(device, table.sin);
         Buffer<int32_t> positions(device, position);
         ml_rope_desc d{};
         d.x = gradient, d.cos = cos, d.sin = sin, d.position = positions, d.tokens = 2, d.positions = 8, d.heads = 2, d.head_dim = 6;
@@ -118,7 +120,8 @@ TEST(rope_gradient_matches_finite_differences) {
 
 TEST(rope_rejects_bad_arguments) {
     Device device(setups().front());
-    Buffer<float> cos(device, 10 * 4), sin(device, 10 * 4), x(device, 3 * 2 * 8);
+    Activations x(device, 3 * 2 * 8);
+    Buffer<float> cos(device, 10 * 4), sin(device, 10 * 4);
     Buffer<int32_t> position(device, {0, 9, 4}), outside(device, {0, 10, 4}), negative(device, {-1, 0, 4});
     ml_rope_table_desc table = plain(10, 8, 1e4);
     table.cos = cos, table.sin = sin;

@@ -14,8 +14,8 @@ TEST(swiglu_matches_reference) {
         const auto y = reference::swiglu(wide(gate), wide(up));
         const auto g = reference::swiglu_gradient(wide(gate), wide(up), wide(dy));
         on_every_device([&](Device &device) {
-            Buffer<float> gates(device, gate), ups(device, up), out(device, count), grad(device, dy);
-            Buffer<float> dgate(device, count), dup(device, count);
+            Activations gates(device, gate), ups(device, up), out(device, count), grad(device, dy);
+            Activations dgate(device, count), dup(device, count);
             ml_swiglu_desc d{};
             d.gate = gates, d.up = ups, d.y = out, d.dy = grad, d.dgate = dgate, d.dup = dup, d.count = count;
             EXPECT_OK(ml_swiglu_forward(device, &d));
@@ -48,7 +48,7 @@ TEST(swiglu_gradient_matches_finite_differences) {
     const auto dgate_expected = numeric_gradient(wide(gate), [&](auto &x) { return dot(wide(dy), reference::swiglu(x, wide(up))); });
     const auto dup_expected = numeric_gradient(wide(up), [&](auto &x) { return dot(wide(dy), reference::swiglu(wide(gate), x)); });
     on_every_device([&](Device &device) {
-        Buffer<float> gates(device, gate), ups(device, up), grad(device, dy), dgate(device, 13), dup(device, 13);
+        Activations gates(device, gate), ups(device, up), grad(device, dy), dgate(device, 13), dup(device, 13);
         ml_swiglu_desc d{};
         d.gate = gates, d.up = ups, d.dy = grad, d.dgate = dgate, d.dup = dup, d.count = 13;
         EXPECT_OK(ml_swiglu_backward(device, &d));
@@ -59,7 +59,7 @@ TEST(swiglu_gradient_matches_finite_differences) {
 
 TEST(swiglu_rejects_bad_arguments) {
     Device device(setups().front());
-    Buffer<float> gate(device, 8), up(device, 8), y(device, 8), dy(device, 8), dgate(device, 8), dup(device, 8);
+    Activations gate(device, 8), up(device, 8), y(device, 8), dy(device, 8), dgate(device, 8), dup(device, 8);
     ml_swiglu_desc good{};
     good.gate = gate, good.up = up, good.y = y, good.dy = dy, good.dgate = dgate, good.dup = dup, good.count = 8;
     EXPECT_OK(ml_swiglu_forward(device, &good));

@@ -5,20 +5,6 @@
 
 namespace test {
 
-// To the nearest bfloat16, ties to even.
-inline uint16_t to_bf16(float x) {
-    uint32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
-}
-
-inline float from_bf16(uint16_t x) {
-    const uint32_t bits = static_cast<uint32_t>(x) << 16;
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 // A random [out, in] matrix and how it is stored.
 struct FrozenMatrix {
     FrozenMatrix(Random &random, int64_t out, int64_t in, int32_t storage, double deviation = 1)

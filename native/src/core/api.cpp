@@ -117,8 +117,7 @@ const char *ml_last_error(void) { return last_error(); }
 int32_t ml_backend_probe(int32_t backend) {
     switch (backend) {
         case ML_BACKEND_CPU: return ML_OK;
-        case ML_BACKEND_CUDA:
-            return fail(ML_BACKEND_UNAVAILABLE, "the CUDA backend was not built into this library; use the CPU backend");
+        case ML_BACKEND_CUDA: return probe_cuda();
         default: return fail(ML_INVALID_ARGUMENT, "ml_backend_probe: backend: %d is not a backend", backend);
     }
 }
@@ -133,7 +132,8 @@ int32_t ml_context_create(const ml_context_options *options, ml_context **contex
     }
     try {
         auto created = std::make_unique<ml_context>();
-        if (ml_status status = open_cpu(*created, *options); status != ML_OK) return status;
+        const auto open = options->backend == ML_BACKEND_CUDA ? open_cuda : open_cpu;
+        if (ml_status status = open(*created, *options); status != ML_OK) return status;
         *context = created.release();
         return ML_OK;
     } catch (const std::bad_alloc &) {
@@ -155,6 +155,8 @@ int32_t ml_context_destroy(ml_context *context) {
         context->busy.store(false, std::memory_order_release);
         return status;
     }
+    context->scratch.free_all();
+    if (context->backend.close != nullptr) context->backend.close(*context);
     delete context;
     return ML_OK;
 }
@@ -400,12 +402,12 @@ static int64_t check_attention(Check &c, const ml_attention_desc &d, const int32
     c.require(d.scale > 0, "scale", "has to be positive");
     c.offsets("q_offsets", d.q_offsets, d.sequences, d.tokens);
     if (!c.ok()) return 0;
-    for (int64_t s = 0; s < d.sequences; s++) {
+    for (int64_t s = 0; s < d.sequences && c.reads_contents(); s++) {
         c.require(d.q_offsets[s + 1] - d.q_offsets[s] <= d.max_length, "max_length", "is below the longest segment of q_offsets");
     }
     if (kv_offsets == nullptr) return d.tokens;
     c.offsets("kv_offsets", kv_offsets, d.sequences);
-    if (!c.ok()) return 0;
+    if (!c.ok() || !c.reads_contents()) return 0;
     for (int64_t s = 0; s < d.sequences; s++) {
         c.require(kv_offsets[s + 1] - kv_offsets[s] >= d.q_offsets[s + 1] - d.q_offsets[s], "kv_offsets",
                   "a sequence has fewer keys than queries");

@@ -34,6 +34,7 @@ public:
 
     ml_status status() const { return status_; }
     bool ok() const { return status_ == ML_OK; }
+    bool reads_contents() const { return context_.backend.host_readable; }  // of arrays in device memory
 
     // first <= value <= last
     Check &range(const char *field, int64_t value, int64_t first, int64_t last);

@@ -5,8 +5,23 @@
 
 namespace metalora {
 
-Scratch::~Scratch() {
-    for (auto &block : blocks_) std::free(block.data);
+ScratchMemory Scratch::host_memory() {
+    ScratchMemory memory{};
+    memory.allocate = [](void *, size_t bytes) { return std::aligned_alloc(64, bytes); };
+    memory.release = [](void *, void *block) { std::free(block); };
+#ifdef METALORA_SANITIZE
+    // NaN: an op that reads what it did not write shows.
+    memory.poison = [](void *taken, size_t bytes) { std::memset(taken, 0xFF, bytes); };
+#endif
+    return memory;
+}
+
+Scratch::~Scratch() { free_all(); }
+
+void Scratch::free_all() {
+    for (auto &block : blocks_) memory_.release(memory_.owner, block.data);
+    blocks_.clear();
+    held_ = used_ = 0;
 }
 
 void *Scratch::take(size_t bytes) {
@@ -17,7 +32,7 @@ void *Scratch::take(size_t bytes) {
         } catch (...) {
             return nullptr;
         }
-        auto *data = static_cast<char *>(std::aligned_alloc(64, bytes == 0 ? 64 : bytes));
+        auto *data = static_cast<char *>(memory_.allocate(memory_.owner, bytes == 0 ? 64 : bytes));
         if (data == nullptr) return nullptr;
         blocks_.push_back({data, bytes});
         held_ += bytes;
@@ -25,9 +40,7 @@ void *Scratch::take(size_t bytes) {
     }
     void *result = blocks_.back().data + used_;
     used_ += bytes;
-#ifdef METALORA_SANITIZE
-    std::memset(result, 0xFF, bytes);  // NaN: an op that reads what it did not write shows
-#endif
+    if (memory_.poison != nullptr) memory_.poison(result, bytes);
     return result;
 }
 
@@ -35,9 +48,7 @@ void Scratch::reset() {
     used_ = 0;
     if (blocks_.size() <= 1) return;
     const size_t total = held_;
-    for (auto &block : blocks_) std::free(block.data);
-    blocks_.clear();
-    held_ = 0;
+    free_all();
     take(total);
     used_ = 0;
 }

@@ -37,6 +37,15 @@ struct Backend {
     ml_status (*copy)(Context &, void *to, const void *from, size_t bytes);
     ml_status (*synchronize)(Context &);
     int64_t (*weight_bytes)(int32_t storage_dtype, int64_t out_features, int64_t in_features);
+    void (*close)(Context &);  // nullable
+};
+
+// Where scratch memory comes from.
+struct ScratchMemory {
+    void *(*allocate)(void *owner, size_t bytes);  // 64-byte aligned; nullptr when there is none
+    void (*release)(void *owner, void *memory);
+    void (*poison)(void *memory, size_t bytes);    // nullable; in tests: what is taken starts as NaN
+    void *owner;
 };
 
 // Scratch memory of ops: grows to what the largest op asked for and is used again by the next one.
@@ -47,8 +56,11 @@ public:
     Scratch(const Scratch &) = delete;
     Scratch &operator=(const Scratch &) = delete;
 
+    void use(const ScratchMemory &memory) { memory_ = memory; }  // before anything is taken; host memory otherwise
+
     void *take(size_t bytes);  // 64-byte aligned, uninitialized; nullptr when there is no memory
     void reset();              // gives all of it back; joins blocks into one that would have been enough
+    void free_all();
     size_t held() const { return held_; }
 
 private:
@@ -56,6 +68,8 @@ private:
         char *data;
         size_t size;
     };
+    ScratchMemory memory_ = host_memory();
+    static ScratchMemory host_memory();
     std::vector<Block> blocks_;
     size_t used_ = 0;  // of the last block
     size_t held_ = 0;
@@ -65,6 +79,7 @@ private:
 
 struct ml_context {
     metalora::Backend backend{};
+    void *state = nullptr;                    // the backend's own
     std::atomic<bool> busy{false};
     std::unique_ptr<metalora::ThreadPool> pool;
     metalora::Scratch scratch;
@@ -85,7 +100,10 @@ struct ml_context {
 
 namespace metalora {
 
-// Opens the CPU backend on a fresh context.
+// Opens a backend on a fresh context.
 ml_status open_cpu(Context &, const ml_context_options &);
+ml_status open_cuda(Context &, const ml_context_options &);
+
+ml_status probe_cuda();
 
 }  // namespace metalora

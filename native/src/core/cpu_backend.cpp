@@ -146,6 +146,9 @@ static int64_t weight_bytes(int32_t storage_dtype, int64_t out_features, int64_t
 }
 
 ml_status open_cpu(Context &context, const ml_context_options &options) {
+    if (options.activation_dtype != ML_F32) {
+        return fail(ML_UNSUPPORTED, "ml_context_create: activation_dtype: the CPU backend computes in ML_F32");
+    }
     Isa isa{};
     if (ml_status status = choose_isa(options.isa, isa); status != ML_OK) return status;
     const int threads = options.threads == 0 ? physical_share() : options.threads;
@@ -157,7 +160,7 @@ ml_status open_cpu(Context &context, const ml_context_options &options) {
         return fail(ML_BACKEND_UNAVAILABLE, "ml_context_create: threads: could not start %d threads: %s", threads, e.what());
     }
     context.backend = {ML_BACKEND_CPU, ML_F32,  true,       isa.table,   allocate,    release,
-                       move_bytes,     move_bytes, move_bytes, synchronize, weight_bytes};
+                       move_bytes,     move_bytes, move_bytes, synchronize, weight_bytes, nullptr};
     context.memory_total = memory_total();
     context.device_name = processor_name();
     context.isa = isa.name;

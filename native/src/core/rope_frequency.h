@@ -3,13 +3,8 @@
 
 #include <math.h>
 
+#include "core/host_device.h"
 #include "metalora.h"
-
-#ifdef __CUDACC__
-#define ML_HOST_DEVICE __host__ __device__
-#else
-#define ML_HOST_DEVICE
-#endif
 
 namespace metalora {
 

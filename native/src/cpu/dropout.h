@@ -1,16 +1,11 @@
-// Inverted dropout with a counter-based generator: the mask is a function of (seed, stream, token, column) alone, so
-// that backward draws it again instead of keeping it.
+// Inverted dropout with the generator of core/philox.h, here four counters at a time where the processor can.
 #pragma once
 
+#include "core/philox.h"
 #include "cpu/vec.h"
 
 namespace metalora {
 namespace METALORA_ISA {
-
-// Philox4x32-10 (Salmon et al. 2011): counter words 0 and 2 are multiplied, 1 and 3 and the keys are mixed in.
-constexpr uint32_t kPhiloxMultiplier0 = 0xD2511F53u, kPhiloxMultiplier1 = 0xCD9E8D57u;
-constexpr uint32_t kPhiloxKeyStep0 = 0x9E3779B9u, kPhiloxKeyStep1 = 0xBB67AE85u;
-constexpr int kPhiloxRounds = 10;
 
 struct Dropout {
     uint64_t seed, stream;
@@ -18,13 +13,13 @@ struct Dropout {
     float keep_scale;    // 1 / (1 - dropout)
 
     Dropout(float dropout, uint64_t seed, uint64_t stream)
-        : seed(seed), stream(stream), threshold(uint32_t(double(dropout) * 4294967296.0)), keep_scale(1.0f / (1.0f - dropout)) {}
+        : seed(seed), stream(stream), threshold(dropout_rate(dropout).threshold), keep_scale(dropout_rate(dropout).keep_scale) {}
 
     // factors[0 .. 16), each 0 or keep_scale, of the columns from `column`, a multiple of 4. Four columns share a
     // counter (column / 4, token, low and high half of the stream) under the key seed.
     void factors(int64_t token, int64_t column, float *factors) const {
-        uint32_t key0 = uint32_t(seed), key1 = uint32_t(seed >> 32);
 #if defined(__AVX2__)
+        uint32_t key0 = uint32_t(seed), key1 = uint32_t(seed >> 32);
         // Four counters side by side, a word in the low half of each 64-bit lane; what is in the high half never matters.
         __m256i word0 = _mm256_add_epi64(_mm256_set1_epi64x(column / 4), _mm256_setr_epi64x(0, 1, 2, 3));
         __m256i word1 = _mm256_set1_epi64x(token), word2 = _mm256_set1_epi64x(int64_t(stream));
@@ -52,18 +47,8 @@ struct Dropout {
         put(factors + 8, _mm256_permute2x128_si256(even, odd, 0x31));
 #else
         for (int quad = 0; quad < 4; quad++) {
-            uint32_t words[4] = {uint32_t(column / 4 + quad), uint32_t(token), uint32_t(stream), uint32_t(stream >> 32)};
-            uint32_t round_key0 = key0, round_key1 = key1;
-            for (int round = 0; round < kPhiloxRounds; round++) {
-                const uint64_t product0 = uint64_t(kPhiloxMultiplier0) * words[0];
-                const uint64_t product1 = uint64_t(kPhiloxMultiplier1) * words[2];
-                words[0] = uint32_t(product1 >> 32) ^ words[1] ^ round_key0;
-                words[2] = uint32_t(product0 >> 32) ^ words[3] ^ round_key1;
-                words[1] = uint32_t(product1);
-                words[3] = uint32_t(product0);
-                round_key0 += kPhiloxKeyStep0;
-                round_key1 += kPhiloxKeyStep1;
-            }
+            uint32_t words[4];
+            philox_words(seed, stream, token, column / 4 + quad, words);
             for (int i = 0; i < 4; i++) factors[quad * 4 + i] = words[i] < threshold ? 0.0f : keep_scale;
         }
 #endif

@@ -1,12 +1,17 @@
-// The ops on a stream. T is the type of activations, float or bf16; arithmetic is in float. Descriptors have been checked
-// before, and shapes without elements are allowed. Semantics: metalora.h.
+// The ops. T is the type of activations, float or bf16; arithmetic is in float. Descriptors have been checked before, and
+// shapes without elements are allowed. What takes a State may take scratch memory, and throws std::bad_alloc where there is
+// none. Semantics: metalora.h.
 #pragma once
 
 #include "cuda/device.cuh"
+#include "cuda/state.h"
 #include "metalora.h"
 
 namespace metalora {
 namespace cuda {
+
+cudaError_t weight_pack(State &, const ml_weight_desc &, void *storage);
+template <class T> cudaError_t embedding_forward(State &, const ml_embedding_desc &);
 
 template <class T> cudaError_t rmsnorm_forward(const ml_rmsnorm_desc &, cudaStream_t);
 template <class T> cudaError_t rmsnorm_backward(const ml_rmsnorm_desc &, cudaStream_t);
@@ -15,8 +20,18 @@ template <class T> cudaError_t swiglu_forward(const ml_swiglu_desc &, cudaStream
 template <class T> cudaError_t swiglu_backward(const ml_swiglu_desc &, cudaStream_t);
 
 cudaError_t rope_table(const ml_rope_table_desc &, cudaStream_t);
-template <class T> cudaError_t rope_forward(const ml_rope_desc &, cudaStream_t);
-template <class T> cudaError_t rope_backward(const ml_rope_desc &, cudaStream_t);
+template <class T> cudaError_t rope_forward(const ml_rope_desc &, int *fault, cudaStream_t);
+template <class T> cudaError_t rope_backward(const ml_rope_desc &, int *fault, cudaStream_t);
+
+bool attention_supports(int64_t head_dim);
+// most_keys: rows that k and v have room for.
+template <class T> cudaError_t attention_forward(State &, const ml_attention_desc &, int64_t most_keys);
+template <class T> cudaError_t attention_backward(State &, const ml_attention_desc &);
+
+template <class T> cudaError_t lora_linear_forward(State &, const ml_lora_linear_desc &);
+template <class T> cudaError_t lora_linear_backward(State &, const ml_lora_linear_desc &);
+
+template <class T> cudaError_t cross_entropy(State &, const ml_cross_entropy_desc &);
 
 cudaError_t fill(float *values, int64_t count, float value, cudaStream_t);
 cudaError_t broadcast(float *to, const float *from, int64_t count, int64_t stride, int64_t slots, cudaStream_t);

@@ -1,5 +1,6 @@
 // Rotary position embedding in the half-split layout (Su et al. 2021).
 #include "core/rope_frequency.h"
+#include "cuda/fault.h"
 #include "cuda/kernels.h"
 
 namespace metalora {
@@ -19,13 +20,18 @@ __global__ void table_kernel(ml_rope_table_desc d) {
 
 // A thread takes N pairs of one head. `direction`: 1 forward, -1 backward.
 template <class T, int N>
-__global__ void rotate_kernel(T *x, const float *cos, const float *sin, const int32_t *position, int64_t pairs, int heads,
-                              int half, float direction) {
+__global__ void rotate_kernel(T *x, const float *cos, const float *sin, const int32_t *position, int64_t pairs, int64_t positions,
+                              int heads, int half, float direction, int *fault) {
     const int64_t i = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * N;
     if (i >= pairs) return;
     const int64_t head = i / half;  // over all tokens
     const int pair = static_cast<int>(i % half);
-    const int64_t angle = static_cast<int64_t>(position[head / heads]) * half + pair;
+    const int64_t at = position[head / heads];
+    if (at < 0 || at >= positions) {
+        *fault = kFaultPosition;
+        return;
+    }
+    const int64_t angle = at * half + pair;
     T *low = x + head * 2 * half + pair, *high = low + half;
     float a[N], b[N], c[N], s[N];
     load<N>(a, low);
@@ -41,13 +47,13 @@ __global__ void rotate_kernel(T *x, const float *cos, const float *sin, const in
     store<N>(high, b);
 }
 
-template <class T> cudaError_t rotate(const ml_rope_desc &d, float direction, cudaStream_t stream) {
+template <class T> cudaError_t rotate(const ml_rope_desc &d, float direction, int *fault, cudaStream_t stream) {
     const int64_t half = d.head_dim / 2, pairs = d.tokens * d.heads * half;
     if (pairs == 0) return cudaSuccess;
     auto *x = static_cast<T *>(d.x);
     auto run = [&](auto kernel, int n) {
         return launch(kernel, dim3(blocks_for(pairs, kThreads * n)), dim3(kThreads), 0, stream, x, d.cos, d.sin, d.position, pairs,
-                      static_cast<int>(d.heads), static_cast<int>(half), direction);
+                      d.positions, static_cast<int>(d.heads), static_cast<int>(half), direction, fault);
     };
     return packable<8>(half, x, d.cos, d.sin) ? run(rotate_kernel<T, 8>, 8) : run(rotate_kernel<T, 1>, 1);
 }
@@ -60,13 +66,18 @@ cudaError_t rope_table(const ml_rope_table_desc &d, cudaStream_t stream) {
     return launch(table_kernel, dim3(blocks_for(count, kThreads)), dim3(kThreads), 0, stream, d);
 }
 
-template <class T> cudaError_t rope_forward(const ml_rope_desc &d, cudaStream_t stream) { return rotate<T>(d, 1.0f, stream); }
-template <class T> cudaError_t rope_backward(const ml_rope_desc &d, cudaStream_t stream) { return rotate<T>(d, -1.0f, stream); }
+template <class T> cudaError_t rope_forward(const ml_rope_desc &d, int *fault, cudaStream_t stream) {
+    return rotate<T>(d, 1.0f, fault, stream);
+}
 
-template cudaError_t rope_forward<float>(const ml_rope_desc &, cudaStream_t);
-template cudaError_t rope_forward<bf16>(const ml_rope_desc &, cudaStream_t);
-template cudaError_t rope_backward<float>(const ml_rope_desc &, cudaStream_t);
-template cudaError_t rope_backward<bf16>(const ml_rope_desc &, cudaStream_t);
+template <class T> cudaError_t rope_backward(const ml_rope_desc &d, int *fault, cudaStream_t stream) {
+    return rotate<T>(d, -1.0f, fault, stream);
+}
+
+template cudaError_t rope_forward<float>(const ml_rope_desc &, int *, cudaStream_t);
+template cudaError_t rope_forward<bf16>(const ml_rope_desc &, int *, cudaStream_t);
+template cudaError_t rope_backward<float>(const ml_rope_desc &, int *, cudaStream_t);
+template cudaError_t rope_backward<bf16>(const ml_rope_desc &, int *, cudaStream_t);
 
 }  // namespace cuda
 }  // namespace metalora

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <numeric>
+#include <string>
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -101,7 +102,6 @@ struct Thread {
     State state = State::kReady;
     Position position;
     int lane = 0;
-    int64_t barriers = 0;
     const char *waits_for = "";
     uint32_t mask = 0;
     void *data = nullptr;
@@ -133,7 +133,6 @@ private:
 Stacks stacks;
 Order order = Order::kForward;
 uint64_t order_seed = 1;
-int64_t skipped_barrier = -1;
 
 struct Block {
     std::vector<Thread> threads;
@@ -280,7 +279,22 @@ std::vector<size_t> sequence_of(size_t count, uint64_t seed) {
 
 void set_order(Order chosen, uint64_t seed) { order = chosen, order_seed = seed; }
 
-void skip_barrier(int64_t number) { skipped_barrier = number; }
+namespace {
+
+std::string &skipped_barrier() {
+    static std::string place = std::getenv("HOSTCUDA_SKIP_BARRIER") == nullptr ? "" : std::getenv("HOSTCUDA_SKIP_BARRIER");
+    return place;
+}
+
+bool is_skipped(const char *file, int line) {
+    if (skipped_barrier().empty()) return false;
+    const char *name = std::strrchr(file, '/');
+    return skipped_barrier() == std::string(name == nullptr ? file : name + 1) + ":" + std::to_string(line);
+}
+
+}  // namespace
+
+void skip_barrier(const char *place) { skipped_barrier() = place; }
 
 cudaError_t run(dim3 grid, dim3 threads, size_t dynamic_shared, const std::function<void()> &kernel) {
     const size_t count = static_cast<size_t>(threads.x) * threads.y * threads.z;
@@ -332,9 +346,12 @@ void *static_shared(const void *key, size_t bytes) {
     return memory.get();
 }
 
-void block_barrier() {
-    if (block->current->barriers++ == skipped_barrier) return;
-    wait(State::kBarrier, "__syncthreads");
+void block_barrier(const char *file, int line) {
+    if (!is_skipped(file, line)) wait(State::kBarrier, "__syncthreads");
+}
+
+void warp_barrier(uint32_t mask, const char *file, int line) {
+    if (!is_skipped(file, line)) exchange("__syncwarp", mask, &mask, [](void *const *) {});
 }
 
 void exchange(const char *name, uint32_t mask, void *data, void (*combine)(void *const *)) {
@@ -421,3 +438,8 @@ void cp_async_wait(int pending) {
 }
 
 }  // namespace hostcuda
+
+// For programs that load the kernels as libmetalora_cuda.so.
+extern "C" __attribute__((visibility("default"))) void hostcuda_set_order(int order) {
+    hostcuda::set_order(static_cast<hostcuda::Order>(order), 7);
+}

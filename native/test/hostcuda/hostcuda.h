@@ -14,6 +14,7 @@
 
 #define __global__
 #define __device__
+#define __host__
 
 struct dim3 {
     unsigned x, y, z;
@@ -23,7 +24,7 @@ struct uint3 {
     unsigned x, y, z;
 };
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9 };
+enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInvalidConfiguration = 9 };
 struct CUstream_st;
 using cudaStream_t = CUstream_st *;
 
@@ -59,8 +60,9 @@ enum class Order { kForward, kReverse, kShuffled };
 
 void set_order(Order order, uint64_t seed = 1);
 
-// A removed barrier, by hand: barriers of the block with this number, counted from 0 in each thread, do nothing. -1: none.
-void skip_barrier(int64_t number);
+// Takes a barrier out: the one at this place of a source file, "name.cu:line", does nothing from now on; "": none. A program
+// can be run that way with the environment variable HOSTCUDA_SKIP_BARRIER.
+void skip_barrier(const char *place);
 
 cudaError_t run(dim3 grid, dim3 block, size_t dynamic_shared, const std::function<void()> &kernel);
 
@@ -78,7 +80,8 @@ template <class Array> Array *static_shared(const void *key) {
 
 // ---- barriers and exchanges -------------------------------------------------------------------------------------
 
-void block_barrier();
+void block_barrier(const char *file, int line);
+void warp_barrier(uint32_t mask, const char *file, int line);
 
 // Waits until every lane of the mask has come to the same exchange, each with its data; then combine(data of the 32
 // lanes, nullptr outside the mask) runs once, and all go on.
@@ -121,11 +124,49 @@ void cp_async_wait(int pending);
 #define blockDim (::hostcuda::position().threads)
 #define gridDim (::hostcuda::position().blocks)
 
-inline void __syncthreads() { hostcuda::block_barrier(); }
-inline void __syncwarp(uint32_t mask = 0xFFFFFFFFu) {
-    hostcuda::exchange("__syncwarp", mask, const_cast<uint32_t *>(&mask), [](void *const *) {});
-}
+#define __syncthreads() hostcuda::block_barrier(__FILE__, __LINE__)
+#define __syncwarp() hostcuda::warp_barrier(0xFFFFFFFFu, __FILE__, __LINE__)
 template <class T> T __shfl_sync(uint32_t mask, T value, int source) { return hostcuda::shuffle(mask, value, source); }
 template <class T> T __shfl_xor_sync(uint32_t mask, T value, int bits) {
     return hostcuda::shuffle(mask, value, hostcuda::lane() ^ bits);
+}
+
+// ---- the runtime, as far as the backend uses it: one device, whose memory is the host's and which runs what it is given
+// at once ------------------------------------------------------------------------------------------------------------
+
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
+constexpr unsigned cudaStreamNonBlocking = 1, cudaHostAllocMapped = 2;
+
+struct cudaDeviceProp {
+    char name[256];
+    size_t totalGlobalMem;
+    int major, minor;
+};
+
+inline cudaError_t cudaGetDeviceCount(int *count) { return *count = 1, cudaSuccess; }
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int) {
+    *properties = {"CUDA kernels on the CPU (for tests)", size_t(4) << 30, 9, 0};
+    return cudaSuccess;
+}
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) { return *stream = nullptr, cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaMalloc(void **memory, size_t bytes) {
+    *memory = bytes > (size_t(4) << 30) ? nullptr : std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+    return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+}
+inline cudaError_t cudaFree(void *memory) { return std::free(memory), cudaSuccess; }
+inline cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned) { return cudaMalloc(memory, bytes); }
+inline cudaError_t cudaFreeHost(void *memory) { return cudaFree(memory); }
+inline cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) { return *free_bytes = *total = size_t(4) << 30, cudaSuccess; }
+inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+    return std::memcpy(to, from, bytes), cudaSuccess;
+}
+inline cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t) {
+    return std::memset(memory, value, bytes), cudaSuccess;
+}
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline const char *cudaGetErrorString(cudaError_t error) {
+    return error == cudaErrorMemoryAllocation ? "out of memory" : error == cudaSuccess ? "no error" : "invalid configuration";
 }

@@ -29,9 +29,11 @@ bool aborts(const std::function<void()> &body) {
 void reverse_kernel(const int *in, int *out) {
     ML_SHARED_ARRAY(int, shared, 96);
     shared[threadIdx.x] = in[blockIdx.x * 96 + threadIdx.x];
-    __syncthreads();
+    __syncthreads();  // kReverseBarrier
     out[blockIdx.x * 96 + threadIdx.x] = shared[95 - threadIdx.x];
 }
+
+constexpr int kReverseBarrier = __LINE__ - 4;
 
 std::vector<int> reversed() {
     std::vector<int> in(288), out(288, -1);
@@ -106,9 +108,9 @@ TEST(standin_barriers_order_shared_memory) {
 }
 
 TEST(standin_shows_a_removed_barrier) {
-    hostcuda::skip_barrier(0);
+    hostcuda::skip_barrier(format("test_standin.cpp:%d", kReverseBarrier).c_str());
     in_every_order([] { EXPECT(reversed() != reversed_expected()); });
-    hostcuda::skip_barrier(-1);
+    hostcuda::skip_barrier("");
 }
 
 TEST(standin_sums_have_the_same_bits_in_every_order) {
@@ -132,8 +134,8 @@ TEST(standin_multiplies_fragments_as_ptx_lays_them_out) {
     Random random(2);
     std::vector<bf16> a(256), b(128);
     std::vector<double> expected(128, 0.0);
-    for (auto &x : a) x = to_bf16(static_cast<float>(random.uniform() - 0.5));
-    for (auto &x : b) x = to_bf16(static_cast<float>(random.uniform() - 0.5));
+    for (auto &x : a) x = metalora::cuda::to_bf16(static_cast<float>(random.uniform() - 0.5));
+    for (auto &x : b) x = metalora::cuda::to_bf16(static_cast<float>(random.uniform() - 0.5));
     for (int m = 0; m < 16; m++) {
         for (int n = 0; n < 8; n++) {
             for (int k = 0; k < 16; k++) expected[m * 8 + n] += double(to_float(a[m * 16 + k])) * to_float(b[k * 8 + n]);
@@ -185,7 +187,7 @@ TEST(bf16_rounds_to_nearest_even) {
     for (auto [bits, expected] : cases) {
         float value;
         std::memcpy(&value, &bits, sizeof value);
-        EXPECT(to_bf16(value).bits == expected);
+        EXPECT(metalora::cuda::to_bf16(value).bits == expected);
     }
-    EXPECT(to_float(to_bf16(NAN)) != to_float(to_bf16(NAN)));
+    EXPECT(to_float(metalora::cuda::to_bf16(NAN)) != to_float(metalora::cuda::to_bf16(NAN)));
 }

@@ -1,0 +1,285 @@
+// Causal grouped-query attention over packed sequences: online softmax forward (Milakov and Gimelshein 2018; Dao 2022), and a
+// backward that recomputes the weights from the log-sum-exp. In float, for any head_dim up to kMostHeadDim. dq comes from one
+// kernel, which walks the keys of a query tile, dk and dv from another, which walks the queries of a key tile over all heads
+// of the group: nothing is added to by two blocks, so that runs repeat bit for bit.
+#include "cuda/kernels.h"
+#include "cuda/product.h"
+#include "cuda/state.h"
+
+namespace metalora {
+namespace cuda {
+
+namespace {
+
+constexpr int kTile = 32;            // queries, and keys, of a tile
+constexpr int kThreads = 128;
+constexpr int kLanes = kThreads / kTile;  // threads that share a row of a tile; neighbours in a warp
+constexpr int kEach = kTile / kLanes;     // of a row's columns
+constexpr int64_t kMostHeadDim = 256;
+
+// What blocks read of a sequence: its queries and keys, as far as they lie in the arrays.
+struct Sequence {
+    int64_t q0, queries, k0, keys;
+    __device__ int64_t shift() const { return keys - queries; }  // query i sits at position i + shift among the keys
+};
+
+struct Problem {
+    ml_attention_desc d;
+    int64_t most_keys;  // that k and v have room for
+    int *fault;
+    const float *delta;  // backward: [T, heads], dO . O
+};
+
+__device__ inline Sequence sequence_of(const Problem &p, int64_t s) {
+    const ml_attention_desc &d = p.d;
+    const bool own_keys = d.kv_offsets != nullptr;
+    const Segment q = segment_of(d.q_offsets, s, d.tokens), k = own_keys ? segment_of(d.kv_offsets, s, p.most_keys) : q;
+    if (threadIdx.x == 0) {
+        if (q.begin != d.q_offsets[s] || q.end != d.q_offsets[s + 1] || (s == 0 && q.begin != 0) || (s == d.sequences - 1 && q.end != d.tokens)) {
+            *p.fault = kFaultQueryOffsets;
+        } else if (q.end - q.begin > d.max_length) {
+            *p.fault = kFaultMaxLength;
+        } else if (own_keys && (k.begin != d.kv_offsets[s] || k.end != d.kv_offsets[s + 1] || k.end - k.begin < q.end - q.begin)) {
+            *p.fault = kFaultKeyOffsets;
+        }
+    }
+    int64_t queries = q.end - q.begin;
+    if (queries > k.end - k.begin) queries = k.end - k.begin;
+    return {q.begin, queries, k.begin, k.end - k.begin};
+}
+
+// tile[i][c] = rows [first, first + kTile) of x, zeros from `count` on.
+template <class T>
+__device__ inline void load_rows(float *tile, const void *x, int64_t token0, int64_t stride, int64_t head, int head_dim, int64_t first,
+                                 int64_t count) {
+    const auto *from = static_cast<const T *>(x);
+    for (int e = threadIdx.x; e < kTile * head_dim; e += kThreads) {
+        const int row = e / head_dim, c = e % head_dim;
+        tile[row * (head_dim + 1) + c] = first + row < count ? to_float(from[(token0 + first + row) * stride + head * head_dim + c]) : 0.0f;
+    }
+}
+
+__device__ inline float dot(const float *a, const float *b, int n) {
+    float sum = 0;
+    for (int c = 0; c < n; c++) sum += a[c] * b[c];
+    return sum;
+}
+
+// Whether the query at `position` sees key j.
+__device__ inline bool sees(const ml_attention_desc &d, int64_t position, int64_t j) {
+    return j <= position && (d.window == 0 || j > position - d.window);
+}
+
+__device__ inline float row_max(float x) {
+    for (int offset = kLanes / 2; offset > 0; offset /= 2) x = fmaxf(x, __shfl_xor_sync(kFullMask, x, offset));
+    return x;
+}
+
+__device__ inline float row_sum(float x) {
+    for (int offset = kLanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(kFullMask, x, offset);
+    return x;
+}
+
+template <class T> __global__ void forward_kernel(Problem p) {
+    const ml_attention_desc &d = p.d;
+    const Sequence s = sequence_of(p, blockIdx.z);
+    const int64_t i0 = static_cast<int64_t>(blockIdx.x) * kTile, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
+    if (i0 >= s.queries) return;
+    const int head_dim = static_cast<int>(d.head_dim), line = head_dim + 1;
+    const int64_t q_stride = d.heads * d.head_dim, kv_stride = d.kv_heads * d.head_dim;
+    ML_DYNAMIC_SHARED(float, shared);
+    float *q = shared, *k = q + kTile * line, *v = k + kTile * line, *o = v + kTile * line, *weights = o + kTile * line;
+    const int row = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
+    load_rows<T>(q, d.q, s.q0, q_stride, head, head_dim, i0, s.queries);
+    for (int c = lane; c < head_dim; c += kLanes) o[row * line + c] = 0;
+    const int64_t position = i0 + row + s.shift();
+    const bool present = i0 + row < s.queries;
+    float highest = -INFINITY, total = 0;
+    const int64_t last_query = i0 + kTile < s.queries ? i0 + kTile - 1 : s.queries - 1;
+    const int64_t end = last_query + s.shift() + 1;
+    int64_t begin = d.window > 0 ? i0 + s.shift() - d.window + 1 : 0;
+    begin = begin < 0 ? 0 : begin / kTile * kTile;
+    for (int64_t j0 = begin; j0 < end; j0 += kTile) {
+        __syncthreads();  // the keys before have been read
+        load_rows<T>(k, d.k, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
+        load_rows<T>(v, d.v, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
+        __syncthreads();
+        float score[kEach], most = -INFINITY;
+        for (int e = 0; e < kEach; e++) {
+            const int j = lane + e * kLanes;
+            const bool seen = present && j0 + j < s.keys && sees(d, position, j0 + j);
+            score[e] = seen ? d.scale * dot(q + row * line, k + j * line, head_dim) : -INFINITY;
+            most = fmaxf(most, score[e]);
+        }
+        const float now = fmaxf(highest, row_max(most));
+        const float keep = highest == -INFINITY ? 0.0f : expf(highest - now);
+        float sum = 0;
+        for (int e = 0; e < kEach; e++) {
+            score[e] = score[e] == -INFINITY ? 0.0f : expf(score[e] - now);
+            sum += score[e];
+        }
+        total = total * keep + row_sum(sum);
+        highest = now;
+        for (int e = 0; e < kEach; e++) weights[row * (kTile + 1) + lane + e * kLanes] = score[e];
+        __syncwarp();  // the row's weights are there
+        for (int c = lane; c < head_dim; c += kLanes) {
+            float value = o[row * line + c] * keep;
+            for (int j = 0; j < kTile; j++) value += weights[row * (kTile + 1) + j] * v[j * line + c];
+            o[row * line + c] = value;
+        }
+    }
+    if (!present) return;
+    const int64_t at = (s.q0 + i0 + row) * d.heads + head;
+    for (int c = lane; c < head_dim; c += kLanes) {
+        static_cast<T *>(d.o)[at * head_dim + c] = from_float<T>(o[row * line + c] / total);
+    }
+    if (d.lse != nullptr && lane == 0) d.lse[at] = highest + logf(total);
+}
+
+// A warp a row: delta = dO . O
+template <class T> __global__ void delta_kernel(const T *o, const T *d_o, float *delta, int64_t rows, int head_dim) {
+    const int64_t row = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kWarp;
+    if (row >= rows) return;
+    float sum = 0;
+    for (int c = threadIdx.x % kWarp; c < head_dim; c += kWarp) sum += to_float(o[row * head_dim + c]) * to_float(d_o[row * head_dim + c]);
+    sum = warp_sum(sum);
+    if (threadIdx.x % kWarp == 0) delta[row] = sum;
+}
+
+template <class T> __global__ void dq_kernel(Problem p) {
+    const ml_attention_desc &d = p.d;
+    const Sequence s = sequence_of(p, blockIdx.z);
+    const int64_t i0 = static_cast<int64_t>(blockIdx.x) * kTile, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
+    if (i0 >= s.queries) return;
+    const int head_dim = static_cast<int>(d.head_dim), line = head_dim + 1;
+    const int64_t q_stride = d.heads * d.head_dim, kv_stride = d.kv_heads * d.head_dim;
+    ML_DYNAMIC_SHARED(float, shared);
+    float *q = shared, *d_o = q + kTile * line, *k = d_o + kTile * line, *v = k + kTile * line, *dq = v + kTile * line;
+    float *slopes = dq + kTile * line;
+    const int row = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
+    load_rows<T>(q, d.q, s.q0, q_stride, head, head_dim, i0, s.queries);
+    load_rows<T>(d_o, d.d_o, s.q0, q_stride, head, head_dim, i0, s.queries);
+    for (int c = lane; c < head_dim; c += kLanes) dq[row * line + c] = 0;
+    const bool present = i0 + row < s.queries;
+    const int64_t position = i0 + row, at = (s.q0 + i0 + row) * d.heads + head;
+    const float lse = present ? d.lse[at] : 0.0f, delta = present ? p.delta[at] : 0.0f;
+    const int64_t end = i0 + kTile < s.queries ? i0 + kTile : s.queries;
+    int64_t begin = d.window > 0 ? i0 - d.window + 1 : 0;
+    begin = begin < 0 ? 0 : begin / kTile * kTile;
+    for (int64_t j0 = begin; j0 < end; j0 += kTile) {
+        __syncthreads();  // the keys before have been read
+        load_rows<T>(k, d.k, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
+        load_rows<T>(v, d.v, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
+        __syncthreads();
+        for (int e = 0; e < kEach; e++) {
+            const int j = lane + e * kLanes;
+            float slope = 0;
+            if (present && j0 + j < s.keys && sees(d, position, j0 + j)) {
+                const float weight = expf(d.scale * dot(q + row * line, k + j * line, head_dim) - lse);
+                slope = weight * (dot(d_o + row * line, v + j * line, head_dim) - delta) * d.scale;
+            }
+            slopes[row * (kTile + 1) + j] = slope;
+        }
+        __syncwarp();  // the row's slopes are there
+        for (int c = lane; c < head_dim; c += kLanes) {
+            float value = dq[row * line + c];
+            for (int j = 0; j < kTile; j++) value += slopes[row * (kTile + 1) + j] * k[j * line + c];
+            dq[row * line + c] = value;
+        }
+    }
+    if (!present) return;
+    for (int c = lane; c < head_dim; c += kLanes) static_cast<T *>(d.dq)[at * head_dim + c] = from_float<T>(dq[row * line + c]);
+}
+
+template <class T> __global__ void dk_dv_kernel(Problem p) {
+    const ml_attention_desc &d = p.d;
+    const Sequence s = sequence_of(p, blockIdx.z);
+    const int64_t j0 = static_cast<int64_t>(blockIdx.x) * kTile, kv_head = blockIdx.y, group = d.heads / d.kv_heads;
+    if (j0 >= s.keys) return;
+    const int head_dim = static_cast<int>(d.head_dim), line = head_dim + 1;
+    const int64_t q_stride = d.heads * d.head_dim, kv_stride = d.kv_heads * d.head_dim;
+    ML_DYNAMIC_SHARED(float, shared);
+    float *k = shared, *v = k + kTile * line, *q = v + kTile * line, *d_o = q + kTile * line, *dk = d_o + kTile * line;
+    float *dv = dk + kTile * line, *weights = dv + kTile * line, *slopes = weights + kTile * (kTile + 1);
+    const int row = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;  // of keys
+    load_rows<T>(k, d.k, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
+    load_rows<T>(v, d.v, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
+    for (int c = lane; c < head_dim; c += kLanes) dk[row * line + c] = dv[row * line + c] = 0;
+    const bool present = j0 + row < s.keys;
+    int64_t end = d.window > 0 ? j0 + kTile - 1 + d.window : s.queries;  // behind the last query that sees any of the keys
+    if (end > s.queries) end = s.queries;
+    for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
+        for (int64_t i0 = j0; i0 < end; i0 += kTile) {
+            __syncthreads();  // the queries before have been read
+            load_rows<T>(q, d.q, s.q0, q_stride, head, head_dim, i0, s.queries);
+            load_rows<T>(d_o, d.d_o, s.q0, q_stride, head, head_dim, i0, s.queries);
+            __syncthreads();
+            for (int e = 0; e < kEach; e++) {
+                const int i = lane + e * kLanes;
+                float weight = 0, slope = 0;
+                if (present && i0 + i < s.queries && sees(d, i0 + i, j0 + row)) {
+                    const int64_t at = (s.q0 + i0 + i) * d.heads + head;
+                    weight = expf(d.scale * dot(q + i * line, k + row * line, head_dim) - d.lse[at]);
+                    slope = weight * (dot(d_o + i * line, v + row * line, head_dim) - p.delta[at]) * d.scale;
+                }
+                weights[row * (kTile + 1) + i] = weight, slopes[row * (kTile + 1) + i] = slope;
+            }
+            __syncwarp();  // the row's weights and slopes are there
+            for (int c = lane; c < head_dim; c += kLanes) {
+                float value = dv[row * line + c], key = dk[row * line + c];
+                for (int i = 0; i < kTile; i++) {
+                    value += weights[row * (kTile + 1) + i] * d_o[i * line + c];
+                    key += slopes[row * (kTile + 1) + i] * q[i * line + c];
+                }
+                dv[row * line + c] = value, dk[row * line + c] = key;
+            }
+        }
+    }
+    if (!present) return;
+    const int64_t at = (s.k0 + j0 + row) * d.kv_heads + kv_head;
+    for (int c = lane; c < head_dim; c += kLanes) {
+        static_cast<T *>(d.dk)[at * head_dim + c] = from_float<T>(dk[row * line + c]);
+        static_cast<T *>(d.dv)[at * head_dim + c] = from_float<T>(dv[row * line + c]);
+    }
+}
+
+size_t shared_bytes(int tiles, int squares, int64_t head_dim) {
+    return static_cast<size_t>(tiles * kTile * (head_dim + 1) + squares * kTile * (kTile + 1)) * sizeof(float);
+}
+
+dim3 cover(const ml_attention_desc &d, int64_t heads) {
+    return dim3(blocks_for(d.max_length, kTile), static_cast<unsigned>(heads), static_cast<unsigned>(d.sequences));
+}
+
+}  // namespace
+
+bool attention_supports(int64_t head_dim) { return head_dim <= kMostHeadDim; }
+
+template <class T> cudaError_t attention_forward(State &s, const ml_attention_desc &d, int64_t most_keys) {
+    if (d.tokens == 0 || d.sequences == 0 || d.max_length == 0) return cudaSuccess;
+    return launch(forward_kernel<T>, cover(d, d.heads), dim3(kThreads), shared_bytes(4, 1, d.head_dim), s.stream,
+                  Problem{d, most_keys, s.fault, nullptr});
+}
+
+template <class T> cudaError_t attention_backward(State &s, const ml_attention_desc &given) {
+    if (given.tokens == 0 || given.sequences == 0 || given.max_length == 0) return cudaSuccess;
+    ml_attention_desc d = given;
+    d.kv_offsets = nullptr;  // forward only
+    const int64_t rows = d.tokens * d.heads;
+    auto *delta = s.take<float>(rows);
+    cudaError_t error = launch(delta_kernel<T>, dim3(blocks_for(rows, kThreads / kWarp)), dim3(kThreads), 0, s.stream,
+                               static_cast<const T *>(d.o), static_cast<const T *>(d.d_o), delta, rows, static_cast<int>(d.head_dim));
+    if (error != cudaSuccess) return error;
+    const Problem p{d, d.tokens, s.fault, delta};
+    error = launch(dq_kernel<T>, cover(d, d.heads), dim3(kThreads), shared_bytes(5, 1, d.head_dim), s.stream, p);
+    if (error != cudaSuccess) return error;
+    return launch(dk_dv_kernel<T>, cover(d, d.kv_heads), dim3(kThreads), shared_bytes(6, 2, d.head_dim), s.stream, p);
+}
+
+template cudaError_t attention_forward<float>(State &, const ml_attention_desc &, int64_t);
+template cudaError_t attention_forward<bf16>(State &, const ml_attention_desc &, int64_t);
+template cudaError_t attention_backward<float>(State &, const ml_attention_desc &);
+template cudaError_t attention_backward<bf16>(State &, const ml_attention_desc &);
+
+}  // namespace cuda
+}  // namespace metalora

@@ -1,0 +1,326 @@
+// The CUDA backend: a device, a stream, memory, and the ops' table. Everything is queued on one stream; the host waits in
+// ml_download and ml_synchronize alone.
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <new>
+#include <string>
+
+#include "core/cuda_plugin.h"
+#include "cuda/fault.h"
+#include "cuda/kernels.h"
+
+namespace metalora {
+
+static const CudaHost *host = nullptr;
+
+ml_status fail(ml_status status, const char *format, ...) {
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    std::vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return host->fail(status, text);
+}
+
+namespace cuda {
+
+namespace {
+
+using ll = long long;
+
+State &state_of(Context &c) { return *static_cast<State *>(c.state); }
+
+ml_status status_of(cudaError_t error, const char *what) {
+    if (error == cudaSuccess) return ML_OK;
+    const ml_status status = error == cudaErrorMemoryAllocation ? ML_OUT_OF_MEMORY : ML_INTERNAL;
+    return fail(status, "%s: CUDA: %s", what, cudaGetErrorString(error));
+}
+
+// Runs an op; an error carries its shapes.
+template <class Op> ml_status queued(Context &c, const char *op, const std::string &shapes, const Op &run) {
+    State &s = state_of(c);
+    try {
+        const cudaError_t error = run(s);
+        if (error == cudaSuccess) return ML_OK;
+        return fail(error == cudaErrorMemoryAllocation ? ML_OUT_OF_MEMORY : ML_INTERNAL, "%s: CUDA: %s (%s)", op, cudaGetErrorString(error),
+                    shapes.c_str());
+    } catch (const std::bad_alloc &) {
+        return fail(ML_OUT_OF_MEMORY, "%s: no device memory for scratch space (%s; %lld of %lld bytes are held)", op, shapes.c_str(),
+                    ll(c.in_use()), ll(c.memory_total));
+    }
+}
+
+// ---- memory -----------------------------------------------------------------------------------------------------
+
+ml_status allocate(Context &c, size_t bytes, void **pointer) {
+    const size_t rounded = bytes == 0 ? 64 : (bytes + 63) / 64 * 64;
+    void *memory = nullptr;
+    cudaError_t error = cudaMalloc(&memory, rounded);
+    if (error == cudaSuccess) {
+        error = cudaMemsetAsync(memory, 0, rounded, state_of(c).stream);
+        if (error != cudaSuccess) cudaFree(memory);
+    }
+    if (error == cudaErrorMemoryAllocation) {
+        cudaGetLastError();  // it is not sticky
+        size_t free_bytes = 0, total = 0;
+        cudaMemGetInfo(&free_bytes, &total);
+        return fail(ML_OUT_OF_MEMORY, "no device memory for %zu bytes: this context holds %lld, the device has %zu of %zu left", bytes,
+                    ll(c.in_use()), free_bytes, total);
+    }
+    if (error != cudaSuccess) return status_of(error, "ml_alloc");
+    *pointer = memory;
+    return ML_OK;
+}
+
+void release(Context &, void *pointer) { cudaFree(pointer); }  // waits for what is still using it
+
+ml_status take_fault(Context &c) {
+    int *fault = state_of(c).fault;
+    if (*fault == kNoFault) return ML_OK;
+    const int found = *fault;
+    *fault = kNoFault;
+    return fail(ML_INVALID_ARGUMENT, "%s", fault_text(found));
+}
+
+ml_status synchronize(Context &c) {
+    if (ml_status status = status_of(cudaStreamSynchronize(state_of(c).stream), "ml_synchronize"); status != ML_OK) return status;
+    return take_fault(c);
+}
+
+// The host's memory may be used again once the call returns.
+ml_status upload(Context &c, void *device, const void *from, size_t bytes) {
+    if (bytes == 0) return ML_OK;
+    return status_of(cudaMemcpyAsync(device, from, bytes, cudaMemcpyHostToDevice, state_of(c).stream), "ml_upload");
+}
+
+ml_status download(Context &c, void *to, const void *device, size_t bytes) {
+    if (bytes > 0) {
+        const cudaError_t error = cudaMemcpyAsync(to, device, bytes, cudaMemcpyDeviceToHost, state_of(c).stream);
+        if (error != cudaSuccess) return status_of(error, "ml_download");
+    }
+    if (ml_status status = status_of(cudaStreamSynchronize(state_of(c).stream), "ml_download"); status != ML_OK) return status;
+    return take_fault(c);
+}
+
+ml_status copy(Context &c, void *to, const void *from, size_t bytes) {
+    if (bytes == 0 || to == from) return ML_OK;
+    const auto a = reinterpret_cast<uintptr_t>(to), b = reinterpret_cast<uintptr_t>(from);
+    cudaStream_t stream = state_of(c).stream;
+    if (a + bytes <= b || b + bytes <= a) return status_of(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream), "ml_copy");
+    try {  // they overlap
+        void *between = state_of(c).take<char>(static_cast<int64_t>(bytes));
+        cudaError_t error = cudaMemcpyAsync(between, from, bytes, cudaMemcpyDeviceToDevice, stream);
+        if (error == cudaSuccess) error = cudaMemcpyAsync(to, between, bytes, cudaMemcpyDeviceToDevice, stream);
+        return status_of(error, "ml_copy");
+    } catch (const std::bad_alloc &) {
+        return fail(ML_OUT_OF_MEMORY, "ml_copy: no device memory for %zu bytes between overlapping buffers", bytes);
+    }
+}
+
+int64_t weight_bytes(int32_t storage, int64_t out, int64_t in) {
+    return weight_rows(storage, out) * weight_stride(storage, in) * (storage == ML_BF16 ? 2 : 4);
+}
+
+// Rows of `width` activations from a pointer to the end of its buffer.
+int64_t room(const Context &c, const void *pointer, int64_t width) {
+    const auto address = reinterpret_cast<uintptr_t>(pointer);
+    auto after = c.buffers.upper_bound(address);
+    if (after == c.buffers.begin()) return 0;
+    const auto &[start, length] = *std::prev(after);
+    const int64_t bytes = static_cast<int64_t>(start + length - address);
+    return bytes < 0 ? 0 : bytes / (width * (c.backend.activation_dtype == ML_BF16 ? 2 : 4));
+}
+
+// ---- ops --------------------------------------------------------------------------------------------------------
+
+std::string shape(std::initializer_list<std::pair<const char *, int64_t>> sizes) {
+    std::string text;
+    for (const auto &[name, size] : sizes) text += (text.empty() ? "" : ", ") + std::string(name) + " " + std::to_string(size);
+    return text;
+}
+
+template <class T> struct Ops {
+    static ml_status embedding(Context &c, const ml_embedding_desc &d) {
+        return queued(c, "ml_embedding_forward", shape({{"tokens", d.tokens}}), [&](State &s) { return embedding_forward<T>(s, d); });
+    }
+    static ml_status norm(Context &c, const ml_rmsnorm_desc &d) {
+        return queued(c, "ml_rmsnorm_forward", shape({{"rows", d.rows}, {"width", d.width}}),
+                      [&](State &s) { return rmsnorm_forward<T>(d, s.stream); });
+    }
+    static ml_status norm_backward(Context &c, const ml_rmsnorm_desc &d) {
+        return queued(c, "ml_rmsnorm_backward", shape({{"rows", d.rows}, {"width", d.width}}),
+                      [&](State &s) { return rmsnorm_backward<T>(d, s.stream); });
+    }
+    static ml_status table(Context &c, const ml_rope_table_desc &d) {
+        return queued(c, "ml_rope_table", shape({{"positions", d.positions}, {"head_dim", d.head_dim}}),
+                      [&](State &s) { return rope_table(d, s.stream); });
+    }
+    static ml_status rope(Context &c, const ml_rope_desc &d) {
+        return queued(c, "ml_rope_forward", shape({{"tokens", d.tokens}, {"heads", d.heads}, {"head_dim", d.head_dim}}),
+                      [&](State &s) { return rope_forward<T>(d, s.fault, s.stream); });
+    }
+    static ml_status rope_back(Context &c, const ml_rope_desc &d) {
+        return queued(c, "ml_rope_backward", shape({{"tokens", d.tokens}, {"heads", d.heads}, {"head_dim", d.head_dim}}),
+                      [&](State &s) { return rope_backward<T>(d, s.fault, s.stream); });
+    }
+    static std::string attention_shape(const ml_attention_desc &d) {
+        return shape({{"tokens", d.tokens}, {"sequences", d.sequences}, {"max_length", d.max_length}, {"heads", d.heads},
+                      {"kv_heads", d.kv_heads}, {"head_dim", d.head_dim}});
+    }
+    static ml_status unsupported(const char *op, const ml_attention_desc &d) {
+        return fail(ML_UNSUPPORTED, "%s: head_dim: the CUDA backend has no kernel for heads of %lld; up to 256 it has", op, ll(d.head_dim));
+    }
+    static ml_status attention(Context &c, const ml_attention_desc &d) {
+        if (!attention_supports(d.head_dim)) return unsupported("ml_attention_forward", d);
+        const int64_t keys = room(c, d.k, d.kv_heads * d.head_dim), values = room(c, d.v, d.kv_heads * d.head_dim);
+        return queued(c, "ml_attention_forward", attention_shape(d),
+                      [&](State &s) { return attention_forward<T>(s, d, keys < values ? keys : values); });
+    }
+    static ml_status attention_back(Context &c, const ml_attention_desc &d) {
+        if (!attention_supports(d.head_dim)) return unsupported("ml_attention_backward", d);
+        return queued(c, "ml_attention_backward", attention_shape(d), [&](State &s) { return attention_backward<T>(s, d); });
+    }
+    static std::string linear_shape(const ml_lora_linear_desc &d) {
+        return shape({{"tokens", d.tokens}, {"in", d.w->in_features}, {"out", d.w->out_features}, {"rank", d.rank}, {"slots", d.slots}});
+    }
+    static ml_status linear(Context &c, const ml_lora_linear_desc &d) {
+        return queued(c, "ml_lora_linear_forward", linear_shape(d), [&](State &s) { return lora_linear_forward<T>(s, d); });
+    }
+    static ml_status linear_backward(Context &c, const ml_lora_linear_desc &d) {
+        return queued(c, "ml_lora_linear_backward", linear_shape(d), [&](State &s) { return lora_linear_backward<T>(s, d); });
+    }
+    static ml_status gated(Context &c, const ml_swiglu_desc &d) {
+        return queued(c, "ml_swiglu_forward", shape({{"count", d.count}}), [&](State &s) { return swiglu_forward<T>(d, s.stream); });
+    }
+    static ml_status gated_backward(Context &c, const ml_swiglu_desc &d) {
+        return queued(c, "ml_swiglu_backward", shape({{"count", d.count}}), [&](State &s) { return swiglu_backward<T>(d, s.stream); });
+    }
+    static ml_status loss(Context &c, const ml_cross_entropy_desc &d) {
+        return queued(c, "ml_cross_entropy",
+                      shape({{"tokens", d.tokens}, {"rows", d.count}, {"hidden", d.w->in_features}, {"vocab", d.w->out_features}}),
+                      [&](State &s) { return cross_entropy<T>(s, d); });
+    }
+    static ml_status fill_values(Context &c, float *values, int64_t count, float value) {
+        return queued(c, "ml_fill", shape({{"count", count}}), [&](State &s) { return fill(values, count, value, s.stream); });
+    }
+    static ml_status broadcast_values(Context &c, float *to, const float *from, int64_t count, int64_t stride, int64_t slots) {
+        return queued(c, "ml_broadcast", shape({{"count", count}, {"slots", slots}}),
+                      [&](State &s) { return broadcast(to, from, count, stride, slots, s.stream); });
+    }
+    static ml_status clip(Context &c, const ml_clip_desc &d) {
+        return queued(c, "ml_clip_global_norm", shape({{"count", d.count}, {"slots", d.slots}}),
+                      [&](State &s) { return clip_global_norm(d, s.take<double>(clip_global_norm_scratch(d)), s.stream); });
+    }
+    static ml_status sgd(Context &c, const ml_sgd_desc &d) {
+        return queued(c, "ml_sgd_step", shape({{"count", d.count}, {"slots", d.slots}}), [&](State &s) { return sgd_step(d, s.stream); });
+    }
+    static ml_status adamw(Context &c, const ml_adamw_desc &d) {
+        return queued(c, "ml_adamw_step", shape({{"count", d.count}, {"slots", d.slots}}), [&](State &s) { return adamw_step(d, s.stream); });
+    }
+    static ml_status reduce(Context &c, const ml_task_reduce_desc &d) {
+        return queued(c, "ml_task_reduce", shape({{"count", d.count}, {"slots", d.slots}}),
+                      [&](State &s) { return task_reduce(d, s.take<double>(task_reduce_scratch(d)), s.stream); });
+    }
+    static ml_status pack(Context &c, const ml_weight_desc &d, ml_weight &w) {
+        return queued(c, "ml_weight_create", shape({{"out", d.out_features}, {"in", d.in_features}}),
+                      [&](State &s) { return weight_pack(s, d, w.data); });
+    }
+
+    static const OpTable *table_of_ops() {
+        static const OpTable ops = {
+            embedding, norm,           norm_backward, table,       rope,             rope_back, attention, attention_back, linear, linear_backward,
+            gated,     gated_backward, loss,          fill_values, broadcast_values, clip,      sgd,       adamw,          reduce, pack,
+        };
+        return &ops;
+    }
+};
+
+// ---- the device -------------------------------------------------------------------------------------------------
+
+ml_status probe() {
+    int count = 0;
+    const cudaError_t error = cudaGetDeviceCount(&count);
+    if (error != cudaSuccess) {
+        cudaGetLastError();
+        return fail(ML_BACKEND_UNAVAILABLE, "no CUDA device can be used: %s", cudaGetErrorString(error));
+    }
+    return count > 0 ? ML_OK : fail(ML_BACKEND_UNAVAILABLE, "no CUDA device can be used: the driver sees none");
+}
+
+void close(Context &c) {
+    State *s = static_cast<State *>(c.state);
+    if (s == nullptr) return;
+    if (s->stream != nullptr) {
+        cudaStreamSynchronize(s->stream);
+        cudaStreamDestroy(s->stream);
+    }
+    if (s->fault != nullptr) cudaFreeHost(s->fault);
+    delete s;
+    c.state = nullptr;
+}
+
+ScratchMemory scratch_memory() {
+    ScratchMemory memory{};
+    memory.allocate = [](void *, size_t bytes) -> void * {
+        void *block = nullptr;
+        if (cudaMalloc(&block, bytes) == cudaSuccess) return block;
+        cudaGetLastError();
+        return nullptr;
+    };
+    memory.release = [](void *, void *block) { cudaFree(block); };
+#ifdef METALORA_HOSTCUDA
+    memory.poison = [](void *taken, size_t bytes) { std::memset(taken, 0xFF, bytes); };  // NaN: what is read unwritten shows
+#endif
+    return memory;
+}
+
+ml_status open(Context &c, const ml_context_options &options) {
+    if (ml_status status = probe(); status != ML_OK) return status;
+    int count = 0;
+    cudaGetDeviceCount(&count);
+    if (options.device < 0 || options.device >= count) {
+        return fail(ML_INVALID_ARGUMENT, "ml_context_create: device: %d is not one of the %d CUDA devices here", options.device, count);
+    }
+    if (options.activation_dtype != ML_F32 && options.activation_dtype != ML_BF16) {
+        return fail(ML_INVALID_ARGUMENT, "ml_context_create: activation_dtype: has to be ML_F32 or ML_BF16");
+    }
+    if (options.isa != nullptr) return fail(ML_INVALID_ARGUMENT, "ml_context_create: isa: is for the CPU backend");
+    if (ml_status status = status_of(cudaSetDevice(options.device), "ml_context_create: device"); status != ML_OK) return status;
+    cudaDeviceProp properties{};
+    if (ml_status status = status_of(cudaGetDeviceProperties(&properties, options.device), "ml_context_create"); status != ML_OK) return status;
+    if (properties.major < 8) {
+        return fail(ML_BACKEND_UNAVAILABLE, "ml_context_create: device: %s has compute capability %d.%d; 8.0 or newer is needed",
+                    properties.name, properties.major, properties.minor);
+    }
+    auto *s = new State;
+    c.state = s;
+    s->context = &c, s->scratch = host->scratch, s->dtype = options.activation_dtype, s->matmul = options.matmul;
+    cudaError_t error = cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking);
+    if (error == cudaSuccess) error = cudaHostAlloc(reinterpret_cast<void **>(&s->fault), sizeof(int), cudaHostAllocMapped);
+    if (error != cudaSuccess) {
+        close(c);
+        return status_of(error, "ml_context_create");
+    }
+    *s->fault = kNoFault;
+    c.backend = {ML_BACKEND_CUDA, options.activation_dtype, false, options.activation_dtype == ML_BF16 ? Ops<bf16>::table_of_ops() : Ops<float>::table_of_ops(),
+                 allocate, release, upload, download, copy, synchronize, weight_bytes, close};
+    c.scratch.use(scratch_memory());
+    c.memory_total = static_cast<int64_t>(properties.totalGlobalMem);
+    c.device_name = properties.name;
+    c.isa = "sm_" + std::to_string(properties.major * 10 + properties.minor);
+    c.blas = "none (own kernels)";
+    return ML_OK;
+}
+
+}  // namespace
+}  // namespace cuda
+
+extern "C" __attribute__((visibility("default"))) const CudaPlugin *metalora_cuda_plugin(const CudaHost *caller) {
+    static const CudaPlugin plugin = {cuda::probe, cuda::open};
+    if (caller->layout != kCudaLayout) return nullptr;
+    host = caller;
+    return &plugin;
+}
+
+}  // namespace metalora

@@ -1,0 +1,136 @@
+// lm_head + cross-entropy on the loss-bearing rows, a chunk of them at a time. Logits are float; their gradient takes their
+// place, and a chunk's memory is all there is of both.
+#include "cuda/kernels.h"
+#include "cuda/product.h"
+#include "cuda/state.h"
+
+namespace metalora {
+namespace cuda {
+
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int64_t kChunkBytes = int64_t(512) << 20;  // of logits
+constexpr int64_t kMostRows = 4096;
+
+// Row i of `to` is row rows[i] of x; zeros, and a fault, where there is no such row, or where rows have to ascend and do not.
+template <class T>
+__global__ void gather_kernel(const T *x, const int32_t *rows, int64_t first, T *to, int64_t tokens, int64_t hidden, bool ascending, int *fault) {
+    const int64_t i = blockIdx.x;
+    const int32_t row = rows[first + i];
+    bool right = row >= 0 && row < tokens;
+    if (ascending && first + i > 0) right = right && row > rows[first + i - 1];
+    if (!right && threadIdx.x == 0) *fault = kFaultRows;
+    for (int64_t c = threadIdx.x; c < hidden; c += kThreads) to[i * hidden + c] = right ? x[row * hidden + c] : from_float<T>(0.0f);
+}
+
+template <class T>
+__global__ void scatter_kernel(const T *from, const int32_t *rows, int64_t first, T *dx, int64_t tokens, int64_t hidden) {
+    const int64_t i = blockIdx.x;
+    const int32_t row = rows[first + i];
+    if (row < 0 || row >= tokens) return;
+    for (int64_t c = threadIdx.x; c < hidden; c += kThreads) dx[row * hidden + c] = from[i * hidden + c];
+}
+
+struct Best {
+    float value;
+    int id;
+};
+
+__device__ inline Best better(Best a, Best b) { return b.value > a.value || (b.value == a.value && b.id < a.id) ? b : a; }
+
+// The largest logit of the row and its lowest id, the same in every thread.
+__device__ inline Best block_best(Best best) {
+    ML_SHARED_ARRAY(Best, partial, kThreads / kWarp);
+    for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+        best = better(best, {__shfl_xor_sync(kFullMask, best.value, offset), __shfl_xor_sync(kFullMask, best.id, offset)});
+    }
+    if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = best;
+    __syncthreads();
+    best = partial[0];
+    for (int warp = 1; warp < kThreads / kWarp; warp++) best = better(best, partial[warp]);
+    return best;
+}
+
+// A block a row of logits. With `gradient`, the row becomes row_scale * (softmax - onehot), as T from the row's start on,
+// zeros behind the vocabulary: each chunk, and row[wanted], is read by all before anything is written over it.
+template <class T>
+__global__ void softmax_kernel(float *logits, int64_t vocab, int64_t stride, const int32_t *target, const float *row_scale, float *logprob,
+                               int32_t *argmax, bool gradient, int *fault) {
+    const int64_t i = blockIdx.x;
+    float *row = logits + i * stride;
+    Best best{-INFINITY, 0x7FFFFFFF};
+    for (int64_t c = threadIdx.x; c < vocab; c += kThreads) best = better(best, {row[c], static_cast<int>(c)});
+    best = block_best(best);
+    float sum = 0;
+    for (int64_t c = threadIdx.x; c < vocab; c += kThreads) sum += expf(row[c] - best.value);
+    const double total = block_sum<kThreads>(static_cast<double>(sum));
+    const int32_t wanted = target[i];
+    const bool known = wanted >= 0 && wanted < vocab;
+    if (threadIdx.x == 0) {
+        if (!known) *fault = kFaultTarget;
+        logprob[i] = known ? static_cast<float>(static_cast<double>(row[wanted]) - best.value - log(total)) : NAN;
+        if (argmax != nullptr) argmax[i] = best.id;
+    }
+    if (!gradient) return;
+    const float scale = known ? row_scale[i] : 0.0f, share = static_cast<float>(1.0 / total);
+    T *to = reinterpret_cast<T *>(row);
+    for (int64_t c0 = 0; c0 < stride; c0 += kThreads) {
+        const int64_t c = c0 + threadIdx.x;
+        float value = 0;
+        if (c < vocab) value = scale * (expf(row[c] - best.value) * share - (c == wanted ? 1.0f : 0.0f));
+        __syncthreads();
+        if (c < stride) to[c] = from_float<T>(value);
+    }
+}
+
+}  // namespace
+
+template <class T> cudaError_t cross_entropy(State &s, const ml_cross_entropy_desc &d) {
+    const ml_weight &w = *d.w;
+    const int64_t hidden = w.in_features, vocab = w.out_features, stride = round_up(vocab, 8);
+    const int32_t dtype = sizeof(T) == 2 ? ML_BF16 : ML_F32;
+    if (d.dx != nullptr && d.tokens > 0) {
+        const cudaError_t error = cudaMemsetAsync(d.dx, 0, static_cast<size_t>(d.tokens * hidden) * sizeof(T), s.stream);
+        if (error != cudaSuccess) return error;
+    }
+    if (d.count == 0) return cudaSuccess;
+    int64_t chunk = kChunkBytes / (stride * 4);
+    chunk = chunk < 1 ? 1 : chunk > kMostRows ? kMostRows : chunk;
+    if (chunk > d.count) chunk = d.count;
+    auto *gathered = s.take<T>(chunk * hidden);
+    auto *logits = s.take<float>(chunk * stride);
+    const Matrix weight = {w.data, w.storage_dtype, weight_stride(w.storage_dtype, hidden), 1, 0};
+    for (int64_t first = 0; first < d.count; first += chunk) {
+        const int64_t rows = d.count - first < chunk ? d.count - first : chunk;
+        const dim3 grid(static_cast<unsigned>(rows)), threads(kThreads);
+        cudaError_t error = launch(gather_kernel<T>, grid, threads, 0, s.stream, static_cast<const T *>(d.x), d.rows, first, gathered,
+                                   d.tokens, hidden, d.dx != nullptr, s.fault);
+        if (error != cudaSuccess) return error;
+        Product p;
+        p.m = rows, p.n = vocab, p.out = logits, p.out_stride = stride;
+        p.factor[0] = {{gathered, dtype, hidden, 1, 0}, weight, hidden, false, 1};
+        error = product(p, s.stream);
+        if (error != cudaSuccess) return error;
+        error = launch(softmax_kernel<T>, grid, threads, 0, s.stream, logits, vocab, stride, d.target + first,
+                       d.dx == nullptr ? nullptr : d.row_scale + first, d.logprob + first, d.argmax == nullptr ? nullptr : d.argmax + first,
+                       d.dx != nullptr, s.fault);
+        if (error != cudaSuccess) return error;
+        if (d.dx == nullptr) continue;
+        Product back;
+        back.m = rows, back.n = hidden, back.out = gathered, back.out_dtype = dtype, back.out_stride = hidden;
+        back.factor[0] = {{logits, dtype, stride * static_cast<int64_t>(4 / sizeof(T)), 1, 0},
+                          {w.data, w.storage_dtype, 1, weight.row_stride, 0}, vocab, false, 1};
+        error = product(back, s.stream);
+        if (error != cudaSuccess) return error;
+        error = launch(scatter_kernel<T>, grid, threads, 0, s.stream, gathered, d.rows, first, static_cast<T *>(d.dx), d.tokens, hidden);
+        if (error != cudaSuccess) return error;
+    }
+    return cudaSuccess;
+}
+
+template cudaError_t cross_entropy<float>(State &, const ml_cross_entropy_desc &);
+template cudaError_t cross_entropy<bf16>(State &, const ml_cross_entropy_desc &);
+
+}  // namespace cuda
+}  // namespace metalora

@@ -1,0 +1,149 @@
+// Matrix products as the ops need them: one or two factors into the same accumulators, the second one an adapter's low-rank
+// term of the row's slot; an epilogue with bias, residual and dropout; and sums over the tokens of each slot, in parts.
+// product_tensor.cu computes it on tensor cores, product_simt.cu in float for any type and alignment.
+#pragma once
+
+#include "core/philox.h"
+#include "cuda/device.cuh"
+#include "cuda/fault.h"
+#include "metalora.h"
+
+namespace metalora {
+namespace cuda {
+
+// Element (row, k) of slot i lies at data[i * slot + row * row_stride + k * k_stride].
+struct Matrix {
+    const void *data = nullptr;
+    int32_t dtype = ML_F32;
+    int64_t row_stride = 0, k_stride = 0, slot = 0;
+};
+
+// Adds sum over k of left[m, k] right[n, k]; by slot: rows of slot i with its right matrix, and no other rows.
+struct Factor {
+    Matrix left, right;
+    int64_t k = 0;
+    bool by_slot = false;
+    float scale = 1;  // of this factor; tensor cores have it in an operand
+};
+
+// out[m, n] = mask * alpha * (sum of the factors) + bias[n] + residual[m, n] (+ out[m, n] when accumulating).
+struct Product {
+    int64_t m = 0, n = 0;
+    Factor factor[2];
+    int factors = 1;
+
+    const int32_t *slot_offsets = nullptr;  // of the rows; of k where parts > 0
+    int64_t slots = 0;
+    int64_t tokens = 0;                     // what the last offset may not pass
+    int *fault = nullptr;                   // where offsets that make no sense are reported; nullable
+
+    void *out = nullptr;
+    int32_t out_dtype = ML_F32;
+    int64_t out_stride = 0;
+    bf16 *rounded = nullptr;                // nullable: the result again, [m, rounded_stride], zeros behind n
+    int64_t rounded_stride = 0;
+
+    float alpha = 1;
+    const float *bias = nullptr;
+    const void *residual = nullptr;         // of out's type and stride; may be out
+    bool accumulate = false;
+    DropoutRate dropout{0, 1};              // threshold 0: no mask
+    uint64_t seed = 0, stream = 0;
+
+    // With part > 0, k are tokens: factor 0 is summed over each slot's tokens, `part` of them at a time, into
+    // out[first_part(slot) + i][m][n], in float. Parts without tokens are not written.
+    int64_t part = 0;
+};
+
+// Room for the parts of all slots, however the tokens are divided among them.
+inline int64_t parts_of(const Product &p) { return p.tokens / p.part + p.slots; }
+
+// Whether tensor cores can: bf16, a stride of 1 in each operand, rows that start at multiples of 16 bytes.
+bool fits_tensor_cores(const Product &);
+cudaError_t product_tensor(const Product &, cudaStream_t);
+cudaError_t product_simt(const Product &, cudaStream_t);
+cudaError_t product(const Product &, cudaStream_t);
+
+// A slot's parts have numbers of their own: it has at most end / part - begin / part + 1 of them.
+__device__ inline int64_t first_part(int64_t begin, int64_t slot, int64_t part) { return begin / part + slot; }
+
+// The tokens of a part, none if it belongs to no slot.
+__device__ inline Segment tokens_of_part(const Product &p, int64_t number) {
+    for (int64_t slot = 0; slot < p.slots; slot++) {
+        const Segment tokens = segment_of(p.slot_offsets, slot, p.tokens);
+        const int64_t begin = tokens.begin + (number - first_part(tokens.begin, slot, p.part)) * p.part;
+        if (begin >= tokens.begin && begin < tokens.end) return {begin, begin + p.part < tokens.end ? begin + p.part : tokens.end};
+    }
+    return {0, 0};
+}
+
+// What becomes of N accumulated values of a row. packed, for N = 8: out and residual can be accessed so many at a time.
+template <int N> __device__ inline void finish(const Product &p, int64_t row, int64_t column, float (&v)[N], bool packed) {
+    constexpr bool kPacks = N % 8 == 0;
+    for (int j = 0; j < N; j++) v[j] *= p.alpha;
+    if (p.dropout.threshold != 0) {
+        uint32_t words[4];
+        for (int j = 0; j < N; j++) {
+            const int64_t c = column + j;
+            if (j == 0 || c % 4 == 0) philox_words(p.seed, p.stream, row, c / 4, words);
+            v[j] *= words[c % 4] < p.dropout.threshold ? 0.0f : p.dropout.keep_scale;
+        }
+    }
+    const int64_t at = row * p.out_stride + column;
+    auto add = [&](const void *more) {
+        float values[N];
+        if constexpr (kPacks) {
+            if (packed) {
+                if (p.out_dtype == ML_BF16) load<N>(values, static_cast<const bf16 *>(more) + at);
+                else load<N>(values, static_cast<const float *>(more) + at);
+                for (int j = 0; j < N; j++) v[j] += values[j];
+                return;
+            }
+        }
+        for (int j = 0; j < N; j++) {
+            if (column + j >= p.n) break;
+            v[j] += p.out_dtype == ML_BF16 ? to_float(static_cast<const bf16 *>(more)[at + j]) : static_cast<const float *>(more)[at + j];
+        }
+    };
+    if (p.bias != nullptr) {
+        for (int j = 0; j < N; j++) {
+            if (column + j < p.n) v[j] += p.bias[column + j];
+        }
+    }
+    if (p.residual != nullptr) add(p.residual);
+    if (p.accumulate) add(p.out);
+    if (p.rounded != nullptr) {
+        for (int j = 0; j < N; j++) {
+            if (column + j < p.rounded_stride) p.rounded[row * p.rounded_stride + column + j] = to_bf16(column + j < p.n ? v[j] : 0.0f);
+        }
+    }
+    if (p.out == nullptr) return;
+    if constexpr (kPacks) {
+        if (packed) {
+            if (p.out_dtype == ML_BF16) store<N>(static_cast<bf16 *>(p.out) + at, v);
+            else store<N>(static_cast<float *>(p.out) + at, v);
+            return;
+        }
+    }
+    for (int j = 0; j < N; j++) {
+        if (column + j >= p.n) break;
+        if (p.out_dtype == ML_BF16) static_cast<bf16 *>(p.out)[at + j] = to_bf16(v[j]);
+        else static_cast<float *>(p.out)[at + j] = v[j];
+    }
+}
+
+// Columns that finish() has to see: with `rounded`, those behind n too.
+__device__ inline int64_t columns_of(const Product &p) {
+    return p.rounded != nullptr && p.rounded_stride > p.n ? p.rounded_stride : p.n;
+}
+
+// The first block of a kernel over rows looks at the slots' offsets once.
+__device__ inline void check_slot_offsets(const Product &p) {
+    if (p.fault == nullptr || p.slot_offsets == nullptr || blockIdx.x != 0 || blockIdx.y != 0 || threadIdx.x != 0) return;
+    bool right = p.slot_offsets[0] == 0 && p.slot_offsets[p.slots] == p.tokens;
+    for (int64_t i = 0; i < p.slots; i++) right = right && p.slot_offsets[i] <= p.slot_offsets[i + 1];
+    if (!right) *p.fault = kFaultSlotOffsets;
+}
+
+}  // namespace cuda
+}  // namespace metalora

@@ -1,0 +1,236 @@
+// The product on tensor cores: bf16 in, float accumulators. Tiles of both operands come through a ring of stages in shared
+// memory, loaded asynchronously ahead of their use; an adapter's low-rank tail is simply more tiles of the same ring, so that
+// the result is stored once. Rows of a tile that are not of the tail's slot load as zeros.
+#include "cuda/product.h"
+
+namespace metalora {
+namespace cuda {
+
+namespace {
+
+// kRows x kColumns of the result a block, kDepth of k a stage, kDown x kAcross warps. kLeftAlongK: the left operand's rows are
+// contiguous along k, else along m; kRightAlongK likewise.
+template <int kRows_, int kColumns_, int kDepth_, int kDown_, int kAcross_, int kStages_, bool kLeftAlongK_, bool kRightAlongK_>
+struct Shape {
+    static constexpr int kRows = kRows_, kColumns = kColumns_, kDepth = kDepth_, kDown = kDown_, kAcross = kAcross_, kStages = kStages_;
+    static constexpr bool kLeftAlongK = kLeftAlongK_, kRightAlongK = kRightAlongK_;
+    static constexpr int kThreads = kDown * kAcross * kWarp;
+    static constexpr int kWarpRows = kRows / kDown, kWarpColumns = kColumns / kAcross;
+    static constexpr int kM = kWarpRows / 16, kN = kWarpColumns / 8;
+    static_assert(kWarpRows % 16 == 0 && kWarpColumns % 16 == 0 && kDepth % 16 == 0, "whole fragments");
+    // 16 bytes behind each line, so that the eight rows of a fragment lie in different banks.
+    static constexpr int kPad = 8;
+    static constexpr int kLeftLine = (kLeftAlongK ? kDepth : kRows) + kPad, kLeftLines = kLeftAlongK ? kRows : kDepth;
+    static constexpr int kRightLine = (kRightAlongK ? kDepth : kColumns) + kPad, kRightLines = kRightAlongK ? kColumns : kDepth;
+    static constexpr int kStage = kLeftLine * kLeftLines + kRightLine * kRightLines;  // bf16
+    static constexpr int kOutLine = kColumns + 4;                                     // floats of the result's tile
+    static constexpr int kRing = kStages * kStage * 2, kOut = kRows * kOutLine * 4;
+    static constexpr int kShared = kRing > kOut ? kRing : kOut;
+};
+
+// The tiles a block goes through: factor by factor, within a factor slot by slot.
+struct Cursor {
+    int factor;
+    int64_t slot, k, end;         // k in [.., end)
+    int64_t first, last;          // rows that take part
+};
+
+template <class S> struct Walk {
+    const Product &p;
+    int64_t row0;
+
+    __device__ Cursor start() const {
+        if (p.part > 0) {
+            const Segment tokens = tokens_of_part(p, blockIdx.z);
+            return {0, 0, tokens.begin, tokens.end, 0, p.m};
+        }
+        return enter(0, 0);
+    }
+    // The first tile from there on.
+    __device__ Cursor enter(int factor, int64_t slot) const {
+        for (; factor < p.factors; factor++, slot = 0) {
+            const Factor &f = p.factor[factor];
+            if (!f.by_slot) {
+                if (slot == 0 && f.k > 0) return {factor, 0, 0, f.k, 0, p.m};
+                continue;
+            }
+            for (; slot < p.slots; slot++) {
+                const Segment rows = segment_of(p.slot_offsets, slot, p.tokens);
+                if (rows.begin < rows.end && rows.begin < row0 + S::kRows && rows.end > row0) {
+                    return {factor, slot, 0, f.k, rows.begin, rows.end};
+                }
+            }
+        }
+        return {p.factors, 0, 0, 0, 0, 0};
+    }
+    __device__ bool valid(const Cursor &c) const { return c.factor < p.factors && c.k < c.end; }
+    __device__ void advance(Cursor &c) const {
+        c.k += S::kDepth;
+        if (c.k < c.end) return;
+        if (p.part > 0) c.factor = p.factors;
+        else c = enter(c.factor, c.slot + 1);
+    }
+};
+
+// One operand's tile: lines of kWidth elements. Along k: line = row, else line = k.
+template <bool kAlongK, int kLines, int kWidth, int kLine, int kThreads>
+__device__ inline void load_tile(bf16 *tile, const Matrix &x, int64_t slot, int64_t row0, int64_t rows, int64_t first, int64_t last,
+                                 int64_t k0, int64_t k1) {
+    const auto *data = static_cast<const bf16 *>(x.data) + slot * x.slot;
+    constexpr int kChunks = kWidth / 8;
+    for (int e = threadIdx.x; e < kLines * kChunks; e += kThreads) {
+        const int line = e / kChunks, at = e % kChunks * 8;
+        const int64_t row = row0 + (kAlongK ? line : at), k = k0 + (kAlongK ? at : line);
+        const bool valid = row < rows && k < k1 && (!kAlongK || (row >= first && row < last));
+        cp_async_16(tile + line * kLine + at, data + (valid ? row * x.row_stride + k * x.k_stride : 0), valid);
+    }
+}
+
+template <class S> __global__ void product_kernel(Product p) {
+    ML_DYNAMIC_SHARED(unsigned char, shared);
+    auto *ring = reinterpret_cast<bf16 *>(shared);
+    const int64_t row0 = static_cast<int64_t>(blockIdx.x) * S::kRows, column0 = static_cast<int64_t>(blockIdx.y) * S::kColumns;
+    const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+    const int warp_row = warp / S::kAcross * S::kWarpRows, warp_column = warp % S::kAcross * S::kWarpColumns;
+    const Walk<S> walk{p, row0};
+    Cursor next = walk.start();
+    if (p.part > 0 && !walk.valid(next)) return;
+    if (p.part == 0) check_slot_offsets(p);
+
+    auto fetch = [&](int stage) {
+        if (walk.valid(next)) {
+            const Factor &f = p.factor[next.factor];
+            bf16 *left = ring + stage * S::kStage, *right = left + S::kLeftLine * S::kLeftLines;
+            load_tile<S::kLeftAlongK, S::kLeftLines, S::kLeftLine - S::kPad, S::kLeftLine, S::kThreads>(
+                left, f.left, next.slot, row0, p.m, next.first, next.last, next.k, next.end);
+            load_tile<S::kRightAlongK, S::kRightLines, S::kRightLine - S::kPad, S::kRightLine, S::kThreads>(
+                right, f.right, next.slot, column0, p.n, 0, p.n, next.k, next.end);
+            walk.advance(next);
+        }
+        cp_async_commit();  // also an empty group, so that their number says how far the ring is
+    };
+
+    float sum[S::kM][S::kN][4];
+    ML_UNROLL
+    for (int i = 0; i < S::kM; i++) {
+        ML_UNROLL
+        for (int j = 0; j < S::kN; j++) {
+            ML_UNROLL
+            for (int e = 0; e < 4; e++) sum[i][j][e] = 0;
+        }
+    }
+    Cursor now = next;
+    ML_UNROLL
+    for (int stage = 0; stage < S::kStages - 1; stage++) fetch(stage);
+    for (int stage = 0; walk.valid(now); walk.advance(now), stage = stage + 1 == S::kStages ? 0 : stage + 1) {
+        cp_async_wait<S::kStages - 2>();
+        __syncthreads();  // the stage is there for all, and all are done with the one before it
+        fetch(stage == 0 ? S::kStages - 1 : stage - 1);
+        const bf16 *left = ring + stage * S::kStage, *right = left + S::kLeftLine * S::kLeftLines;
+        ML_UNROLL
+        for (int k = 0; k < S::kDepth; k += 16) {
+            uint32_t a[S::kM][4], b[S::kN][2];
+            ML_UNROLL
+            for (int i = 0; i < S::kM; i++) {
+                const int row = warp_row + i * 16;
+                if constexpr (S::kLeftAlongK) {
+                    ldmatrix_x4(a[i], left + (row + lane % 16) * S::kLeftLine + k + lane / 16 * 8);
+                } else {
+                    ldmatrix_x4_trans(a[i], left + (k + lane % 8 + lane / 16 * 8) * S::kLeftLine + row + lane / 8 % 2 * 8);
+                }
+            }
+            ML_UNROLL
+            for (int j = 0; j < S::kN; j += 2) {
+                const int column = warp_column + j * 8;
+                uint32_t both[4];
+                if constexpr (S::kRightAlongK) {
+                    ldmatrix_x4(both, right + (column + lane % 8 + lane / 16 * 8) * S::kRightLine + k + lane / 8 % 2 * 8);
+                } else {
+                    ldmatrix_x4_trans(both, right + (k + lane % 16) * S::kRightLine + column + lane / 16 * 8);
+                }
+                b[j][0] = both[0], b[j][1] = both[1], b[j + 1][0] = both[2], b[j + 1][1] = both[3];
+            }
+            ML_UNROLL
+            for (int i = 0; i < S::kM; i++) {
+                ML_UNROLL
+                for (int j = 0; j < S::kN; j++) mma_m16n8k16(sum[i][j], a[i], b[j]);
+            }
+        }
+    }
+
+    // Through shared memory, so that rows are stored in whole packs.
+    cp_async_wait<0>();
+    __syncthreads();
+    auto *tile = reinterpret_cast<float *>(shared);
+    ML_UNROLL
+    for (int i = 0; i < S::kM; i++) {
+        ML_UNROLL
+        for (int j = 0; j < S::kN; j++) {
+            ML_UNROLL
+            for (int e = 0; e < 4; e++) {
+                const int row = warp_row + i * 16 + lane / 4 + e / 2 * 8, column = warp_column + j * 8 + lane % 4 * 2 + e % 2;
+                tile[row * S::kOutLine + column] = sum[i][j][e];
+            }
+        }
+    }
+    __syncthreads();
+    if (p.part > 0) p.out = static_cast<float *>(p.out) + blockIdx.z * p.m * p.out_stride;
+    const bool aligned = p.out_stride % 8 == 0 && reinterpret_cast<uintptr_t>(p.out) % 16 == 0 && reinterpret_cast<uintptr_t>(p.residual) % 16 == 0;
+    const int64_t columns = columns_of(p);
+    constexpr int kPacks = S::kColumns / 8;
+    for (int e = threadIdx.x; e < S::kRows * kPacks; e += S::kThreads) {
+        const int line = e / kPacks, at = e % kPacks * 8;
+        const int64_t row = row0 + line, column = column0 + at;
+        if (row >= p.m || column >= columns) continue;
+        float v[8];
+        for (int j = 0; j < 8; j++) v[j] = tile[line * S::kOutLine + at + j];
+        finish<8>(p, row, column, v, aligned && column + 8 <= p.n);
+    }
+}
+
+template <class S> cudaError_t run(const Product &p, cudaStream_t stream) {
+    const int64_t columns = p.rounded != nullptr && p.rounded_stride > p.n ? p.rounded_stride : p.n;
+    const dim3 grid(blocks_for(p.m, S::kRows), blocks_for(columns, S::kColumns), static_cast<unsigned>(p.part > 0 ? parts_of(p) : 1));
+    return launch(product_kernel<S>, grid, dim3(S::kThreads), S::kShared, stream, p);
+}
+
+template <bool kLeft, bool kRight> cudaError_t choose(const Product &p, cudaStream_t stream) {
+    if (p.m <= 16) return run<Shape<16, 128, 32, 1, 4, 4, kLeft, kRight>>(p, stream);
+    if (p.n <= 16) return run<Shape<64, 16, 64, 4, 1, 4, kLeft, kRight>>(p, stream);
+    if (p.n <= 64 || p.m <= 64) return run<Shape<64, 64, 64, 4, 1, 3, kLeft, kRight>>(p, stream);
+    return run<Shape<128, 128, 32, 2, 4, 4, kLeft, kRight>>(p, stream);
+}
+
+bool fits(const Matrix &x) {
+    if (x.dtype != ML_BF16 || reinterpret_cast<uintptr_t>(x.data) % 16 != 0 || x.slot % 8 != 0) return false;
+    return (x.k_stride == 1 && x.row_stride % 8 == 0) || (x.row_stride == 1 && x.k_stride % 8 == 0);
+}
+
+}  // namespace
+
+bool fits_tensor_cores(const Product &p) {
+    for (int f = 0; f < p.factors; f++) {
+        const Factor &factor = p.factor[f];
+        if (!fits(factor.left) || !fits(factor.right) || factor.scale != 1) return false;
+        // One kernel walks all factors, and rows are masked by slot along k alone.
+        if ((factor.left.k_stride == 1) != (p.factor[0].left.k_stride == 1)) return false;
+        if ((factor.right.k_stride == 1) != (p.factor[0].right.k_stride == 1)) return false;
+        if (factor.by_slot && factor.left.k_stride != 1) return false;
+        if (p.part > 0 && (factor.left.k_stride == 1 || factor.right.k_stride == 1)) return false;  // parts begin anywhere
+    }
+    return true;
+}
+
+cudaError_t product_tensor(const Product &p, cudaStream_t stream) {
+    if (p.m == 0 || p.n == 0) return cudaSuccess;
+    const bool left = p.factor[0].left.k_stride == 1, right = p.factor[0].right.k_stride == 1;
+    if (left) return right ? choose<true, true>(p, stream) : choose<true, false>(p, stream);
+    return right ? choose<false, true>(p, stream) : choose<false, false>(p, stream);
+}
+
+cudaError_t product(const Product &p, cudaStream_t stream) {
+    return fits_tensor_cores(p) ? product_tensor(p, stream) : product_simt(p, stream);
+}
+
+}  // namespace cuda
+}  // namespace metalora

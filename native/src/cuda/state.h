@@ -1,0 +1,37 @@
+// What the CUDA backend keeps in a context, and what its ops need of it.
+#pragma once
+
+#include <new>
+
+#include "core/context.h"
+#include "cuda/device.cuh"
+
+namespace metalora {
+namespace cuda {
+
+struct State {
+    Context *context = nullptr;
+    void *(*scratch)(Context &, size_t bytes) = nullptr;
+    cudaStream_t stream = nullptr;
+    int *fault = nullptr;         // written by kernels, read by the host: see Fault
+    int32_t dtype = ML_BF16;      // of activations
+    int32_t matmul = ML_MATMUL_MEASURED;
+
+    // Scratch memory of the running op. Throws std::bad_alloc.
+    template <class T> T *take(int64_t count) {
+        void *memory = scratch(*context, static_cast<size_t>(count) * sizeof(T));
+        if (memory == nullptr) throw std::bad_alloc();
+        return static_cast<T *>(memory);
+    }
+};
+
+// Frozen weights lie row-major, [out, in]. bf16 weights have room for an adapter's tail: kTail columns behind each row,
+// which hold its scaled B, and kTail rows below, which hold its A, so that [x, h] [W, sB]^T and [dy, dS] [W; A] are each one
+// product. Rows begin at multiples of 16 bytes.
+constexpr int64_t kTail = 64;
+inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+inline int64_t weight_stride(int32_t storage, int64_t in) { return storage == ML_BF16 ? round_up(in, 8) + kTail : in; }
+inline int64_t weight_rows(int32_t storage, int64_t out) { return storage == ML_BF16 ? out + kTail : out; }
+
+}  // namespace cuda
+}  // namespace metalora
