@@ -103,6 +103,9 @@ private:
     Case case_;
 };
 
+// Whether a case of so many multiplications would take the kernels compiled for the CPU too long.
+bool too_slow(double multiplications);
+
 // What the kernels compiled for the CPU offer beside the backend; nullptr on a GPU.
 void *standin(const char *symbol);
 

@@ -29,7 +29,12 @@ namespace {
 
 using ll = long long;
 
-State &state_of(Context &c) { return *static_cast<State *>(c.state); }
+// The state, on the context's device: which one is current belongs to the calling thread.
+State &state_of(Context &c) {
+    State &s = *static_cast<State *>(c.state);
+    cudaSetDevice(s.device);
+    return s;
+}
 
 ml_status status_of(cudaError_t error, const char *what) {
     if (error == cudaSuccess) return ML_OK;
@@ -73,7 +78,10 @@ ml_status allocate(Context &c, size_t bytes, void **pointer) {
     return ML_OK;
 }
 
-void release(Context &, void *pointer) { cudaFree(pointer); }  // waits for what is still using it
+void release(Context &c, void *pointer) {
+    state_of(c);
+    cudaFree(pointer);  // waits for what is still using it
+}
 
 ml_status take_fault(Context &c) {
     int *fault = state_of(c).fault;
@@ -295,7 +303,7 @@ ml_status open(Context &c, const ml_context_options &options) {
     }
     auto *s = new State;
     c.state = s;
-    s->context = &c, s->scratch = host->scratch, s->dtype = options.activation_dtype, s->matmul = options.matmul;
+    s->context = &c, s->scratch = host->scratch, s->device = options.device, s->dtype = options.activation_dtype, s->matmul = options.matmul;
     cudaError_t error = cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking);
     if (error == cudaSuccess) error = cudaHostAlloc(reinterpret_cast<void **>(&s->fault), sizeof(int), cudaHostAllocMapped);
     if (error != cudaSuccess) {

@@ -12,6 +12,7 @@ namespace cuda {
 struct State {
     Context *context = nullptr;
     void *(*scratch)(Context &, size_t bytes) = nullptr;
+    int device = 0;
     cudaStream_t stream = nullptr;
     int *fault = nullptr;         // written by kernels, read by the host: see Fault
     int32_t dtype = ML_BF16;      // of activations

@@ -1,6 +1,6 @@
 # Maven's way into CMake: configures and builds the native core, and lays the libraries out as the resources
 # native/PLATFORM/ that NativeLibrary looks for. Incremental; needs nothing but cmake and a C++ compiler.
-#   cmake -DSOURCE=... -DBUILD=... -DRESOURCES=... -DTESTS=ON|OFF -DBLAS=none|openblas|system -DOPENBLAS=... -P build-native.cmake
+#   cmake -DSOURCE=... -DBUILD=... -DRESOURCES=... -DTESTS=ON|OFF -DBLAS=none|openblas|system -DOPENBLAS=... -DCUDA=AUTO|ON|OFF -P build-native.cmake
 cmake_minimum_required(VERSION 3.22)
 
 cmake_host_system_information(RESULT jobs QUERY NUMBER_OF_LOGICAL_CORES)
@@ -20,7 +20,7 @@ function(run)
 endfunction()
 
 run(${CMAKE_COMMAND} -S ${SOURCE} -B ${BUILD} -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=${TESTS}
-    -DMETALORA_BLAS=${BLAS} -DMETALORA_OPENBLAS_DIR=${OPENBLAS} --log-level=WARNING)
+    -DMETALORA_BLAS=${BLAS} -DMETALORA_OPENBLAS_DIR=${OPENBLAS} -DMETALORA_CUDA=${CUDA} --log-level=WARNING)
 run(${CMAKE_COMMAND} --build ${BUILD} --parallel ${jobs})
 
 file(GLOB libraries ${BUILD}/native/libmetalora*.so)

@@ -37,7 +37,7 @@ public class CallOverheadBenchmark {
 
     @Setup(Level.Trial)
     public void open() {
-        device = Device.open(new DeviceOptions(Backend.CPU, 1, null));
+        device = Device.open(new DeviceOptions(Backend.CPU, 1));
         x = Values.tensor(device, 1, 1f, 1, 1);
         y = device.zeros(DType.F32, 1, 1);
         weight = Values.tensor(device, 2, 1f, 1);

@@ -47,7 +47,7 @@ public final class PeerWorker {
 
     public static void main(String[] arguments) throws IOException {
         Work work = JSON.readValue(Path.of(arguments[0]).toFile(), Work.class);
-        try (Device device = Device.open(new DeviceOptions(Backend.CPU, work.threads, null));
+        try (Device device = Device.open(new DeviceOptions(Backend.CPU, work.threads));
                 CausalLM model = CausalLM.load(Path.of(work.model), device, new LoadOptions(work.weights));
                 var adapter = Workload.adapter(model, work.rank, work.alpha, work.targetModules);
                 Trainer trainer = trainer(work, model, adapter)) {

@@ -17,7 +17,7 @@ final class DeviceChoice {
     private int threads;
 
     DeviceOptions options() {
-        return new DeviceOptions(backend, threads, null);
+        return new DeviceOptions(backend, threads);
     }
 
     Device open() {

@@ -91,16 +91,16 @@ public final class CausalLM implements AutoCloseable {
             var source = files.tensor(entry.getKey(), shape);
             bytes += shape.length == 1
                     ? shape[0] * DType.F32.bytes()
-                    : device.frozenBytes(storageOf(source, options.storage()), shape[0], shape[1]);
+                    : device.frozenBytes(storageOf(source, options.storage(), device), shape[0], shape[1]);
         }
         return new MemoryEstimate(bytes, 0, 0);
     }
 
-    private static DType storageOf(HostTensor source, WeightStorage storage) {
+    private static DType storageOf(HostTensor source, WeightStorage storage, Device device) {
         return switch (storage) {
             case F32 -> DType.F32;
             case BF16 -> DType.BF16;
-            case AUTO -> source.dtype() == DType.BF16 ? DType.BF16 : DType.F32;
+            case AUTO -> source.dtype() == DType.BF16 || device.activationType() == DType.BF16 ? DType.BF16 : DType.F32;
         };
     }
 
@@ -184,7 +184,7 @@ public final class CausalLM implements AutoCloseable {
 
         FrozenWeight matrix(String name) {
             var source = files.tensor(name, shapes.get(name));
-            var weight = device.freeze(source, storageOf(source, storage));
+            var weight = device.freeze(source, storageOf(source, storage, device));
             owned.add(weight);
             return weight;
         }

@@ -2,7 +2,10 @@ package io.metalora.model;
 
 /** How frozen weights are held. Arithmetic is the device's whatever the storage. */
 public enum WeightStorage {
-    /** BF16 where the checkpoint is BF16, which loses nothing and halves the memory; else F32. */
+    /**
+     * BF16 where the checkpoint is BF16, which loses nothing and halves the memory, and where activations are BF16, which
+     * is what tensor cores take; else F32.
+     */
     AUTO,
     F32,
     /** F32 and F16 sources are rounded. */

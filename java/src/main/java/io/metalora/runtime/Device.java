@@ -81,6 +81,10 @@ public final class Device implements AutoCloseable {
             ml_context_options.backend(
                     desc, backend == Backend.CUDA ? Metalora.ML_BACKEND_CUDA() : Metalora.ML_BACKEND_CPU());
             ml_context_options.threads(desc, options.threads());
+            var activations = options.activations() != null
+                    ? options.activations()
+                    : backend == Backend.CUDA ? DType.BF16 : DType.F32;
+            ml_context_options.activation_dtype(desc, nativeType(activations));
             ml_context_options.isa(
                     desc, options.isa() == null ? MemorySegment.NULL : call.allocateFrom(options.isa()));
             var out = call.allocate(ValueLayout.ADDRESS);
@@ -241,7 +245,7 @@ public final class Device implements AutoCloseable {
             case F32 -> Metalora.ML_F32();
             case BF16 -> Metalora.ML_BF16();
             case F16 -> Metalora.ML_F16();
-            case I32, F64 -> throw new NativeException(Status.UNSUPPORTED, dtype + " is no type of a weight");
+            case I32, F64 -> throw new NativeException(Status.UNSUPPORTED, dtype + " is no type of weights or activations");
         };
     }
 

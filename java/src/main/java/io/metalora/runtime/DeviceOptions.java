@@ -5,10 +5,11 @@ import java.util.Objects;
 /**
  * How to open a {@link Device}.
  *
- * @param threads CPU worker threads, the caller's included; 0 = all physical cores
- * @param isa     "portable", "avx2" or "avx512" forces a CPU path; null = the best one here
+ * @param threads     CPU worker threads, the caller's included; 0 = all physical cores
+ * @param isa         "portable", "avx2" or "avx512" forces a CPU path; null = the best one here
+ * @param activations element type of activations: F32, or on CUDA BF16; null = BF16 on CUDA, F32 on the CPU
  */
-public record DeviceOptions(Backend backend, int threads, String isa) {
+public record DeviceOptions(Backend backend, int threads, String isa, DType activations) {
     public DeviceOptions {
         Objects.requireNonNull(backend, "backend");
         if (threads < 0) {
@@ -16,7 +17,12 @@ public record DeviceOptions(Backend backend, int threads, String isa) {
         }
     }
 
+    /** With the best path and the usual activations of the backend that is taken. */
+    public DeviceOptions(Backend backend, int threads) {
+        this(backend, threads, null, null);
+    }
+
     public static DeviceOptions cpu() {
-        return new DeviceOptions(Backend.CPU, 0, null);
+        return new DeviceOptions(Backend.CPU, 0);
     }
 }

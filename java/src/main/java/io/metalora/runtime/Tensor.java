@@ -55,7 +55,7 @@ public final class Tensor implements AutoCloseable {
         return device;
     }
 
-    /** Copies {@code values}, one per element, to the device. */
+    /** Copies {@code values}, one per element, to the device; a BF16 tensor takes them rounded. */
     public void upload(float[] values) {
         if (values.length != elements) {
             throw new IllegalArgumentException(values.length + " values for the tensor " + this);
@@ -73,7 +73,7 @@ public final class Tensor implements AutoCloseable {
         transfer(values, DType.I32, count, values.length, true);
     }
 
-    /** Copies the first {@code out.length} elements to the host. */
+    /** Copies the first {@code out.length} elements to the host; those of a BF16 tensor are widened. */
     public void download(float[] out) {
         download(out, out.length);
     }
@@ -93,7 +93,7 @@ public final class Tensor implements AutoCloseable {
         transfer(out, DType.F64, out.length, out.length, false);
     }
 
-    /** All elements of an F32 tensor. */
+    /** All elements of an F32 or BF16 tensor. */
     public float[] toFloats() {
         var out = new float[Math.toIntExact(elements)];
         download(out);
@@ -164,7 +164,7 @@ public final class Tensor implements AutoCloseable {
 
     /** Moves {@code count} values between an array and the device, a piece of the staging memory at a time. */
     private void transfer(Object array, DType arrayType, int count, int length, boolean toDevice) {
-        if (arrayType != dtype) {
+        if (arrayType != dtype && !(dtype == DType.BF16 && array instanceof float[])) {
             throw new IllegalArgumentException("values of " + arrayType + " for the tensor " + this);
         }
         if (count > length) {
@@ -184,11 +184,19 @@ public final class Tensor implements AutoCloseable {
                 int n = Math.min(most, count - from);
                 long bytes = (long) n * dtype.bytes();
                 if (toDevice) {
-                    MemorySegment.copy(array, from, staging, layout, 0, n);
+                    if (dtype == DType.BF16) {
+                        Bfloat16.round((float[]) array, from, staging, n);
+                    } else {
+                        MemorySegment.copy(array, from, staging, layout, 0, n);
+                    }
                     NativeLibrary.check(Metalora.ml_upload(device.context(), at(from), staging, bytes));
                 } else {
                     NativeLibrary.check(Metalora.ml_download(device.context(), staging, at(from), bytes));
-                    MemorySegment.copy(staging, layout, 0, array, from, n);
+                    if (dtype == DType.BF16) {
+                        Bfloat16.widen(staging, (float[]) array, from, n);
+                    } else {
+                        MemorySegment.copy(staging, layout, 0, array, from, n);
+                    }
                 }
             }
         }

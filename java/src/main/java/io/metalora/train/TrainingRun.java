@@ -126,7 +126,7 @@ public final class TrainingRun {
             encoded = encode(tokenizer, modelConfig, tasks);
         }
         var compute = config.compute();
-        try (var device = Device.open(new DeviceOptions(compute.backend(), compute.threads(), null))) {
+        try (var device = Device.open(new DeviceOptions(compute.backend(), compute.threads()))) {
             listener.opened(device.info());
             TrainingMemory.requireFits(config, modelConfig, layout(modelConfig), encoded, device);
             try (var model = CausalLM.load(config.model(), device, new LoadOptions(compute.weights()))) {

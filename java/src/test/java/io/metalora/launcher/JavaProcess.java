@@ -6,6 +6,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Assumptions;
 
 /** The launcher in a virtual machine of its own, as users run it. */
 final class JavaProcess {
@@ -25,6 +26,19 @@ final class JavaProcess {
         }
         return new ProcessBuilder(command).redirectOutput(folder.resolve("out").toFile()).redirectError(folder.resolve("err").toFile())
                 .start();
+    }
+
+    /**
+     * Sends Ctrl-C. Where this process ignores it (a job in the background of a script), so do those it starts, and the
+     * test is skipped.
+     */
+    static void interrupt(Process process) throws IOException, InterruptedException {
+        for (String line : Files.readAllLines(Path.of("/proc/" + process.pid() + "/status"))) {
+            if (line.startsWith("SigIgn:")) {
+                Assumptions.assumeTrue((Long.parseUnsignedLong(line.substring(7).strip(), 16) & 2) == 0, "Ctrl-C is ignored here");
+            }
+        }
+        new ProcessBuilder("kill", "-INT", Long.toString(process.pid())).start().waitFor();
     }
 
     static Cli.Result run(Path folder, List<String> options, Object... args) throws IOException, InterruptedException {

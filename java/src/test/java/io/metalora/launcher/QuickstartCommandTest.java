@@ -38,7 +38,7 @@ class QuickstartCommandTest {
         while (!Files.exists(metrics) && process.isAlive() && System.nanoTime() < end) {
             Thread.sleep(20);
         }
-        new ProcessBuilder("kill", "-INT", Long.toString(process.pid())).start().waitFor();
+        JavaProcess.interrupt(process);
         var stopped = JavaProcess.await(process, folder);
         assertThat(stopped.code()).as(stopped.err()).isEqualTo(130);
         assertThat(stopped.out()).contains("Stopped. " + run, "begins anew");

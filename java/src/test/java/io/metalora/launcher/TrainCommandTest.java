@@ -122,7 +122,7 @@ class TrainCommandTest {
         Path config = Cli.config(folder, tasks, run);
         Process process = JavaProcess.start(folder, List.of(), "train", config, "meta.iterations=400");
         awaitLines(run.resolve("metrics.jsonl"), 5, process);
-        new ProcessBuilder("kill", "-INT", Long.toString(process.pid())).start().waitFor();
+        JavaProcess.interrupt(process);
         var stopped = JavaProcess.await(process, folder);
         assertThat(stopped.code()).isEqualTo(130);
         assertThat(stopped.err()).contains("stopping");

@@ -11,23 +11,32 @@ import java.util.Locale;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.TestInstance;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** The whole model against PyTorch, transformers and PEFT, on small random checkpoints of every architecture. */
+@TestInstance(TestInstance.Lifecycle.PER_CLASS)
 class ParityTest {
     private static final double TOLERANCE = 1e-5; // relative L2 error, fp32
 
-    private static Device device;
+    private Device device;
 
     @BeforeAll
-    static void open() {
-        device = Device.cpu();
+    void open() {
+        device = openDevice();
     }
 
     @AfterAll
-    static void close() {
-        device.close();
+    void close() {
+        if (device != null) {
+            device.close();
+        }
+    }
+
+    /** Where the model runs; subclasses take other devices. */
+    Device openDevice() {
+        return Device.cpu();
     }
 
     static Stream<Golden> goldens() {
@@ -54,7 +63,7 @@ class ParityTest {
         }
     }
 
-    private static void assertLogits(
+    private void assertLogits(
             Golden golden, String prefix, CausalLM model, ModelPass pass, AdapterSlots slots) {
         var pack = golden.pack();
         pass.forward(pack, slots);

@@ -40,7 +40,7 @@ class DeviceTest {
             }, "other");
             other.start();
             float value = 0;
-            for (int i = 0; i < 2_000 || refused.get() == 0 && i < 200_000; i++) {
+            for (int i = 0; i < 2_000 || (refused.get() == 0 || served.get() == 0) && i < 200_000; i++) {
                 try {
                     device.ops().fill(mine, count, i);
                     value = i;

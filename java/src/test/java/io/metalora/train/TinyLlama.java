@@ -19,7 +19,7 @@ import java.util.stream.StreamSupport;
 /** The goldens' random Llama on the CPU, with its adapter and episodes. */
 final class TinyLlama implements AutoCloseable {
 
-    private final Device device = Device.open(new DeviceOptions(Backend.CPU, 2, null));
+    private final Device device = Device.open(new DeviceOptions(Backend.CPU, 2));
     private final CausalLM model = CausalLM.load(Goldens.path("tiny-llama"), device, LoadOptions.defaults());
 
     Device device() {

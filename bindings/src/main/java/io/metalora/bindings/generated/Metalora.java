@@ -23,10 +23,10 @@ public class Metalora extends Metalora$shared {
     static final SymbolLookup SYMBOL_LOOKUP = SymbolLookup.loaderLookup()
             .or(Linker.nativeLinker().defaultLookup());
 
-    private static final int ML_ABI_VERSION = (int)1L;
+    private static final int ML_ABI_VERSION = (int)2L;
     /**
      * {@snippet lang=c :
-     * #define ML_ABI_VERSION 1
+     * #define ML_ABI_VERSION 2
      * }
      */
     public static int ML_ABI_VERSION() {
@@ -148,6 +148,33 @@ public class Metalora extends Metalora$shared {
      */
     public static int ML_BACKEND_CUDA() {
         return ML_BACKEND_CUDA;
+    }
+    private static final int ML_MATMUL_MEASURED = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum ml_matmul.ML_MATMUL_MEASURED = 0
+     * }
+     */
+    public static int ML_MATMUL_MEASURED() {
+        return ML_MATMUL_MEASURED;
+    }
+    private static final int ML_MATMUL_OWN = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum ml_matmul.ML_MATMUL_OWN = 1
+     * }
+     */
+    public static int ML_MATMUL_OWN() {
+        return ML_MATMUL_OWN;
+    }
+    private static final int ML_MATMUL_CUBLASLT = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum ml_matmul.ML_MATMUL_CUBLASLT = 2
+     * }
+     */
+    public static int ML_MATMUL_CUBLASLT() {
+        return ML_MATMUL_CUBLASLT;
     }
 
     private static class ml_abi_version {

@@ -18,8 +18,10 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t backend;
  *     int32_t threads;
  *     int32_t device;
- *     int32_t reserved;
+ *     int32_t activation_dtype;
  *     const char *isa;
+ *     int32_t matmul;
+ *     int32_t reserved;
  * }
  * }
  */
@@ -33,8 +35,10 @@ public class ml_context_options {
         Metalora.C_INT.withName("backend"),
         Metalora.C_INT.withName("threads"),
         Metalora.C_INT.withName("device"),
-        Metalora.C_INT.withName("reserved"),
-        Metalora.C_POINTER.withName("isa")
+        Metalora.C_INT.withName("activation_dtype"),
+        Metalora.C_POINTER.withName("isa"),
+        Metalora.C_INT.withName("matmul"),
+        Metalora.C_INT.withName("reserved")
     ).withName("ml_context_options");
 
     /**
@@ -176,48 +180,48 @@ public class ml_context_options {
         struct.set(device$LAYOUT, device$OFFSET, fieldValue);
     }
 
-    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+    private static final OfInt activation_dtype$LAYOUT = (OfInt)$LAYOUT.select(groupElement("activation_dtype"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t activation_dtype
      * }
      */
-    public static final OfInt reserved$layout() {
-        return reserved$LAYOUT;
+    public static final OfInt activation_dtype$layout() {
+        return activation_dtype$LAYOUT;
     }
 
-    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+    private static final long activation_dtype$OFFSET = $LAYOUT.byteOffset(groupElement("activation_dtype"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t activation_dtype
      * }
      */
-    public static final long reserved$offset() {
-        return reserved$OFFSET;
+    public static final long activation_dtype$offset() {
+        return activation_dtype$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t activation_dtype
      * }
      */
-    public static int reserved(MemorySegment struct) {
-        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    public static int activation_dtype(MemorySegment struct) {
+        return struct.get(activation_dtype$LAYOUT, activation_dtype$OFFSET);
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t activation_dtype
      * }
      */
-    public static void reserved(MemorySegment struct, int fieldValue) {
-        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
+    public static void activation_dtype(MemorySegment struct, int fieldValue) {
+        struct.set(activation_dtype$LAYOUT, activation_dtype$OFFSET, fieldValue);
     }
 
     private static final AddressLayout isa$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("isa"));
@@ -262,6 +266,94 @@ public class ml_context_options {
      */
     public static void isa(MemorySegment struct, MemorySegment fieldValue) {
         struct.set(isa$LAYOUT, isa$OFFSET, fieldValue);
+    }
+
+    private static final OfInt matmul$LAYOUT = (OfInt)$LAYOUT.select(groupElement("matmul"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t matmul
+     * }
+     */
+    public static final OfInt matmul$layout() {
+        return matmul$LAYOUT;
+    }
+
+    private static final long matmul$OFFSET = $LAYOUT.byteOffset(groupElement("matmul"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t matmul
+     * }
+     */
+    public static final long matmul$offset() {
+        return matmul$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t matmul
+     * }
+     */
+    public static int matmul(MemorySegment struct) {
+        return struct.get(matmul$LAYOUT, matmul$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t matmul
+     * }
+     */
+    public static void matmul(MemorySegment struct, int fieldValue) {
+        struct.set(matmul$LAYOUT, matmul$OFFSET, fieldValue);
+    }
+
+    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static final OfInt reserved$layout() {
+        return reserved$LAYOUT;
+    }
+
+    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static final long reserved$offset() {
+        return reserved$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static int reserved(MemorySegment struct) {
+        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t reserved
+     * }
+     */
+    public static void reserved(MemorySegment struct, int fieldValue) {
+        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
     }
 
     /**
