@@ -130,7 +130,20 @@ const std::vector<Setup> &setups() {
         std::vector<Setup> found;
         if (on_cuda()) {
             const int orders = standin("hostcuda_set_order") == nullptr ? 1 : 3;
-            for (int order = 0; order < orders; order++) found.push_back({"", 0, order});
+            for (int32_t matmul : {ML_MATMUL_OWN, ML_MATMUL_CUBLASLT}) {
+                ml_context_options options{};
+                options.backend = ML_BACKEND_CUDA, options.activation_dtype = activation_dtype(), options.matmul = matmul;
+                ml_context *context = nullptr;
+                if (const int32_t status = ml_context_create(&options, &context); status == ML_UNSUPPORTED) {
+                    std::printf("skipping: %s\n", ml_last_error());
+                    continue;
+                } else if (status != ML_OK) {
+                    std::fprintf(stderr, "%s\n", ml_last_error());
+                    std::abort();
+                }
+                ml_context_destroy(context);
+                for (int order = 0; order < orders; order++) found.push_back({"", 0, order, matmul});
+            }
             return found;
         }
         for (const char *isa : {"portable", "avx2", "avx512"}) {
@@ -148,7 +161,7 @@ const std::vector<Setup> &setups() {
                 std::abort();
             }
             ml_context_destroy(context);
-            for (int threads : {1, 2, 3}) found.push_back({isa, threads, 0});
+            for (int threads : {1, 2, 3}) found.push_back({isa, threads, 0, 0});
         }
         return found;
     }();
@@ -156,11 +169,12 @@ const std::vector<Setup> &setups() {
 }
 
 Device::Device(const Setup &setup)
-    : outer_(current), case_(on_cuda() ? format("CUDA, %s, order %d", cuda, setup.order) : format("%s, %d threads", setup.isa.c_str(), setup.threads)) {
+    : outer_(current), case_(on_cuda() ? format("CUDA, %s, %s, order %d", cuda, setup.matmul == ML_MATMUL_OWN ? "own kernels" : "cuBLASLt", setup.order) : format("%s, %d threads", setup.isa.c_str(), setup.threads)) {
     ml_context_options options{};
     if (on_cuda()) {
         options.backend = ML_BACKEND_CUDA;
         options.activation_dtype = activation_dtype();
+        options.matmul = setup.matmul;
         if (void *set_order = standin("hostcuda_set_order")) reinterpret_cast<void (*)(int)>(set_order)(setup.order);
     } else {
         options.threads = setup.threads;
@@ -176,9 +190,9 @@ Device::~Device() {
 }
 
 void on_every_device(const std::function<void(Device &)> &body) {
-    trail.clear();
     for (auto &setup : setups()) {
-        trail_first = &setup == &setups().front(), trail_at = 0, on_trail = on_cuda();
+        trail_first = setup.order == 0, trail_at = 0, on_trail = on_cuda();
+        if (trail_first) trail.clear();
         Device device(setup);
         body(device);
         on_trail = false;

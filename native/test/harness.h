@@ -74,9 +74,11 @@ struct Setup {
     std::string isa;  // CPU
     int threads;
     int order;        // CUDA on the CPU: which order threads run in
+    int32_t matmul;   // CUDA: ml_matmul
 };
 
-// Every instruction set this machine has, with 1, 2 and 3 threads; on CUDA, every order of threads.
+// Every instruction set this machine has, with 1, 2 and 3 threads; on CUDA, both forms of
+// matmul, in every order of threads.
 const std::vector<Setup> &setups();
 
 bool on_cuda();

@@ -264,6 +264,7 @@ void close(Context &c) {
         cudaStreamDestroy(s->stream);
     }
     if (s->fault != nullptr) cudaFreeHost(s->fault);
+    s->library.reset();
     delete s;
     c.state = nullptr;
 }
@@ -293,6 +294,9 @@ ml_status open(Context &c, const ml_context_options &options) {
     if (options.activation_dtype != ML_F32 && options.activation_dtype != ML_BF16) {
         return fail(ML_INVALID_ARGUMENT, "ml_context_create: activation_dtype: has to be ML_F32 or ML_BF16");
     }
+    if (options.matmul < ML_MATMUL_MEASURED || options.matmul > ML_MATMUL_CUBLASLT) {
+        return fail(ML_INVALID_ARGUMENT, "ml_context_create: matmul: %d is not an ml_matmul", options.matmul);
+    }
     if (options.isa != nullptr) return fail(ML_INVALID_ARGUMENT, "ml_context_create: isa: is for the CPU backend");
     if (ml_status status = status_of(cudaSetDevice(options.device), "ml_context_create: device"); status != ML_OK) return status;
     cudaDeviceProp properties{};
@@ -317,7 +321,16 @@ ml_status open(Context &c, const ml_context_options &options) {
     c.memory_total = static_cast<int64_t>(properties.totalGlobalMem);
     c.device_name = properties.name;
     c.isa = "sm_" + std::to_string(properties.major * 10 + properties.minor);
-    c.blas = "none (own kernels)";
+    std::string why = "own kernels were asked for";
+    if (options.activation_dtype == ML_BF16 && options.matmul != ML_MATMUL_OWN) s->library = open_library(why);
+    if (s->library == nullptr && options.matmul == ML_MATMUL_CUBLASLT) {
+        close(c);
+        return fail(ML_UNSUPPORTED, "ml_context_create: matmul: cuBLASLt %s", options.activation_dtype == ML_F32
+                    ? "takes bf16 activations" : ("cannot be used: " + why).c_str());
+    }
+    if (options.activation_dtype == ML_F32) c.blas = "own kernels";
+    else c.blas = s->library == nullptr ? "own kernels (cuBLASLt: " + why + ")" : s->library->name();
+    if (s->library != nullptr) s->choices.open(cache_folder(), c.device_name, s->library->name());
     return ML_OK;
 }
 

@@ -1,7 +1,7 @@
 // lm_head + cross-entropy on the loss-bearing rows, a chunk of them at a time. Logits are float; their gradient takes their
 // place, and a chunk's memory is all there is of both.
 #include "cuda/kernels.h"
-#include "cuda/product.h"
+#include "cuda/matmul.h"
 #include "cuda/state.h"
 
 namespace metalora {
@@ -100,6 +100,7 @@ template <class T> cudaError_t cross_entropy(State &s, const ml_cross_entropy_de
     if (chunk > d.count) chunk = d.count;
     auto *gathered = s.take<T>(chunk * hidden);
     auto *logits = s.take<float>(chunk * stride);
+    const bool tensor = dtype == ML_BF16 && w.storage_dtype == ML_BF16 && hidden % 8 == 0;
     const Matrix weight = {w.data, w.storage_dtype, weight_stride(w.storage_dtype, hidden), 1, 0};
     for (int64_t first = 0; first < d.count; first += chunk) {
         const int64_t rows = d.count - first < chunk ? d.count - first : chunk;
@@ -110,7 +111,7 @@ template <class T> cudaError_t cross_entropy(State &s, const ml_cross_entropy_de
         Product p;
         p.m = rows, p.n = vocab, p.out = logits, p.out_stride = stride;
         p.factor[0] = {{gathered, dtype, hidden, 1, 0}, weight, hidden, false, 1};
-        error = product(p, s.stream);
+        error = tensor ? matmul(s, p, w, false, nullptr) : product(p, s.stream);
         if (error != cudaSuccess) return error;
         error = launch(softmax_kernel<T>, grid, threads, 0, s.stream, logits, vocab, stride, d.target + first,
                        d.dx == nullptr ? nullptr : d.row_scale + first, d.logprob + first, d.argmax == nullptr ? nullptr : d.argmax + first,
@@ -121,7 +122,7 @@ template <class T> cudaError_t cross_entropy(State &s, const ml_cross_entropy_de
         back.m = rows, back.n = hidden, back.out = gathered, back.out_dtype = dtype, back.out_stride = hidden;
         back.factor[0] = {{logits, dtype, stride * static_cast<int64_t>(4 / sizeof(T)), 1, 0},
                           {w.data, w.storage_dtype, 1, weight.row_stride, 0}, vocab, false, 1};
-        error = product(back, s.stream);
+        error = tensor ? matmul(s, back, w, true, nullptr) : product(back, s.stream);
         if (error != cudaSuccess) return error;
         error = launch(scatter_kernel<T>, grid, threads, 0, s.stream, gathered, d.rows, first, static_cast<T *>(d.dx), d.tokens, hidden);
         if (error != cudaSuccess) return error;

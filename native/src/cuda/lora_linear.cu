@@ -1,9 +1,10 @@
 // The frozen Linear with its low-rank adapters (Hu et al. 2021), forward and backward, as products (product.h):
 //   forward   h = A x (shrink), then y = W x + (scale B) h in the same accumulators
 //   backward  u = scale B^T dy, dB = scale dy h^T, dA = u x^T, then dx = W^T dy + A^T u in the same accumulators
-// On tensor cores A and scale B are first rounded to bf16; h and u are kept in both widths.
+// On tensor cores A and scale B are first rounded to bf16; h and u are kept in both widths. There the products by W may also be
+// cuBLASLt's (matmul.h).
 #include "cuda/kernels.h"
-#include "cuda/product.h"
+#include "cuda/matmul.h"
 #include "cuda/state.h"
 
 namespace metalora {
@@ -116,6 +117,10 @@ template <class T> struct Call {
                       d.tokens, in, d.seed, d.stream, dropout_rate(d.dropout));
     }
 
+    cudaError_t by_weight(const Product &p, bool transposed, const LowRank *low) {
+        return tensor ? matmul(s, p, *d.w, transposed, low) : product(p, s.stream);
+    }
+
     // Sums left^T right over each slot's tokens into the gradients.
     cudaError_t add_gradient(Matrix left, int64_t m, Matrix right, int64_t n, float alpha, float *grad) {
         Product p;
@@ -141,7 +146,7 @@ template <class T> cudaError_t lora_linear_forward(State &s, const ml_lora_linea
     Product y = call.over_tokens(call.out);
     y.factor[0] = {call.rows(d.x, call.dtype, call.in), call.weight(), call.in, false, 1};
     y.bias = d.bias, y.residual = d.residual, y.out = d.y;
-    if (d.rank == 0) return product(y, s.stream);
+    if (d.rank == 0) return call.by_weight(y, false, nullptr);
 
     cudaError_t error = call.prepare_adapter();
     if (error == cudaSuccess) error = call.drop_input();
@@ -152,8 +157,11 @@ template <class T> cudaError_t lora_linear_forward(State &s, const ml_lora_linea
     if (call.tensor) h.rounded = s.take<bf16>(d.tokens * call.rank_stride), h.rounded_stride = call.rank_stride;
     error = product(h, s.stream);
     if (error != cudaSuccess) return error;
-    const Matrix low = call.tensor ? call.rows(h.rounded, ML_BF16, call.rank_stride) : call.rows(d.h, ML_F32, d.rank);
-    y.factor[1] = {low, call.b, d.rank, true, call.tensor ? 1.0f : d.scale};
+    if (call.tensor) {
+        const LowRank low = {call.rows(h.rounded, ML_BF16, call.rank_stride), call.b, d.rank, call.rank_stride};
+        return call.by_weight(y, false, &low);
+    }
+    y.factor[1] = {call.rows(d.h, ML_F32, d.rank), call.b, d.rank, true, d.scale};
     y.factors = 2;
     return product(y, s.stream);
 }
@@ -164,7 +172,7 @@ template <class T> cudaError_t lora_linear_backward(State &s, const ml_lora_line
     Product dx = call.over_tokens(call.in);
     dx.factor[0] = {call.rows(d.dy, call.dtype, call.out), Call<T>::transposed(call.weight()), call.out, false, 1};
     dx.out = d.dx, dx.accumulate = d.accumulate != 0;
-    if (d.rank == 0) return d.dx == nullptr ? cudaSuccess : product(dx, s.stream);
+    if (d.rank == 0) return d.dx == nullptr ? cudaSuccess : call.by_weight(dx, true, nullptr);
 
     cudaError_t error = call.prepare_adapter();
     if (error == cudaSuccess) error = call.drop_input();
@@ -192,14 +200,16 @@ template <class T> cudaError_t lora_linear_backward(State &s, const ml_lora_line
     if (error == cudaSuccess) error = call.add_gradient(Call<T>::transposed(u), d.rank, Call<T>::transposed(x), call.in, 1, d.da);
     if (error != cudaSuccess || d.dx == nullptr) return error;
 
-    const Factor low = {u, Call<T>::transposed(call.a), d.rank, true, 1};
+    const LowRank low = {u, Call<T>::transposed(call.a), d.rank, call.rank_stride};
+    const Factor term = {low.low, low.high, d.rank, true, 1};
     if (dropout_rate(d.dropout).threshold == 0) {
-        dx.factor[1] = low, dx.factors = 2;
+        if (call.tensor) return call.by_weight(dx, true, &low);
+        dx.factor[1] = term, dx.factors = 2;
         return product(dx, s.stream);
     }
-    error = product(dx, s.stream);
+    error = call.by_weight(dx, true, nullptr);
     if (error != cudaSuccess) return error;
-    dx.factor[0] = low, dx.accumulate = true;
+    dx.factor[0] = term, dx.accumulate = true;
     dx.dropout = dropout_rate(d.dropout), dx.seed = d.seed, dx.stream = d.stream;
     return product(dx, s.stream);
 }

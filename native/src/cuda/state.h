@@ -1,10 +1,12 @@
 // What the CUDA backend keeps in a context, and what its ops need of it.
 #pragma once
 
+#include <memory>
 #include <new>
 
 #include "core/context.h"
-#include "cuda/device.cuh"
+#include "cuda/choices.h"
+#include "cuda/library.h"
 
 namespace metalora {
 namespace cuda {
@@ -17,6 +19,8 @@ struct State {
     int *fault = nullptr;         // written by kernels, read by the host: see Fault
     int32_t dtype = ML_BF16;      // of activations
     int32_t matmul = ML_MATMUL_MEASURED;
+    std::unique_ptr<Library> library;  // nullptr: own kernels alone
+    MatmulChoices choices;
 
     // Scratch memory of the running op. Throws std::bad_alloc.
     template <class T> T *take(int64_t count) {

@@ -4,6 +4,7 @@ import io.metalora.eval.Comparison;
 import io.metalora.eval.HtmlReport;
 import io.metalora.eval.RunRecord;
 import io.metalora.eval.Split;
+import io.metalora.runtime.DeviceInfo;
 import io.metalora.runtime.InputException;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
@@ -84,7 +85,7 @@ final class TrainCommand implements Callable<Integer> {
     private void report(Outcome outcome, TrainProgress progress, Optional<Comparison> comparison) {
         Path report = outcome.folder().path().resolve("report.html");
         HtmlReport.write(RunReport.of(outcome, comparison, evaluated, progress.device()), report);
-        tell(outcome, comparison, report);
+        tell(outcome, comparison, report, progress.device());
     }
 
     private Outcome run(TrainProgress progress, StopSignal stop) {
@@ -125,7 +126,7 @@ final class TrainCommand implements Callable<Integer> {
         return TrainConfig.read(Path.of(first), arguments.subList(1, arguments.size()));
     }
 
-    private void tell(Outcome outcome, Optional<Comparison> comparison, Path report) {
+    private void tell(Outcome outcome, Optional<Comparison> comparison, Path report, DeviceInfo device) {
         PrintWriter out = spec.commandLine().getOut();
         RunFolder folder = outcome.folder();
         if (outcome.interrupted()) {
@@ -144,6 +145,7 @@ final class TrainCommand implements Callable<Integer> {
             out.print(text.row(table.meanRow()));
             out.println();
         });
+        out.println("device   " + device.backend() + ", " + device.deviceName() + " (" + device.reason() + ")");
         out.println("adapter  " + folder.adapter());
         out.println("report   " + report);
     }

@@ -1,0 +1,44 @@
+// Which form of a matmul was faster, by shape, as measured. Kept in a file, so that a device decides once: another run then takes
+// the same forms and gives the same bits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <tuple>
+
+namespace metalora {
+namespace cuda {
+
+struct MatmulShape {
+    int64_t rows, n, k, rank, slots;
+    bool transposed;
+    auto key() const { return std::make_tuple(rows, n, k, rank, slots, transposed); }
+    bool operator<(const MatmulShape &other) const { return key() < other.key(); }
+};
+
+struct MatmulChoice {
+    float own_ms, library_ms;
+};
+
+class MatmulChoices {
+public:
+    // `device` and `library` name what a measurement holds for. No folder: nothing is kept.
+    void open(const std::string &folder, const std::string &device, const std::string &library);
+    const MatmulChoice *find(const MatmulShape &) const;
+    const MatmulChoice *add(const MatmulShape &, const MatmulChoice &);
+    size_t size() const { return choices_.size(); }
+    size_t own() const;
+
+private:
+    void save() const;
+    std::string file_, title_;
+    std::map<MatmulShape, MatmulChoice> choices_;
+};
+
+// $XDG_CACHE_HOME/metalora or ~/.cache/metalora; empty where neither is known, and in tests.
+std::string cache_folder();
+
+}  // namespace cuda
+}  // namespace metalora

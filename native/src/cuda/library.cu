@@ -1,0 +1,175 @@
+// cuBLASLt, loaded at run time.
+#include "cuda/library.h"
+
+#ifdef METALORA_CUBLASLT
+#include <cublasLt.h>
+#include <dlfcn.h>
+
+#include <map>
+#include <tuple>
+#endif
+
+namespace metalora {
+namespace cuda {
+
+#ifdef METALORA_CUBLASLT
+
+namespace {
+
+constexpr size_t kWorkspace = size_t(32) << 20;  // what Hopper's kernels ask for
+
+struct Api {
+    decltype(&cublasLtCreate) create;
+    decltype(&cublasLtDestroy) destroy;
+    decltype(&cublasLtGetVersion) version;
+    decltype(&cublasLtMatmul) matmul;
+    decltype(&cublasLtMatmulDescCreate) desc_create;
+    decltype(&cublasLtMatmulDescSetAttribute) desc_set;
+    decltype(&cublasLtMatmulDescDestroy) desc_destroy;
+    decltype(&cublasLtMatrixLayoutCreate) layout_create;
+    decltype(&cublasLtMatrixLayoutDestroy) layout_destroy;
+    decltype(&cublasLtMatmulPreferenceCreate) preference_create;
+    decltype(&cublasLtMatmulPreferenceSetAttribute) preference_set;
+    decltype(&cublasLtMatmulPreferenceDestroy) preference_destroy;
+    decltype(&cublasLtMatmulAlgoGetHeuristic) heuristic;
+};
+
+bool load(Api &api, std::string &why) {
+    const std::string names[] = {"libcublasLt.so." + std::to_string(CUBLAS_VER_MAJOR), "libcublasLt.so"};
+    void *library = nullptr;
+    for (const std::string &name : names) {
+        if (library == nullptr) library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+    }
+    if (library == nullptr) {
+        const char *error = dlerror();
+        why = error == nullptr ? "libcublasLt.so is not there" : error;
+        return false;
+    }
+    auto find = [&](auto &function, const char *name) {
+        function = reinterpret_cast<std::decay_t<decltype(function)>>(dlsym(library, name));
+        if (function == nullptr) why = std::string("libcublasLt.so has no ") + name;
+        return function != nullptr;
+    };
+    return find(api.create, "cublasLtCreate") && find(api.destroy, "cublasLtDestroy") && find(api.version, "cublasLtGetVersion")
+        && find(api.matmul, "cublasLtMatmul") && find(api.desc_create, "cublasLtMatmulDescCreate")
+        && find(api.desc_set, "cublasLtMatmulDescSetAttribute") && find(api.desc_destroy, "cublasLtMatmulDescDestroy")
+        && find(api.layout_create, "cublasLtMatrixLayoutCreate") && find(api.layout_destroy, "cublasLtMatrixLayoutDestroy")
+        && find(api.preference_create, "cublasLtMatmulPreferenceCreate") && find(api.preference_set, "cublasLtMatmulPreferenceSetAttribute")
+        && find(api.preference_destroy, "cublasLtMatmulPreferenceDestroy") && find(api.heuristic, "cublasLtMatmulAlgoGetHeuristic");
+}
+
+// cuBLASLt is column-major: what is [m, n] here is its [n, m], so that the right operand comes first.
+struct Plan {
+    cublasLtMatmulDesc_t desc = nullptr;
+    cublasLtMatrixLayout_t right = nullptr, left = nullptr, out = nullptr;
+    cublasLtMatmulAlgo_t algorithm{};
+};
+
+class CublasLt final : public Library {
+public:
+    CublasLt(const Api &api, cublasLtHandle_t handle, void *workspace) : api_(api), handle_(handle), workspace_(workspace) {}
+    ~CublasLt() override {
+        for (auto &[key, plan] : plans_) release(plan);
+        cudaFree(workspace_);
+        api_.destroy(handle_);
+    }
+
+    std::string name() const override {
+        const size_t version = api_.version();
+        return "cuBLASLt " + std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." + std::to_string(version % 100);
+    }
+
+    cudaError_t product(const Product &p, cudaStream_t stream) override {
+        const Plan *plan = plan_of(p);
+        if (plan == nullptr) return cudaErrorNotSupported;
+        const float beta = p.residual != nullptr || p.accumulate ? 1.0f : 0.0f;
+        const void *added = p.residual != nullptr ? p.residual : p.out;
+        const Factor &f = p.factor[0];
+        const cublasStatus_t status = api_.matmul(handle_, plan->desc, &p.alpha, f.right.data, plan->right, f.left.data, plan->left, &beta,
+                                                  added, plan->out, p.out, plan->out, &plan->algorithm, workspace_, kWorkspace, stream);
+        return status == CUBLAS_STATUS_SUCCESS ? cudaSuccess : cudaErrorUnknown;
+    }
+
+private:
+    using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool, bool, int32_t, bool>;
+
+    void release(Plan &plan) {
+        if (plan.desc != nullptr) api_.desc_destroy(plan.desc);
+        for (auto *layout : {plan.right, plan.left, plan.out}) {
+            if (layout != nullptr) api_.layout_destroy(layout);
+        }
+    }
+
+    const Plan *plan_of(const Product &p) {
+        const Factor &f = p.factor[0];
+        const bool left_along_k = f.left.k_stride == 1, right_along_k = f.right.k_stride == 1;
+        const int64_t left_stride = left_along_k ? f.left.row_stride : f.left.k_stride;
+        const int64_t right_stride = right_along_k ? f.right.row_stride : f.right.k_stride;
+        const bool adds = p.residual != nullptr || p.accumulate;
+        const Key key{p.m, p.n, f.k, left_stride, right_stride, p.out_stride, left_along_k, right_along_k, p.out_dtype, adds};
+        if (const auto found = plans_.find(key); found != plans_.end()) return &found->second;
+        Plan plan;
+        const cublasOperation_t none = CUBLAS_OP_N, transposed = CUBLAS_OP_T;
+        const cudaDataType_t out = p.out_dtype == ML_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+        auto layout = [&](cublasLtMatrixLayout_t &to, cudaDataType_t type, int64_t rows, int64_t columns, int64_t stride) {
+            return api_.layout_create(&to, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), stride) == CUBLAS_STATUS_SUCCESS;
+        };
+        bool made = api_.desc_create(&plan.desc, CUBLAS_COMPUTE_32F, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS;
+        made = made && api_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_TRANSA, right_along_k ? &transposed : &none, sizeof none) == CUBLAS_STATUS_SUCCESS;
+        made = made && api_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_TRANSB, left_along_k ? &none : &transposed, sizeof none) == CUBLAS_STATUS_SUCCESS;
+        made = made && layout(plan.right, CUDA_R_16BF, right_along_k ? f.k : p.n, right_along_k ? p.n : f.k, right_stride);
+        made = made && layout(plan.left, CUDA_R_16BF, left_along_k ? f.k : p.m, left_along_k ? p.m : f.k, left_stride);
+        made = made && layout(plan.out, out, p.n, p.m, p.out_stride);
+        cublasLtMatmulPreference_t preference = nullptr;
+        made = made && api_.preference_create(&preference) == CUBLAS_STATUS_SUCCESS;
+        const size_t workspace = kWorkspace;
+        made = made && api_.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace) == CUBLAS_STATUS_SUCCESS;
+        cublasLtMatmulHeuristicResult_t result{};
+        int found = 0;
+        made = made && api_.heuristic(handle_, plan.desc, plan.right, plan.left, plan.out, plan.out, preference, 1, &result, &found) == CUBLAS_STATUS_SUCCESS;
+        if (preference != nullptr) api_.preference_destroy(preference);
+        if (!made || found == 0) {
+            release(plan);
+            return nullptr;
+        }
+        plan.algorithm = result.algo;
+        return &plans_.emplace(key, plan).first->second;
+    }
+
+    Api api_;
+    cublasLtHandle_t handle_;
+    void *workspace_;
+    std::map<Key, Plan> plans_;
+};
+
+}  // namespace
+
+std::unique_ptr<Library> open_library(std::string &why) {
+    Api api{};
+    if (!load(api, why)) return nullptr;
+    cublasLtHandle_t handle = nullptr;
+    if (api.create(&handle) != CUBLAS_STATUS_SUCCESS) {
+        why = "cublasLtCreate failed";
+        return nullptr;
+    }
+    void *workspace = nullptr;
+    if (cudaMalloc(&workspace, kWorkspace) != cudaSuccess) {
+        cudaGetLastError();
+        api.destroy(handle);
+        why = "no device memory for its workspace";
+        return nullptr;
+    }
+    return std::make_unique<CublasLt>(api, handle, workspace);
+}
+
+#else
+
+std::unique_ptr<Library> open_library(std::string &why) {
+    why = "cublasLt.h was not there when this was built";
+    return nullptr;
+}
+
+#endif
+
+}  // namespace cuda
+}  // namespace metalora

@@ -1,0 +1,110 @@
+// Both forms of the product, and the choice between them.
+#include "cuda/matmul.h"
+
+namespace metalora {
+namespace cuda {
+
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kTrials = 3;
+
+// to[t] = x[t], then each slot's columns: low[t] in those of t's slot, zeros in all others.
+__global__ void append_kernel(const bf16 *x, int64_t width, Matrix low, int64_t rank_stride, const int32_t *slot_offsets, int64_t slots,
+                              int64_t tokens, bf16 *to, int64_t stride) {
+    const int64_t t = blockIdx.x;
+    for (int64_t c = threadIdx.x * 8; c < width; c += kThreads * 8) {
+        *reinterpret_cast<Pack<bf16> *>(to + t * stride + c) = *reinterpret_cast<const Pack<bf16> *>(x + t * width + c);
+    }
+    for (int64_t c = threadIdx.x; c < slots * rank_stride; c += kThreads) {
+        const Segment rows = segment_of(slot_offsets, c / rank_stride, tokens);
+        const bool own = t >= rows.begin && t < rows.end;
+        to[t * stride + width + c] = own ? static_cast<const bf16 *>(low.data)[t * low.row_stride + c % rank_stride] : to_bf16(0.0f);
+    }
+}
+
+// The adapters' matrices behind the weight's columns (scale B) or below its rows (A). A rank's padding becomes zero.
+__global__ void tail_kernel(bf16 *weight, int64_t stride, int64_t in, int64_t out, Matrix high, int64_t rank, int64_t rank_stride,
+                            int64_t slots, bool rows) {
+    const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, width = slots * rank_stride;
+    const auto *from = static_cast<const bf16 *>(high.data);
+    if (i >= width * (rows ? in : out)) return;
+    const int64_t column = rows ? i / in : i % width, feature = rows ? i % in : i / width;  // column: of all slots' ranks
+    const int64_t slot = column / rank_stride, r = column % rank_stride;
+    const bf16 value = r < rank ? from[slot * high.slot + feature * high.row_stride + r * high.k_stride] : to_bf16(0.0f);
+    weight[rows ? (out + column) * stride + feature : feature * stride + in + column] = value;
+}
+
+cudaError_t own(const Product &p, const LowRank *low, cudaStream_t stream) {
+    Product all = p;
+    if (low != nullptr) all.factor[1] = {low->low, low->high, low->rank, true, 1}, all.factors = 2;
+    return product(all, stream);
+}
+
+cudaError_t by_library(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low, bf16 *appended) {
+    if (low == nullptr) return s.library->product(p, s.stream);
+    const int64_t in = w.in_features, out = w.out_features, width = transposed ? out : in, tail = p.slots * low->rank_stride;
+    cudaError_t error = launch(tail_kernel, dim3(blocks_for(tail * (transposed ? in : out), kThreads)), dim3(kThreads), 0, s.stream,
+                               static_cast<bf16 *>(w.data), weight_stride(ML_BF16, in), in, out, low->high, low->rank, low->rank_stride,
+                               p.slots, transposed);
+    if (error != cudaSuccess) return error;
+    error = launch(append_kernel, dim3(static_cast<unsigned>(p.m)), dim3(kThreads), 0, s.stream,
+                   static_cast<const bf16 *>(p.factor[0].left.data), width, low->low, low->rank_stride, p.slot_offsets, p.slots, p.tokens,
+                   appended, width + kTail);
+    if (error != cudaSuccess) return error;
+    Product all = p;
+    all.factor[0].left.data = appended, all.factor[0].left.row_stride = width + kTail;
+    all.factor[0].k = width + tail;
+    return s.library->product(all, s.stream);
+}
+
+// Milliseconds of the fastest trial, with the result going elsewhere.
+template <class Run> cudaError_t time(State &s, const Run &run, float &fastest) {
+    cudaEvent_t begin = nullptr, end = nullptr;
+    cudaError_t error = cudaEventCreate(&begin);
+    if (error == cudaSuccess) error = cudaEventCreate(&end);
+    for (int trial = 0; trial <= kTrials && error == cudaSuccess; trial++) {  // the first one warms up
+        float taken = 0;
+        error = cudaEventRecord(begin, s.stream);
+        if (error == cudaSuccess) error = run();
+        if (error == cudaSuccess) error = cudaEventRecord(end, s.stream);
+        if (error == cudaSuccess) error = cudaEventSynchronize(end);
+        if (error == cudaSuccess) error = cudaEventElapsedTime(&taken, begin, end);
+        if (trial == 1 || (trial > 1 && taken < fastest)) fastest = taken;
+    }
+    cudaEventDestroy(begin);
+    cudaEventDestroy(end);
+    return error;
+}
+
+}  // namespace
+
+cudaError_t matmul(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low) {
+    const bool can = s.library != nullptr && p.bias == nullptr && p.dropout.threshold == 0 && p.rounded == nullptr && p.m > 0
+        && (low == nullptr || p.slots * low->rank_stride <= kTail);
+    if (!can || s.matmul == ML_MATMUL_OWN) return own(p, low, s.stream);
+    const int64_t width = transposed ? w.out_features : w.in_features;
+    bf16 *appended = low == nullptr ? nullptr : s.take<bf16>(p.m * (width + kTail));
+    if (s.matmul == ML_MATMUL_CUBLASLT) return by_library(s, p, w, transposed, low, appended);
+
+    int64_t bucket = 1;  // rows up to the next power of two are taken for alike
+    while (bucket < p.m) bucket *= 2;
+    const MatmulShape shape{bucket, p.n, width, low == nullptr ? 0 : low->rank, low == nullptr ? 0 : p.slots, transposed};
+    const MatmulChoice *chosen = s.choices.find(shape);
+    if (chosen == nullptr) {
+        Product trial = p;
+        if (p.accumulate || p.residual == p.out) trial.out = s.take<float>(p.m * p.out_stride);  // it must not be added to twice
+        MatmulChoice measured{};
+        cudaError_t error = time(s, [&] { return own(trial, low, s.stream); }, measured.own_ms);
+        if (error != cudaSuccess) return error;
+        error = time(s, [&] { return by_library(s, trial, w, transposed, low, appended); }, measured.library_ms);
+        if (error != cudaSuccess) return error;
+        chosen = s.choices.add(shape, measured);
+        s.context->blas = s.library->name() + ", own kernels for " + std::to_string(s.choices.own()) + " of " + std::to_string(s.choices.size())
+            + " shapes measured";
+    }
+    return chosen->own_ms < chosen->library_ms ? own(p, low, s.stream) : by_library(s, p, w, transposed, low, appended);
+}
+
+}  // namespace cuda
+}  // namespace metalora

@@ -1,0 +1,21 @@
+// Products by a frozen weight, with or without an adapter's term: by the fused kernel, which takes the term as more tiles of its
+// own, or by cuBLASLt over [x, h] [W, scale B]^T and [dy, u] [W; A], whichever was measured to be faster for the shape.
+#pragma once
+
+#include "cuda/library.h"
+#include "cuda/state.h"
+
+namespace metalora {
+namespace cuda {
+
+// An adapter's term of a product by a frozen weight: low [m, rank], high rows along rank, by slot; both bf16.
+struct LowRank {
+    Matrix low, high;
+    int64_t rank = 0, rank_stride = 0;
+};
+
+// p's factor 0 is by the weight, bf16 in all; `transposed`: by W^T, so that out features are its k.
+cudaError_t matmul(State &, const Product &p, const ml_weight &, bool transposed, const LowRank *);
+
+}  // namespace cuda
+}  // namespace metalora
