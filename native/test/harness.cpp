@@ -24,7 +24,7 @@ std::vector<std::string> cases;
 int failures = 0;
 constexpr int kMaxPrinted = 25;
 
-const char *cuda = nullptr;    // "f32" or "bf16"
+const char *cuda = nullptr;    // "f32", "bf16" or "bf16-cublaslt"
 Device *current = nullptr;     // the device opened last
 constexpr int kSkipped = 77;   // what ctest takes as skipped
 
@@ -106,7 +106,9 @@ static bool expected(const std::string &isa) {
 
 bool on_cuda() { return cuda != nullptr; }
 
-int32_t activation_dtype() { return on_cuda() && std::strcmp(cuda, "bf16") == 0 ? ML_BF16 : ML_F32; }
+int32_t activation_dtype() { return on_cuda() && std::strncmp(cuda, "bf16", 4) == 0 ? ML_BF16 : ML_F32; }
+
+static int32_t matmul() { return std::strcmp(cuda, "bf16-cublaslt") == 0 ? ML_MATMUL_CUBLASLT : ML_MATMUL_OWN; }
 
 double bound(double of_the_cpu) { return std::max(of_the_cpu, !on_cuda() ? 0 : activation_dtype() == ML_BF16 ? 1e-2 : 1e-5); }
 
@@ -130,20 +132,7 @@ const std::vector<Setup> &setups() {
         std::vector<Setup> found;
         if (on_cuda()) {
             const int orders = standin("hostcuda_set_order") == nullptr ? 1 : 3;
-            for (int32_t matmul : {ML_MATMUL_OWN, ML_MATMUL_CUBLASLT}) {
-                ml_context_options options{};
-                options.backend = ML_BACKEND_CUDA, options.activation_dtype = activation_dtype(), options.matmul = matmul;
-                ml_context *context = nullptr;
-                if (const int32_t status = ml_context_create(&options, &context); status == ML_UNSUPPORTED) {
-                    std::printf("skipping: %s\n", ml_last_error());
-                    continue;
-                } else if (status != ML_OK) {
-                    std::fprintf(stderr, "%s\n", ml_last_error());
-                    std::abort();
-                }
-                ml_context_destroy(context);
-                for (int order = 0; order < orders; order++) found.push_back({"", 0, order, matmul});
-            }
+            for (int order = 0; order < orders; order++) found.push_back({"", 0, order});
             return found;
         }
         for (const char *isa : {"portable", "avx2", "avx512"}) {
@@ -161,7 +150,7 @@ const std::vector<Setup> &setups() {
                 std::abort();
             }
             ml_context_destroy(context);
-            for (int threads : {1, 2, 3}) found.push_back({isa, threads, 0, 0});
+            for (int threads : {1, 2, 3}) found.push_back({isa, threads, 0});
         }
         return found;
     }();
@@ -169,12 +158,12 @@ const std::vector<Setup> &setups() {
 }
 
 Device::Device(const Setup &setup)
-    : outer_(current), case_(on_cuda() ? format("CUDA, %s, %s, order %d", cuda, setup.matmul == ML_MATMUL_OWN ? "own kernels" : "cuBLASLt", setup.order) : format("%s, %d threads", setup.isa.c_str(), setup.threads)) {
+    : outer_(current), case_(on_cuda() ? format("CUDA, %s, order %d", cuda, setup.order) : format("%s, %d threads", setup.isa.c_str(), setup.threads)) {
     ml_context_options options{};
     if (on_cuda()) {
         options.backend = ML_BACKEND_CUDA;
         options.activation_dtype = activation_dtype();
-        options.matmul = setup.matmul;
+        options.matmul = matmul();
         if (void *set_order = standin("hostcuda_set_order")) reinterpret_cast<void (*)(int)>(set_order)(setup.order);
     } else {
         options.threads = setup.threads;
@@ -275,7 +264,7 @@ double dot(const std::vector<double> &a, const std::vector<double> &b) {
 
 }  // namespace test
 
-// [--cuda f32|bf16] [part of the names of tests to run]
+// [--cuda f32|bf16|bf16-cublaslt] [part of the names of tests to run]
 int main(int argc, char **argv) {
     int run = 0;
     if (argc > 2 && std::strcmp(argv[1], "--cuda") == 0) {
@@ -285,6 +274,15 @@ int main(int argc, char **argv) {
             std::printf("cannot run: %s\n", ml_last_error());
             return std::getenv("METALORA_CUDA_LIBRARY") == nullptr ? test::kSkipped : 1;
         }
+        ml_context_options options{};
+        options.backend = ML_BACKEND_CUDA, options.activation_dtype = test::activation_dtype(), options.matmul = test::matmul();
+        ml_context *context = nullptr;
+        const int32_t status = ml_context_create(&options, &context);
+        if (status != ML_OK) {
+            std::printf("cannot run: %s\n", ml_last_error());
+            return status == ML_UNSUPPORTED ? test::kSkipped : 1;
+        }
+        ml_context_destroy(context);
     }
     for (auto &one : test::tests()) {
         if (argc > 1 && std::strstr(one.name, argv[1]) == nullptr) continue;

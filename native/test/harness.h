@@ -1,7 +1,7 @@
 // A small test harness: registered tests, contexts over every instruction set and thread count, guarded buffers,
 // error measures. A failure prints the test, the case (op, shape, instruction set, threads) and what was wrong.
 //
-// The same tests run on the CUDA backend with --cuda f32 or --cuda bf16: on a GPU, or where METALORA_CUDA_LIBRARY is the
+// The same tests run on the CUDA backend with --cuda f32, bf16 or bf16-cublaslt: on a GPU, or where METALORA_CUDA_LIBRARY is the
 // kernels compiled for the CPU (hostcuda/), there in three orders of threads that have to give the same bits. Bounds are
 // then 1e-5 and 1e-2, and with bf16 every random number is one that bf16 can hold, so that inputs are exact.
 #pragma once
@@ -74,11 +74,9 @@ struct Setup {
     std::string isa;  // CPU
     int threads;
     int order;        // CUDA on the CPU: which order threads run in
-    int32_t matmul;   // CUDA: ml_matmul
 };
 
-// Every instruction set this machine has, with 1, 2 and 3 threads; on CUDA, both forms of
-// matmul, in every order of threads.
+// Every instruction set this machine has, with 1, 2 and 3 threads; on CUDA, every order of threads.
 const std::vector<Setup> &setups();
 
 bool on_cuda();

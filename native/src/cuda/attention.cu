@@ -1,9 +1,10 @@
 // Causal grouped-query attention over packed sequences: online softmax forward (Milakov and Gimelshein 2018; Dao 2022), and a
-// backward that recomputes the weights from the log-sum-exp. In float, for any head_dim up to kMostHeadDim. dq comes from one
+// backward that recomputes the weights from the log-sum-exp. In float, for any head_dim up to kMostHeadDim; bf16 heads of the usual
+// sizes go to tensor cores (attention_tensor.cu). dq comes from one
 // kernel, which walks the keys of a query tile, dk and dv from another, which walks the queries of a key tile over all heads
 // of the group: nothing is added to by two blocks, so that runs repeat bit for bit.
+#include "cuda/attention.h"
 #include "cuda/kernels.h"
-#include "cuda/product.h"
 #include "cuda/state.h"
 
 namespace metalora {
@@ -16,37 +17,6 @@ constexpr int kThreads = 128;
 constexpr int kLanes = kThreads / kTile;  // threads that share a row of a tile; neighbours in a warp
 constexpr int kEach = kTile / kLanes;     // of a row's columns
 constexpr int64_t kMostHeadDim = 256;
-
-// What blocks read of a sequence: its queries and keys, as far as they lie in the arrays.
-struct Sequence {
-    int64_t q0, queries, k0, keys;
-    __device__ int64_t shift() const { return keys - queries; }  // query i sits at position i + shift among the keys
-};
-
-struct Problem {
-    ml_attention_desc d;
-    int64_t most_keys;  // that k and v have room for
-    int *fault;
-    const float *delta;  // backward: [T, heads], dO . O
-};
-
-__device__ inline Sequence sequence_of(const Problem &p, int64_t s) {
-    const ml_attention_desc &d = p.d;
-    const bool own_keys = d.kv_offsets != nullptr;
-    const Segment q = segment_of(d.q_offsets, s, d.tokens), k = own_keys ? segment_of(d.kv_offsets, s, p.most_keys) : q;
-    if (threadIdx.x == 0) {
-        if (q.begin != d.q_offsets[s] || q.end != d.q_offsets[s + 1] || (s == 0 && q.begin != 0) || (s == d.sequences - 1 && q.end != d.tokens)) {
-            *p.fault = kFaultQueryOffsets;
-        } else if (q.end - q.begin > d.max_length) {
-            *p.fault = kFaultMaxLength;
-        } else if (own_keys && (k.begin != d.kv_offsets[s] || k.end != d.kv_offsets[s + 1] || k.end - k.begin < q.end - q.begin)) {
-            *p.fault = kFaultKeyOffsets;
-        }
-    }
-    int64_t queries = q.end - q.begin;
-    if (queries > k.end - k.begin) queries = k.end - k.begin;
-    return {q.begin, queries, k.begin, k.end - k.begin};
-}
 
 // tile[i][c] = rows [first, first + kTile) of x, zeros from `count` on.
 template <class T>
@@ -65,11 +35,6 @@ __device__ inline float dot(const float *a, const float *b, int n) {
     return sum;
 }
 
-// Whether the query at `position` sees key j.
-__device__ inline bool sees(const ml_attention_desc &d, int64_t position, int64_t j) {
-    return j <= position && (d.window == 0 || j > position - d.window);
-}
-
 __device__ inline float row_max(float x) {
     for (int offset = kLanes / 2; offset > 0; offset /= 2) x = fmaxf(x, __shfl_xor_sync(kFullMask, x, offset));
     return x;
@@ -80,9 +45,9 @@ __device__ inline float row_sum(float x) {
     return x;
 }
 
-template <class T> __global__ void forward_kernel(Problem p) {
+template <class T> __global__ void forward_kernel(AttentionProblem p) {
     const ml_attention_desc &d = p.d;
-    const Sequence s = sequence_of(p, blockIdx.z);
+    const AttentionSequence s = sequence_of(p, blockIdx.z);
     const int64_t i0 = static_cast<int64_t>(blockIdx.x) * kTile, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
     if (i0 >= s.queries) return;
     const int head_dim = static_cast<int>(d.head_dim), line = head_dim + 1;
@@ -95,11 +60,8 @@ template <class T> __global__ void forward_kernel(Problem p) {
     const int64_t position = i0 + row + s.shift();
     const bool present = i0 + row < s.queries;
     float highest = -INFINITY, total = 0;
-    const int64_t last_query = i0 + kTile < s.queries ? i0 + kTile - 1 : s.queries - 1;
-    const int64_t end = last_query + s.shift() + 1;
-    int64_t begin = d.window > 0 ? i0 + s.shift() - d.window + 1 : 0;
-    begin = begin < 0 ? 0 : begin / kTile * kTile;
-    for (int64_t j0 = begin; j0 < end; j0 += kTile) {
+    const KeyRange keys = keys_of_queries(d, s, i0, kTile);
+    for (int64_t j0 = keys.begin; j0 < keys.end; j0 += kTile) {
         __syncthreads();  // the keys before have been read
         load_rows<T>(k, d.k, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
         load_rows<T>(v, d.v, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
@@ -146,9 +108,9 @@ template <class T> __global__ void delta_kernel(const T *o, const T *d_o, float 
     if (threadIdx.x % kWarp == 0) delta[row] = sum;
 }
 
-template <class T> __global__ void dq_kernel(Problem p) {
+template <class T> __global__ void dq_kernel(AttentionProblem p) {
     const ml_attention_desc &d = p.d;
-    const Sequence s = sequence_of(p, blockIdx.z);
+    const AttentionSequence s = sequence_of(p, blockIdx.z);
     const int64_t i0 = static_cast<int64_t>(blockIdx.x) * kTile, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
     if (i0 >= s.queries) return;
     const int head_dim = static_cast<int>(d.head_dim), line = head_dim + 1;
@@ -163,10 +125,8 @@ template <class T> __global__ void dq_kernel(Problem p) {
     const bool present = i0 + row < s.queries;
     const int64_t position = i0 + row, at = (s.q0 + i0 + row) * d.heads + head;
     const float lse = present ? d.lse[at] : 0.0f, delta = present ? p.delta[at] : 0.0f;
-    const int64_t end = i0 + kTile < s.queries ? i0 + kTile : s.queries;
-    int64_t begin = d.window > 0 ? i0 - d.window + 1 : 0;
-    begin = begin < 0 ? 0 : begin / kTile * kTile;
-    for (int64_t j0 = begin; j0 < end; j0 += kTile) {
+    const KeyRange keys = keys_of_queries(d, s, i0, kTile);
+    for (int64_t j0 = keys.begin; j0 < keys.end; j0 += kTile) {
         __syncthreads();  // the keys before have been read
         load_rows<T>(k, d.k, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
         load_rows<T>(v, d.v, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
@@ -191,9 +151,9 @@ template <class T> __global__ void dq_kernel(Problem p) {
     for (int c = lane; c < head_dim; c += kLanes) static_cast<T *>(d.dq)[at * head_dim + c] = from_float<T>(dq[row * line + c]);
 }
 
-template <class T> __global__ void dk_dv_kernel(Problem p) {
+template <class T> __global__ void dk_dv_kernel(AttentionProblem p) {
     const ml_attention_desc &d = p.d;
-    const Sequence s = sequence_of(p, blockIdx.z);
+    const AttentionSequence s = sequence_of(p, blockIdx.z);
     const int64_t j0 = static_cast<int64_t>(blockIdx.x) * kTile, kv_head = blockIdx.y, group = d.heads / d.kv_heads;
     if (j0 >= s.keys) return;
     const int head_dim = static_cast<int>(d.head_dim), line = head_dim + 1;
@@ -206,8 +166,7 @@ template <class T> __global__ void dk_dv_kernel(Problem p) {
     load_rows<T>(v, d.v, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
     for (int c = lane; c < head_dim; c += kLanes) dk[row * line + c] = dv[row * line + c] = 0;
     const bool present = j0 + row < s.keys;
-    int64_t end = d.window > 0 ? j0 + kTile - 1 + d.window : s.queries;  // behind the last query that sees any of the keys
-    if (end > s.queries) end = s.queries;
+    const int64_t end = end_of_queries(d, s, j0, kTile);
     for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
         for (int64_t i0 = j0; i0 < end; i0 += kTile) {
             __syncthreads();  // the queries before have been read
@@ -257,8 +216,9 @@ bool attention_supports(int64_t head_dim) { return head_dim <= kMostHeadDim; }
 
 template <class T> cudaError_t attention_forward(State &s, const ml_attention_desc &d, int64_t most_keys) {
     if (d.tokens == 0 || d.sequences == 0 || d.max_length == 0) return cudaSuccess;
-    return launch(forward_kernel<T>, cover(d, d.heads), dim3(kThreads), shared_bytes(4, 1, d.head_dim), s.stream,
-                  Problem{d, most_keys, s.fault, nullptr});
+    const AttentionProblem p{d, most_keys, s.fault, nullptr};
+    if (sizeof(T) == 2 && attention_fits_tensor_cores(d)) return attention_forward_tensor(p, s.stream);
+    return launch(forward_kernel<T>, cover(d, d.heads), dim3(kThreads), shared_bytes(4, 1, d.head_dim), s.stream, p);
 }
 
 template <class T> cudaError_t attention_backward(State &s, const ml_attention_desc &given) {
@@ -270,7 +230,8 @@ template <class T> cudaError_t attention_backward(State &s, const ml_attention_d
     cudaError_t error = launch(delta_kernel<T>, dim3(blocks_for(rows, kThreads / kWarp)), dim3(kThreads), 0, s.stream,
                                static_cast<const T *>(d.o), static_cast<const T *>(d.d_o), delta, rows, static_cast<int>(d.head_dim));
     if (error != cudaSuccess) return error;
-    const Problem p{d, d.tokens, s.fault, delta};
+    const AttentionProblem p{d, d.tokens, s.fault, delta};
+    if (sizeof(T) == 2 && attention_fits_tensor_cores(d)) return attention_backward_tensor(p, s.stream);
     error = launch(dq_kernel<T>, cover(d, d.heads), dim3(kThreads), shared_bytes(5, 1, d.head_dim), s.stream, p);
     if (error != cudaSuccess) return error;
     return launch(dk_dv_kernel<T>, cover(d, d.kv_heads), dim3(kThreads), shared_bytes(6, 2, d.head_dim), s.stream, p);
