@@ -1,0 +1,188 @@
+// Measures the CUDA backend through the C ABI: LoRA linears beside the frozen product alone, the cross-task reduction beside a
+// copy, training steps and MeTA-LoRA iterations of Llama shapes. One JSON object a line.
+//   bench_cuda [linear|reduce|step|meta|all] [--tiny]      --tiny: shapes for trying it out, not for figures
+#include <algorithm>
+#include <chrono>
+#include <functional>
+
+#include "decoder.h"
+
+using namespace bench;
+
+namespace {
+
+ml_context *context = nullptr;
+bool tiny = false;
+
+ml_context *open(int32_t matmul) {
+    ml_context_options options{};
+    options.backend = ML_BACKEND_CUDA, options.activation_dtype = ML_BF16, options.matmul = matmul;
+    ml_context *created = nullptr;
+    CHECK(ml_context_create(&options, &created));
+    return created;
+}
+
+double seconds_of(const std::function<void()> &work, int times) {
+    CHECK(ml_synchronize(context));
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < times; i++) work();
+    CHECK(ml_synchronize(context));
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / times;
+}
+
+double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+}
+
+// Medians of several works, one repetition of each in turn.
+std::vector<double> interleaved(const std::vector<std::function<void()>> &works, int repetitions, int times) {
+    std::vector<std::vector<double>> taken(works.size());
+    for (int repetition = 0; repetition <= repetitions; repetition++) {  // the first one warms up
+        for (size_t i = 0; i < works.size(); i++) {
+            const double seconds = seconds_of(works[i], times);
+            if (repetition > 0) taken[i].push_back(seconds);
+        }
+    }
+    std::vector<double> medians;
+    for (auto &one : taken) medians.push_back(median(one));
+    return medians;
+}
+
+void linear(const char *form) {
+    struct Size { int64_t in, out; };
+    std::vector<Size> sizes{{4096, 4096}, {4096, 11008}, {11008, 4096}, {4096, 14336}};
+    int64_t tokens = 8192;
+    std::vector<int64_t> ranks{8, 16, 64};
+    if (tiny) sizes = {{64, 96}}, tokens = 64, ranks = {8};
+    for (const Size &size : sizes) {
+        const auto values = random_bf16(std::max(size.in * size.out, tokens * std::max(size.in, size.out)), 0.02f, 5);
+        ml_weight_desc weight{values.data(), ML_BF16, ML_BF16, size.out, size.in};
+        ml_weight *w = nullptr;
+        CHECK(ml_weight_create(context, &weight, &w));
+        Memory x(context, tokens * size.in * 2), y(context, tokens * size.out * 2), dx(context, tokens * size.in * 2);
+        CHECK(ml_upload(context, x.get(), values.data(), x.bytes()));
+        CHECK(ml_upload(context, y.get(), values.data(), y.bytes()));
+        for (int64_t rank : ranks) {
+            for (int64_t slots : {int64_t(1), int64_t(4)}) {
+                const int64_t n = rank * (size.in + size.out);
+                Memory adapters(context, slots * n * 4), gradients(context, slots * n * 4), h(context, tokens * rank * 4), offsets(context, (slots + 1) * 4);
+                adapters.write(random_floats(slots * n, 0.02f, 7));
+                std::vector<int32_t> bounds;
+                for (int64_t i = 0; i <= slots; i++) bounds.push_back(static_cast<int32_t>(tokens * i / slots));
+                offsets.write(bounds);
+                ml_lora_linear_desc d{};
+                d.x = x.get(), d.w = w, d.y = y.get(), d.dy = y.get(), d.dx = dx.get(), d.h = h.floats(), d.tokens = tokens;
+                d.a = adapters.floats(), d.b = d.a + rank * size.in, d.da = gradients.floats(), d.db = d.da + rank * size.in;
+                d.slot_offsets = offsets.ints(), d.slots = slots, d.slot_stride = n, d.rank = rank, d.scale = 2;
+                ml_lora_linear_desc frozen = d;
+                frozen.rank = 0;
+                Memory out(context, tokens * size.out * 2);
+                d.y = frozen.y = out.get();
+                const auto t = interleaved({[&] { CHECK(ml_lora_linear_forward(context, &frozen)); }, [&] { CHECK(ml_lora_linear_forward(context, &d)); },
+                                            [&] { CHECK(ml_lora_linear_backward(context, &frozen)); }, [&] { CHECK(ml_lora_linear_backward(context, &d)); }},
+                                           tiny ? 1 : 11, tiny ? 1 : 20);
+                const double flops = 2.0 * static_cast<double>(tokens) * static_cast<double>(size.in) * static_cast<double>(size.out);
+                std::printf("{\"bench\": \"lora_linear\", \"form\": \"%s\", \"tokens\": %lld, \"in\": %lld, \"out\": %lld, \"rank\": %lld, \"slots\": %lld, "
+                            "\"frozen_us\": %.2f, \"frozen_tflops\": %.1f, \"forward_us\": %.2f, \"forward_ratio\": %.4f, \"frozen_dx_us\": %.2f, "
+                            "\"backward_us\": %.2f, \"backward_ratio\": %.4f}\n",
+                            form, static_cast<long long>(tokens), static_cast<long long>(size.in), static_cast<long long>(size.out),
+                            static_cast<long long>(rank), static_cast<long long>(slots), t[0] * 1e6, flops / t[0] * 1e-12, t[1] * 1e6, t[1] / t[0],
+                            t[2] * 1e6, t[3] * 1e6, t[3] / t[2]);
+                std::fflush(stdout);
+            }
+        }
+        CHECK(ml_weight_destroy(context, w));
+    }
+}
+
+void reduce() {
+    for (int64_t slots : {int64_t(2), int64_t(4), int64_t(8)}) {
+        const int64_t n = tiny ? 5000 : 40'000'000;  // all Linears of a 7B model at rank 16
+        Memory gradients(context, slots * n * 4), out(context, n * 4), weights(context, slots * 4), gram(context, slots * slots * 8), other(context, slots * n * 4);
+        weights.write(std::vector<float>(static_cast<size_t>(slots), 0.25f));
+        ml_task_reduce_desc d{};
+        d.grad = gradients.floats(), d.weight = weights.floats(), d.out = out.floats(), d.count = d.stride = n, d.slots = slots;
+        ml_task_reduce_desc both = d;
+        both.gram = static_cast<double *>(gram.get());
+        const auto t = interleaved({[&] { CHECK(ml_copy(context, other.get(), gradients.get(), slots * n * 4)); },
+                                    [&] { CHECK(ml_task_reduce(context, &d)); }, [&] { CHECK(ml_task_reduce(context, &both)); }},
+                                   tiny ? 1 : 11, tiny ? 1 : 10);
+        const double copied = 2.0 * static_cast<double>(slots * n) * 4 / t[0], moved = static_cast<double>((slots + 1) * n) * 4;
+        std::printf("{\"bench\": \"task_reduce\", \"slots\": %lld, \"count\": %lld, \"copy_gb_s\": %.1f, \"sum_gb_s\": %.1f, \"sum_share\": %.3f, "
+                    "\"sum_and_gram_gb_s\": %.1f, \"sum_and_gram_share\": %.3f}\n",
+                    static_cast<long long>(slots), static_cast<long long>(n), copied * 1e-9, moved / t[1] * 1e-9, moved / t[1] / copied,
+                    moved / t[2] * 1e-9, moved / t[2] / copied);
+        std::fflush(stdout);
+    }
+}
+
+Shape llama(const std::string &name) {
+    if (tiny) return {name, 2, 64, 2, 1, 64, 96, 128};
+    return name == "Llama-2-7B" ? Shape{name, 32, 4096, 32, 32, 128, 11008, 32000} : Shape{name, 32, 4096, 32, 8, 128, 14336, 128256};
+}
+
+void report(const char *bench, const Shape &shape, int64_t tokens, double seconds, double logprob) {
+    ml_context_info info{};
+    CHECK(ml_context_get_info(context, &info));
+    std::printf("{\"bench\": \"%s\", \"shape\": \"%s\", \"rank\": 16, \"tokens\": %lld, \"seconds\": %.6f, \"tokens_per_second\": %.1f, "
+                "\"peak_gib\": %.2f, \"mean_logprob\": %.5f, \"matmul\": \"%s\"}\n",
+                bench, shape.name.c_str(), static_cast<long long>(tokens), seconds, static_cast<double>(tokens) / seconds,
+                static_cast<double>(info.memory_peak) / (1 << 30), logprob, info.blas);
+    std::fflush(stdout);
+}
+
+void step(const std::string &name) {
+    const Shape shape = llama(name);
+    const Batch batch{1, tiny ? 2 : 16, tiny ? 17 : 512};
+    context = open(ML_MATMUL_MEASURED);
+    {
+        Decoder decoder(context, shape, 16, batch, 1);
+        const double seconds = interleaved({[&] { decoder.training_step(batch); }}, tiny ? 1 : 7, 1)[0];
+        report("training_step", shape, batch.tokens(), seconds, decoder.mean_logprob(batch));
+    }
+    CHECK(ml_context_destroy(context));
+}
+
+void meta() {
+    const Shape shape = llama("Llama-2-7B");
+    const Batch support{4, tiny ? 2 : 8, tiny ? 9 : 256};
+    const int inner_steps = 3;
+    context = open(ML_MATMUL_MEASURED);
+    {
+        Decoder decoder(context, shape, 16, support, 4);
+        const double seconds = interleaved({[&] { decoder.meta_iteration(support, support, inner_steps); }}, tiny ? 1 : 5, 1)[0];
+        report("meta_iteration", shape, support.tokens() * (inner_steps + 1), seconds, decoder.mean_logprob(support));
+    }
+    CHECK(ml_context_destroy(context));
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    std::string what = "all";
+    for (int i = 1; i < argc; i++) {
+        if (std::strcmp(argv[i], "--tiny") == 0) tiny = true;
+        else what = argv[i];
+    }
+    if (ml_backend_probe(ML_BACKEND_CUDA) != ML_OK) {
+        std::fprintf(stderr, "%s\n", ml_last_error());
+        return 1;
+    }
+    const bool all = what == "all";
+    if (all || what == "linear") {
+        for (auto [form, name] : {std::pair<int32_t, const char *>{ML_MATMUL_CUBLASLT, "cuBLASLt"}, {ML_MATMUL_OWN, "own"}}) {
+            context = open(form);
+            linear(name);
+            CHECK(ml_context_destroy(context));
+        }
+    }
+    if (all || what == "reduce") {
+        context = open(ML_MATMUL_OWN);
+        reduce();
+        CHECK(ml_context_destroy(context));
+    }
+    if (all || what == "step") step("Llama-2-7B"), step("Llama-3-8B");
+    if (all || what == "meta") meta();
+    return 0;
+}

@@ -1,0 +1,351 @@
+// A Llama-shaped decoder with random frozen weights and one LoRA adapter a slot on all Linears, run through the ops as the Java
+// runtime does it: for measuring steps of models whose weights are not at hand.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "metalora.h"
+
+namespace bench {
+
+inline void check(int32_t status, const char *call) {
+    if (status == ML_OK) return;
+    std::fprintf(stderr, "%s: %s: %s\n", call, ml_status_name(status), ml_last_error());
+    std::exit(1);
+}
+#define CHECK(call) ::bench::check((call), #call)
+
+// Device memory.
+class Memory {
+public:
+    Memory(ml_context *context, int64_t bytes) : context_(context), bytes_(bytes) { CHECK(ml_alloc(context, bytes, &pointer_)); }
+    ~Memory() { ml_free(context_, pointer_); }
+    Memory(const Memory &) = delete;
+    Memory &operator=(const Memory &) = delete;
+    void *get() const { return pointer_; }
+    float *floats() const { return static_cast<float *>(pointer_); }
+    int32_t *ints() const { return static_cast<int32_t *>(pointer_); }
+    int64_t bytes() const { return bytes_; }
+    template <class T> void write(const std::vector<T> &values) {
+        CHECK(ml_upload(context_, pointer_, values.data(), static_cast<int64_t>(values.size() * sizeof(T))));
+    }
+
+private:
+    ml_context *context_;
+    int64_t bytes_;
+    void *pointer_ = nullptr;
+};
+using Buffer = std::unique_ptr<Memory>;
+
+// Random numbers of about a normal distribution, as bf16.
+inline std::vector<uint16_t> random_bf16(int64_t count, float deviation, uint64_t seed) {
+    std::vector<uint16_t> values(static_cast<size_t>(count));
+    uint64_t state = seed * 0x9E3779B97F4A7C15ull + 1;
+    for (auto &value : values) {
+        float sum = -2;  // of four uniform numbers
+        for (int i = 0; i < 4; i++) {
+            state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+            sum += static_cast<float>(state >> 40) * 0x1p-24f;
+        }
+        const float x = sum * 1.7320508f * deviation;
+        uint32_t bits;
+        std::memcpy(&bits, &x, sizeof bits);
+        value = static_cast<uint16_t>(bits >> 16);
+    }
+    return values;
+}
+
+inline std::vector<float> random_floats(int64_t count, float deviation, uint64_t seed) {
+    std::vector<float> values;
+    for (uint16_t half : random_bf16(count, deviation, seed)) {
+        const uint32_t bits = static_cast<uint32_t>(half) << 16;
+        float x;
+        std::memcpy(&x, &bits, sizeof x);
+        values.push_back(x);
+    }
+    return values;
+}
+
+struct Shape {
+    std::string name;
+    int64_t layers, hidden, heads, kv_heads, head_dim, inner, vocab;
+};
+
+// Sequences of one length, an equal number of them a slot; every token but a sequence's first is a target.
+struct Batch {
+    int64_t slots, sequences_a_slot, length;
+    int64_t tokens() const { return slots * sequences_a_slot * length; }
+    int64_t rows() const { return slots * sequences_a_slot * (length - 1); }
+};
+
+class Decoder {
+public:
+    enum Projection { kQ, kK, kV, kO, kGate, kUp, kDown, kProjections };
+
+    Decoder(ml_context *context, const Shape &shape, int64_t rank, const Batch &largest, int64_t slots)
+        : context_(context), s_(shape), rank_(rank), most_slots_(slots) {
+        make_weights();
+        const int64_t t = largest.tokens(), n = parameters();
+        shared_ = make(n * 4), gradient_ = make(n * 4), m_ = make(n * 4), v_ = make(n * 4);
+        slots_ = make(slots * n * 4), gradients_ = make(slots * n * 4);
+        shared_->write(random_floats(n, 0.01f, 3));
+        for (Buffer *b : {&ids_, &position_, &rows_, &target_}) *b = make(t * 4);
+        for (Buffer *b : {&scale_, &logprob_, &rstd_}) *b = make(t * 4);
+        sequences_ = make((t + 1) * 4), slot_offsets_ = make((slots + 1) * 4), weights_of_tasks_ = make(slots * 4), norm_ = make(slots * 4);
+        gram_ = make(slots * slots * 8);
+        cos_ = make(largest.length * s_.head_dim * 2), sin_ = make(largest.length * s_.head_dim * 2);
+        normed_ = acts(t, s_.hidden), dnormed_ = acts(t, s_.hidden), dx_ = acts(t, s_.hidden);
+        act_ = acts(t, s_.inner), dact_ = acts(t, s_.inner), d_o_ = acts(t, q_width());
+        dq_ = acts(t, q_width()), dk_ = acts(t, kv_width()), dv_ = acts(t, kv_width());
+        for (int64_t i = 0; i < s_.layers; i++) {
+            Layer l;
+            l.x = acts(t, s_.hidden), l.mid = acts(t, s_.hidden), l.q = acts(t, q_width()), l.o = acts(t, q_width());
+            l.k = acts(t, kv_width()), l.v = acts(t, kv_width()), l.gate = acts(t, s_.inner), l.up = acts(t, s_.inner);
+            l.lse = make(t * s_.heads * 4);
+            for (auto &h : l.h) h = make(t * rank * 4);
+            layers_.push_back(std::move(l));
+        }
+        last_ = acts(t, s_.hidden);
+        ml_rope_table_desc table{};
+        table.cos = cos_->floats(), table.sin = sin_->floats(), table.positions = largest.length, table.head_dim = s_.head_dim, table.theta = 10000;
+        CHECK(ml_rope_table(context_, &table));
+        const float each = 1.0f / static_cast<float>(slots);
+        weights_of_tasks_->write(std::vector<float>(static_cast<size_t>(slots), each));
+    }
+    ~Decoder() {
+        for (auto *w : weights_) ml_weight_destroy(context_, w);
+    }
+
+    int64_t parameters() const {
+        int64_t n = 0;
+        for (int p = 0; p < kProjections; p++) n += rank_ * (in_of(p) + out_of(p));
+        return n * s_.layers;
+    }
+
+    // A step of joint LoRA: forward, backward, clip, AdamW.
+    void training_step(const Batch &batch) {
+        CHECK(ml_fill(context_, gradient_->floats(), parameters(), 0));
+        forward_backward(batch, shared_->floats(), gradient_->floats());
+        outer_step();
+    }
+
+    // An iteration of MeTA-LoRA: all tasks' copies adapted at once on their support, one step from their query gradients.
+    void meta_iteration(const Batch &support, const Batch &query, int inner_steps) {
+        const int64_t n = parameters();
+        CHECK(ml_broadcast(context_, slots_->floats(), shared_->floats(), n, n, support.slots));
+        for (int step = 0; step <= inner_steps; step++) {
+            CHECK(ml_fill(context_, gradients_->floats(), n * support.slots, 0));
+            forward_backward(step < inner_steps ? support : query, slots_->floats(), gradients_->floats());
+            if (step == inner_steps) break;
+            ml_sgd_desc sgd{};
+            sgd.parameter = slots_->floats(), sgd.grad = gradients_->floats(), sgd.count = sgd.stride = n, sgd.slots = support.slots, sgd.lr = 0.01f;
+            CHECK(ml_sgd_step(context_, &sgd));
+        }
+        ml_task_reduce_desc reduce{};
+        reduce.grad = gradients_->floats(), reduce.weight = weights_of_tasks_->floats(), reduce.out = gradient_->floats();
+        reduce.gram = static_cast<double *>(gram_->get()), reduce.count = reduce.stride = n, reduce.slots = support.slots;
+        CHECK(ml_task_reduce(context_, &reduce));
+        outer_step();
+    }
+
+    // The mean log-probability of the last pass.
+    double mean_logprob(const Batch &batch) {
+        std::vector<float> values(static_cast<size_t>(batch.rows()));
+        CHECK(ml_download(context_, values.data(), logprob_->get(), static_cast<int64_t>(values.size() * 4)));
+        double sum = 0;
+        for (float x : values) sum += x;
+        return sum / static_cast<double>(values.size());
+    }
+
+private:
+    struct Layer {
+        Buffer x, mid, q, k, v, o, gate, up, lse, h[kProjections];
+    };
+
+    int64_t q_width() const { return s_.heads * s_.head_dim; }
+    int64_t kv_width() const { return s_.kv_heads * s_.head_dim; }
+    int64_t in_of(int p) const { return p == kDown ? s_.inner : p == kO ? q_width() : s_.hidden; }
+    int64_t out_of(int p) const {
+        switch (p) {
+            case kQ: return q_width();
+            case kK: case kV: return kv_width();
+            case kGate: case kUp: return s_.inner;
+            default: return s_.hidden;
+        }
+    }
+    Buffer make(int64_t bytes) { return std::make_unique<Memory>(context_, bytes); }
+    Buffer acts(int64_t rows, int64_t width) { return make(rows * width * 2); }
+
+    // The same random numbers in every layer: what they are does not matter, and it saves the host the time.
+    void make_weights() {
+        const int64_t largest = std::max(s_.vocab * s_.hidden, s_.inner * s_.hidden);
+        const auto values = random_bf16(largest, 0.02f, 1);
+        auto freeze = [&](int64_t out, int64_t in) {
+            ml_weight_desc d{values.data(), ML_BF16, ML_BF16, out, in};
+            ml_weight *w = nullptr;
+            CHECK(ml_weight_create(context_, &d, &w));
+            weights_.push_back(w);
+        };
+        for (int64_t i = 0; i < s_.layers; i++) {
+            for (int p = 0; p < kProjections; p++) freeze(out_of(p), in_of(p));
+        }
+        freeze(s_.vocab, s_.hidden);  // embedding
+        freeze(s_.vocab, s_.hidden);  // head
+        norm_weight_ = make(s_.hidden * 4);
+        norm_weight_->write(std::vector<float>(static_cast<size_t>(s_.hidden), 1.0f));
+    }
+    ml_weight *weight(int64_t layer, int p) const { return weights_[static_cast<size_t>(layer * kProjections + p)]; }
+
+    void upload(const Batch &b) {
+        if (b.slots == uploaded_.slots && b.sequences_a_slot == uploaded_.sequences_a_slot && b.length == uploaded_.length) return;
+        uploaded_ = b;
+        std::vector<int32_t> ids, position, rows, target, sequences{0}, slots{0};
+        for (int64_t slot = 0; slot < b.slots; slot++) {
+            for (int64_t q = 0; q < b.sequences_a_slot; q++) {
+                for (int64_t i = 0; i < b.length; i++) {
+                    const auto id = static_cast<int32_t>((ids.size() * 2654435761u) % static_cast<uint64_t>(s_.vocab));
+                    if (i > 0) rows.push_back(static_cast<int32_t>(ids.size()) - 1), target.push_back(id);
+                    ids.push_back(id), position.push_back(static_cast<int32_t>(i));
+                }
+                sequences.push_back(static_cast<int32_t>(ids.size()));
+            }
+            slots.push_back(static_cast<int32_t>(ids.size()));
+        }
+        ids_->write(ids), position_->write(position), rows_->write(rows), target_->write(target), sequences_->write(sequences);
+        slot_offsets_->write(slots);
+        scale_->write(std::vector<float>(rows.size(), 1.0f / static_cast<float>(rows.size() / static_cast<size_t>(b.slots))));
+    }
+
+    void forward_backward(const Batch &b, float *adapters, float *gradients) {
+        upload(b);
+        adapters_ = adapters, adapter_gradients_ = gradients, tokens_ = b.tokens(), used_slots_ = b.slots;
+        const ml_embedding_desc embed{weights_[static_cast<size_t>(s_.layers * kProjections)], ids_->ints(), layers_[0].x->get(), tokens_};
+        CHECK(ml_embedding_forward(context_, &embed));
+        for (int64_t i = 0; i < s_.layers; i++) {
+            Layer &l = layers_[static_cast<size_t>(i)];
+            void *out = i + 1 < s_.layers ? layers_[static_cast<size_t>(i + 1)].x->get() : last_->get();
+            norm(l.x->get());
+            linear(i, kQ, normed_->get(), nullptr, l.q->get()), linear(i, kK, normed_->get(), nullptr, l.k->get());
+            linear(i, kV, normed_->get(), nullptr, l.v->get());
+            rope(l.q->get(), s_.heads, false), rope(l.k->get(), s_.kv_heads, false);
+            const auto d = attention(l, b);
+            CHECK(ml_attention_forward(context_, &d));
+            linear(i, kO, l.o->get(), l.x->get(), l.mid->get());
+            norm(l.mid->get());
+            linear(i, kGate, normed_->get(), nullptr, l.gate->get()), linear(i, kUp, normed_->get(), nullptr, l.up->get());
+            swiglu(l);
+            linear(i, kDown, act_->get(), l.mid->get(), out);
+        }
+        norm(last_->get());
+        ml_cross_entropy_desc loss{};
+        loss.x = normed_->get(), loss.w = weights_.back(), loss.rows = rows_->ints(), loss.target = target_->ints(), loss.row_scale = scale_->floats();
+        loss.logprob = logprob_->floats(), loss.dx = dnormed_->get(), loss.tokens = tokens_, loss.count = b.rows();
+        CHECK(ml_cross_entropy(context_, &loss));
+        norm_back(last_->get(), false);
+        for (int64_t i = s_.layers - 1; i >= 0; i--) {
+            Layer &l = layers_[static_cast<size_t>(i)];
+            swiglu(l);
+            back(i, kDown, act_->get(), dx_->get(), dact_->get(), false);
+            ml_swiglu_desc gated{};
+            gated.gate = gated.dgate = l.gate->get(), gated.up = gated.dup = l.up->get(), gated.dy = dact_->get(), gated.count = tokens_ * s_.inner;
+            CHECK(ml_swiglu_backward(context_, &gated));
+            norm(l.mid->get());
+            back(i, kGate, normed_->get(), l.gate->get(), dnormed_->get(), false), back(i, kUp, normed_->get(), l.up->get(), dnormed_->get(), true);
+            norm_back(l.mid->get(), true);
+            back(i, kO, l.o->get(), dx_->get(), d_o_->get(), false);
+            auto d = attention(l, b);
+            d.d_o = d_o_->get(), d.dq = dq_->get(), d.dk = dk_->get(), d.dv = dv_->get();
+            CHECK(ml_attention_backward(context_, &d));
+            rope(dq_->get(), s_.heads, true), rope(dk_->get(), s_.kv_heads, true);
+            norm(l.x->get());
+            void *below = i > 0 ? dnormed_->get() : nullptr;
+            back(i, kQ, normed_->get(), dq_->get(), below, false), back(i, kK, normed_->get(), dk_->get(), below, true);
+            back(i, kV, normed_->get(), dv_->get(), below, true);
+            if (i > 0) norm_back(l.x->get(), true);
+        }
+    }
+
+    void outer_step() {
+        const int64_t n = parameters();
+        ml_clip_desc clip{};
+        clip.grad = gradient_->floats(), clip.norm = norm_->floats(), clip.count = clip.stride = n, clip.slots = 1, clip.max_norm = 1;
+        CHECK(ml_clip_global_norm(context_, &clip));
+        ml_adamw_desc adamw{};
+        adamw.parameter = shared_->floats(), adamw.grad = gradient_->floats(), adamw.m = m_->floats(), adamw.v = v_->floats();
+        adamw.count = adamw.stride = n, adamw.slots = 1, adamw.step = ++steps_, adamw.lr = 1e-4f, adamw.beta1 = 0.9f, adamw.beta2 = 0.999f;
+        adamw.eps = 1e-8f;
+        CHECK(ml_adamw_step(context_, &adamw));
+    }
+
+    void norm(void *x) {
+        auto d = norm_desc(x);
+        d.y = normed_->get();
+        CHECK(ml_rmsnorm_forward(context_, &d));
+    }
+    void norm_back(void *x, bool accumulate) {
+        auto d = norm_desc(x);
+        d.dy = dnormed_->get(), d.dx = dx_->get(), d.accumulate = accumulate;
+        CHECK(ml_rmsnorm_backward(context_, &d));
+    }
+    ml_rmsnorm_desc norm_desc(void *x) {
+        ml_rmsnorm_desc d{};
+        d.x = x, d.weight = norm_weight_->floats(), d.rstd = rstd_->floats(), d.rows = tokens_, d.width = s_.hidden, d.eps = 1e-5f;
+        return d;
+    }
+    void swiglu(Layer &l) {
+        ml_swiglu_desc d{};
+        d.gate = l.gate->get(), d.up = l.up->get(), d.y = act_->get(), d.count = tokens_ * s_.inner;
+        CHECK(ml_swiglu_forward(context_, &d));
+    }
+    void rope(void *x, int64_t heads, bool backward) {
+        ml_rope_desc d{};
+        d.x = x, d.cos = cos_->floats(), d.sin = sin_->floats(), d.position = position_->ints(), d.tokens = tokens_;
+        d.positions = uploaded_.length, d.heads = heads, d.head_dim = s_.head_dim;
+        CHECK(backward ? ml_rope_backward(context_, &d) : ml_rope_forward(context_, &d));
+    }
+    ml_attention_desc attention(Layer &l, const Batch &b) {
+        ml_attention_desc d{};
+        d.q = l.q->get(), d.k = l.k->get(), d.v = l.v->get(), d.o = l.o->get(), d.lse = l.lse->floats(), d.q_offsets = sequences_->ints();
+        d.tokens = tokens_, d.sequences = b.slots * b.sequences_a_slot, d.max_length = b.length, d.heads = s_.heads, d.kv_heads = s_.kv_heads;
+        d.head_dim = s_.head_dim, d.scale = 0.088388f;
+        return d;
+    }
+    ml_lora_linear_desc desc(int64_t layer, int p, void *x) {
+        int64_t at = 0;
+        for (int q = 0; q < p; q++) at += rank_ * (in_of(q) + out_of(q));
+        at += layer * (parameters() / s_.layers);
+        ml_lora_linear_desc d{};
+        d.x = x, d.w = weight(layer, p), d.h = layers_[static_cast<size_t>(layer)].h[p]->floats();
+        d.a = adapters_ + at, d.b = d.a + rank_ * in_of(p), d.da = adapter_gradients_ + at, d.db = d.da + rank_ * in_of(p);
+        d.slot_offsets = slot_offsets_->ints(), d.tokens = tokens_, d.slots = used_slots_, d.slot_stride = parameters(), d.rank = rank_, d.scale = 2;
+        return d;
+    }
+    void linear(int64_t layer, int p, void *x, void *residual, void *y) {
+        auto d = desc(layer, p, x);
+        d.residual = residual, d.y = y;
+        CHECK(ml_lora_linear_forward(context_, &d));
+    }
+    void back(int64_t layer, int p, void *x, void *dy, void *dx, bool accumulate) {
+        auto d = desc(layer, p, x);
+        d.dy = dy, d.dx = dx, d.accumulate = accumulate;
+        CHECK(ml_lora_linear_backward(context_, &d));
+    }
+
+    ml_context *context_;
+    Shape s_;
+    int64_t rank_, most_slots_, tokens_ = 0, used_slots_ = 0, steps_ = 0;
+    Batch uploaded_{0, 0, 0};
+    std::vector<ml_weight *> weights_;
+    std::vector<Layer> layers_;
+    float *adapters_ = nullptr, *adapter_gradients_ = nullptr;
+    Buffer shared_, gradient_, m_, v_, slots_, gradients_, ids_, position_, rows_, target_, scale_, logprob_, rstd_, sequences_, slot_offsets_;
+    Buffer weights_of_tasks_, norm_, gram_, cos_, sin_, norm_weight_, normed_, dnormed_, dx_, act_, dact_, d_o_, dq_, dk_, dv_, last_;
+};
+
+}  // namespace bench
