@@ -48,6 +48,8 @@ const std::vector<Shape> &shapes() {
         {64, 192, 100, {0, 33, 133}, ML_BF16, false, false},
         {24, 16, 8, {0, 9}, ML_BF16, true, false},
         {136, 144, 0, {0, 140}, ML_BF16, true, true},
+        {16, 312, 24, {0, 70, 200, 264}, ML_BF16, false, false},
+        {24, 264, 8, {0, 300, 600}, ML_BF16, false, false},       // more than one part of a slot's tokens
     };
     return all;
 }

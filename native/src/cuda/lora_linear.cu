@@ -1,8 +1,10 @@
 // The frozen Linear with its low-rank adapters (Hu et al. 2021), forward and backward, as products (product.h):
 //   forward   h = A x (shrink), then y = W x + (scale B) h in the same accumulators
 //   backward  u = scale B^T dy, dB = scale dy h^T, dA = u x^T, then dx = W^T dy + A^T u in the same accumulators
+// u and dB come from one pass over dY on tensor cores (adapter_backward.cu), for ranks up to 32.
 // On tensor cores A and scale B are first rounded to bf16; h and u are kept in both widths. There the products by W may also be
 // cuBLASLt's (matmul.h).
+#include "cuda/adapter_backward.h"
 #include "cuda/kernels.h"
 #include "cuda/matmul.h"
 #include "cuda/state.h"
@@ -121,20 +123,27 @@ template <class T> struct Call {
         return tensor ? matmul(s, p, *d.w, transposed, low) : product(p, s.stream);
     }
 
-    // Sums left^T right over each slot's tokens into the gradients.
-    cudaError_t add_gradient(Matrix left, int64_t m, Matrix right, int64_t n, float alpha, float *grad) {
+    // A gradient's sum over each slot's tokens, by parts that `tiles` blocks take.
+    Product in_parts(int64_t m, int64_t n, int64_t tiles) {
         Product p;
-        p.m = m, p.n = n, p.tokens = d.tokens, p.slot_offsets = d.slot_offsets, p.slots = d.slots;
-        p.factor[0] = {left, right, d.tokens, false, 1};
-        p.alpha = alpha, p.out_stride = n;
-        const int64_t tiles = ((m + 63) / 64) * ((n + 63) / 64);
+        p.m = m, p.n = n, p.tokens = d.tokens, p.slot_offsets = d.slot_offsets, p.slots = d.slots, p.out_stride = n;
         p.part = round_up(d.tokens * tiles / kWantedBlocks, 64);
         if (p.part < kSmallestPart) p.part = kSmallestPart;
         p.out = s.take<float>(parts_of(p) * m * n);
-        cudaError_t error = product(p, s.stream);
-        if (error != cudaSuccess) return error;
-        return launch(add_parts_kernel, dim3(blocks_for(m * n, kThreads), static_cast<unsigned>(d.slots)), dim3(kThreads), 0, s.stream, p,
+        return p;
+    }
+    cudaError_t add_parts(const Product &p, float *grad) {
+        return launch(add_parts_kernel, dim3(blocks_for(p.m * p.n, kThreads), static_cast<unsigned>(d.slots)), dim3(kThreads), 0, s.stream, p,
                       grad, d.slot_stride);
+    }
+
+    // Sums left^T right over each slot's tokens into the gradients.
+    cudaError_t add_gradient(Matrix left, int64_t m, Matrix right, int64_t n, float alpha, float *grad) {
+        Product p = in_parts(m, n, ((m + 63) / 64) * ((n + 63) / 64));
+        p.factor[0] = {left, right, d.tokens, false, 1};
+        p.alpha = alpha;
+        const cudaError_t error = product(p, s.stream);
+        return error == cudaSuccess ? add_parts(p, grad) : error;
     }
 };
 
@@ -195,8 +204,16 @@ template <class T> cudaError_t lora_linear_backward(State &s, const ml_lora_line
         du.out = s.take<float>(d.tokens * d.rank);
         u = call.rows(du.out, ML_F32, d.rank);
     }
-    error = product(du, s.stream);
-    if (error == cudaSuccess) error = call.add_gradient(Call<T>::transposed(dy), call.out, Call<T>::transposed(h), d.rank, d.scale, d.db);
+    if (call.tensor && d.rank <= kMostFusedRank) {
+        const Product db = call.in_parts(call.out, d.rank, (call.out + 255) / 256);
+        error = adapter_backward(s, {static_cast<const bf16 *>(d.dy), static_cast<const bf16 *>(h.data), static_cast<const bf16 *>(call.b.data),
+                                     du.rounded, d.tokens, call.out, d.rank, call.rank_stride, d.slots, d.slot_offsets, d.scale, s.fault,
+                                     db.part, static_cast<float *>(db.out)});
+        if (error == cudaSuccess) error = call.add_parts(db, d.db);
+    } else {
+        error = product(du, s.stream);
+        if (error == cudaSuccess) error = call.add_gradient(Call<T>::transposed(dy), call.out, Call<T>::transposed(h), d.rank, d.scale, d.db);
+    }
     if (error == cudaSuccess) error = call.add_gradient(Call<T>::transposed(u), d.rank, Call<T>::transposed(x), call.in, 1, d.da);
     if (error != cudaSuccess || d.dx == nullptr) return error;
 

@@ -67,14 +67,18 @@ cudaError_t product(const Product &, cudaStream_t);
 // A slot's parts have numbers of their own: it has at most end / part - begin / part + 1 of them.
 __device__ inline int64_t first_part(int64_t begin, int64_t slot, int64_t part) { return begin / part + slot; }
 
-// The tokens of a part, none if it belongs to no slot.
-__device__ inline Segment tokens_of_part(const Product &p, int64_t number) {
+// The tokens of a part and their slot; none if the part belongs to no slot.
+struct Part {
+    int64_t begin, end, slot;
+};
+
+__device__ inline Part part_of(const Product &p, int64_t number) {
     for (int64_t slot = 0; slot < p.slots; slot++) {
         const Segment tokens = segment_of(p.slot_offsets, slot, p.tokens);
         const int64_t begin = tokens.begin + (number - first_part(tokens.begin, slot, p.part)) * p.part;
-        if (begin >= tokens.begin && begin < tokens.end) return {begin, begin + p.part < tokens.end ? begin + p.part : tokens.end};
+        if (begin >= tokens.begin && begin < tokens.end) return {begin, begin + p.part < tokens.end ? begin + p.part : tokens.end, slot};
     }
-    return {0, 0};
+    return {0, 0, 0};
 }
 
 // What becomes of N accumulated values of a row. packed, for N = 8: out and residual can be accessed so many at a time.

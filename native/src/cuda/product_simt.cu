@@ -58,7 +58,7 @@ __global__ void product_kernel(Product p) {
         }
     };
     if (p.part > 0) {
-        const Segment tokens = tokens_of_part(p, blockIdx.z);
+        const Part tokens = part_of(p, blockIdx.z);
         if (tokens.begin == tokens.end) return;
         accumulate(p.factor[0], 0, 0, p.m, tokens.begin, tokens.end);
         p.out = static_cast<float *>(p.out) + blockIdx.z * p.m * p.out_stride;

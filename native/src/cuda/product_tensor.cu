@@ -41,7 +41,7 @@ template <class S> struct Walk {
 
     __device__ Cursor start() const {
         if (p.part > 0) {
-            const Segment tokens = tokens_of_part(p, blockIdx.z);
+            const Part tokens = part_of(p, blockIdx.z);
             return {0, 0, tokens.begin, tokens.end, 0, p.m};
         }
         return enter(0, 0);

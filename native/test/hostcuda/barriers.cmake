@@ -3,6 +3,7 @@
 
 set(ENV{METALORA_CUDA_LIBRARY} ${LIBRARY})
 set(tests_of_device.cuh test_task_reduce test_rmsnorm)
+set(tests_of_adapter_backward.cu test_lora_linear)
 set(tests_of_attention_tensor.cu test_attention)
 set(tests_of_product_tensor.cu test_lora_linear)
 set(tests_of_product_simt.cu test_lora_linear)
