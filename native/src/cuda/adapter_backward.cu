@@ -26,7 +26,7 @@ __device__ inline void load_tile(bf16 *tile, const bf16 *from, int64_t stride, i
     }
 }
 
-template <int kRank> __global__ void dy_kernel(AdapterBackward p, float *u_parts) {
+template <int kRank> __global__ void dy_kernel(const __grid_constant__ AdapterBackward p, float *u_parts) {
     constexpr int kLine = Shared<kRank>::kLine, kN = kRank / 8, kM = kColumns / kWarps / 16;
     ML_DYNAMIC_SHARED(Shared<kRank>, s);
     Product offsets;  // which tokens a part has

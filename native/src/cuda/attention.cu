@@ -45,7 +45,7 @@ __device__ inline float row_sum(float x) {
     return x;
 }
 
-template <class T> __global__ void forward_kernel(AttentionProblem p) {
+template <class T> __global__ void forward_kernel(const __grid_constant__ AttentionProblem p) {
     const ml_attention_desc &d = p.d;
     const AttentionSequence s = sequence_of(p, blockIdx.z);
     const int64_t i0 = static_cast<int64_t>(blockIdx.x) * kTile, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
@@ -108,7 +108,7 @@ template <class T> __global__ void delta_kernel(const T *o, const T *d_o, float 
     if (threadIdx.x % kWarp == 0) delta[row] = sum;
 }
 
-template <class T> __global__ void dq_kernel(AttentionProblem p) {
+template <class T> __global__ void dq_kernel(const __grid_constant__ AttentionProblem p) {
     const ml_attention_desc &d = p.d;
     const AttentionSequence s = sequence_of(p, blockIdx.z);
     const int64_t i0 = static_cast<int64_t>(blockIdx.x) * kTile, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
@@ -151,7 +151,7 @@ template <class T> __global__ void dq_kernel(AttentionProblem p) {
     for (int c = lane; c < head_dim; c += kLanes) static_cast<T *>(d.dq)[at * head_dim + c] = from_float<T>(dq[row * line + c]);
 }
 
-template <class T> __global__ void dk_dv_kernel(AttentionProblem p) {
+template <class T> __global__ void dk_dv_kernel(const __grid_constant__ AttentionProblem p) {
     const ml_attention_desc &d = p.d;
     const AttentionSequence s = sequence_of(p, blockIdx.z);
     const int64_t j0 = static_cast<int64_t>(blockIdx.x) * kTile, kv_head = blockIdx.y, group = d.heads / d.kv_heads;

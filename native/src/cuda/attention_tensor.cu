@@ -118,7 +118,7 @@ __device__ inline void store_rows(void *x, const float (&sum)[kHeadDim / 8][4], 
 __device__ inline int row_of(int e) { return static_cast<int>(threadIdx.x) % kWarp / 4 + e / 2 * 8; }
 __device__ inline int column_of(int j, int e) { return j * 8 + static_cast<int>(threadIdx.x) % 4 * 2 + e % 2; }
 
-template <int kHeadDim> __global__ void forward_kernel(AttentionProblem p) {
+template <int kHeadDim> __global__ void forward_kernel(const __grid_constant__ AttentionProblem p) {
     const ml_attention_desc &d = p.d;
     const AttentionSequence s = sequence_of(p, blockIdx.z);
     const int64_t i0 = static_cast<int64_t>(blockIdx.x) * kTile, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
@@ -181,7 +181,7 @@ template <int kHeadDim> __global__ void forward_kernel(AttentionProblem p) {
     }
 }
 
-template <int kHeadDim> __global__ void dq_kernel(AttentionProblem p) {
+template <int kHeadDim> __global__ void dq_kernel(const __grid_constant__ AttentionProblem p) {
     const ml_attention_desc &d = p.d;
     const AttentionSequence s = sequence_of(p, blockIdx.z);
     const int64_t i0 = static_cast<int64_t>(blockIdx.x) * kTile, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
@@ -227,7 +227,7 @@ template <int kHeadDim> __global__ void dq_kernel(AttentionProblem p) {
 
 // A warp's 16 rows are keys here, and the columns of its scores are queries; fewer of them where two sums of a large head leave
 // fewer registers.
-template <int kHeadDim> __global__ void dk_dv_kernel(AttentionProblem p) {
+template <int kHeadDim> __global__ void dk_dv_kernel(const __grid_constant__ AttentionProblem p) {
     const ml_attention_desc &d = p.d;
     const AttentionSequence s = sequence_of(p, blockIdx.z);
     const int64_t j0 = static_cast<int64_t>(blockIdx.x) * kTile, kv_head = blockIdx.y, group = d.heads / d.kv_heads;

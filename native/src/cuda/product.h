@@ -81,16 +81,23 @@ __device__ inline Part part_of(const Product &p, int64_t number) {
     return {0, 0, 0};
 }
 
-// What becomes of N accumulated values of a row. packed, for N = 8: out and residual can be accessed so many at a time.
-template <int N> __device__ inline void finish(const Product &p, int64_t row, int64_t column, float (&v)[N], bool packed) {
+// Where the block's result goes: the output, or the place of the part.
+__device__ inline void *out_of(const Product &p) {
+    return p.part > 0 ? static_cast<float *>(p.out) + blockIdx.z * p.m * p.out_stride : p.out;
+}
+
+// What becomes of N accumulated values of a row, and goes to `out` = out_of(p). packed, for N = 8: out and residual can be accessed so many at a time.
+template <int N> __device__ inline void finish(const Product &p, void *out, int64_t row, int64_t column, float (&v)[N], bool packed) {
     constexpr bool kPacks = N % 8 == 0;
+    static_assert(N % 4 == 0, "whole groups of the random numbers' columns");
     for (int j = 0; j < N; j++) v[j] *= p.alpha;
     if (p.dropout.threshold != 0) {
-        uint32_t words[4];
-        for (int j = 0; j < N; j++) {
-            const int64_t c = column + j;
-            if (j == 0 || c % 4 == 0) philox_words(p.seed, p.stream, row, c / 4, words);
-            v[j] *= words[c % 4] < p.dropout.threshold ? 0.0f : p.dropout.keep_scale;
+        ML_UNROLL
+        for (int first = 0; first < N; first += 4) {  // columns begin at multiples of four
+            uint32_t words[4];
+            philox_words(p.seed, p.stream, row, (column + first) / 4, words);
+            ML_UNROLL
+            for (int j = 0; j < 4; j++) v[first + j] *= words[j] < p.dropout.threshold ? 0.0f : p.dropout.keep_scale;
         }
     }
     const int64_t at = row * p.out_stride + column;
@@ -115,24 +122,24 @@ template <int N> __device__ inline void finish(const Product &p, int64_t row, in
         }
     }
     if (p.residual != nullptr) add(p.residual);
-    if (p.accumulate) add(p.out);
+    if (p.accumulate) add(out);
     if (p.rounded != nullptr) {
         for (int j = 0; j < N; j++) {
             if (column + j < p.rounded_stride) p.rounded[row * p.rounded_stride + column + j] = to_bf16(column + j < p.n ? v[j] : 0.0f);
         }
     }
-    if (p.out == nullptr) return;
+    if (out == nullptr) return;
     if constexpr (kPacks) {
         if (packed) {
-            if (p.out_dtype == ML_BF16) store<N>(static_cast<bf16 *>(p.out) + at, v);
-            else store<N>(static_cast<float *>(p.out) + at, v);
+            if (p.out_dtype == ML_BF16) store<N>(static_cast<bf16 *>(out) + at, v);
+            else store<N>(static_cast<float *>(out) + at, v);
             return;
         }
     }
     for (int j = 0; j < N; j++) {
         if (column + j >= p.n) break;
-        if (p.out_dtype == ML_BF16) static_cast<bf16 *>(p.out)[at + j] = to_bf16(v[j]);
-        else static_cast<float *>(p.out)[at + j] = v[j];
+        if (p.out_dtype == ML_BF16) static_cast<bf16 *>(out)[at + j] = to_bf16(v[j]);
+        else static_cast<float *>(out)[at + j] = v[j];
     }
 }
 

@@ -26,17 +26,21 @@ __device__ inline void fill_tile(Line *tile, const Matrix &x, float scale, int64
     }
 }
 
-__global__ void product_kernel(Product p) {
+__global__ void product_kernel(const __grid_constant__ Product p) {
     ML_SHARED_ARRAY(Line, left, kDepth);
     ML_SHARED_ARRAY(Line, right, kDepth);
     const int64_t row0 = static_cast<int64_t>(blockIdx.x) * kTile, column0 = static_cast<int64_t>(blockIdx.y) * kTile;
     const int across = threadIdx.x % 16, down = threadIdx.x / 16;
     float sum[4][4], total[4][4];
+    ML_UNROLL
     for (int i = 0; i < 4; i++) {
+        ML_UNROLL
         for (int j = 0; j < 4; j++) sum[i][j] = total[i][j] = 0;
     }
     auto fold = [&] {
+        ML_UNROLL
         for (int i = 0; i < 4; i++) {
+            ML_UNROLL
             for (int j = 0; j < 4; j++) total[i][j] += sum[i][j], sum[i][j] = 0;
         }
     };
@@ -61,7 +65,6 @@ __global__ void product_kernel(Product p) {
         const Part tokens = part_of(p, blockIdx.z);
         if (tokens.begin == tokens.end) return;
         accumulate(p.factor[0], 0, 0, p.m, tokens.begin, tokens.end);
-        p.out = static_cast<float *>(p.out) + blockIdx.z * p.m * p.out_stride;
     } else {
         check_slot_offsets(p);
         for (int f = 0; f < p.factors; f++) {
@@ -79,9 +82,11 @@ __global__ void product_kernel(Product p) {
         }
     }
     fold();
+    void *out = out_of(p);
+    ML_UNROLL
     for (int i = 0; i < 4; i++) {
         const int64_t row = row0 + down * 4 + i, column = column0 + across * 4;
-        if (row < p.m && column < columns_of(p)) finish<4>(p, row, column, total[i], false);
+        if (row < p.m && column < columns_of(p)) finish<4>(p, out, row, column, total[i], false);
     }
 }
 

@@ -15,6 +15,8 @@ struct Shape {
     static constexpr int kRows = kRows_, kColumns = kColumns_, kDepth = kDepth_, kDown = kDown_, kAcross = kAcross_, kStages = kStages_;
     static constexpr bool kLeftAlongK = kLeftAlongK_, kRightAlongK = kRightAlongK_;
     static constexpr int kThreads = kDown * kAcross * kWarp;
+    // Blocks that have to fit a multiprocessor together; the largest tile has too many sums in registers for a second one.
+    static constexpr int kBlocks = kThreads < 256 ? 512 / kThreads : 1;
     static constexpr int kWarpRows = kRows / kDown, kWarpColumns = kColumns / kAcross;
     static constexpr int kM = kWarpRows / 16, kN = kWarpColumns / 8;
     static_assert(kWarpRows % 16 == 0 && kWarpColumns % 16 == 0 && kDepth % 16 == 0, "whole fragments");
@@ -86,10 +88,21 @@ __device__ inline void load_tile(bf16 *tile, const Matrix &x, int64_t slot, int6
     }
 }
 
-template <class S> __global__ void product_kernel(Product p) {
+// Neighbouring blocks take kGroup row tiles of one column tile before the next column tile, so that both operands' tiles are
+// still in the second-level cache when they are read again.
+constexpr unsigned kGroup = 8;
+
+__device__ inline uint2 tile_of_block() {
+    const unsigned number = blockIdx.y * gridDim.x + blockIdx.x, in_group = kGroup * gridDim.y;
+    const unsigned first = number / in_group * kGroup, rows = gridDim.x - first < kGroup ? gridDim.x - first : kGroup;
+    return {first + number % in_group % rows, number % in_group / rows};
+}
+
+template <class S> __global__ void __launch_bounds__(S::kThreads, S::kBlocks) product_kernel(const __grid_constant__ Product p) {
     ML_DYNAMIC_SHARED(unsigned char, shared);
     auto *ring = reinterpret_cast<bf16 *>(shared);
-    const int64_t row0 = static_cast<int64_t>(blockIdx.x) * S::kRows, column0 = static_cast<int64_t>(blockIdx.y) * S::kColumns;
+    const uint2 tile_at = tile_of_block();
+    const int64_t row0 = static_cast<int64_t>(tile_at.x) * S::kRows, column0 = static_cast<int64_t>(tile_at.y) * S::kColumns;
     const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
     const int warp_row = warp / S::kAcross * S::kWarpRows, warp_column = warp % S::kAcross * S::kWarpColumns;
     const Walk<S> walk{p, row0};
@@ -174,8 +187,8 @@ template <class S> __global__ void product_kernel(Product p) {
         }
     }
     __syncthreads();
-    if (p.part > 0) p.out = static_cast<float *>(p.out) + blockIdx.z * p.m * p.out_stride;
-    const bool aligned = p.out_stride % 8 == 0 && reinterpret_cast<uintptr_t>(p.out) % 16 == 0 && reinterpret_cast<uintptr_t>(p.residual) % 16 == 0;
+    void *out = out_of(p);
+    const bool aligned = p.out_stride % 8 == 0 && reinterpret_cast<uintptr_t>(out) % 16 == 0 && reinterpret_cast<uintptr_t>(p.residual) % 16 == 0;
     const int64_t columns = columns_of(p);
     constexpr int kPacks = S::kColumns / 8;
     for (int e = threadIdx.x; e < S::kRows * kPacks; e += S::kThreads) {
@@ -184,7 +197,7 @@ template <class S> __global__ void product_kernel(Product p) {
         if (row >= p.m || column >= columns) continue;
         float v[8];
         for (int j = 0; j < 8; j++) v[j] = tile[line * S::kOutLine + at + j];
-        finish<8>(p, row, column, v, aligned && column + 8 <= p.n);
+        finish<8>(p, out, row, column, v, aligned && column + 8 <= p.n);
     }
 }
 

@@ -15,10 +15,15 @@
 #define __global__
 #define __device__
 #define __host__
+#define __grid_constant__
+#define __launch_bounds__(...)
 
 struct dim3 {
     unsigned x, y, z;
     constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+struct uint2 {
+    unsigned x, y;
 };
 struct uint3 {
     unsigned x, y, z;
