@@ -109,17 +109,23 @@ public final class ModelPass implements AutoCloseable {
      * @param adapters null for the base model; else at least as many slots as the pack's
      */
     public void forward(TokenPack tokens, AdapterSlots adapters) {
+        runForward(tokens, adapters);
+        logprobOnDevice.download(logprob, pack.lossRows());
+        argmaxOnDevice.download(argmax, pack.lossRows());
+        argmaxValid = true;
+    }
+
+    /** As {@link #forward}, without waiting for the device: what it computes stays there, for {@link #copyLogprob}. */
+    public void runForward(TokenPack tokens, AdapterSlots adapters) {
         begin(tokens, adapters);
         if (lora != null) {
             lora.dropout(0f, 0, 0);
         }
         var hidden = layersForward(null);
-        argmaxValid = true;
+        argmaxValid = false;
         ops.crossEntropy(
                 model.head(), hidden, pack.rows(), pack.targets(), null, logprobOnDevice, argmaxOnDevice, null,
                 pack.tokens(), pack.lossRows());
-        logprobOnDevice.download(logprob, pack.lossRows());
-        argmaxOnDevice.download(argmax, pack.lossRows());
     }
 
     /**
@@ -129,6 +135,12 @@ public final class ModelPass implements AutoCloseable {
      * @param dropoutStream tells the packs of one seed apart
      */
     public void forwardBackward(TokenPack tokens, AdapterSlots adapters, long dropoutSeed, long dropoutStream) {
+        runForwardBackward(tokens, adapters, dropoutSeed, dropoutStream);
+        logprobOnDevice.download(logprob, pack.lossRows());
+    }
+
+    /** As {@link #forwardBackward}, without waiting for the device. */
+    public void runForwardBackward(TokenPack tokens, AdapterSlots adapters, long dropoutSeed, long dropoutStream) {
         if (backward == null) {
             throw new IllegalStateException("this pass was made for evaluation");
         }
@@ -145,7 +157,11 @@ public final class ModelPass implements AutoCloseable {
         for (int i = layers.length - 1; i >= first; i--) {
             backward.layer(i, layers[i], pack, attention[i], i > first);
         }
-        logprobOnDevice.download(logprob, pack.lossRows());
+    }
+
+    /** The log-probabilities of the last pass, on the device, to {@code to} from element {@code at} on. */
+    public void copyLogprob(Tensor to, long at) {
+        to.copyFrom(logprobOnDevice, 0, at, pack.lossRows());
     }
 
     private void begin(TokenPack tokens, AdapterSlots adapters) {
@@ -193,7 +209,7 @@ public final class ModelPass implements AutoCloseable {
     /** The most probable token at each loss row of the last {@link #forward}, the lowest id on ties. */
     public int[] argmax() {
         if (!argmaxValid) {
-            throw new IllegalStateException("forwardBackward does not compute the most probable tokens; use forward");
+            throw new IllegalStateException("only forward gives the most probable tokens");
         }
         return argmax;
     }

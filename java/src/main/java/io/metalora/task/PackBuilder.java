@@ -82,20 +82,4 @@ public final class PackBuilder {
         }
         return Collections.unmodifiableList(packs.subList(0, used));
     }
-
-    /**
-     * Adds what a pack contributes to each slot's mean loss.
-     *
-     * @param logprob of each loss row of the pack
-     * @param loss    [slots]
-     */
-    public static void addLoss(TokenPack pack, float[] logprob, double[] loss) {
-        int slot = 0;
-        for (int row = 0; row < pack.lossRows(); row++) {
-            while (pack.rows()[row] >= pack.slotOffsets()[slot + 1]) {
-                slot++;
-            }
-            loss[slot] -= (double) pack.rowScale()[row] * logprob[row];
-        }
-    }
 }

@@ -14,13 +14,17 @@ import java.util.function.BooleanSupplier;
 
 /**
  * Loss and gradient of a batch at the adapter slots it is laid out for: the batch's packs go through the model one after
- * the other, their gradients add up.
+ * the other, their gradients add up. Losses are there after {@link #settle}; until then nobody waits for the device.
  */
 final class GradientPass implements AutoCloseable {
+
+    /** Whose losses are kept before the host waits for them: as many as an iteration usually has. */
+    private static final int PASSES = 16;
 
     private final ModelPass pass;
     private final PackBuilder packs;
     private final BooleanSupplier stop;
+    private final LossLedger losses;
     private long tokens;
 
     /**
@@ -31,33 +35,40 @@ final class GradientPass implements AutoCloseable {
         this.pass = new ModelPass(model, limits, layout, true);
         this.packs = new PackBuilder(limits);
         this.stop = stop;
+        this.losses = new LossLedger(model.device(), Math.multiplyExact(PASSES, limits.lossRows()));
     }
 
     /**
      * Adds the gradient of each slot's mean loss to {@code slots.gradients()}.
      *
-     * @param loss [slots], written: each slot's mean loss over its loss tokens; 0 for a slot without examples
+     * @param loss [slots], written by {@link #settle}: each slot's mean loss over its loss tokens; 0 for a slot without
+     *             examples
      */
     void backward(List<List<EncodedExample>> batch, AdapterSlots slots, long dropoutSeed, double[] loss) {
         java.util.Arrays.fill(loss, 0);
         int stream = 0;
         for (TokenPack pack : packs.build(batch)) {
             checkStop();
-            pass.forwardBackward(pack, slots, dropoutSeed, stream++);
-            PackBuilder.addLoss(pack, pass.logprob(), loss);
+            pass.runForwardBackward(pack, slots, dropoutSeed, stream++);
+            losses.record(pack, pass, loss);
             tokens += pack.tokens() + pack.sequences(); // the last token of a sequence is only a target
         }
     }
 
-    /** The losses alone, without dropout. */
+    /** The losses alone, without dropout; they too are written by {@link #settle}. */
     void forward(List<List<EncodedExample>> batch, AdapterSlots slots, double[] loss) {
         java.util.Arrays.fill(loss, 0);
         for (TokenPack pack : packs.build(batch)) {
             checkStop();
-            pass.forward(pack, slots);
-            PackBuilder.addLoss(pack, pass.logprob(), loss);
+            pass.runForward(pack, slots);
+            losses.record(pack, pass, loss);
             tokens += pack.tokens() + pack.sequences(); // the last token of a sequence is only a target
         }
+    }
+
+    /** Waits for the passes since the last call and writes their losses. */
+    void settle() {
+        losses.settle();
     }
 
     private void checkStop() {
@@ -75,6 +86,7 @@ final class GradientPass implements AutoCloseable {
 
     @Override
     public void close() {
+        losses.close();
         pass.close();
     }
 }

@@ -130,6 +130,7 @@ public final class JointLora implements Trainer {
         slot.setAll(shared.parameters());
         slot.zeroGradients();
         pass.backward(List.of(batch), slot, dropoutSeed, loss);
+        pass.settle();
         if (!Double.isFinite(loss[0])) {
             throw new TrainingDivergedException("step " + (done() + 1) + ": the loss is " + loss[0] + "; lower optimizer.lr");
         }

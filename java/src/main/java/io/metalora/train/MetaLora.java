@@ -141,9 +141,6 @@ public final class MetaLora implements Trainer {
 
         var support = k == 0 ? List.<List<EncodedExample>>of() : batch.stream().map(Episode::supportExamples).toList();
         inner.adapt(shared.parameters(), support, k, pass, dropoutSeed, supportLoss);
-        for (int step = 0; step < k; step++) {
-            requireFinite(supportLoss[step], batch, iteration, "support loss after " + step + " inner steps");
-        }
         int every = config.meta().supportAfterEvery();
         boolean measure = k > 0 && every > 0 && iteration % every == 0;
         if (measure) {
@@ -152,9 +149,13 @@ public final class MetaLora implements Trainer {
 
         slots.zeroGradients();
         pass.backward(batch.stream().map(Episode::queryExamples).toList(), slots, dropoutSeed + k, queryLoss);
-        requireFinite(queryLoss, batch, iteration, "query loss");
         long count = gradient.elements();
         ops.taskReduce(slots.gradients(), taskWeights, gradient, gram, count, count, batch.size());
+        pass.settle();
+        for (int step = 0; step < k; step++) {
+            requireFinite(supportLoss[step], batch, iteration, "support loss after " + step + " inner steps");
+        }
+        requireFinite(queryLoss, batch, iteration, "query loss");
         gram.download(gramOnHost);
         double lr = optimizer.learningRate();
         double norm = optimizer.step(gradient);

@@ -65,7 +65,6 @@ class PackBuilderTest {
         var read = new ArrayList<List<EncodedExample>>();
         slots.forEach(slot -> read.add(new ArrayList<>()));
         double[] scale = new double[slotCount];
-        double[] loss = new double[slotCount];
         for (TokenPack pack : builder.build(slots)) {
             assertThat(pack.tokens()).isBetween(1, budget);
             assertThat(pack.slotOffsets()[0]).isZero();
@@ -97,16 +96,12 @@ class PackBuilderTest {
                 read.get(slot).add(new EncodedExample(ids, prompt));
             }
             assertThat(row).isEqualTo(pack.lossRows());
-            float[] logprob = new float[pack.lossRows()];
-            Arrays.fill(logprob, -2);
-            PackBuilder.addLoss(pack, logprob, loss);
         }
 
         assertThat(read).usingRecursiveComparison().isEqualTo(slots);
         for (int slot = 0; slot < slotCount; slot++) {
             boolean any = !slots.get(slot).isEmpty();
             assertThat(scale[slot]).isCloseTo(any ? 1 : 0, within(1e-6));
-            assertThat(loss[slot]).isCloseTo(any ? 2 : 0, within(1e-6));
         }
     }
 

@@ -1,0 +1,66 @@
+package io.metalora.train;
+
+import io.metalora.model.ModelPass;
+import io.metalora.model.TokenPack;
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.Tensor;
+
+/**
+ * Losses of passes that may still be running: what makes them up stays on the device until {@link #settle}, so that the
+ * host does not wait for each pass.
+ */
+final class LossLedger implements AutoCloseable {
+
+    private final Tensor onDevice; // log-probabilities
+    private final float[] logprob;
+    private final float[] scale;
+    private final int[] slot;
+    private final double[][] loss;
+    private int used;
+
+    /** @param rows loss rows that are kept before the ledger settles by itself; at least those of a pass */
+    LossLedger(Device device, int rows) {
+        this.onDevice = device.zeros(DType.F32, rows);
+        this.logprob = new float[rows];
+        this.scale = new float[rows];
+        this.slot = new int[rows];
+        this.loss = new double[rows][];
+    }
+
+    /**
+     * Notes the loss rows of the last pass, which was of this pack.
+     *
+     * @param loss [slots], to which settling adds each slot's share of its mean loss
+     */
+    void record(TokenPack pack, ModelPass pass, double[] loss) {
+        if (used + pack.lossRows() > logprob.length) {
+            settle();
+        }
+        pass.copyLogprob(onDevice, used);
+        int at = 0;
+        for (int row = 0; row < pack.lossRows(); row++, used++) {
+            while (pack.rows()[row] >= pack.slotOffsets()[at + 1]) {
+                at++;
+            }
+            this.slot[used] = at;
+            this.scale[used] = pack.rowScale()[row];
+            this.loss[used] = loss;
+        }
+    }
+
+    /** Waits for the passes and adds up their losses, in the order of the rows. */
+    void settle() {
+        onDevice.download(logprob, used);
+        for (int i = 0; i < used; i++) {
+            loss[i][slot[i]] -= (double) scale[i] * logprob[i];
+            loss[i] = null;
+        }
+        used = 0;
+    }
+
+    @Override
+    public void close() {
+        onDevice.close();
+    }
+}
