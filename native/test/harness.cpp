@@ -125,7 +125,14 @@ void *standin(const char *symbol) {
     return library == nullptr ? nullptr : dlsym(library, symbol);
 }
 
-bool too_slow(double multiplications) { return multiplications > 5e6 && standin("hostcuda_set_order") != nullptr; }
+bool too_slow(double multiplications) {
+#ifdef METALORA_SANITIZE
+    constexpr double most = 3e6;
+#else
+    constexpr double most = 1.5e7;
+#endif
+    return multiplications > most && standin("hostcuda_set_order") != nullptr;
+}
 
 const std::vector<Setup> &setups() {
     static const std::vector<Setup> all = [] {

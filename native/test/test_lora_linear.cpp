@@ -194,6 +194,7 @@ std::vector<double> observe_mask(Device &device, int64_t tokens, int64_t in, flo
 
 TEST(lora_linear_matches_reference) {
     for (auto &s : shapes()) {
+        if (too_slow(double(s.in) * double(s.out) * double(s.tokens()) / 4)) continue;
         Case shape(s.text());
         const Inputs in(s);
         const auto forward = reference::lora_linear(in.lora, wide(in.x), in.w.values, wide(in.bias), wide(in.residual), in.a, in.b, in.mask);
@@ -279,7 +280,8 @@ TEST(lora_linear_gradient_matches_finite_differences) {
 
 TEST(lora_linear_repeats_bit_for_bit) {
     for (int32_t storage : {ML_F32, ML_BF16}) {
-        const Shape s{192, 576, 16, {0, 5, 6, 7, 8, 50, 51, 90, 301}, storage, false, true};
+        const Shape s = too_slow(3.3e7) ? Shape{72, 136, 16, {0, 5, 6, 50, 101}, storage, false, true}
+                                        : Shape{192, 576, 16, {0, 5, 6, 7, 8, 50, 51, 90, 301}, storage, false, true};
         Case shape(s.text());
         Inputs in(s);
         in.dropout = 0.1f;

@@ -99,13 +99,12 @@ template <int kRank> __global__ void dy_kernel(const __grid_constant__ AdapterBa
                 ldmatrix_x4_trans(both, h + (k + lane % 16) * kLine + j + lane / 16 * 8);
                 right[j / 8][0] = both[0], right[j / 8][1] = both[1], right[j / 8 + 1][0] = both[2], right[j / 8 + 1][1] = both[3];
             }
+            uint32_t left[kM][4];
             ML_UNROLL
             for (int i = 0; i < kM; i++) {
-                uint32_t left[4];
-                ldmatrix_x4_trans(left, dy + (k + lane % 8 + lane / 16 * 8) * kDyLine + warp * (kColumns / kWarps) + i * 16 + lane / 8 % 2 * 8);
-                ML_UNROLL
-                for (int j = 0; j < kN; j++) mma_m16n8k16(db[i][j], left, right[j]);
+                ldmatrix_x4_trans(left[i], dy + (k + lane % 8 + lane / 16 * 8) * kDyLine + warp * (kColumns / kWarps) + i * 16 + lane / 8 % 2 * 8);
             }
+            mma_m16n8k16(db, left, right);
         }
         __syncthreads();  // the stage has been read
     }

@@ -120,11 +120,25 @@ template <int kThreads, class T> __device__ inline T block_sum(T value) {
 // d[16, 8] += a[16, 16] b[16, 8], bf16 in and float out, in the fragment layout of PTX mma.m16n8k16.
 __device__ inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 #ifdef METALORA_HOSTCUDA
-    hostcuda::mma_m16n8k16(d, a, b);
+    hostcuda::mma_m16n8k16(&d, 1, 1, &a, &b);
 #else
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+// The same for all pairs of kM left and kN right fragments.
+template <int kM, int kN>
+__device__ inline void mma_m16n8k16(float (&d)[kM][kN][4], const uint32_t (&a)[kM][4], const uint32_t (&b)[kN][2]) {
+#ifdef METALORA_HOSTCUDA
+    hostcuda::mma_m16n8k16(&d[0][0], kM, kN, a, b);
+#else
+    ML_UNROLL
+    for (int i = 0; i < kM; i++) {
+        ML_UNROLL
+        for (int j = 0; j < kN; j++) mma_m16n8k16(d[i][j], a[i], b[j]);
+    }
 #endif
 }
 

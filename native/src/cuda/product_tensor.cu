@@ -163,11 +163,7 @@ template <class S> __global__ void __launch_bounds__(S::kThreads, S::kBlocks) pr
                 }
                 b[j][0] = both[0], b[j][1] = both[1], b[j + 1][0] = both[2], b[j + 1][1] = both[3];
             }
-            ML_UNROLL
-            for (int i = 0; i < S::kM; i++) {
-                ML_UNROLL
-                for (int j = 0; j < S::kN; j++) mma_m16n8k16(sum[i][j], a[i], b[j]);
-            }
+            mma_m16n8k16(sum, a, b);
         }
     }
 

@@ -6,6 +6,7 @@
 #endif
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -370,25 +371,36 @@ float element(uint32_t pair, int half) { return to_float(Bf16{static_cast<uint16
 // PTX ISA, "Matrix Fragments for mma.m16n8k16": with group = lane / 4 and t = lane % 4, register i of A holds row
 // group + 8 (i % 2), columns 2 t + 8 (i / 2) and the next; register i of B rows 2 t + 8 i and the next of column group;
 // value i of C and D row group + 8 (i / 2), column 2 t + i % 2.
-void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-    struct Fragments { float *d; const uint32_t *a, *b; } mine{d, a, b};
+void mma_m16n8k16(float (*d)[4], int m, int n, const uint32_t (*a)[4], const uint32_t (*b)[2]) {
+    struct Fragments { float (*d)[4]; int m, n; const uint32_t (*a)[4], (*b)[2]; } mine{d, m, n, a, b};
     exchange("mma.m16n8k16", 0xFFFFFFFFu, &mine, [](void *const *lanes) {
-        float a[16][16], b[16][8];
+        const auto &first = *static_cast<Fragments *>(lanes[0]);
+        std::vector<std::array<std::array<float, 16>, 16>> a(static_cast<size_t>(first.m));
+        std::vector<std::array<std::array<float, 8>, 16>> b(static_cast<size_t>(first.n));
         for (int lane = 0; lane < 32; lane++) {
             auto &from = *static_cast<Fragments *>(lanes[lane]);
             const int group = lane / 4, t = lane % 4;
-            for (int i = 0; i < 4; i++) {
-                for (int half = 0; half < 2; half++) a[group + 8 * (i % 2)][2 * t + 8 * (i / 2) + half] = element(from.a[i], half);
+            if (from.m != first.m || from.n != first.n) stop("lanes of a warp multiply different numbers of fragments");
+            for (size_t f = 0; f < a.size(); f++) {
+                for (int i = 0; i < 4; i++) {
+                    for (int half = 0; half < 2; half++) a[f][group + 8 * (i % 2)][2 * t + 8 * (i / 2) + half] = element(from.a[f][i], half);
+                }
             }
-            for (int i = 0; i < 2; i++) {
-                for (int half = 0; half < 2; half++) b[2 * t + 8 * i + half][group] = element(from.b[i], half);
+            for (size_t f = 0; f < b.size(); f++) {
+                for (int i = 0; i < 2; i++) {
+                    for (int half = 0; half < 2; half++) b[f][2 * t + 8 * i + half][group] = element(from.b[f][i], half);
+                }
             }
         }
         for (int lane = 0; lane < 32; lane++) {
             auto &to = *static_cast<Fragments *>(lanes[lane]);
-            for (int i = 0; i < 4; i++) {
-                const int row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
-                for (int k = 0; k < 16; k++) to.d[i] += a[row][k] * b[k][column];
+            for (size_t f = 0; f < a.size() * b.size(); f++) {
+                const auto &left = a[f / b.size()];
+                const auto &right = b[f % b.size()];
+                for (int i = 0; i < 4; i++) {
+                    const int row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
+                    for (int k = 0; k < 16; k++) to.d[f][i] += left[row][k] * right[k][column];
+                }
             }
         }
     });
@@ -414,11 +426,22 @@ void ldmatrix_x4(uint32_t (&d)[4], const void *row, bool transposed) {
     });
 }
 
+namespace {
+
+void complete(const Copy &copy) {
+    if (copy.valid) std::memcpy(copy.to, copy.from, 16);
+    else std::memset(copy.to, 0, 16);
+}
+
+}  // namespace
+
+// A copy may arrive at once or only when it is waited for: it does the one in one of the orders, the other in the others.
 void cp_async_16(void *to, const void *from, bool valid) {
     if (reinterpret_cast<uintptr_t>(to) % 16 != 0 || (valid && reinterpret_cast<uintptr_t>(from) % 16 != 0)) {
         stop("cp.async of an address that is not 16-byte aligned");
     }
-    block->current->open.push_back({to, from, valid});
+    if (order == Order::kReverse) complete({to, from, valid});
+    else block->current->open.push_back({to, from, valid});
 }
 
 void cp_async_commit() {
@@ -429,10 +452,7 @@ void cp_async_commit() {
 void cp_async_wait(int pending) {
     auto &groups = block->current->groups;
     while (groups.size() > static_cast<size_t>(pending)) {
-        for (const Copy &copy : groups.front()) {
-            if (copy.valid) std::memcpy(copy.to, copy.from, 16);
-            else std::memset(copy.to, 0, 16);
-        }
+        for (const Copy &copy : groups.front()) complete(copy);
         groups.erase(groups.begin());
     }
 }

@@ -116,7 +116,8 @@ template <class T> T shuffle(uint32_t mask, T value, int source) {
 }
 
 int lane();
-void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+// Of every left with every right fragment: d[i * n + j] += a[i] b[j].
+void mma_m16n8k16(float (*d)[4], int m, int n, const uint32_t (*a)[4], const uint32_t (*b)[2]);
 void ldmatrix_x4(uint32_t (&d)[4], const void *row, bool transposed);
 void cp_async_16(void *to, const void *from, bool valid);
 void cp_async_commit();

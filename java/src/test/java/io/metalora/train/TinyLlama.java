@@ -16,11 +16,21 @@ import java.util.List;
 import java.util.stream.IntStream;
 import java.util.stream.StreamSupport;
 
-/** The goldens' random Llama on the CPU, with its adapter and episodes. */
+/** The goldens' random Llama, on the CPU unless told otherwise, with its adapter and episodes. */
 final class TinyLlama implements AutoCloseable {
 
-    private final Device device = Device.open(new DeviceOptions(Backend.CPU, 2));
-    private final CausalLM model = CausalLM.load(Goldens.path("tiny-llama"), device, LoadOptions.defaults());
+    private final Device device;
+    private final CausalLM model;
+
+    TinyLlama() {
+        this(Device.open(new DeviceOptions(Backend.CPU, 2)));
+    }
+
+    /** @param device closed with this */
+    TinyLlama(Device device) {
+        this.device = device;
+        this.model = CausalLM.load(Goldens.path("tiny-llama"), device, LoadOptions.defaults());
+    }
 
     Device device() {
         return device;

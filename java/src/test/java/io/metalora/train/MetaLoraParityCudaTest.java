@@ -1,0 +1,12 @@
+package io.metalora.train;
+
+import io.metalora.runtime.CudaDevice;
+import io.metalora.runtime.DType;
+
+/** The same iterations on CUDA, in F32. */
+class MetaLoraParityCudaTest extends MetaLoraParityTest {
+    @Override
+    TinyLlama llama() {
+        return new TinyLlama(CudaDevice.open(DType.F32));
+    }
+}
