@@ -29,6 +29,8 @@ namespace {
 
 using ll = long long;
 
+constexpr size_t kUploadRing = size_t(8) << 20;
+
 // The state, on the context's device: which one is current belongs to the calling thread.
 State &state_of(Context &c) {
     State &s = *static_cast<State *>(c.state);
@@ -96,10 +98,23 @@ ml_status synchronize(Context &c) {
     return take_fault(c);
 }
 
-// The host's memory may be used again once the call returns.
+// The caller's memory may be used again once the call returns. CUDA waits for the stream before it copies from memory that is
+// not pinned, so that small pieces go through a ring that is: it waits when it comes round.
 ml_status upload(Context &c, void *device, const void *from, size_t bytes) {
     if (bytes == 0) return ML_OK;
-    return status_of(cudaMemcpyAsync(device, from, bytes, cudaMemcpyHostToDevice, state_of(c).stream), "ml_upload");
+    State &s = state_of(c);
+    if (bytes <= kUploadRing / 4) {
+        const size_t rounded = (bytes + 63) / 64 * 64;
+        if (s.ring_used + rounded > kUploadRing) {
+            if (ml_status status = status_of(cudaStreamSynchronize(s.stream), "ml_upload"); status != ML_OK) return status;
+            s.ring_used = 0;
+        }
+        char *pinned = s.ring + s.ring_used;
+        s.ring_used += rounded;
+        std::memcpy(pinned, from, bytes);
+        from = pinned;
+    }
+    return status_of(cudaMemcpyAsync(device, from, bytes, cudaMemcpyHostToDevice, s.stream), "ml_upload");
 }
 
 ml_status download(Context &c, void *to, const void *device, size_t bytes) {
@@ -264,6 +279,7 @@ void close(Context &c) {
         cudaStreamDestroy(s->stream);
     }
     if (s->fault != nullptr) cudaFreeHost(s->fault);
+    if (s->ring != nullptr) cudaFreeHost(s->ring);
     s->library.reset();
     delete s;
     c.state = nullptr;
@@ -310,6 +326,7 @@ ml_status open(Context &c, const ml_context_options &options) {
     s->context = &c, s->scratch = host->scratch, s->device = options.device, s->dtype = options.activation_dtype, s->matmul = options.matmul;
     cudaError_t error = cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking);
     if (error == cudaSuccess) error = cudaHostAlloc(reinterpret_cast<void **>(&s->fault), sizeof(int), cudaHostAllocMapped);
+    if (error == cudaSuccess) error = cudaHostAlloc(reinterpret_cast<void **>(&s->ring), kUploadRing, cudaHostAllocDefault);
     if (error != cudaSuccess) {
         close(c);
         return status_of(error, "ml_context_create");

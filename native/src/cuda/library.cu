@@ -124,6 +124,12 @@ private:
         made = made && api_.preference_create(&preference) == CUBLAS_STATUS_SUCCESS;
         const size_t workspace = kWorkspace;
         made = made && api_.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace) == CUBLAS_STATUS_SUCCESS;
+        // Operands begin at multiples of 16 bytes, not of the 256 that it takes for granted.
+        const uint32_t alignment = 16;
+        for (auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                               CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
+            made = made && api_.preference_set(preference, attribute, &alignment, sizeof alignment) == CUBLAS_STATUS_SUCCESS;
+        }
         cublasLtMatmulHeuristicResult_t result{};
         int found = 0;
         made = made && api_.heuristic(handle_, plan.desc, plan.right, plan.left, plan.out, plan.out, preference, 1, &result, &found) == CUBLAS_STATUS_SUCCESS;

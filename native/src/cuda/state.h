@@ -16,6 +16,8 @@ struct State {
     void *(*scratch)(Context &, size_t bytes) = nullptr;
     int device = 0;
     cudaStream_t stream = nullptr;
+    char *ring = nullptr;         // pinned memory that small uploads go through
+    size_t ring_used = 0;
     int *fault = nullptr;         // written by kernels, read by the host: see Fault
     int32_t dtype = ML_BF16;      // of activations
     int32_t matmul = ML_MATMUL_MEASURED;

@@ -141,7 +141,7 @@ template <class T> T __shfl_xor_sync(uint32_t mask, T value, int bits) {
 // at once ------------------------------------------------------------------------------------------------------------
 
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
-constexpr unsigned cudaStreamNonBlocking = 1, cudaHostAllocMapped = 2;
+constexpr unsigned cudaStreamNonBlocking = 1, cudaHostAllocDefault = 0, cudaHostAllocMapped = 2;
 
 struct cudaDeviceProp {
     char name[256];
