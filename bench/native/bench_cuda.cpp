@@ -22,11 +22,16 @@ ml_context *open(int32_t matmul) {
     return created;
 }
 
-double seconds_of(const std::function<void()> &work, int times) {
-    CHECK(ml_synchronize(context));
+struct Work {
+    ml_context *context;
+    std::function<void()> run;
+};
+
+double seconds_of(const Work &work, int times) {
+    CHECK(ml_synchronize(work.context));
     const auto start = std::chrono::steady_clock::now();
-    for (int i = 0; i < times; i++) work();
-    CHECK(ml_synchronize(context));
+    for (int i = 0; i < times; i++) work.run();
+    CHECK(ml_synchronize(work.context));
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / times;
 }
 
@@ -36,7 +41,7 @@ double median(std::vector<double> values) {
 }
 
 // Medians of several works, one repetition of each in turn.
-std::vector<double> interleaved(const std::vector<std::function<void()>> &works, int repetitions, int times) {
+std::vector<double> interleaved(const std::vector<Work> &works, int repetitions, int times) {
     std::vector<std::vector<double>> taken(works.size());
     for (int repetition = 0; repetition <= repetitions; repetition++) {  // the first one warms up
         for (size_t i = 0; i < works.size(); i++) {
@@ -49,51 +54,73 @@ std::vector<double> interleaved(const std::vector<std::function<void()>> &works,
     return medians;
 }
 
-void linear(const char *form) {
+// A LoRA linear and the frozen one beside it, in one context.
+class Linear {
+public:
+    Linear(ml_context *c, int64_t tokens, int64_t in, int64_t out, int64_t rank, int64_t slots, const std::vector<uint16_t> &values)
+        : context(c), x_(c, tokens * in * 2), y_(c, tokens * out * 2), dy_(c, tokens * out * 2), dx_(c, tokens * in * 2), h_(c, tokens * rank * 4),
+          adapters_(c, slots * rank * (in + out) * 4), gradients_(c, slots * rank * (in + out) * 4), offsets_(c, (slots + 1) * 4) {
+        ml_weight_desc weight{values.data(), ML_BF16, ML_BF16, out, in};
+        CHECK(ml_weight_create(context, &weight, &w_));
+        CHECK(ml_upload(context, x_.get(), values.data(), x_.bytes()));
+        CHECK(ml_upload(context, dy_.get(), values.data(), dy_.bytes()));
+        adapters_.write(random_floats(slots * rank * (in + out), 0.02f, 7));
+        std::vector<int32_t> bounds;
+        for (int64_t i = 0; i <= slots; i++) bounds.push_back(static_cast<int32_t>(tokens * i / slots));
+        offsets_.write(bounds);
+        d_.x = x_.get(), d_.w = w_, d_.y = y_.get(), d_.dy = dy_.get(), d_.dx = dx_.get(), d_.h = h_.floats(), d_.tokens = tokens;
+        d_.a = adapters_.floats(), d_.b = d_.a + rank * in, d_.da = gradients_.floats(), d_.db = d_.da + rank * in;
+        d_.slot_offsets = offsets_.ints(), d_.slots = slots, d_.slot_stride = rank * (in + out), d_.rank = rank, d_.scale = 2;
+        frozen_ = d_;
+        frozen_.rank = 0;
+    }
+    ~Linear() { ml_weight_destroy(context, w_); }
+    Linear(const Linear &) = delete;
+    Linear &operator=(const Linear &) = delete;
+
+    Work frozen() { return {context, [this] { CHECK(ml_lora_linear_forward(context, &frozen_)); }}; }
+    Work frozen_dx() { return {context, [this] { CHECK(ml_lora_linear_backward(context, &frozen_)); }}; }
+    Work forward() { return {context, [this] { CHECK(ml_lora_linear_forward(context, &d_)); }}; }
+    Work backward() { return {context, [this] { CHECK(ml_lora_linear_backward(context, &d_)); }}; }
+
+    ml_context *const context;
+
+private:
+    Memory x_, y_, dy_, dx_, h_, adapters_, gradients_, offsets_;
+    ml_weight *w_ = nullptr;
+    ml_lora_linear_desc d_{}, frozen_{};
+};
+
+// Both forms beside the frozen product of cuBLASLt, which is the faster one to be measured against.
+void linear() {
     struct Size { int64_t in, out; };
     std::vector<Size> sizes{{4096, 4096}, {4096, 11008}, {11008, 4096}, {4096, 14336}};
     int64_t tokens = 8192;
     std::vector<int64_t> ranks{8, 16, 64};
     if (tiny) sizes = {{64, 96}}, tokens = 64, ranks = {8};
+    ml_context *library = open(ML_MATMUL_CUBLASLT), *own = open(ML_MATMUL_OWN);
     for (const Size &size : sizes) {
         const auto values = random_bf16(std::max(size.in * size.out, tokens * std::max(size.in, size.out)), 0.02f, 5);
-        ml_weight_desc weight{values.data(), ML_BF16, ML_BF16, size.out, size.in};
-        ml_weight *w = nullptr;
-        CHECK(ml_weight_create(context, &weight, &w));
-        Memory x(context, tokens * size.in * 2), y(context, tokens * size.out * 2), dx(context, tokens * size.in * 2);
-        CHECK(ml_upload(context, x.get(), values.data(), x.bytes()));
-        CHECK(ml_upload(context, y.get(), values.data(), y.bytes()));
         for (int64_t rank : ranks) {
             for (int64_t slots : {int64_t(1), int64_t(4)}) {
-                const int64_t n = rank * (size.in + size.out);
-                Memory adapters(context, slots * n * 4), gradients(context, slots * n * 4), h(context, tokens * rank * 4), offsets(context, (slots + 1) * 4);
-                adapters.write(random_floats(slots * n, 0.02f, 7));
-                std::vector<int32_t> bounds;
-                for (int64_t i = 0; i <= slots; i++) bounds.push_back(static_cast<int32_t>(tokens * i / slots));
-                offsets.write(bounds);
-                ml_lora_linear_desc d{};
-                d.x = x.get(), d.w = w, d.y = y.get(), d.dy = y.get(), d.dx = dx.get(), d.h = h.floats(), d.tokens = tokens;
-                d.a = adapters.floats(), d.b = d.a + rank * size.in, d.da = gradients.floats(), d.db = d.da + rank * size.in;
-                d.slot_offsets = offsets.ints(), d.slots = slots, d.slot_stride = n, d.rank = rank, d.scale = 2;
-                ml_lora_linear_desc frozen = d;
-                frozen.rank = 0;
-                Memory out(context, tokens * size.out * 2);
-                d.y = frozen.y = out.get();
-                const auto t = interleaved({[&] { CHECK(ml_lora_linear_forward(context, &frozen)); }, [&] { CHECK(ml_lora_linear_forward(context, &d)); },
-                                            [&] { CHECK(ml_lora_linear_backward(context, &frozen)); }, [&] { CHECK(ml_lora_linear_backward(context, &d)); }},
-                                           tiny ? 1 : 11, tiny ? 1 : 20);
+                Linear by_library(library, tokens, size.in, size.out, rank, slots, values), by_own(own, tokens, size.in, size.out, rank, slots, values);
+                const auto t = interleaved({by_library.frozen(), by_library.forward(), by_own.forward(), by_own.frozen(), by_library.frozen_dx(),
+                                            by_library.backward(), by_own.backward(), by_own.frozen_dx()}, tiny ? 1 : 11, tiny ? 1 : 20);
                 const double flops = 2.0 * static_cast<double>(tokens) * static_cast<double>(size.in) * static_cast<double>(size.out);
-                std::printf("{\"bench\": \"lora_linear\", \"form\": \"%s\", \"tokens\": %lld, \"in\": %lld, \"out\": %lld, \"rank\": %lld, \"slots\": %lld, "
-                            "\"frozen_us\": %.2f, \"frozen_tflops\": %.1f, \"forward_us\": %.2f, \"forward_ratio\": %.4f, \"frozen_dx_us\": %.2f, "
-                            "\"backward_us\": %.2f, \"backward_ratio\": %.4f}\n",
-                            form, static_cast<long long>(tokens), static_cast<long long>(size.in), static_cast<long long>(size.out),
-                            static_cast<long long>(rank), static_cast<long long>(slots), t[0] * 1e6, flops / t[0] * 1e-12, t[1] * 1e6, t[1] / t[0],
-                            t[2] * 1e6, t[3] * 1e6, t[3] / t[2]);
+                std::printf("{\"bench\": \"lora_linear\", \"tokens\": %lld, \"in\": %lld, \"out\": %lld, \"rank\": %lld, \"slots\": %lld, "
+                            "\"frozen_us\": %.2f, \"frozen_tflops\": %.1f, \"own_frozen_us\": %.2f, "
+                            "\"forward_us\": {\"cublaslt\": %.2f, \"own\": %.2f}, \"forward_ratio\": {\"cublaslt\": %.4f, \"own\": %.4f}, "
+                            "\"frozen_dx_us\": %.2f, \"own_frozen_dx_us\": %.2f, "
+                            "\"backward_us\": {\"cublaslt\": %.2f, \"own\": %.2f}, \"backward_ratio\": {\"cublaslt\": %.4f, \"own\": %.4f}}\n",
+                            static_cast<long long>(tokens), static_cast<long long>(size.in), static_cast<long long>(size.out),
+                            static_cast<long long>(rank), static_cast<long long>(slots), t[0] * 1e6, flops / t[0] * 1e-12, t[3] * 1e6,
+                            t[1] * 1e6, t[2] * 1e6, t[1] / t[0], t[2] / t[0], t[4] * 1e6, t[7] * 1e6, t[5] * 1e6, t[6] * 1e6, t[5] / t[4], t[6] / t[4]);
                 std::fflush(stdout);
             }
         }
-        CHECK(ml_weight_destroy(context, w));
     }
+    CHECK(ml_context_destroy(library));
+    CHECK(ml_context_destroy(own));
 }
 
 void reduce() {
@@ -105,8 +132,8 @@ void reduce() {
         d.grad = gradients.floats(), d.weight = weights.floats(), d.out = out.floats(), d.count = d.stride = n, d.slots = slots;
         ml_task_reduce_desc both = d;
         both.gram = static_cast<double *>(gram.get());
-        const auto t = interleaved({[&] { CHECK(ml_copy(context, other.get(), gradients.get(), slots * n * 4)); },
-                                    [&] { CHECK(ml_task_reduce(context, &d)); }, [&] { CHECK(ml_task_reduce(context, &both)); }},
+        const auto t = interleaved({{context, [&] { CHECK(ml_copy(context, other.get(), gradients.get(), slots * n * 4)); }},
+                                    {context, [&] { CHECK(ml_task_reduce(context, &d)); }}, {context, [&] { CHECK(ml_task_reduce(context, &both)); }}},
                                    tiny ? 1 : 11, tiny ? 1 : 10);
         const double copied = 2.0 * static_cast<double>(slots * n) * 4 / t[0], moved = static_cast<double>((slots + 1) * n) * 4;
         std::printf("{\"bench\": \"task_reduce\", \"slots\": %lld, \"count\": %lld, \"copy_gb_s\": %.1f, \"sum_gb_s\": %.1f, \"sum_share\": %.3f, "
@@ -138,7 +165,7 @@ void step(const std::string &name) {
     context = open(ML_MATMUL_MEASURED);
     {
         Decoder decoder(context, shape, 16, batch, 1);
-        const double seconds = interleaved({[&] { decoder.training_step(batch); }}, tiny ? 1 : 7, 1)[0];
+        const double seconds = interleaved({{context, [&] { decoder.training_step(batch); }}}, tiny ? 1 : 7, 1)[0];
         report("training_step", shape, batch.tokens(), seconds, decoder.mean_logprob(batch));
     }
     CHECK(ml_context_destroy(context));
@@ -151,7 +178,7 @@ void meta() {
     context = open(ML_MATMUL_MEASURED);
     {
         Decoder decoder(context, shape, 16, support, 4);
-        const double seconds = interleaved({[&] { decoder.meta_iteration(support, support, inner_steps); }}, tiny ? 1 : 5, 1)[0];
+        const double seconds = interleaved({{context, [&] { decoder.meta_iteration(support, support, inner_steps); }}}, tiny ? 1 : 5, 1)[0];
         report("meta_iteration", shape, support.tokens() * (inner_steps + 1), seconds, decoder.mean_logprob(support));
     }
     CHECK(ml_context_destroy(context));
@@ -170,13 +197,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     const bool all = what == "all";
-    if (all || what == "linear") {
-        for (auto [form, name] : {std::pair<int32_t, const char *>{ML_MATMUL_CUBLASLT, "cuBLASLt"}, {ML_MATMUL_OWN, "own"}}) {
-            context = open(form);
-            linear(name);
-            CHECK(ml_context_destroy(context));
-        }
-    }
+    if (all || what == "linear") linear();
     if (all || what == "reduce") {
         context = open(ML_MATMUL_OWN);
         reduce();
