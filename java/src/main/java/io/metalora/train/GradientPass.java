@@ -35,7 +35,16 @@ final class GradientPass implements AutoCloseable {
         this.pass = new ModelPass(model, limits, layout, true);
         this.packs = new PackBuilder(limits);
         this.stop = stop;
-        this.losses = new LossLedger(model.device(), Math.multiplyExact(PASSES, limits.lossRows()));
+        this.losses = new LossLedger(model.device(), ledgerRows(limits));
+    }
+
+    private static int ledgerRows(PassLimits limits) {
+        return Math.multiplyExact(PASSES, limits.lossRows());
+    }
+
+    /** What is held beside the pass. */
+    static long ledgerBytes(PassLimits limits) {
+        return (long) ledgerRows(limits) * Float.BYTES;
     }
 
     /**

@@ -26,6 +26,7 @@ final class TrainingMemory {
         long vectors = (adamW ? 4L : 2L) * slots + (meta ? 4 : 3);
         return CausalLM.estimate(config.model(), device, new LoadOptions(config.compute().weights()))
                 .plus(ModelPass.estimate(model, device, limits, layout, true))
+                .plus(new MemoryEstimate(0, GradientPass.ledgerBytes(limits), 0))
                 .plus(new MemoryEstimate(0, 0, Math.multiplyExact(vectors * Float.BYTES, layout.parameters())));
     }
 
