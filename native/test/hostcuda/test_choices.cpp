@@ -1,0 +1,55 @@
+// What was measured about a device's products is found again, by the same version, device and library alone.
+#include <unistd.h>
+
+#include <fstream>
+
+#include "cuda/choices.h"
+#include "harness.h"
+
+using namespace test;
+using metalora::cuda::MatmulChoice;
+using metalora::cuda::MatmulChoices;
+using metalora::cuda::MatmulShape;
+
+namespace {
+
+std::string folder() { return format("choices-%d/cache", int(getpid())); }
+const std::string kFile = "/matmul-A-GPU-1.txt";
+const MatmulShape kShape{8192, 4096, 4096, 16, 2, true}, kOther{8192, 4096, 4096, 16, 2, false};
+
+}  // namespace
+
+TEST(choices_are_found_again) {
+    MatmulChoices first;
+    first.open(folder(), "A GPU/1", "cuBLASLt 13.1.1");
+    EXPECT(first.size() == 0 && first.find(kShape) == nullptr);
+    first.add(kShape, {1.5f, 2.5f});
+    first.add(kOther, {3, 2});
+    EXPECT(first.own() == 1);
+    MatmulChoices second;
+    second.open(folder(), "A GPU/1", "cuBLASLt 13.1.1");
+    EXPECT(second.size() == 2 && second.own() == 1);
+    EXPECT(second.find(kShape) != nullptr && second.find(kShape)->own_ms == 1.5f && second.find(kShape)->library_ms == 2.5f);
+    for (auto [device, library] : {std::pair<const char *, const char *>{"A GPU/1", "cuBLASLt 13.2.0"}, {"Another GPU", "cuBLASLt 13.1.1"}}) {
+        MatmulChoices other;
+        other.open(folder(), device, library);
+        EXPECT(other.size() == 0);
+    }
+    EXPECT(std::remove((folder() + kFile).c_str()) == 0);
+}
+
+TEST(choices_survive_files_they_cannot_use) {
+    MatmulChoices broken;
+    broken.open(folder(), "A GPU/1", "library");
+    broken.add(kShape, {1, 2});
+    { std::ofstream(folder() + kFile, std::ios::app) << "no numbers\n1 2\n"; }
+    MatmulChoices read;
+    read.open(folder(), "A GPU/1", "library");
+    EXPECT(read.size() == 1);
+    MatmulChoices nowhere;
+    nowhere.open("/proc/no/such/folder", "A GPU/1", "library");
+    nowhere.add(kShape, {1, 2});
+    EXPECT(nowhere.find(kShape) != nullptr);
+    EXPECT(std::remove((folder() + kFile).c_str()) == 0);
+    EXPECT(rmdir(folder().c_str()) == 0 && rmdir(folder().substr(0, folder().rfind('/')).c_str()) == 0);
+}
