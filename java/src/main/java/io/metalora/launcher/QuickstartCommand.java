@@ -72,19 +72,21 @@ final class QuickstartCommand implements Callable<Integer> {
         EmbeddedModel.copyTo(model);
         out.println("Base model: the embedded one, copied to " + model);
         var outcomes = new ArrayList<QuickstartSetting>();
-        try (var stop = new StopSignal(() -> spec.commandLine().getErr().println("\nstopping"));
-                var loaded = LoadedModel.open(model, null, device.options())) {
-            for (Setting setting : plan.settings()) {
-                out.println();
-                out.println(setting.name() + ": " + setting.title());
-                outcomes.add(QuickstartSetting.run(spec, plan, setting, folder, loaded, seed, device, stop));
+        // What is said of a stop is said while the signal is held: the process may be gone once it is closed.
+        try (var stop = new StopSignal(() -> spec.commandLine().getErr().println("\nstopping"))) {
+            try (var loaded = LoadedModel.open(model, null, device.options())) {
+                for (Setting setting : plan.settings()) {
+                    out.println();
+                    out.println(setting.name() + ": " + setting.title());
+                    outcomes.add(QuickstartSetting.run(spec, plan, setting, folder, loaded, seed, device, stop));
+                }
+                String results = Json.pretty(outcomes.stream().map(QuickstartSetting::json).toList()) + "\n";
+                Files.write(folder.resolve("results.json"), results.getBytes(StandardCharsets.UTF_8));
+                HtmlReport.write(QuickstartReport.of(plan, folder, outcomes, loaded.device().info()), folder.resolve("report.html"));
+            } catch (CancellationException e) {
+                out.println("Stopped. " + folder + " holds what was done; quickstart begins anew in another folder.");
+                return ExitCode.INTERRUPTED;
             }
-            String results = Json.pretty(outcomes.stream().map(QuickstartSetting::json).toList()) + "\n";
-            Files.write(folder.resolve("results.json"), results.getBytes(StandardCharsets.UTF_8));
-            HtmlReport.write(QuickstartReport.of(plan, folder, outcomes, loaded.device().info()), folder.resolve("report.html"));
-        } catch (CancellationException e) {
-            out.println("Stopped. " + folder + " holds what was done; quickstart begins anew in another folder.");
-            return ExitCode.INTERRUPTED;
         }
         for (QuickstartSetting outcome : outcomes) {
             print(outcome, out);
