@@ -1,9 +1,15 @@
 // Measures the CUDA backend through the C ABI: LoRA linears beside the frozen product alone, the cross-task reduction beside a
-// copy, training steps and MeTA-LoRA iterations of Llama shapes. One JSON object a line.
-//   bench_cuda [linear|reduce|step|meta|all] [--tiny]      --tiny: shapes for trying it out, not for figures
+// copy, training steps and MeTA-LoRA iterations of Llama shapes. One JSON object a line; null where cuBLASLt is not there.
+//   bench_cuda [linear|reduce|step|step-7b|step-8b|meta|all] [--tiny]      --tiny: shapes for trying it out, not for figures
+// The frozen product here is cuBLASLt's over a weight as this library keeps it: its rows longer by room for an adapter, aligned to
+// 16 bytes. Dense operands may give a faster one, so that bench/gpu/peers.py divides by PyTorch's instead.
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <functional>
+#include <map>
 
 #include "decoder.h"
 
@@ -14,12 +20,25 @@ namespace {
 ml_context *context = nullptr;
 bool tiny = false;
 
+// Null where cuBLASLt was asked for and cannot be used.
 ml_context *open(int32_t matmul) {
     ml_context_options options{};
     options.backend = ML_BACKEND_CUDA, options.activation_dtype = ML_BF16, options.matmul = matmul;
     ml_context *created = nullptr;
-    CHECK(ml_context_create(&options, &created));
+    const int32_t status = ml_context_create(&options, &created);
+    if (status == ML_UNSUPPORTED && matmul == ML_MATMUL_CUBLASLT) {
+        std::fprintf(stderr, "%s\n", ml_last_error());
+        return nullptr;
+    }
+    check(status, "ml_context_create");
     return created;
+}
+
+std::string number(double value, int digits) {
+    if (!std::isfinite(value)) return "null";
+    char text[64];
+    std::snprintf(text, sizeof text, "%.*f", digits, value);
+    return text;
 }
 
 struct Work {
@@ -54,6 +73,8 @@ std::vector<double> interleaved(const std::vector<Work> &works, int repetitions,
     return medians;
 }
 
+enum { kFrozen, kFrozenDx, kForward, kBackward, kBoth, kWorks };
+
 // A LoRA linear and the frozen one beside it, in one context.
 class Linear {
 public:
@@ -78,10 +99,14 @@ public:
     Linear(const Linear &) = delete;
     Linear &operator=(const Linear &) = delete;
 
-    Work frozen() { return {context, [this] { CHECK(ml_lora_linear_forward(context, &frozen_)); }}; }
-    Work frozen_dx() { return {context, [this] { CHECK(ml_lora_linear_backward(context, &frozen_)); }}; }
-    Work forward() { return {context, [this] { CHECK(ml_lora_linear_forward(context, &d_)); }}; }
-    Work backward() { return {context, [this] { CHECK(ml_lora_linear_backward(context, &d_)); }}; }
+    Work work(int which) {
+        return {context, [this, which] {
+            if (which == kFrozen) CHECK(ml_lora_linear_forward(context, &frozen_));
+            if (which == kFrozenDx) CHECK(ml_lora_linear_backward(context, &frozen_));
+            if (which == kForward || which == kBoth) CHECK(ml_lora_linear_forward(context, &d_));
+            if (which == kBackward || which == kBoth) CHECK(ml_lora_linear_backward(context, &d_));
+        }};
+    }
 
     ml_context *const context;
 
@@ -91,39 +116,68 @@ private:
     ml_lora_linear_desc d_{}, frozen_{};
 };
 
-// Both forms beside the frozen product of cuBLASLt, which is the faster one to be measured against.
+// Who multiplies: what a context does unless told, cuBLASLt, the own kernels.
+struct Form {
+    const char *name;
+    int32_t matmul;
+    ml_context *context;
+};
+
+// Every form beside the frozen product of cuBLASLt.
 void linear() {
     struct Size { int64_t in, out; };
     std::vector<Size> sizes{{4096, 4096}, {4096, 11008}, {11008, 4096}, {4096, 14336}};
     int64_t tokens = 8192;
     std::vector<int64_t> ranks{8, 16, 64};
     if (tiny) sizes = {{64, 96}}, tokens = 64, ranks = {8};
-    ml_context *library = open(ML_MATMUL_CUBLASLT), *own = open(ML_MATMUL_OWN);
+    Form forms[] = {{"default", ML_MATMUL_MEASURED, nullptr}, {"cublaslt", ML_MATMUL_CUBLASLT, nullptr}, {"own", ML_MATMUL_OWN, nullptr}};
+    for (Form &form : forms) form.context = open(form.matmul);
     for (const Size &size : sizes) {
         const auto values = random_bf16(std::max(size.in * size.out, tokens * std::max(size.in, size.out)), 0.02f, 5);
         for (int64_t rank : ranks) {
             for (int64_t slots : {int64_t(1), int64_t(4)}) {
-                Linear by_library(library, tokens, size.in, size.out, rank, slots, values), by_own(own, tokens, size.in, size.out, rank, slots, values);
-                const auto t = interleaved({by_library.frozen(), by_library.forward(), by_own.forward(), by_own.frozen(), by_library.frozen_dx(),
-                                            by_library.backward(), by_own.backward(), by_own.frozen_dx()}, tiny ? 1 : 11, tiny ? 1 : 20);
+                std::vector<std::unique_ptr<Linear>> linears;
+                std::vector<Work> works;
+                for (const Form &form : forms) {
+                    if (form.context == nullptr) continue;
+                    linears.push_back(std::make_unique<Linear>(form.context, tokens, size.in, size.out, rank, slots, values));
+                    for (int work = 0; work < kWorks; work++) works.push_back(linears.back()->work(work));
+                }
+                const auto t = interleaved(works, tiny ? 1 : 11, tiny ? 1 : 10);
+                std::map<std::string, std::vector<double>> seconds;  // of a form's works; NAN where the form cannot be had
+                auto next = t.begin();
+                for (const Form &form : forms) {
+                    seconds[form.name] = std::vector<double>(kWorks, std::nan(""));
+                    if (form.context != nullptr) std::copy_n(next, kWorks, seconds[form.name].begin()), next += kWorks;
+                }
+                auto of_forms = [&](int work, double unit, int digits) {
+                    std::string text;
+                    for (const Form &form : forms) {
+                        text += std::string(text.empty() ? "{" : ", ") + "\"" + form.name + "\": " + number(seconds[form.name][work] / unit, digits);
+                    }
+                    return text + "}";
+                };
+                const double frozen = seconds["cublaslt"][kFrozen], frozen_dx = seconds["cublaslt"][kFrozenDx];
                 const double flops = 2.0 * static_cast<double>(tokens) * static_cast<double>(size.in) * static_cast<double>(size.out);
                 std::printf("{\"bench\": \"lora_linear\", \"tokens\": %lld, \"in\": %lld, \"out\": %lld, \"rank\": %lld, \"slots\": %lld, "
-                            "\"frozen_us\": %.2f, \"frozen_tflops\": %.1f, \"own_frozen_us\": %.2f, "
-                            "\"forward_us\": {\"cublaslt\": %.2f, \"own\": %.2f}, \"forward_ratio\": {\"cublaslt\": %.4f, \"own\": %.4f}, "
-                            "\"frozen_dx_us\": %.2f, \"own_frozen_dx_us\": %.2f, "
-                            "\"backward_us\": {\"cublaslt\": %.2f, \"own\": %.2f}, \"backward_ratio\": {\"cublaslt\": %.4f, \"own\": %.4f}}\n",
+                            "\"frozen_us\": %s, \"frozen_tflops\": %s, \"forward_us\": %s, \"forward_ratio\": %s, "
+                            "\"frozen_dx_us\": %s, \"backward_us\": %s, \"backward_ratio\": %s, \"forward_backward_us\": %s}\n",
                             static_cast<long long>(tokens), static_cast<long long>(size.in), static_cast<long long>(size.out),
-                            static_cast<long long>(rank), static_cast<long long>(slots), t[0] * 1e6, flops / t[0] * 1e-12, t[3] * 1e6,
-                            t[1] * 1e6, t[2] * 1e6, t[1] / t[0], t[2] / t[0], t[4] * 1e6, t[7] * 1e6, t[5] * 1e6, t[6] * 1e6, t[5] / t[4], t[6] / t[4]);
+                            static_cast<long long>(rank), static_cast<long long>(slots), of_forms(kFrozen, 1e-6, 2).c_str(),
+                            number(flops / frozen * 1e-12, 1).c_str(), of_forms(kForward, 1e-6, 2).c_str(), of_forms(kForward, frozen, 4).c_str(),
+                            of_forms(kFrozenDx, 1e-6, 2).c_str(), of_forms(kBackward, 1e-6, 2).c_str(),
+                            of_forms(kBackward, frozen_dx, 4).c_str(), of_forms(kBoth, 1e-6, 2).c_str());
                 std::fflush(stdout);
             }
         }
     }
-    CHECK(ml_context_destroy(library));
-    CHECK(ml_context_destroy(own));
+    for (const Form &form : forms) {
+        if (form.context != nullptr) CHECK(ml_context_destroy(form.context));
+    }
 }
 
 void reduce() {
+    context = open(ML_MATMUL_OWN);
     for (int64_t slots : {int64_t(2), int64_t(4), int64_t(8)}) {
         const int64_t n = tiny ? 5000 : 40'000'000;  // all Linears of a 7B model at rank 16
         Memory gradients(context, slots * n * 4), out(context, n * 4), weights(context, slots * 4), gram(context, slots * slots * 8), other(context, slots * n * 4);
@@ -142,6 +196,7 @@ void reduce() {
                     moved / t[2] * 1e-9, moved / t[2] / copied);
         std::fflush(stdout);
     }
+    CHECK(ml_context_destroy(context));
 }
 
 Shape llama(const std::string &name) {
@@ -149,13 +204,27 @@ Shape llama(const std::string &name) {
     return name == "Llama-2-7B" ? Shape{name, 32, 4096, 32, 32, 128, 11008, 32000} : Shape{name, 32, 4096, 32, 8, 128, 14336, 128256};
 }
 
+// What nvidia-smi says that this process holds; NAN where it says nothing.
+double process_gib() {
+    FILE *smi = popen("nvidia-smi --query-compute-apps=pid,used_memory --format=csv,noheader,nounits 2> /dev/null", "r");
+    if (smi == nullptr) return std::nan("");
+    double found = std::nan(""), mib = 0;
+    for (long pid = 0; std::fscanf(smi, "%ld, %lf", &pid, &mib) == 2;) {
+        if (pid == getpid()) found = mib / 1024;
+    }
+    pclose(smi);
+    return found;
+}
+
+// peak_gib is what was allocated through the context; CUDA's own context and cuBLASLt's workspace of 32 MiB come on top of it and
+// are in process_gib, the process's memory at the end.
 void report(const char *bench, const Shape &shape, int64_t tokens, double seconds, double logprob) {
     ml_context_info info{};
     CHECK(ml_context_get_info(context, &info));
     std::printf("{\"bench\": \"%s\", \"shape\": \"%s\", \"rank\": 16, \"tokens\": %lld, \"seconds\": %.6f, \"tokens_per_second\": %.1f, "
-                "\"peak_gib\": %.2f, \"mean_logprob\": %.5f, \"matmul\": \"%s\"}\n",
+                "\"peak_gib\": %.2f, \"process_gib\": %s, \"mean_logprob\": %.5f, \"matmul\": \"%s\"}\n",
                 bench, shape.name.c_str(), static_cast<long long>(tokens), seconds, static_cast<double>(tokens) / seconds,
-                static_cast<double>(info.memory_peak) / (1 << 30), logprob, info.blas);
+                static_cast<double>(info.memory_peak) / (1 << 30), number(process_gib(), 2).c_str(), logprob, info.blas);
     std::fflush(stdout);
 }
 
@@ -196,14 +265,19 @@ int main(int argc, char **argv) {
         std::fprintf(stderr, "%s\n", ml_last_error());
         return 1;
     }
-    const bool all = what == "all";
-    if (all || what == "linear") linear();
-    if (all || what == "reduce") {
-        context = open(ML_MATMUL_OWN);
-        reduce();
-        CHECK(ml_context_destroy(context));
+    const std::vector<std::pair<std::string, std::function<void()>>> benches{
+        {"linear", linear},
+        {"reduce", reduce},
+        {"step-7b", [] { step("Llama-2-7B"); }},
+        {"step-8b", [] { step("Llama-3-8B"); }},
+        {"meta", meta},
+    };
+    bool found = false;
+    for (const auto &[name, run] : benches) {
+        if (what != "all" && what != name && !(what == "step" && name.rfind("step-", 0) == 0)) continue;
+        found = true;
+        run();
     }
-    if (all || what == "step") step("Llama-2-7B"), step("Llama-3-8B");
-    if (all || what == "meta") meta();
-    return 0;
+    if (!found) std::fprintf(stderr, "no bench of the name %s\n", what.c_str());
+    return found ? 0 : 2;
 }

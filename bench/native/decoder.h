@@ -2,12 +2,14 @@
 // runtime does it: for measuring steps of models whose weights are not at hand.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "metalora.h"
@@ -89,7 +91,7 @@ public:
     enum Projection { kQ, kK, kV, kO, kGate, kUp, kDown, kProjections };
 
     Decoder(ml_context *context, const Shape &shape, int64_t rank, const Batch &largest, int64_t slots)
-        : context_(context), s_(shape), rank_(rank), most_slots_(slots) {
+        : context_(context), s_(shape), rank_(rank) {
         make_weights();
         const int64_t t = largest.tokens(), n = parameters();
         shared_ = make(n * 4), gradient_ = make(n * 4), m_ = make(n * 4), v_ = make(n * 4);
@@ -339,7 +341,7 @@ private:
 
     ml_context *context_;
     Shape s_;
-    int64_t rank_, most_slots_, tokens_ = 0, used_slots_ = 0, steps_ = 0;
+    int64_t rank_, tokens_ = 0, used_slots_ = 0, steps_ = 0;
     Batch uploaded_{0, 0, 0};
     std::vector<ml_weight *> weights_;
     std::vector<Layer> layers_;
