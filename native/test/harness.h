@@ -1,7 +1,7 @@
 // A small test harness: registered tests, contexts over every instruction set and thread count, guarded buffers,
 // error measures. A failure prints the test, the case (op, shape, instruction set, threads) and what was wrong.
 //
-// The same tests run on the CUDA backend with --cuda f32, bf16 or bf16-cublaslt: on a GPU, or where METALORA_CUDA_LIBRARY is the
+// The same tests run on the CUDA backend with --cuda f32, bf16, bf16-cublaslt or bf16-measured: on a GPU, or where METALORA_CUDA_LIBRARY is the
 // kernels compiled for the CPU (hostcuda/), there in three orders of threads that have to give the same bits. Bounds are
 // then 1e-5 and 1e-2, and with bf16 every random number is one that bf16 can hold, so that inputs are exact.
 #pragma once
@@ -81,6 +81,7 @@ const std::vector<Setup> &setups();
 
 bool on_cuda();
 int32_t activation_dtype();
+bool is_measured();  // products take the form that was measured to be the faster one
 
 // A bound of the CPU's, or what the backend under test has to keep.
 double bound(double of_the_cpu);

@@ -76,6 +76,7 @@ const std::vector<Shape> &shapes() {
         {4, 2, 80, 33, {150}, {}},
         {2, 2, 20, 0, {129}, {}},        // no multiple of a vector, more than two key blocks
         {3, 3, 6, 0, {25, 40}, {}},
+        {2, 1, 256, 0, {37, 2}, {}},     // the largest head that CUDA has kernels for
         {8, 2, 64, 16, {100, 7}, {}},    // window
         {2, 1, 32, 1, {70}, {}},         // each token sees itself alone
         {3, 1, 64, 70, {230, 64}, {}},   // window across key blocks

@@ -76,6 +76,7 @@ Count span(int64_t slots, int64_t stride, Count count) {
 bool known_dtype(int32_t dtype) { return dtype == ML_F32 || dtype == ML_BF16 || dtype == ML_F16; }
 
 constexpr int64_t kMaxFeatures = int64_t(1) << 24;
+constexpr int64_t kMaxSlots = 65535, kMaxHeads = 65535;  // what one dimension of a grid holds
 
 ml_status take(Context &context, size_t bytes, void **pointer) {
     void *memory = nullptr;
@@ -114,11 +115,19 @@ const char *ml_last_error(void) { return last_error(); }
 
 // ---- context ----------------------------------------------------------------------------------------------------
 
-int32_t ml_backend_probe(int32_t backend) {
+static ml_status probe(const char *op, int32_t backend) {
     switch (backend) {
         case ML_BACKEND_CPU: return ML_OK;
         case ML_BACKEND_CUDA: return probe_cuda();
-        default: return fail(ML_INVALID_ARGUMENT, "ml_backend_probe: backend: %d is not a backend", backend);
+        default: return fail(ML_INVALID_ARGUMENT, "%s: backend: %d is not a backend", op, backend);
+    }
+}
+
+int32_t ml_backend_probe(int32_t backend) {
+    try {
+        return probe("ml_backend_probe", backend);
+    } catch (const std::exception &e) {  // while the backend is loaded
+        return fail(ML_INTERNAL, "ml_backend_probe: %s", e.what());
     }
 }
 
@@ -126,11 +135,11 @@ int32_t ml_context_create(const ml_context_options *options, ml_context **contex
     if (context == nullptr) return fail(ML_INVALID_ARGUMENT, "ml_context_create: context is NULL");
     *context = nullptr;
     if (options == nullptr) return fail(ML_INVALID_ARGUMENT, "ml_context_create: options is NULL");
-    if (int32_t status = ml_backend_probe(options->backend); status != ML_OK) return status;
     if (options->threads < 0 || options->threads > 1024) {
         return fail(ML_INVALID_ARGUMENT, "ml_context_create: threads: %d is outside [0, 1024]", options->threads);
     }
     try {
+        if (int32_t status = probe("ml_context_create", options->backend); status != ML_OK) return status;
         auto created = std::make_unique<ml_context>();
         const auto open = options->backend == ML_BACKEND_CUDA ? open_cuda : open_cpu;
         if (ml_status status = open(*created, *options); status != ML_OK) return status;
@@ -395,7 +404,7 @@ int32_t ml_rope_backward(ml_context *context, const ml_rope_desc *desc) {
 // Sizes and offsets; gives the number of keys.
 static int64_t check_attention(Check &c, const ml_attention_desc &d, const int32_t *kv_offsets) {
     c.size("tokens", d.tokens).size("sequences", d.sequences);
-    c.positive("heads", d.heads).positive("kv_heads", d.kv_heads).positive("head_dim", d.head_dim);
+    c.range("heads", d.heads, 1, kMaxHeads).positive("kv_heads", d.kv_heads).positive("head_dim", d.head_dim);
     if (!c.ok()) return 0;
     c.require(d.heads % d.kv_heads == 0, "kv_heads", "does not divide heads");
     c.size("window", d.window).finite("scale", d.scale).size("max_length", d.max_length);
@@ -448,7 +457,7 @@ static void check_lora_linear(Check &c, const ml_lora_linear_desc &d, bool backw
     c.size("tokens", d.tokens).range("rank", d.rank, 0, 65536).weight("w", d.w);
     if (!c.ok() || d.rank == 0) return;
     const int64_t in = d.w->in_features, out = d.w->out_features;
-    c.positive("slots", d.slots).range("slot_stride", d.slot_stride, d.slots > 1 ? d.rank * (in > out ? in : out) : 0, INT64_MAX);
+    c.range("slots", d.slots, 1, kMaxSlots).range("slot_stride", d.slot_stride, d.slots > 1 ? d.rank * (in > out ? in : out) : 0, INT64_MAX);
     c.finite("scale", d.scale);
     c.require(d.dropout >= 0 && d.dropout < 1, "dropout", "has to be in [0, 1)");
     if (!c.ok()) return;
@@ -530,7 +539,7 @@ int32_t ml_fill(ml_context *context, float *values, int64_t count, float value) 
 
 // Slots of `count` floats, `stride` apart, do not overlap.
 static bool check_slots(Check &c, int64_t count, int64_t stride, int64_t slots) {
-    c.range("count", count, 0, INT64_MAX).size("slots", slots);
+    c.range("count", count, 0, INT64_MAX).range("slots", slots, 0, kMaxSlots);
     if (slots > 1) c.range("stride", stride, count, INT64_MAX);
     return c.ok();
 }

@@ -18,8 +18,9 @@ struct CudaPlugin {
     ml_status (*open)(Context &, const ml_context_options &);
 };
 
-// Differs between builds that must not meet: the context is shared between both sides.
-constexpr int64_t kCudaLayout = ML_ABI_VERSION * 1000000 + static_cast<int64_t>(sizeof(ml_context) + sizeof(OpTable));
+// Differs between builds that must not meet, since the context is shared by both sides: the build computes it from the headers
+// that say how it looks.
+constexpr int64_t kCudaLayout = METALORA_LAYOUT;
 
 // The backend's one entry point; nullptr when it was built for another library.
 using CudaEntry = const CudaPlugin *(*)(const CudaHost *);

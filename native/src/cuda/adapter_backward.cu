@@ -136,10 +136,10 @@ __global__ void add_u_kernel(const float *u_parts, bf16 *u, int64_t tokens, int6
 template <int kRank> cudaError_t run(State &s, const AdapterBackward &p) {
     const int64_t blocks = blocks_for(p.out, kColumns);
     auto *u_parts = s.take<float>(blocks * p.tokens * p.rank);
-    const dim3 grid(static_cast<unsigned>(blocks), 1, static_cast<unsigned>(p.tokens / p.part + p.slots));
+    const Grid grid(blocks, 1, p.tokens / p.part + p.slots);
     const cudaError_t error = launch(dy_kernel<kRank>, grid, dim3(kThreads), sizeof(Shared<kRank>), s.stream, p, u_parts);
     if (error != cudaSuccess) return error;
-    return launch(add_u_kernel, dim3(blocks_for(p.tokens * p.rank_stride, kThreads)), dim3(kThreads), 0, s.stream, u_parts, p.u, p.tokens,
+    return launch(add_u_kernel, Grid(blocks_for(p.tokens * p.rank_stride, kThreads)), dim3(kThreads), 0, s.stream, u_parts, p.u, p.tokens,
                   p.rank, p.rank_stride, blocks);
 }
 

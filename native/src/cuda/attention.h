@@ -21,6 +21,20 @@ struct AttentionSequence {
     __device__ int64_t shift() const { return keys - queries; }  // query i sits at position i + shift among the keys
 };
 
+// A block takes a tile of a sequence's queries, or keys, for a head: of every sequence as many as the longest one has.
+inline Grid attention_grid(const ml_attention_desc &d, int tile, int64_t heads) {
+    return Grid(blocks_for(d.max_length, tile) * d.sequences, heads);
+}
+
+struct AttentionBlock {
+    int64_t sequence, first;  // query or key
+};
+
+__device__ inline AttentionBlock attention_block(const ml_attention_desc &d, int tile) {
+    const int64_t tiles = (d.max_length + tile - 1) / tile;
+    return {blockIdx.x / tiles, blockIdx.x % tiles * tile};
+}
+
 __device__ inline AttentionSequence sequence_of(const AttentionProblem &p, int64_t s) {
     const ml_attention_desc &d = p.d;
     const bool own_keys = d.kv_offsets != nullptr;

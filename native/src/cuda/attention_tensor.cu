@@ -120,8 +120,9 @@ __device__ inline int column_of(int j, int e) { return j * 8 + static_cast<int>(
 
 template <int kHeadDim> __global__ void forward_kernel(const __grid_constant__ AttentionProblem p) {
     const ml_attention_desc &d = p.d;
-    const AttentionSequence s = sequence_of(p, blockIdx.z);
-    const int64_t i0 = static_cast<int64_t>(blockIdx.x) * kTile, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
+    const AttentionBlock at_tile = attention_block(d, kTile);
+    const AttentionSequence s = sequence_of(p, at_tile.sequence);
+    const int64_t i0 = at_tile.first, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
     if (i0 >= s.queries) return;
     const int64_t q_stride = d.heads * kHeadDim, kv_stride = d.kv_heads * kHeadDim;
     ML_DYNAMIC_SHARED(bf16, shared);
@@ -183,8 +184,9 @@ template <int kHeadDim> __global__ void forward_kernel(const __grid_constant__ A
 
 template <int kHeadDim> __global__ void dq_kernel(const __grid_constant__ AttentionProblem p) {
     const ml_attention_desc &d = p.d;
-    const AttentionSequence s = sequence_of(p, blockIdx.z);
-    const int64_t i0 = static_cast<int64_t>(blockIdx.x) * kTile, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
+    const AttentionBlock at_tile = attention_block(d, kTile);
+    const AttentionSequence s = sequence_of(p, at_tile.sequence);
+    const int64_t i0 = at_tile.first, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
     if (i0 >= s.queries) return;
     const int64_t q_stride = d.heads * kHeadDim, kv_stride = d.kv_heads * kHeadDim;
     ML_DYNAMIC_SHARED(bf16, shared);
@@ -229,8 +231,9 @@ template <int kHeadDim> __global__ void dq_kernel(const __grid_constant__ Attent
 // fewer registers.
 template <int kHeadDim> __global__ void dk_dv_kernel(const __grid_constant__ AttentionProblem p) {
     const ml_attention_desc &d = p.d;
-    const AttentionSequence s = sequence_of(p, blockIdx.z);
-    const int64_t j0 = static_cast<int64_t>(blockIdx.x) * kTile, kv_head = blockIdx.y, group = d.heads / d.kv_heads;
+    const AttentionBlock at_tile = attention_block(d, kTile);
+    const AttentionSequence s = sequence_of(p, at_tile.sequence);
+    const int64_t j0 = at_tile.first, kv_head = blockIdx.y, group = d.heads / d.kv_heads;
     if (j0 >= s.keys) return;
     const int64_t q_stride = d.heads * kHeadDim, kv_stride = d.kv_heads * kHeadDim;
     constexpr int kQueries = kHeadDim > 96 ? kTile / 2 : kTile;
@@ -281,18 +284,14 @@ template <int kHeadDim> __global__ void dk_dv_kernel(const __grid_constant__ Att
 
 template <int kHeadDim> size_t shared_bytes(int tiles) { return static_cast<size_t>(tiles) * kElements<kHeadDim> * 2 + 2 * kTile * sizeof(float); }
 
-dim3 cover(const ml_attention_desc &d, int64_t heads) {
-    return dim3(blocks_for(d.max_length, kTile), static_cast<unsigned>(heads), static_cast<unsigned>(d.sequences));
-}
-
 template <int kHeadDim> cudaError_t forward(const AttentionProblem &p, cudaStream_t stream) {
-    return launch(forward_kernel<kHeadDim>, cover(p.d, p.d.heads), dim3(kThreads), shared_bytes<kHeadDim>(3), stream, p);
+    return launch(forward_kernel<kHeadDim>, attention_grid(p.d, kTile, p.d.heads), dim3(kThreads), shared_bytes<kHeadDim>(3), stream, p);
 }
 
 template <int kHeadDim> cudaError_t backward(const AttentionProblem &p, cudaStream_t stream) {
-    const cudaError_t error = launch(dq_kernel<kHeadDim>, cover(p.d, p.d.heads), dim3(kThreads), shared_bytes<kHeadDim>(4), stream, p);
+    const cudaError_t error = launch(dq_kernel<kHeadDim>, attention_grid(p.d, kTile, p.d.heads), dim3(kThreads), shared_bytes<kHeadDim>(4), stream, p);
     if (error != cudaSuccess) return error;
-    return launch(dk_dv_kernel<kHeadDim>, cover(p.d, p.d.kv_heads), dim3(kThreads), shared_bytes<kHeadDim>(4), stream, p);
+    return launch(dk_dv_kernel<kHeadDim>, attention_grid(p.d, kTile, p.d.kv_heads), dim3(kThreads), shared_bytes<kHeadDim>(4), stream, p);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// The CUDA backend: a device, a stream, memory, and the ops' table. Everything is queued on one stream; the host waits in
-// ml_download and ml_synchronize alone.
+// The CUDA backend: a device, a stream, memory, and the ops' table. Everything is queued on one stream. The host waits in
+// ml_download and ml_synchronize, and also where memory is given back, a weight is made, an upload is large or the ring of
+// small ones has come round, and while a product's forms are measured.
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -31,114 +32,157 @@ using ll = long long;
 
 constexpr size_t kUploadRing = size_t(8) << 20;
 
-// The state, on the context's device: which one is current belongs to the calling thread.
-State &state_of(Context &c) {
-    State &s = *static_cast<State *>(c.state);
-    cudaSetDevice(s.device);
-    return s;
-}
+// The state, with the context's device as the calling thread's current one for as long as this lives.
+class Entered {
+public:
+    explicit Entered(Context &c) : state_(*static_cast<State *>(c.state)) {
+        if (cudaGetDevice(&before_) != cudaSuccess) cudaGetLastError();
+        if (before_ != state_.device) cudaSetDevice(state_.device);
+    }
+    ~Entered() {
+        if (before_ != state_.device && before_ >= 0) cudaSetDevice(before_);
+    }
+    Entered(const Entered &) = delete;
+    Entered &operator=(const Entered &) = delete;
+    State &operator*() const { return state_; }
+    State *operator->() const { return &state_; }
 
+private:
+    State &state_;
+    int before_ = -1;
+};
+
+// An error is said once: CUDA would give it to the next launch again.
 ml_status status_of(cudaError_t error, const char *what) {
     if (error == cudaSuccess) return ML_OK;
+    cudaGetLastError();
     const ml_status status = error == cudaErrorMemoryAllocation ? ML_OUT_OF_MEMORY : ML_INTERNAL;
     return fail(status, "%s: CUDA: %s", what, cudaGetErrorString(error));
 }
 
-// Runs an op; an error carries its shapes.
-template <class Op> ml_status queued(Context &c, const char *op, const std::string &shapes, const Op &run) {
-    State &s = state_of(c);
+std::string shape(std::initializer_list<std::pair<const char *, int64_t>> sizes) {
+    std::string text;
+    for (const auto &[name, size] : sizes) text += (text.empty() ? "" : ", ") + std::string(name) + " " + std::to_string(size);
+    return text;
+}
+
+// Runs what the library calls: an exception must not leave this shared object, whose C++ runtime is its own.
+template <class Run> ml_status caught(const char *what, const Run &run) {
     try {
-        const cudaError_t error = run(s);
-        if (error == cudaSuccess) return ML_OK;
-        return fail(error == cudaErrorMemoryAllocation ? ML_OUT_OF_MEMORY : ML_INTERNAL, "%s: CUDA: %s (%s)", op, cudaGetErrorString(error),
-                    shapes.c_str());
+        return run();
     } catch (const std::bad_alloc &) {
-        return fail(ML_OUT_OF_MEMORY, "%s: no device memory for scratch space (%s; %lld of %lld bytes are held)", op, shapes.c_str(),
-                    ll(c.in_use()), ll(c.memory_total));
+        return fail(ML_OUT_OF_MEMORY, "%s: no memory", what);
+    } catch (const std::exception &e) {
+        return fail(ML_INTERNAL, "%s: %s", what, e.what());
+    } catch (...) {
+        return fail(ML_INTERNAL, "%s: unknown failure", what);
     }
+}
+
+// Runs an op; an error carries its shapes: shapes() gives their text.
+template <class Shapes, class Op> ml_status queued(Context &c, const char *op, const Shapes &shapes, const Op &run) {
+    return caught(op, [&]() -> ml_status {
+        const Entered s(c);
+        try {
+            const cudaError_t error = run(*s);
+            if (error == cudaSuccess) return ML_OK;
+            cudaGetLastError();
+            return fail(error == cudaErrorMemoryAllocation ? ML_OUT_OF_MEMORY : ML_INTERNAL, "%s: CUDA: %s (%s)", op, cudaGetErrorString(error),
+                        shapes().c_str());
+        } catch (const std::bad_alloc &) {
+            return fail(ML_OUT_OF_MEMORY, "%s: no device memory for scratch space (%s; %lld of %lld bytes are held)", op, shapes().c_str(),
+                        ll(c.in_use()), ll(c.memory_total));
+        }
+    });
 }
 
 // ---- memory -----------------------------------------------------------------------------------------------------
 
 ml_status allocate(Context &c, size_t bytes, void **pointer) {
+    const Entered s(c);
     const size_t rounded = bytes == 0 ? 64 : (bytes + 63) / 64 * 64;
     void *memory = nullptr;
     cudaError_t error = cudaMalloc(&memory, rounded);
-    if (error == cudaSuccess) {
-        error = cudaMemsetAsync(memory, 0, rounded, state_of(c).stream);
-        if (error != cudaSuccess) cudaFree(memory);
-    }
     if (error == cudaErrorMemoryAllocation) {
-        cudaGetLastError();  // it is not sticky
+        cudaGetLastError();
         size_t free_bytes = 0, total = 0;
         cudaMemGetInfo(&free_bytes, &total);
         return fail(ML_OUT_OF_MEMORY, "no device memory for %zu bytes: this context holds %lld, the device has %zu of %zu left", bytes,
                     ll(c.in_use()), free_bytes, total);
     }
     if (error != cudaSuccess) return status_of(error, "ml_alloc");
+    error = cudaMemsetAsync(memory, 0, rounded, s->stream);
+    if (error != cudaSuccess) {
+        cudaFree(memory);
+        return status_of(error, "ml_alloc");
+    }
     *pointer = memory;
     return ML_OK;
 }
 
 void release(Context &c, void *pointer) {
-    state_of(c);
-    cudaFree(pointer);  // waits for what is still using it
+    const Entered s(c);
+    cudaStreamSynchronize(s->stream);  // what is queued may still use it
+    cudaFree(pointer);
+    cudaGetLastError();
 }
 
-ml_status take_fault(Context &c) {
-    int *fault = state_of(c).fault;
-    if (*fault == kNoFault) return ML_OK;
-    const int found = *fault;
-    *fault = kNoFault;
+ml_status take_fault(State &s) {
+    if (*s.fault == kNoFault) return ML_OK;
+    const int found = *s.fault;
+    *s.fault = kNoFault;
     return fail(ML_INVALID_ARGUMENT, "%s", fault_text(found));
 }
 
 ml_status synchronize(Context &c) {
-    if (ml_status status = status_of(cudaStreamSynchronize(state_of(c).stream), "ml_synchronize"); status != ML_OK) return status;
-    return take_fault(c);
+    const Entered s(c);
+    if (ml_status status = status_of(cudaStreamSynchronize(s->stream), "ml_synchronize"); status != ML_OK) return status;
+    return take_fault(*s);
 }
 
-// The caller's memory may be used again once the call returns. CUDA waits for the stream before it copies from memory that is
-// not pinned, so that small pieces go through a ring that is: it waits when it comes round.
+// The caller's memory may be used again once the call returns. Small pieces go through a ring of pinned memory, which waits
+// when it comes round; a large one is waited for.
 ml_status upload(Context &c, void *device, const void *from, size_t bytes) {
     if (bytes == 0) return ML_OK;
-    State &s = state_of(c);
-    if (bytes <= kUploadRing / 4) {
-        const size_t rounded = (bytes + 63) / 64 * 64;
-        if (s.ring_used + rounded > kUploadRing) {
-            if (ml_status status = status_of(cudaStreamSynchronize(s.stream), "ml_upload"); status != ML_OK) return status;
-            s.ring_used = 0;
-        }
-        char *pinned = s.ring + s.ring_used;
-        s.ring_used += rounded;
-        std::memcpy(pinned, from, bytes);
-        from = pinned;
+    const Entered s(c);
+    if (bytes > kUploadRing / 4) {
+        const cudaError_t error = cudaMemcpyAsync(device, from, bytes, cudaMemcpyHostToDevice, s->stream);
+        const cudaError_t waited = cudaStreamSynchronize(s->stream);
+        return status_of(error != cudaSuccess ? error : waited, "ml_upload");
     }
-    return status_of(cudaMemcpyAsync(device, from, bytes, cudaMemcpyHostToDevice, s.stream), "ml_upload");
+    const size_t rounded = (bytes + 63) / 64 * 64;
+    if (s->ring_used + rounded > kUploadRing) {
+        if (ml_status status = status_of(cudaStreamSynchronize(s->stream), "ml_upload"); status != ML_OK) return status;
+        s->ring_used = 0;
+    }
+    char *pinned = s->ring + s->ring_used;
+    s->ring_used += rounded;
+    std::memcpy(pinned, from, bytes);
+    return status_of(cudaMemcpyAsync(device, pinned, bytes, cudaMemcpyHostToDevice, s->stream), "ml_upload");
 }
 
 ml_status download(Context &c, void *to, const void *device, size_t bytes) {
-    if (bytes > 0) {
-        const cudaError_t error = cudaMemcpyAsync(to, device, bytes, cudaMemcpyDeviceToHost, state_of(c).stream);
-        if (error != cudaSuccess) return status_of(error, "ml_download");
-    }
-    if (ml_status status = status_of(cudaStreamSynchronize(state_of(c).stream), "ml_download"); status != ML_OK) return status;
-    return take_fault(c);
+    const Entered s(c);
+    const cudaError_t error = bytes == 0 ? cudaSuccess : cudaMemcpyAsync(to, device, bytes, cudaMemcpyDeviceToHost, s->stream);
+    const cudaError_t waited = cudaStreamSynchronize(s->stream);
+    if (ml_status status = status_of(error != cudaSuccess ? error : waited, "ml_download"); status != ML_OK) return status;
+    return take_fault(*s);
 }
 
 ml_status copy(Context &c, void *to, const void *from, size_t bytes) {
     if (bytes == 0 || to == from) return ML_OK;
     const auto a = reinterpret_cast<uintptr_t>(to), b = reinterpret_cast<uintptr_t>(from);
-    cudaStream_t stream = state_of(c).stream;
-    if (a + bytes <= b || b + bytes <= a) return status_of(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream), "ml_copy");
-    try {  // they overlap
-        void *between = state_of(c).take<char>(static_cast<int64_t>(bytes));
-        cudaError_t error = cudaMemcpyAsync(between, from, bytes, cudaMemcpyDeviceToDevice, stream);
-        if (error == cudaSuccess) error = cudaMemcpyAsync(to, between, bytes, cudaMemcpyDeviceToDevice, stream);
-        return status_of(error, "ml_copy");
-    } catch (const std::bad_alloc &) {
-        return fail(ML_OUT_OF_MEMORY, "ml_copy: no device memory for %zu bytes between overlapping buffers", bytes);
-    }
+    const bool overlap = a < b + bytes && b < a + bytes;
+    return queued(c, "ml_copy", [&] { return shape({{"bytes", static_cast<int64_t>(bytes)}}); }, [&](State &s) {
+        const void *source = from;
+        if (overlap) {
+            void *between = s.take<char>(static_cast<int64_t>(bytes));
+            const cudaError_t error = cudaMemcpyAsync(between, from, bytes, cudaMemcpyDeviceToDevice, s.stream);
+            if (error != cudaSuccess) return error;
+            source = between;
+        }
+        return cudaMemcpyAsync(to, source, bytes, cudaMemcpyDeviceToDevice, s.stream);
+    });
 }
 
 int64_t weight_bytes(int32_t storage, int64_t out, int64_t in) {
@@ -157,34 +201,28 @@ int64_t room(const Context &c, const void *pointer, int64_t width) {
 
 // ---- ops --------------------------------------------------------------------------------------------------------
 
-std::string shape(std::initializer_list<std::pair<const char *, int64_t>> sizes) {
-    std::string text;
-    for (const auto &[name, size] : sizes) text += (text.empty() ? "" : ", ") + std::string(name) + " " + std::to_string(size);
-    return text;
-}
-
 template <class T> struct Ops {
     static ml_status embedding(Context &c, const ml_embedding_desc &d) {
-        return queued(c, "ml_embedding_forward", shape({{"tokens", d.tokens}}), [&](State &s) { return embedding_forward<T>(s, d); });
+        return queued(c, "ml_embedding_forward", [&] { return shape({{"tokens", d.tokens}}); }, [&](State &s) { return embedding_forward<T>(s, d); });
     }
     static ml_status norm(Context &c, const ml_rmsnorm_desc &d) {
-        return queued(c, "ml_rmsnorm_forward", shape({{"rows", d.rows}, {"width", d.width}}),
+        return queued(c, "ml_rmsnorm_forward", [&] { return shape({{"rows", d.rows}, {"width", d.width}}); },
                       [&](State &s) { return rmsnorm_forward<T>(d, s.stream); });
     }
     static ml_status norm_backward(Context &c, const ml_rmsnorm_desc &d) {
-        return queued(c, "ml_rmsnorm_backward", shape({{"rows", d.rows}, {"width", d.width}}),
+        return queued(c, "ml_rmsnorm_backward", [&] { return shape({{"rows", d.rows}, {"width", d.width}}); },
                       [&](State &s) { return rmsnorm_backward<T>(d, s.stream); });
     }
     static ml_status table(Context &c, const ml_rope_table_desc &d) {
-        return queued(c, "ml_rope_table", shape({{"positions", d.positions}, {"head_dim", d.head_dim}}),
+        return queued(c, "ml_rope_table", [&] { return shape({{"positions", d.positions}, {"head_dim", d.head_dim}}); },
                       [&](State &s) { return rope_table(d, s.stream); });
     }
     static ml_status rope(Context &c, const ml_rope_desc &d) {
-        return queued(c, "ml_rope_forward", shape({{"tokens", d.tokens}, {"heads", d.heads}, {"head_dim", d.head_dim}}),
+        return queued(c, "ml_rope_forward", [&] { return shape({{"tokens", d.tokens}, {"heads", d.heads}, {"head_dim", d.head_dim}}); },
                       [&](State &s) { return rope_forward<T>(d, s.fault, s.stream); });
     }
     static ml_status rope_back(Context &c, const ml_rope_desc &d) {
-        return queued(c, "ml_rope_backward", shape({{"tokens", d.tokens}, {"heads", d.heads}, {"head_dim", d.head_dim}}),
+        return queued(c, "ml_rope_backward", [&] { return shape({{"tokens", d.tokens}, {"heads", d.heads}, {"head_dim", d.head_dim}}); },
                       [&](State &s) { return rope_backward<T>(d, s.fault, s.stream); });
     }
     static std::string attention_shape(const ml_attention_desc &d) {
@@ -197,56 +235,56 @@ template <class T> struct Ops {
     static ml_status attention(Context &c, const ml_attention_desc &d) {
         if (!attention_supports(d.head_dim)) return unsupported("ml_attention_forward", d);
         const int64_t keys = room(c, d.k, d.kv_heads * d.head_dim), values = room(c, d.v, d.kv_heads * d.head_dim);
-        return queued(c, "ml_attention_forward", attention_shape(d),
+        return queued(c, "ml_attention_forward", [&] { return attention_shape(d); },
                       [&](State &s) { return attention_forward<T>(s, d, keys < values ? keys : values); });
     }
     static ml_status attention_back(Context &c, const ml_attention_desc &d) {
         if (!attention_supports(d.head_dim)) return unsupported("ml_attention_backward", d);
-        return queued(c, "ml_attention_backward", attention_shape(d), [&](State &s) { return attention_backward<T>(s, d); });
+        return queued(c, "ml_attention_backward", [&] { return attention_shape(d); }, [&](State &s) { return attention_backward<T>(s, d); });
     }
     static std::string linear_shape(const ml_lora_linear_desc &d) {
         return shape({{"tokens", d.tokens}, {"in", d.w->in_features}, {"out", d.w->out_features}, {"rank", d.rank}, {"slots", d.slots}});
     }
     static ml_status linear(Context &c, const ml_lora_linear_desc &d) {
-        return queued(c, "ml_lora_linear_forward", linear_shape(d), [&](State &s) { return lora_linear_forward<T>(s, d); });
+        return queued(c, "ml_lora_linear_forward", [&] { return linear_shape(d); }, [&](State &s) { return lora_linear_forward<T>(s, d); });
     }
     static ml_status linear_backward(Context &c, const ml_lora_linear_desc &d) {
-        return queued(c, "ml_lora_linear_backward", linear_shape(d), [&](State &s) { return lora_linear_backward<T>(s, d); });
+        return queued(c, "ml_lora_linear_backward", [&] { return linear_shape(d); }, [&](State &s) { return lora_linear_backward<T>(s, d); });
     }
     static ml_status gated(Context &c, const ml_swiglu_desc &d) {
-        return queued(c, "ml_swiglu_forward", shape({{"count", d.count}}), [&](State &s) { return swiglu_forward<T>(d, s.stream); });
+        return queued(c, "ml_swiglu_forward", [&] { return shape({{"count", d.count}}); }, [&](State &s) { return swiglu_forward<T>(d, s.stream); });
     }
     static ml_status gated_backward(Context &c, const ml_swiglu_desc &d) {
-        return queued(c, "ml_swiglu_backward", shape({{"count", d.count}}), [&](State &s) { return swiglu_backward<T>(d, s.stream); });
+        return queued(c, "ml_swiglu_backward", [&] { return shape({{"count", d.count}}); }, [&](State &s) { return swiglu_backward<T>(d, s.stream); });
     }
     static ml_status loss(Context &c, const ml_cross_entropy_desc &d) {
         return queued(c, "ml_cross_entropy",
-                      shape({{"tokens", d.tokens}, {"rows", d.count}, {"hidden", d.w->in_features}, {"vocab", d.w->out_features}}),
+                      [&] { return shape({{"tokens", d.tokens}, {"rows", d.count}, {"hidden", d.w->in_features}, {"vocab", d.w->out_features}}); },
                       [&](State &s) { return cross_entropy<T>(s, d); });
     }
     static ml_status fill_values(Context &c, float *values, int64_t count, float value) {
-        return queued(c, "ml_fill", shape({{"count", count}}), [&](State &s) { return fill(values, count, value, s.stream); });
+        return queued(c, "ml_fill", [&] { return shape({{"count", count}}); }, [&](State &s) { return fill(values, count, value, s.stream); });
     }
     static ml_status broadcast_values(Context &c, float *to, const float *from, int64_t count, int64_t stride, int64_t slots) {
-        return queued(c, "ml_broadcast", shape({{"count", count}, {"slots", slots}}),
+        return queued(c, "ml_broadcast", [&] { return shape({{"count", count}, {"slots", slots}}); },
                       [&](State &s) { return broadcast(to, from, count, stride, slots, s.stream); });
     }
     static ml_status clip(Context &c, const ml_clip_desc &d) {
-        return queued(c, "ml_clip_global_norm", shape({{"count", d.count}, {"slots", d.slots}}),
+        return queued(c, "ml_clip_global_norm", [&] { return shape({{"count", d.count}, {"slots", d.slots}}); },
                       [&](State &s) { return clip_global_norm(d, s.take<double>(clip_global_norm_scratch(d)), s.stream); });
     }
     static ml_status sgd(Context &c, const ml_sgd_desc &d) {
-        return queued(c, "ml_sgd_step", shape({{"count", d.count}, {"slots", d.slots}}), [&](State &s) { return sgd_step(d, s.stream); });
+        return queued(c, "ml_sgd_step", [&] { return shape({{"count", d.count}, {"slots", d.slots}}); }, [&](State &s) { return sgd_step(d, s.stream); });
     }
     static ml_status adamw(Context &c, const ml_adamw_desc &d) {
-        return queued(c, "ml_adamw_step", shape({{"count", d.count}, {"slots", d.slots}}), [&](State &s) { return adamw_step(d, s.stream); });
+        return queued(c, "ml_adamw_step", [&] { return shape({{"count", d.count}, {"slots", d.slots}}); }, [&](State &s) { return adamw_step(d, s.stream); });
     }
     static ml_status reduce(Context &c, const ml_task_reduce_desc &d) {
-        return queued(c, "ml_task_reduce", shape({{"count", d.count}, {"slots", d.slots}}),
+        return queued(c, "ml_task_reduce", [&] { return shape({{"count", d.count}, {"slots", d.slots}}); },
                       [&](State &s) { return task_reduce(d, s.take<double>(task_reduce_scratch(d)), s.stream); });
     }
     static ml_status pack(Context &c, const ml_weight_desc &d, ml_weight &w) {
-        return queued(c, "ml_weight_create", shape({{"out", d.out_features}, {"in", d.in_features}}),
+        return queued(c, "ml_weight_create", [&] { return shape({{"out", d.out_features}, {"in", d.in_features}}); },
                       [&](State &s) { return weight_pack(s, d, w.data); });
     }
 
@@ -262,48 +300,50 @@ template <class T> struct Ops {
 // ---- the device -------------------------------------------------------------------------------------------------
 
 ml_status probe() {
-    int count = 0;
-    const cudaError_t error = cudaGetDeviceCount(&count);
-    if (error != cudaSuccess) {
-        cudaGetLastError();
-        return fail(ML_BACKEND_UNAVAILABLE, "no CUDA device can be used: %s", cudaGetErrorString(error));
-    }
-    return count > 0 ? ML_OK : fail(ML_BACKEND_UNAVAILABLE, "no CUDA device can be used: the driver sees none");
+    return caught("ml_backend_probe", []() -> ml_status {
+        int count = 0;
+        const cudaError_t error = cudaGetDeviceCount(&count);
+        if (error != cudaSuccess) {
+            cudaGetLastError();
+            return fail(ML_BACKEND_UNAVAILABLE, "no CUDA device can be used: %s", cudaGetErrorString(error));
+        }
+        return count > 0 ? ML_OK : fail(ML_BACKEND_UNAVAILABLE, "no CUDA device can be used: the driver sees none");
+    });
 }
 
 void close(Context &c) {
-    State *s = static_cast<State *>(c.state);
-    if (s == nullptr) return;
-    if (s->stream != nullptr) {
-        cudaStreamSynchronize(s->stream);
-        cudaStreamDestroy(s->stream);
-    }
+    if (c.state == nullptr) return;
+    const Entered entered(c);
+    const std::unique_ptr<State> s(static_cast<State *>(c.state));
+    c.state = nullptr;
+    if (s->stream != nullptr) cudaStreamSynchronize(s->stream);
+    s->library.reset();
+    if (s->stream != nullptr) cudaStreamDestroy(s->stream);
     if (s->fault != nullptr) cudaFreeHost(s->fault);
     if (s->ring != nullptr) cudaFreeHost(s->ring);
-    s->library.reset();
-    delete s;
-    c.state = nullptr;
+    cudaGetLastError();
 }
 
-ScratchMemory scratch_memory() {
+ScratchMemory scratch_memory(Context &c) {
     ScratchMemory memory{};
-    memory.allocate = [](void *, size_t bytes) -> void * {
+    memory.owner = &c;
+    memory.allocate = [](void *owner, size_t bytes) -> void * {
+        const Entered s(*static_cast<Context *>(owner));
         void *block = nullptr;
         if (cudaMalloc(&block, bytes) == cudaSuccess) return block;
         cudaGetLastError();
         return nullptr;
     };
-    memory.release = [](void *, void *block) { cudaFree(block); };
+    memory.release = [](void *owner, void *block) { release(*static_cast<Context *>(owner), block); };
 #ifdef METALORA_HOSTCUDA
-    memory.poison = [](void *taken, size_t bytes) { std::memset(taken, 0xFF, bytes); };  // NaN: what is read unwritten shows
+    memory.poison = hostcuda::poison;  // NaN: what is read unwritten shows
 #endif
     return memory;
 }
 
-ml_status open(Context &c, const ml_context_options &options) {
-    if (ml_status status = probe(); status != ML_OK) return status;
+ml_status check_options(const ml_context_options &options) {
     int count = 0;
-    cudaGetDeviceCount(&count);
+    if (ml_status status = status_of(cudaGetDeviceCount(&count), "ml_context_create"); status != ML_OK) return status;
     if (options.device < 0 || options.device >= count) {
         return fail(ML_INVALID_ARGUMENT, "ml_context_create: device: %d is not one of the %d CUDA devices here", options.device, count);
     }
@@ -314,34 +354,36 @@ ml_status open(Context &c, const ml_context_options &options) {
         return fail(ML_INVALID_ARGUMENT, "ml_context_create: matmul: %d is not an ml_matmul", options.matmul);
     }
     if (options.isa != nullptr) return fail(ML_INVALID_ARGUMENT, "ml_context_create: isa: is for the CPU backend");
-    if (ml_status status = status_of(cudaSetDevice(options.device), "ml_context_create: device"); status != ML_OK) return status;
+    return ML_OK;
+}
+
+// Fills in the context's state and backend. What was made by then is the caller's to close when this fails or throws.
+ml_status prepare(Context &c, const ml_context_options &options) {
     cudaDeviceProp properties{};
     if (ml_status status = status_of(cudaGetDeviceProperties(&properties, options.device), "ml_context_create"); status != ML_OK) return status;
     if (properties.major < 8) {
         return fail(ML_BACKEND_UNAVAILABLE, "ml_context_create: device: %s has compute capability %d.%d; 8.0 or newer is needed",
                     properties.name, properties.major, properties.minor);
     }
-    auto *s = new State;
+    auto owned = std::make_unique<State>();
+    owned->context = &c, owned->scratch = host->scratch, owned->device = options.device, owned->matmul = options.matmul;
+    State *s = owned.release();
     c.state = s;
-    s->context = &c, s->scratch = host->scratch, s->device = options.device, s->dtype = options.activation_dtype, s->matmul = options.matmul;
+    const Entered entered(c);
     cudaError_t error = cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking);
     if (error == cudaSuccess) error = cudaHostAlloc(reinterpret_cast<void **>(&s->fault), sizeof(int), cudaHostAllocMapped);
     if (error == cudaSuccess) error = cudaHostAlloc(reinterpret_cast<void **>(&s->ring), kUploadRing, cudaHostAllocDefault);
-    if (error != cudaSuccess) {
-        close(c);
-        return status_of(error, "ml_context_create");
-    }
+    if (error != cudaSuccess) return status_of(error, "ml_context_create");
     *s->fault = kNoFault;
     c.backend = {ML_BACKEND_CUDA, options.activation_dtype, false, options.activation_dtype == ML_BF16 ? Ops<bf16>::table_of_ops() : Ops<float>::table_of_ops(),
                  allocate, release, upload, download, copy, synchronize, weight_bytes, close};
-    c.scratch.use(scratch_memory());
+    c.scratch.use(scratch_memory(c));
     c.memory_total = static_cast<int64_t>(properties.totalGlobalMem);
     c.device_name = properties.name;
     c.isa = "sm_" + std::to_string(properties.major * 10 + properties.minor);
     std::string why = "own kernels were asked for";
     if (options.activation_dtype == ML_BF16 && options.matmul != ML_MATMUL_OWN) s->library = open_library(why);
     if (s->library == nullptr && options.matmul == ML_MATMUL_CUBLASLT) {
-        close(c);
         return fail(ML_UNSUPPORTED, "ml_context_create: matmul: cuBLASLt %s", options.activation_dtype == ML_F32
                     ? "takes bf16 activations" : ("cannot be used: " + why).c_str());
     }
@@ -351,11 +393,19 @@ ml_status open(Context &c, const ml_context_options &options) {
     return ML_OK;
 }
 
+ml_status open(Context &c, const ml_context_options &options) {
+    if (ml_status status = probe(); status != ML_OK) return status;
+    if (ml_status status = check_options(options); status != ML_OK) return status;
+    const ml_status status = caught("ml_context_create", [&] { return prepare(c, options); });
+    if (status != ML_OK) close(c);
+    return status;
+}
+
 }  // namespace
 }  // namespace cuda
 
 extern "C" __attribute__((visibility("default"))) const CudaPlugin *metalora_cuda_plugin(const CudaHost *caller) {
-    static const CudaPlugin plugin = {cuda::probe, cuda::open};
+    static const CudaPlugin plugin{cuda::probe, cuda::open};
     if (caller->layout != kCudaLayout) return nullptr;
     host = caller;
     return &plugin;

@@ -1,33 +1,70 @@
 #include "cuda/choices.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <sstream>
 
 namespace metalora {
 namespace cuda {
 
-// Lines "rows n k rank slots transposed own_ms library_ms" behind the title of their device.
+namespace {
+
+// Lines "rows n k rank slots transposed out_dtype adds own_ms library_ms" behind the title of their device.
+bool read_line(const std::string &line, MatmulShape &shape, MatmulChoice &choice) {
+    std::istringstream in(line);
+    return static_cast<bool>(in >> shape.rows >> shape.n >> shape.k >> shape.rank >> shape.slots >> shape.transposed >> shape.out_dtype
+                             >> shape.adds >> choice.own_ms >> choice.library_ms);
+}
+
+void write_line(std::ostream &out, const MatmulShape &s, const MatmulChoice &c) {
+    out << s.rows << ' ' << s.n << ' ' << s.k << ' ' << s.rank << ' ' << s.slots << ' ' << s.transposed << ' ' << s.out_dtype << ' ' << s.adds
+        << ' ' << c.own_ms << ' ' << c.library_ms << '\n';
+}
+
+// Held by one writer at a time, of all threads and processes.
+class FileLock {
+public:
+    explicit FileLock(const std::string &file) : descriptor_(::open(file.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0666)) {
+        if (descriptor_ >= 0 && flock(descriptor_, LOCK_EX) != 0) ::close(descriptor_), descriptor_ = -1;
+    }
+    ~FileLock() {
+        if (descriptor_ >= 0) ::close(descriptor_);
+    }
+    FileLock(const FileLock &) = delete;
+    FileLock &operator=(const FileLock &) = delete;
+    bool held() const { return descriptor_ >= 0; }
+
+private:
+    int descriptor_;
+};
+
+}  // namespace
+
 void MatmulChoices::open(const std::string &folder, const std::string &device, const std::string &library) {
     title_ = "# metalora " METALORA_VERSION ", " + device + ", " + library;
     if (folder.empty()) return;
     std::string name;
     for (char c : device) name += (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ? c : '-';
     file_ = folder + "/matmul-" + name + ".txt";
+    read();
+}
+
+// What the file has and this run has not measured itself.
+void MatmulChoices::read() {
     std::ifstream in(file_);
     std::string line;
     if (!std::getline(in, line) || line != title_) return;  // of another version: measured anew
     while (std::getline(in, line)) {
-        std::istringstream values(line);
         MatmulShape shape{};
         MatmulChoice choice{};
-        if (values >> shape.rows >> shape.n >> shape.k >> shape.rank >> shape.slots >> shape.transposed >> choice.own_ms >> choice.library_ms) {
-            choices_[shape] = choice;
-        }
+        if (read_line(line, shape, choice)) choices_.emplace(shape, choice);
     }
 }
 
@@ -44,22 +81,25 @@ const MatmulChoice *MatmulChoices::add(const MatmulShape &shape, const MatmulCho
 
 size_t MatmulChoices::own() const {
     size_t count = 0;
-    for (const auto &[shape, choice] : choices_) count += choice.own_ms < choice.library_ms;
+    for (const auto &[shape, choice] : choices_) count += choice.own();
     return count;
 }
 
-// Renamed into place. A folder that cannot be written to costs another measurement, nothing else.
-void MatmulChoices::save() const {
+// What others have measured meanwhile is kept. Renamed into place; a folder that cannot be written to costs another
+// measurement, nothing else.
+void MatmulChoices::save() {
     if (file_.empty()) return;
-    const std::string folder = file_.substr(0, file_.rfind('/')), part = file_ + "." + std::to_string(getpid());
+    const std::string folder = file_.substr(0, file_.rfind('/'));
     mkdir(folder.substr(0, folder.rfind('/')).c_str(), 0777);
     mkdir(folder.c_str(), 0777);
+    const FileLock lock(file_ + ".lock");
+    if (!lock.held()) return;
+    read();
+    const std::string part = file_ + ".part";
     std::ofstream out(part);
+    out.precision(std::numeric_limits<float>::max_digits10);  // read back, the same form wins
     out << title_ << '\n';
-    for (const auto &[s, c] : choices_) {
-        out << s.rows << ' ' << s.n << ' ' << s.k << ' ' << s.rank << ' ' << s.slots << ' ' << s.transposed << ' ' << c.own_ms << ' '
-            << c.library_ms << '\n';
-    }
+    for (const auto &[shape, choice] : choices_) write_line(out, shape, choice);
     out.close();
     if (!out || std::rename(part.c_str(), file_.c_str()) != 0) std::remove(part.c_str());
 }

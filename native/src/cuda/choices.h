@@ -14,12 +14,16 @@ namespace cuda {
 struct MatmulShape {
     int64_t rows, n, k, rank, slots;
     bool transposed;
-    auto key() const { return std::make_tuple(rows, n, k, rank, slots, transposed); }
+    int32_t out_dtype;
+    bool adds;  // a residual, or to what is there
+    auto key() const { return std::make_tuple(rows, n, k, rank, slots, transposed, out_dtype, adds); }
     bool operator<(const MatmulShape &other) const { return key() < other.key(); }
 };
 
 struct MatmulChoice {
+    static constexpr float kCannot = -1;  // the library has no kernel for it
     float own_ms, library_ms;
+    bool own() const { return library_ms < 0 || own_ms < library_ms; }
 };
 
 class MatmulChoices {
@@ -32,7 +36,8 @@ public:
     size_t own() const;
 
 private:
-    void save() const;
+    void read();
+    void save();
     std::string file_, title_;
     std::map<MatmulShape, MatmulChoice> choices_;
 };

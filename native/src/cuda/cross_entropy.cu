@@ -104,7 +104,8 @@ template <class T> cudaError_t cross_entropy(State &s, const ml_cross_entropy_de
     const Matrix weight = {w.data, w.storage_dtype, weight_stride(w.storage_dtype, hidden), 1, 0};
     for (int64_t first = 0; first < d.count; first += chunk) {
         const int64_t rows = d.count - first < chunk ? d.count - first : chunk;
-        const dim3 grid(static_cast<unsigned>(rows)), threads(kThreads);
+        const Grid grid(rows);
+        const dim3 threads(kThreads);
         cudaError_t error = launch(gather_kernel<T>, grid, threads, 0, s.stream, static_cast<const T *>(d.x), d.rows, first, gathered,
                                    d.tokens, hidden, d.dx != nullptr, s.fault);
         if (error != cudaSuccess) return error;

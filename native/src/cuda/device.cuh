@@ -195,22 +195,44 @@ template <int kPending> __device__ inline void cp_async_wait() {
 // ---- launches ---------------------------------------------------------------------------------------------------
 
 // Blocks that cover `count` elements.
-inline unsigned blocks_for(int64_t count, int64_t each) { return static_cast<unsigned>((count + each - 1) / each); }
+inline int64_t blocks_for(int64_t count, int64_t each) { return (count + each - 1) / each; }
 
-// Runs a kernel over a grid. Shared memory beyond 48 KiB is asked for as the device wants it.
+// A grid as computed from shapes, which may be larger than a device takes.
+struct Grid {
+    int64_t x, y, z;
+    Grid(int64_t x, int64_t y = 1, int64_t z = 1) : x(x), y(y), z(z) {}
+};
+
+// Shared memory that a block of the current device can ask for at most: 99 KiB on sm_86 and sm_89, 163 on sm_80, 227 on sm_90.
+inline size_t shared_memory_limit() {
+    int device = 0, bytes = 0;
+    if (cudaGetDevice(&device) != cudaSuccess
+        || cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess) {
+        cudaGetLastError();
+        return 48 * 1024;  // which every device has
+    }
+    return static_cast<size_t>(bytes);
+}
+
+// Runs a kernel over a grid. What fails here leaves no error behind that a later call would find.
 template <class... Parameters, class... Arguments>
-cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
-                   Arguments... arguments) {
+cudaError_t launch(void (*kernel)(Parameters...), Grid grid, dim3 block, size_t shared, cudaStream_t stream, Arguments... arguments) {
+    if (grid.x > 0x7FFFFFFF || grid.y > 65535 || grid.z > 65535) return cudaErrorInvalidConfiguration;
+    const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z));
 #ifdef METALORA_HOSTCUDA
-    (void)stream;
-    return hostcuda::run(grid, block, shared, [&] { kernel(arguments...); });
+    hostcuda::run(stream, blocks, block, shared, [&] { kernel(arguments...); });
+    return cudaGetLastError();
 #else
     if (shared > 48 * 1024) {
-        const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
-                                                       cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
-        if (error != cudaSuccess) return error;
+        // The kernel's permission is one of the process: always the same, so that threads cannot take it from each other.
+        const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                       static_cast<int>(shared_memory_limit()));
+        if (error != cudaSuccess) {
+            cudaGetLastError();
+            return error;
+        }
     }
-    kernel<<<grid, block, shared, stream>>>(static_cast<Parameters>(arguments)...);
+    kernel<<<blocks, block, shared, stream>>>(static_cast<Parameters>(arguments)...);
     return cudaGetLastError();
 #endif
 }

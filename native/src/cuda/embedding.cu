@@ -1,6 +1,6 @@
 // Embedding: rows of the frozen table.
 #include "cuda/kernels.h"
-#include "cuda/product.h"
+#include "cuda/fault.h"
 #include "cuda/state.h"
 
 namespace metalora {
@@ -26,7 +26,7 @@ template <class T> cudaError_t embedding_forward(State &s, const ml_embedding_de
     const ml_weight &w = *d.table;
     const int64_t stride = weight_stride(w.storage_dtype, w.in_features);
     auto run = [&](auto kernel, const auto *table) {
-        return launch(kernel, dim3(static_cast<unsigned>(d.tokens)), dim3(kThreads), 0, s.stream, table, d.ids, static_cast<T *>(d.y),
+        return launch(kernel, Grid(d.tokens), dim3(kThreads), 0, s.stream, table, d.ids, static_cast<T *>(d.y),
                       w.out_features, w.in_features, stride, s.fault);
     };
     return w.storage_dtype == ML_BF16 ? run(embedding_kernel<T, bf16>, static_cast<const bf16 *>(w.data))

@@ -7,6 +7,7 @@
 
 #include <map>
 #include <tuple>
+#include <type_traits>
 #endif
 
 namespace metalora {
@@ -34,6 +35,7 @@ struct Api {
     decltype(&cublasLtMatmulAlgoGetHeuristic) heuristic;
 };
 
+// The functions of the library that this was built for; it stays loaded where it has all of them.
 bool load(Api &api, std::string &why) {
     const std::string names[] = {"libcublasLt.so." + std::to_string(CUBLAS_VER_MAJOR), "libcublasLt.so"};
     void *library = nullptr;
@@ -50,12 +52,18 @@ bool load(Api &api, std::string &why) {
         if (function == nullptr) why = std::string("libcublasLt.so has no ") + name;
         return function != nullptr;
     };
-    return find(api.create, "cublasLtCreate") && find(api.destroy, "cublasLtDestroy") && find(api.version, "cublasLtGetVersion")
+    const bool complete = find(api.create, "cublasLtCreate") && find(api.destroy, "cublasLtDestroy") && find(api.version, "cublasLtGetVersion")
         && find(api.matmul, "cublasLtMatmul") && find(api.desc_create, "cublasLtMatmulDescCreate")
         && find(api.desc_set, "cublasLtMatmulDescSetAttribute") && find(api.desc_destroy, "cublasLtMatmulDescDestroy")
         && find(api.layout_create, "cublasLtMatrixLayoutCreate") && find(api.layout_destroy, "cublasLtMatrixLayoutDestroy")
         && find(api.preference_create, "cublasLtMatmulPreferenceCreate") && find(api.preference_set, "cublasLtMatmulPreferenceSetAttribute")
         && find(api.preference_destroy, "cublasLtMatmulPreferenceDestroy") && find(api.heuristic, "cublasLtMatmulAlgoGetHeuristic");
+    const bool fits = complete && api.version() / 10000 == CUBLAS_VER_MAJOR;
+    if (complete && !fits) {
+        why = "libcublasLt.so is of version " + std::to_string(api.version() / 10000) + ", and version " + std::to_string(CUBLAS_VER_MAJOR) + " is needed";
+    }
+    if (!fits) dlclose(library);
+    return fits;
 }
 
 // cuBLASLt is column-major: what is [m, n] here is its [n, m], so that the right operand comes first.
@@ -81,7 +89,7 @@ public:
 
     cudaError_t product(const Product &p, cudaStream_t stream) override {
         const Plan *plan = plan_of(p);
-        if (plan == nullptr) return cudaErrorNotSupported;
+        if (plan->desc == nullptr) return cudaErrorNotSupported;
         const float beta = p.residual != nullptr || p.accumulate ? 1.0f : 0.0f;
         const void *added = p.residual != nullptr ? p.residual : p.out;
         const Factor &f = p.factor[0];
@@ -100,6 +108,7 @@ private:
         }
     }
 
+    // A plan without a description: there is no kernel for it.
     const Plan *plan_of(const Product &p) {
         const Factor &f = p.factor[0];
         const bool left_along_k = f.left.k_stride == 1, right_along_k = f.right.k_stride == 1;
@@ -134,11 +143,12 @@ private:
         int found = 0;
         made = made && api_.heuristic(handle_, plan.desc, plan.right, plan.left, plan.out, plan.out, preference, 1, &result, &found) == CUBLAS_STATUS_SUCCESS;
         if (preference != nullptr) api_.preference_destroy(preference);
-        if (!made || found == 0) {
+        if (made && found > 0) {
+            plan.algorithm = result.algo;
+        } else {
             release(plan);
-            return nullptr;
+            plan = {};
         }
-        plan.algorithm = result.algo;
         return &plans_.emplace(key, plan).first->second;
     }
 
@@ -165,7 +175,13 @@ std::unique_ptr<Library> open_library(std::string &why) {
         why = "no device memory for its workspace";
         return nullptr;
     }
-    return std::make_unique<CublasLt>(api, handle, workspace);
+    try {
+        return std::make_unique<CublasLt>(api, handle, workspace);
+    } catch (...) {
+        cudaFree(workspace);
+        api.destroy(handle);
+        throw;
+    }
 }
 
 #else

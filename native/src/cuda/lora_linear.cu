@@ -106,7 +106,7 @@ template <class T> struct Call {
         auto *a_to = s.take<bf16>(d.slots * size_a), *b_to = s.take<bf16>(d.slots * size_b);
         a = rows(a_to, ML_BF16, in), b = rows(b_to, ML_BF16, rank_stride);
         a.slot = size_a, b.slot = size_b;
-        return launch(round_adapter_kernel, dim3(blocks_for(size_a + size_b, kThreads), static_cast<unsigned>(d.slots)), dim3(kThreads), 0,
+        return launch(round_adapter_kernel, Grid(blocks_for(size_a + size_b, kThreads), d.slots), dim3(kThreads), 0,
                       s.stream, d, in, out, a_to, in, b_to, rank_stride);
     }
 
@@ -115,7 +115,7 @@ template <class T> struct Call {
         auto *dropped = s.take<T>(d.tokens * in);
         const T *from = x;
         x = dropped;
-        return launch(drop_kernel<T>, dim3(blocks_for(d.tokens * ((in + 3) / 4), kThreads)), dim3(kThreads), 0, s.stream, from, dropped,
+        return launch(drop_kernel<T>, Grid(blocks_for(d.tokens * ((in + 3) / 4), kThreads)), dim3(kThreads), 0, s.stream, from, dropped,
                       d.tokens, in, d.seed, d.stream, dropout_rate(d.dropout));
     }
 
@@ -133,7 +133,7 @@ template <class T> struct Call {
         return p;
     }
     cudaError_t add_parts(const Product &p, float *grad) {
-        return launch(add_parts_kernel, dim3(blocks_for(p.m * p.n, kThreads), static_cast<unsigned>(d.slots)), dim3(kThreads), 0, s.stream, p,
+        return launch(add_parts_kernel, Grid(blocks_for(p.m * p.n, kThreads), d.slots), dim3(kThreads), 0, s.stream, p,
                       grad, d.slot_stride);
     }
 
@@ -194,7 +194,7 @@ template <class T> cudaError_t lora_linear_backward(State &s, const ml_lora_line
     du.out_dtype = ML_F32, du.fault = s.fault;
     if (call.tensor) {
         auto *rounded = s.take<bf16>(d.tokens * call.rank_stride);
-        error = launch(round_rows_kernel, dim3(blocks_for(d.tokens * call.rank_stride, kThreads)), dim3(kThreads), 0, s.stream,
+        error = launch(round_rows_kernel, Grid(blocks_for(d.tokens * call.rank_stride, kThreads)), dim3(kThreads), 0, s.stream,
                        static_cast<const float *>(d.h), rounded, d.tokens, d.rank, call.rank_stride);
         if (error != cudaSuccess) return error;
         h = call.rows(rounded, ML_BF16, call.rank_stride);

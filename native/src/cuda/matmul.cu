@@ -44,11 +44,11 @@ cudaError_t own(const Product &p, const LowRank *low, cudaStream_t stream) {
 cudaError_t by_library(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low, bf16 *appended) {
     if (low == nullptr) return s.library->product(p, s.stream);
     const int64_t in = w.in_features, out = w.out_features, width = transposed ? out : in, tail = p.slots * low->rank_stride;
-    cudaError_t error = launch(tail_kernel, dim3(blocks_for(tail * (transposed ? in : out), kThreads)), dim3(kThreads), 0, s.stream,
+    cudaError_t error = launch(tail_kernel, Grid(blocks_for(tail * (transposed ? in : out), kThreads)), dim3(kThreads), 0, s.stream,
                                static_cast<bf16 *>(w.data), weight_stride(ML_BF16, in), in, out, low->high, low->rank, low->rank_stride,
                                p.slots, transposed);
     if (error != cudaSuccess) return error;
-    error = launch(append_kernel, dim3(static_cast<unsigned>(p.m)), dim3(kThreads), 0, s.stream,
+    error = launch(append_kernel, Grid(p.m), dim3(kThreads), 0, s.stream,
                    static_cast<const bf16 *>(p.factor[0].left.data), width, low->low, low->rank_stride, p.slot_offsets, p.slots, p.tokens,
                    appended, width + kTail);
     if (error != cudaSuccess) return error;
@@ -77,33 +77,60 @@ template <class Run> cudaError_t time(State &s, const Run &run, float &fastest) 
     return error;
 }
 
+// Both forms' times. That the library has no kernel for a shape only means that our own is taken.
+cudaError_t measure(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low, bf16 *appended, MatmulChoice &measured) {
+    Product trial = p;
+    if (p.accumulate || p.residual == p.out) trial.out = s.take<float>(p.m * p.out_stride);  // it must not be added to twice
+    const cudaError_t error = time(s, [&] { return own(trial, low, s.stream); }, measured.own_ms);
+    if (error != cudaSuccess) return error;
+    if (time(s, [&] { return by_library(s, trial, w, transposed, low, appended); }, measured.library_ms) != cudaSuccess) {
+        cudaGetLastError();
+        measured.library_ms = MatmulChoice::kCannot;
+    }
+    return cudaSuccess;
+}
+
+// The library's form as far as it was measured to be the faster one; `appended`: what it needs to add h to x.
+struct Form {
+    bool library;
+    bf16 *appended;
+};
+
+cudaError_t form_of(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low, Form &form) {
+    const int64_t width = transposed ? w.out_features : w.in_features;
+    auto append = [&] { form.appended = low == nullptr ? nullptr : s.take<bf16>(p.m * (width + kTail)); };
+    form = {s.matmul == ML_MATMUL_CUBLASLT, nullptr};
+    if (form.library) append();
+    if (s.matmul != ML_MATMUL_MEASURED) return cudaSuccess;
+    int64_t bucket = 1;  // rows up to the next power of two are taken for alike
+    while (bucket < p.m) bucket *= 2;
+    const MatmulShape shape{bucket, p.n, width, low == nullptr ? 0 : low->rank, low == nullptr ? 0 : p.slots, transposed,
+                            p.out_dtype, p.residual != nullptr || p.accumulate};
+    const MatmulChoice *chosen = s.choices.find(shape);
+    if (chosen == nullptr) {
+        append();
+        MatmulChoice measured{};
+        const cudaError_t error = measure(s, p, w, transposed, low, form.appended, measured);
+        if (error != cudaSuccess) return error;
+        chosen = s.choices.add(shape, measured);
+        s.context->blas = s.library->name() + ", own kernels for " + std::to_string(s.choices.own()) + " of " + std::to_string(s.choices.size())
+            + " shapes measured";
+    }
+    form.library = !chosen->own();
+    if (form.library && form.appended == nullptr) append();
+    return cudaSuccess;
+}
+
 }  // namespace
 
 cudaError_t matmul(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low) {
     const bool can = s.library != nullptr && p.bias == nullptr && p.dropout.threshold == 0 && p.rounded == nullptr && p.m > 0
         && (low == nullptr || p.slots * low->rank_stride <= kTail);
     if (!can || s.matmul == ML_MATMUL_OWN) return own(p, low, s.stream);
-    const int64_t width = transposed ? w.out_features : w.in_features;
-    bf16 *appended = low == nullptr ? nullptr : s.take<bf16>(p.m * (width + kTail));
-    if (s.matmul == ML_MATMUL_CUBLASLT) return by_library(s, p, w, transposed, low, appended);
-
-    int64_t bucket = 1;  // rows up to the next power of two are taken for alike
-    while (bucket < p.m) bucket *= 2;
-    const MatmulShape shape{bucket, p.n, width, low == nullptr ? 0 : low->rank, low == nullptr ? 0 : p.slots, transposed};
-    const MatmulChoice *chosen = s.choices.find(shape);
-    if (chosen == nullptr) {
-        Product trial = p;
-        if (p.accumulate || p.residual == p.out) trial.out = s.take<float>(p.m * p.out_stride);  // it must not be added to twice
-        MatmulChoice measured{};
-        cudaError_t error = time(s, [&] { return own(trial, low, s.stream); }, measured.own_ms);
-        if (error != cudaSuccess) return error;
-        error = time(s, [&] { return by_library(s, trial, w, transposed, low, appended); }, measured.library_ms);
-        if (error != cudaSuccess) return error;
-        chosen = s.choices.add(shape, measured);
-        s.context->blas = s.library->name() + ", own kernels for " + std::to_string(s.choices.own()) + " of " + std::to_string(s.choices.size())
-            + " shapes measured";
-    }
-    return chosen->own_ms < chosen->library_ms ? own(p, low, s.stream) : by_library(s, p, w, transposed, low, appended);
+    Form form{};
+    const cudaError_t error = form_of(s, p, w, transposed, low, form);
+    if (error != cudaSuccess) return error;
+    return form.library ? by_library(s, p, w, transposed, low, form.appended) : own(p, low, s.stream);
 }
 
 }  // namespace cuda

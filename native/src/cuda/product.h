@@ -150,7 +150,7 @@ __device__ inline int64_t columns_of(const Product &p) {
 
 // The first block of a kernel over rows looks at the slots' offsets once.
 __device__ inline void check_slot_offsets(const Product &p) {
-    if (p.fault == nullptr || p.slot_offsets == nullptr || blockIdx.x != 0 || blockIdx.y != 0 || threadIdx.x != 0) return;
+    if (p.fault == nullptr || p.slot_offsets == nullptr || blockIdx.x != 0 || threadIdx.x != 0) return;
     bool right = p.slot_offsets[0] == 0 && p.slot_offsets[p.slots] == p.tokens;
     for (int64_t i = 0; i < p.slots; i++) right = right && p.slot_offsets[i] <= p.slot_offsets[i + 1];
     if (!right) *p.fault = kFaultSlotOffsets;

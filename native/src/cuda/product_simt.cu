@@ -29,7 +29,8 @@ __device__ inline void fill_tile(Line *tile, const Matrix &x, float scale, int64
 __global__ void product_kernel(const __grid_constant__ Product p) {
     ML_SHARED_ARRAY(Line, left, kDepth);
     ML_SHARED_ARRAY(Line, right, kDepth);
-    const int64_t row0 = static_cast<int64_t>(blockIdx.x) * kTile, column0 = static_cast<int64_t>(blockIdx.y) * kTile;
+    const int64_t down_tiles = (p.m + kTile - 1) / kTile;
+    const int64_t row0 = blockIdx.x % down_tiles * kTile, column0 = blockIdx.x / down_tiles * kTile;
     const int across = threadIdx.x % 16, down = threadIdx.x / 16;
     float sum[4][4], total[4][4];
     ML_UNROLL
@@ -95,7 +96,7 @@ __global__ void product_kernel(const __grid_constant__ Product p) {
 cudaError_t product_simt(const Product &p, cudaStream_t stream) {
     if (p.m == 0 || p.n == 0) return cudaSuccess;
     const int64_t columns = p.rounded != nullptr && p.rounded_stride > p.n ? p.rounded_stride : p.n;
-    const dim3 grid(blocks_for(p.m, kTile), blocks_for(columns, kTile), static_cast<unsigned>(p.part > 0 ? parts_of(p) : 1));
+    const Grid grid(blocks_for(p.m, kTile) * blocks_for(columns, kTile), 1, p.part > 0 ? parts_of(p) : 1);
     return launch(product_kernel, grid, dim3(kThreads), 0, stream, p);
 }
 

@@ -92,16 +92,17 @@ __device__ inline void load_tile(bf16 *tile, const Matrix &x, int64_t slot, int6
 // still in the second-level cache when they are read again.
 constexpr unsigned kGroup = 8;
 
-__device__ inline uint2 tile_of_block() {
-    const unsigned number = blockIdx.y * gridDim.x + blockIdx.x, in_group = kGroup * gridDim.y;
-    const unsigned first = number / in_group * kGroup, rows = gridDim.x - first < kGroup ? gridDim.x - first : kGroup;
-    return {first + number % in_group % rows, number % in_group / rows};
+__device__ inline uint2 tile_of_block(int64_t m, int tile_rows) {
+    const auto down = static_cast<unsigned>((m + tile_rows - 1) / tile_rows);
+    const unsigned in_group = kGroup * (gridDim.x / down), first = blockIdx.x / in_group * kGroup;
+    const unsigned rows = down - first < kGroup ? down - first : kGroup;
+    return {first + blockIdx.x % in_group % rows, blockIdx.x % in_group / rows};
 }
 
 template <class S> __global__ void __launch_bounds__(S::kThreads, S::kBlocks) product_kernel(const __grid_constant__ Product p) {
     ML_DYNAMIC_SHARED(unsigned char, shared);
     auto *ring = reinterpret_cast<bf16 *>(shared);
-    const uint2 tile_at = tile_of_block();
+    const uint2 tile_at = tile_of_block(p.m, S::kRows);
     const int64_t row0 = static_cast<int64_t>(tile_at.x) * S::kRows, column0 = static_cast<int64_t>(tile_at.y) * S::kColumns;
     const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
     const int warp_row = warp / S::kAcross * S::kWarpRows, warp_column = warp % S::kAcross * S::kWarpColumns;
@@ -199,7 +200,7 @@ template <class S> __global__ void __launch_bounds__(S::kThreads, S::kBlocks) pr
 
 template <class S> cudaError_t run(const Product &p, cudaStream_t stream) {
     const int64_t columns = p.rounded != nullptr && p.rounded_stride > p.n ? p.rounded_stride : p.n;
-    const dim3 grid(blocks_for(p.m, S::kRows), blocks_for(columns, S::kColumns), static_cast<unsigned>(p.part > 0 ? parts_of(p) : 1));
+    const Grid grid(blocks_for(p.m, S::kRows) * blocks_for(columns, S::kColumns), 1, p.part > 0 ? parts_of(p) : 1);
     return launch(product_kernel<S>, grid, dim3(S::kThreads), S::kShared, stream, p);
 }
 

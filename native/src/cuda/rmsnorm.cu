@@ -71,13 +71,13 @@ __global__ void backward_kernel(const T *x, const float *weight, const float *rs
     }
 }
 
-template <int kGroup> dim3 grid(int64_t rows) { return dim3(blocks_for(rows, kThreads / kGroup)); }
+template <int kGroup> Grid grid(int64_t rows) { return Grid(blocks_for(rows, kThreads / kGroup)); }
 
 }  // namespace
 
 template <class T> cudaError_t rmsnorm_forward(const ml_rmsnorm_desc &d, cudaStream_t stream) {
     if (d.rows == 0) return cudaSuccess;
-    auto run = [&](auto kernel, dim3 blocks) {
+    auto run = [&](auto kernel, Grid blocks) {
         return launch(kernel, blocks, dim3(kThreads), 0, stream, static_cast<const T *>(d.x), d.weight, static_cast<T *>(d.y),
                       d.rstd, d.rows, static_cast<int>(d.width), d.eps);
     };
@@ -91,7 +91,7 @@ template <class T> cudaError_t rmsnorm_forward(const ml_rmsnorm_desc &d, cudaStr
 
 template <class T> cudaError_t rmsnorm_backward(const ml_rmsnorm_desc &d, cudaStream_t stream) {
     if (d.rows == 0) return cudaSuccess;
-    auto run = [&](auto kernel, dim3 blocks) {
+    auto run = [&](auto kernel, Grid blocks) {
         return launch(kernel, blocks, dim3(kThreads), 0, stream, static_cast<const T *>(d.x), d.weight,
                       static_cast<const float *>(d.rstd), static_cast<const T *>(d.dy), static_cast<T *>(d.dx), d.rows,
                       static_cast<int>(d.width), d.accumulate != 0);

@@ -52,7 +52,7 @@ template <class T> cudaError_t rotate(const ml_rope_desc &d, float direction, in
     if (pairs == 0) return cudaSuccess;
     auto *x = static_cast<T *>(d.x);
     auto run = [&](auto kernel, int n) {
-        return launch(kernel, dim3(blocks_for(pairs, kThreads * n)), dim3(kThreads), 0, stream, x, d.cos, d.sin, d.position, pairs,
+        return launch(kernel, Grid(blocks_for(pairs, kThreads * n)), dim3(kThreads), 0, stream, x, d.cos, d.sin, d.position, pairs,
                       d.positions, static_cast<int>(d.heads), static_cast<int>(half), direction, fault);
     };
     return packable<8>(half, x, d.cos, d.sin) ? run(rotate_kernel<T, 8>, 8) : run(rotate_kernel<T, 1>, 1);
@@ -63,7 +63,7 @@ template <class T> cudaError_t rotate(const ml_rope_desc &d, float direction, in
 cudaError_t rope_table(const ml_rope_table_desc &d, cudaStream_t stream) {
     const int64_t count = d.positions * (d.head_dim / 2);
     if (count == 0) return cudaSuccess;
-    return launch(table_kernel, dim3(blocks_for(count, kThreads)), dim3(kThreads), 0, stream, d);
+    return launch(table_kernel, Grid(blocks_for(count, kThreads)), dim3(kThreads), 0, stream, d);
 }
 
 template <class T> cudaError_t rope_forward(const ml_rope_desc &d, int *fault, cudaStream_t stream) {

@@ -19,7 +19,6 @@ struct State {
     char *ring = nullptr;         // pinned memory that small uploads go through
     size_t ring_used = 0;
     int *fault = nullptr;         // written by kernels, read by the host: see Fault
-    int32_t dtype = ML_BF16;      // of activations
     int32_t matmul = ML_MATMUL_MEASURED;
     std::unique_ptr<Library> library;  // nullptr: own kernels alone
     MatmulChoices choices;
@@ -34,7 +33,8 @@ struct State {
 
 // Frozen weights lie row-major, [out, in]. bf16 weights have room for an adapter's tail: kTail columns behind each row,
 // which hold its scaled B, and kTail rows below, which hold its A, so that [x, h] [W, sB]^T and [dy, dS] [W; A] are each one
-// product. Rows begin at multiples of 16 bytes.
+// product. Rows begin at multiples of 16 bytes. The tail is the running op's: it is written before each such product, on the
+// context's one stream, and means nothing afterwards.
 constexpr int64_t kTail = 64;
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 inline int64_t weight_stride(int32_t storage, int64_t in) { return storage == ML_BF16 ? round_up(in, 8) + kTail : in; }

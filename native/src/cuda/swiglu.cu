@@ -38,7 +38,7 @@ __global__ void backward_kernel(const T *gate, const T *up, const T *dy, T *dgat
     store<N>(dup + i, g);
 }
 
-dim3 grid(int64_t count, int n) { return dim3(blocks_for(count, kThreads * n)); }
+Grid grid(int64_t count, int n) { return Grid(blocks_for(count, kThreads * n)); }
 
 }  // namespace
 

@@ -91,7 +91,7 @@ template <int N> __global__ void weighted_sum_kernel(ml_task_reduce_desc d) {
 
 cudaError_t weighted_sum(const ml_task_reduce_desc &d, cudaStream_t stream) {
     if (d.count == 0) return cudaSuccess;
-    auto blocks = [&](int n) { return dim3(blocks_for(d.count, kThreads * n)); };
+    auto blocks = [&](int n) { return Grid(blocks_for(d.count, kThreads * n)); };
     return packable<4>(d.count | d.stride, d.grad, d.out) ? launch(weighted_sum_kernel<4>, blocks(4), dim3(kThreads), 0, stream, d)
                                                           : launch(weighted_sum_kernel<1>, blocks(1), dim3(kThreads), 0, stream, d);
 }
@@ -100,12 +100,12 @@ int tile_of(int64_t slots) { return slots <= 4 ? 4 : kMostTile; }
 
 template <int kTile> cudaError_t reduce(const ml_task_reduce_desc &d, double *scratch, cudaStream_t stream) {
     const int64_t parts = parts_of(d.count), tiles = (d.slots + kTile - 1) / kTile;
-    const dim3 cover(static_cast<unsigned>(parts), static_cast<unsigned>(tiles), static_cast<unsigned>(tiles));
+    const Grid cover(parts, tiles, tiles);
     const bool together = d.out != nullptr && tiles == 1;
     cudaError_t error = together ? launch(gram_kernel<kTile, true>, cover, dim3(kThreads), 0, stream, d, scratch)
                                  : launch(gram_kernel<kTile, false>, cover, dim3(kThreads), 0, stream, d, scratch);
     if (error != cudaSuccess) return error;
-    const dim3 pairs(static_cast<unsigned>(d.slots), static_cast<unsigned>(d.slots));
+    const Grid pairs(d.slots, d.slots);
     error = launch(gram_total_kernel<kTile>, pairs, dim3(kWarp), 0, stream, scratch, d.gram, d.slots, parts, tiles);
     if (error != cudaSuccess || d.out == nullptr || together) return error;
     return weighted_sum(d, stream);

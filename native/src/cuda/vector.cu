@@ -13,8 +13,8 @@ constexpr int64_t kClipBlock = 16384;  // floats a block sums; fixed, so that th
 
 __device__ inline int64_t element(int n) { return (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * n; }
 
-dim3 grid(int64_t count, int n, int64_t slots) {
-    return dim3(blocks_for(count, kThreads * n), static_cast<unsigned>(slots));
+Grid grid(int64_t count, int n, int64_t slots) {
+    return Grid(blocks_for(count, kThreads * n), slots);
 }
 
 template <int N> __global__ void fill_kernel(float *values, int64_t count, float value) {
@@ -121,7 +121,7 @@ int64_t clip_global_norm_scratch(const ml_clip_desc &d) { return clip_blocks(d.c
 cudaError_t clip_global_norm(const ml_clip_desc &d, double *scratch, cudaStream_t stream) {
     if (d.slots == 0) return cudaSuccess;
     const int64_t blocks = clip_blocks(d.count);
-    const dim3 cover(static_cast<unsigned>(blocks), static_cast<unsigned>(d.slots));
+    const Grid cover(blocks, d.slots);
     const cudaError_t error = launch(squares_kernel, cover, dim3(kThreads), 0, stream, d.grad, d.count, d.stride, scratch);
     if (error != cudaSuccess) return error;
     return launch(clip_kernel, cover, dim3(kThreads), 0, stream, d.grad, d.norm, d.count, d.stride, d.max_norm, scratch, blocks);

@@ -38,9 +38,7 @@ __global__ void convert_kernel(const void *source, int32_t dtype, T *to, int64_t
     to[(first + i) / in * stride + (first + i) % in] = from_float<T>(source_element(source, dtype, i));
 }
 
-}  // namespace
-
-cudaError_t weight_pack(State &s, const ml_weight_desc &d, void *storage) {
+cudaError_t queue_pieces(State &s, const ml_weight_desc &d, void *storage) {
     const int64_t in = d.in_features, count = d.out_features * in, bytes = d.source_dtype == ML_F32 ? 4 : 2, piece = kPiece / bytes;
     const int64_t stride = weight_stride(d.storage_dtype, in);
     auto *staging = s.take<char>(count < piece ? count * bytes : kPiece);
@@ -49,13 +47,22 @@ cudaError_t weight_pack(State &s, const ml_weight_desc &d, void *storage) {
         cudaError_t error = cudaMemcpyAsync(staging, static_cast<const char *>(d.data) + first * bytes, static_cast<size_t>(n * bytes),
                                             cudaMemcpyHostToDevice, s.stream);
         if (error != cudaSuccess) return error;
-        const dim3 grid(blocks_for(n, kThreads)), threads(kThreads);
+        const Grid grid(blocks_for(n, kThreads));
+        const dim3 threads(kThreads);
         error = d.storage_dtype == ML_BF16
             ? launch(convert_kernel<bf16>, grid, threads, 0, s.stream, staging, d.source_dtype, static_cast<bf16 *>(storage), first, n, in, stride)
             : launch(convert_kernel<float>, grid, threads, 0, s.stream, staging, d.source_dtype, static_cast<float *>(storage), first, n, in, stride);
         if (error != cudaSuccess) return error;
     }
-    return cudaStreamSynchronize(s.stream);  // the host's matrix is not kept after the call
+    return cudaSuccess;
+}
+
+}  // namespace
+
+cudaError_t weight_pack(State &s, const ml_weight_desc &d, void *storage) {
+    const cudaError_t error = queue_pieces(s, d, storage);
+    const cudaError_t waited = cudaStreamSynchronize(s.stream);  // the host's matrix is not kept after the call, whatever came of it
+    return error != cudaSuccess ? error : waited;
 }
 
 }  // namespace cuda

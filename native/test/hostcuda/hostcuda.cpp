@@ -23,7 +23,6 @@ namespace hostcuda {
 namespace {
 
 constexpr size_t kStack = 256 * 1024;           // under the sanitizers frames are large
-constexpr size_t kSharedMemory = 227 * 1024;    // of a block, as on sm_90
 
 // ---- fibers -----------------------------------------------------------------------------------------------------
 
@@ -297,12 +296,18 @@ bool is_skipped(const char *file, int line) {
 
 void skip_barrier(const char *place) { skipped_barrier() = place; }
 
-cudaError_t run(dim3 grid, dim3 threads, size_t dynamic_shared, const std::function<void()> &kernel) {
+void run(cudaStream_t stream, dim3 grid, dim3 threads, size_t dynamic_shared, const std::function<void()> &kernel) {
+    if (!is_of_current_device(stream)) {
+        failed(cudaErrorInvalidResourceHandle);
+        return;
+    }
     const size_t count = static_cast<size_t>(threads.x) * threads.y * threads.z;
     const size_t blocks = static_cast<size_t>(grid.x) * grid.y * grid.z;
-    if (count == 0 || count > 1024 || blocks == 0 || grid.y > 65535 || grid.z > 65535 || dynamic_shared > kSharedMemory) {
-        return cudaErrorInvalidConfiguration;
+    if (count == 0 || count > 1024 || blocks == 0 || grid.y > 65535 || grid.z > 65535 || dynamic_shared > shared_memory()) {
+        failed(cudaErrorInvalidConfiguration);
+        return;
     }
+    const DeviceAccess access;
     for (size_t number : sequence_of(blocks, order_seed + 1)) {
         Block one;
         block = &one;
@@ -322,7 +327,6 @@ cudaError_t run(dim3 grid, dim3 threads, size_t dynamic_shared, const std::funct
         run_block(sequence_of((count + 31) / 32, order_seed + number), sequence_of(32, order_seed + number));
         block = nullptr;
     }
-    return cudaSuccess;
 }
 
 const Position &position() { return block->current->position; }
@@ -340,7 +344,7 @@ void *static_shared(const void *key, size_t bytes) {
         memory.reset(new unsigned char[bytes]);
         std::memset(memory.get(), 0xFF, bytes);
         block->static_bytes += bytes;
-        if (block->static_bytes > 48 * 1024 || block->static_bytes + block->dynamic_bytes > kSharedMemory) {
+        if (block->static_bytes > 48 * 1024 || block->static_bytes + block->dynamic_bytes > shared_memory()) {
             stop("more shared memory than a block can have");
         }
     }
@@ -458,8 +462,3 @@ void cp_async_wait(int pending) {
 }
 
 }  // namespace hostcuda
-
-// For programs that load the kernels as libmetalora_cuda.so.
-extern "C" __attribute__((visibility("default"))) void hostcuda_set_order(int order) {
-    hostcuda::set_order(static_cast<hostcuda::Order>(order), 7);
-}

@@ -29,7 +29,10 @@ struct uint3 {
     unsigned x, y, z;
 };
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInvalidConfiguration = 9 };
+enum cudaError_t {
+    cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorInvalidConfiguration = 9, cudaErrorInvalidDevice = 101,
+    cudaErrorInvalidResourceHandle = 400, cudaErrorNotSupported = 801
+};
 struct CUstream_st;
 using cudaStream_t = CUstream_st *;
 
@@ -69,7 +72,8 @@ void set_order(Order order, uint64_t seed = 1);
 // can be run that way with the environment variable HOSTCUDA_SKIP_BARRIER.
 void skip_barrier(const char *place);
 
-cudaError_t run(dim3 grid, dim3 block, size_t dynamic_shared, const std::function<void()> &kernel);
+// Runs a kernel on a stream of the current device; nullptr: the device's own. What is wrong is left for cudaGetLastError.
+void run(cudaStream_t stream, dim3 grid, dim3 block, size_t dynamic_shared, const std::function<void()> &kernel);
 
 struct Position {
     uint3 thread, block;
@@ -137,10 +141,29 @@ template <class T> T __shfl_xor_sync(uint32_t mask, T value, int bits) {
     return hostcuda::shuffle(mask, value, hostcuda::lane() ^ bits);
 }
 
-// ---- the runtime, as far as the backend uses it: one device, whose memory is the host's and which runs what it is given
-// at once ------------------------------------------------------------------------------------------------------------
+// ---- the runtime, as far as the backend uses it: two devices, which run what they are given at once (runtime.cpp) -----
+
+namespace hostcuda {
+
+// Device memory cannot be touched by the host: it is mapped without access except while one of these lives, which is while
+// kernels, copies and the library run. (Under AddressSanitizer, which watches its ends instead, it always can.)
+class DeviceAccess {
+public:
+    DeviceAccess();
+    ~DeviceAccess();
+    DeviceAccess(const DeviceAccess &) = delete;
+    DeviceAccess &operator=(const DeviceAccess &) = delete;
+};
+
+void poison(void *memory, size_t bytes);     // NaN
+cudaError_t failed(cudaError_t error);       // remembers it for cudaGetLastError
+bool is_of_current_device(cudaStream_t stream);
+size_t shared_memory();                      // of a block: HOSTCUDA_SHARED_KIB, 227 without it
+
+}  // namespace hostcuda
 
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
+enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
 constexpr unsigned cudaStreamNonBlocking = 1, cudaHostAllocDefault = 0, cudaHostAllocMapped = 2;
 
 struct cudaDeviceProp {
@@ -148,38 +171,28 @@ struct cudaDeviceProp {
     size_t totalGlobalMem;
     int major, minor;
 };
+struct CUevent_st;
+using cudaEvent_t = CUevent_st *;
 
-inline cudaError_t cudaGetDeviceCount(int *count) { return *count = 1, cudaSuccess; }
-inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int) {
-    *properties = {"CUDA kernels on the CPU (for tests)", size_t(4) << 30, 9, 0};
-    return cudaSuccess;
-}
-inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) { return *stream = nullptr, cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaMalloc(void **memory, size_t bytes) {
-    *memory = bytes > (size_t(4) << 30) ? nullptr : std::aligned_alloc(256, (bytes + 255) / 256 * 256);
-    return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
-}
-inline cudaError_t cudaFree(void *memory) { return std::free(memory), cudaSuccess; }
-inline cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned) { return cudaMalloc(memory, bytes); }
-inline cudaError_t cudaFreeHost(void *memory) { return cudaFree(memory); }
-inline cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) { return *free_bytes = *total = size_t(4) << 30, cudaSuccess; }
-inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
-    return std::memcpy(to, from, bytes), cudaSuccess;
-}
-inline cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t) {
-    return std::memset(memory, value, bytes), cudaSuccess;
-}
-// Time stands still: of two forms of a product none is the faster one.
-using cudaEvent_t = int *;
-inline cudaError_t cudaEventCreate(cudaEvent_t *event) { return *event = nullptr, cudaSuccess; }
-inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t, cudaEvent_t) { return *ms = 1, cudaSuccess; }
-inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaGetLastError() { return cudaSuccess; }
-inline const char *cudaGetErrorString(cudaError_t error) {
-    return error == cudaErrorMemoryAllocation ? "out of memory" : error == cudaSuccess ? "no error" : "invalid configuration";
-}
+cudaError_t cudaGetDeviceCount(int *count);
+cudaError_t cudaGetDevice(int *device);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaMalloc(void **memory, size_t bytes);
+cudaError_t cudaFree(void *memory);
+cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned flags);
+cudaError_t cudaFreeHost(void *memory);
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream);
+cudaError_t cudaEventCreate(cudaEvent_t *event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end);  // made up: see runtime.cpp
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaGetLastError();
+const char *cudaGetErrorString(cudaError_t error);

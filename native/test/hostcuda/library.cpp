@@ -6,10 +6,14 @@ namespace cuda {
 
 namespace {
 
+bool refuses = false;
+
 class Loops final : public Library {
 public:
     std::string name() const override { return "loops in cuBLASLt's place"; }
-    cudaError_t product(const Product &p, cudaStream_t) override {
+    cudaError_t product(const Product &p, cudaStream_t stream) override {
+        if (refuses || !hostcuda::is_of_current_device(stream)) return hostcuda::failed(cudaErrorNotSupported);
+        const hostcuda::DeviceAccess access;
         const Factor &f = p.factor[0];
         const auto *left = static_cast<const bf16 *>(f.left.data), *right = static_cast<const bf16 *>(f.right.data);
         if (p.factors != 1 || f.by_slot || p.part > 0 || p.bias != nullptr || p.rounded != nullptr) return cudaErrorInvalidConfiguration;
@@ -39,3 +43,6 @@ std::unique_ptr<Library> open_library(std::string &) { return std::make_unique<L
 
 }  // namespace cuda
 }  // namespace metalora
+
+// From now on there is no kernel for any product, or there is for all.
+extern "C" __attribute__((visibility("default"))) void hostcuda_library_refuses(bool refuses) { metalora::cuda::refuses = refuses; }

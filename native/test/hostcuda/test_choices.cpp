@@ -2,6 +2,8 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <limits>
+#include <thread>
 
 #include "cuda/choices.h"
 #include "harness.h"
@@ -15,7 +17,7 @@ namespace {
 
 std::string folder() { return format("choices-%d/cache", int(getpid())); }
 const std::string kFile = "/matmul-A-GPU-1.txt";
-const MatmulShape kShape{8192, 4096, 4096, 16, 2, true}, kOther{8192, 4096, 4096, 16, 2, false};
+const MatmulShape kShape{8192, 4096, 4096, 16, 2, true, ML_BF16, false}, kOther{8192, 4096, 4096, 16, 2, true, ML_BF16, true};
 
 }  // namespace
 
@@ -38,6 +40,41 @@ TEST(choices_are_found_again) {
     EXPECT(std::remove((folder() + kFile).c_str()) == 0);
 }
 
+// Times that differ in the last bit decide alike once they are read back; a shape that the library has no kernel for is our own's.
+TEST(choices_decide_alike_once_kept) {
+    const float close = std::nextafter(2.5f, 3.0f);
+    MatmulChoices first;
+    first.open(folder(), "A GPU/1", "library");
+    EXPECT(first.add(kShape, {2.5f, close})->own());
+    EXPECT(!first.add(kOther, {close, 2.5f})->own());
+    MatmulShape third = kShape;
+    third.slots = 4;
+    EXPECT(first.add(third, {close, MatmulChoice::kCannot})->own());
+    MatmulChoices second;
+    second.open(folder(), "A GPU/1", "library");
+    EXPECT(second.size() == 3 && second.own() == 2);
+    EXPECT(second.find(kShape)->own() && !second.find(kOther)->own() && second.find(third)->own());
+    EXPECT(std::remove((folder() + kFile).c_str()) == 0);
+}
+
+// Each writer keeps what the others have measured, and all find whole files.
+TEST(choices_of_several_writers_are_all_kept) {
+    constexpr int kWriters = 4, kShapes = 20;
+    std::vector<std::thread> writers;
+    for (int w = 0; w < kWriters; w++) {
+        writers.emplace_back([w] {
+            MatmulChoices mine;
+            mine.open(folder(), "A GPU/1", "library");
+            for (int i = 0; i < kShapes; i++) mine.add({w + 1, i + 1, 8, 0, 0, false, ML_BF16, false}, {float(w), float(i)});
+        });
+    }
+    for (auto &writer : writers) writer.join();
+    MatmulChoices all;
+    all.open(folder(), "A GPU/1", "library");
+    EXPECT(all.size() == kWriters * kShapes);
+    EXPECT(std::remove((folder() + kFile).c_str()) == 0);
+}
+
 TEST(choices_survive_files_they_cannot_use) {
     MatmulChoices broken;
     broken.open(folder(), "A GPU/1", "library");
@@ -50,6 +87,6 @@ TEST(choices_survive_files_they_cannot_use) {
     nowhere.open("/proc/no/such/folder", "A GPU/1", "library");
     nowhere.add(kShape, {1, 2});
     EXPECT(nowhere.find(kShape) != nullptr);
-    EXPECT(std::remove((folder() + kFile).c_str()) == 0);
+    EXPECT(std::remove((folder() + kFile).c_str()) == 0 && std::remove((folder() + kFile + ".lock").c_str()) == 0);
     EXPECT(rmdir(folder().c_str()) == 0 && rmdir(folder().substr(0, folder().rfind('/')).c_str()) == 0);
 }
