@@ -75,13 +75,14 @@ std::vector<double> interleaved(const std::vector<Work> &works, int repetitions,
 
 enum { kFrozen, kFrozenDx, kForward, kBackward, kBoth, kWorks };
 
-// A LoRA linear and the frozen one beside it, in one context.
+// A LoRA linear and the frozen one beside it, in one context, with room for the adapters' columns beside the weight and behind the
+// rows that go in, as the runtime has it.
 class Linear {
 public:
     Linear(ml_context *c, int64_t tokens, int64_t in, int64_t out, int64_t rank, int64_t slots, const std::vector<uint16_t> &values)
-        : context(c), x_(c, tokens * in * 2), y_(c, tokens * out * 2), dy_(c, tokens * out * 2), dx_(c, tokens * in * 2), h_(c, tokens * rank * 4),
-          adapters_(c, slots * rank * (in + out) * 4), gradients_(c, slots * rank * (in + out) * 4), offsets_(c, (slots + 1) * 4) {
-        ml_weight_desc weight{values.data(), ML_BF16, ML_BF16, out, in};
+        : context(c), spare_(columns(rank, slots)), x_(c, tokens * (in + spare_) * 2), y_(c, tokens * out * 2), dy_(c, tokens * (out + spare_) * 2),
+          dx_(c, tokens * in * 2), h_(c, tokens * rank * 4), adapters_(c, slots * rank * (in + out) * 4), gradients_(c, slots * rank * (in + out) * 4), offsets_(c, (slots + 1) * 4) {
+        ml_weight_desc weight{values.data(), ML_BF16, ML_BF16, out, in, spare_};
         CHECK(ml_weight_create(context, &weight, &w_));
         CHECK(ml_upload(context, x_.get(), values.data(), x_.bytes()));
         CHECK(ml_upload(context, dy_.get(), values.data(), dy_.bytes()));
@@ -90,11 +91,17 @@ public:
         for (int64_t i = 0; i <= slots; i++) bounds.push_back(static_cast<int32_t>(tokens * i / slots));
         offsets_.write(bounds);
         d_.x = x_.get(), d_.w = w_, d_.y = y_.get(), d_.dy = dy_.get(), d_.dx = dx_.get(), d_.h = h_.floats(), d_.tokens = tokens;
-        d_.a = adapters_.floats(), d_.b = d_.a + rank * in, d_.da = gradients_.floats(), d_.db = d_.da + rank * in;
+        float *a = adapters_.floats(), *da = gradients_.floats();
+        d_.term[0] = {a, a + rank * in, da, da + rank * in, 0, out, 0}, d_.terms = 1;
         d_.slot_offsets = offsets_.ints(), d_.slots = slots, d_.slot_stride = rank * (in + out), d_.rank = rank, d_.scale = 2;
-        frozen_ = d_;
-        frozen_.rank = 0;
+        d_.x_stride = in + spare_;
+        back_ = d_;
+        d_.spare = back_.spare = spare_, back_.y_stride = out + spare_;
+        frozen_ = d_, frozen_back_ = back_;
+        frozen_.rank = frozen_back_.rank = 0;
     }
+    // Columns that the adapters of one product take.
+    static int64_t columns(int64_t rank, int64_t slots) { return slots * ((rank + 7) / 8 * 8); }
     ~Linear() { ml_weight_destroy(context, w_); }
     Linear(const Linear &) = delete;
     Linear &operator=(const Linear &) = delete;
@@ -102,18 +109,19 @@ public:
     Work work(int which) {
         return {context, [this, which] {
             if (which == kFrozen) CHECK(ml_lora_linear_forward(context, &frozen_));
-            if (which == kFrozenDx) CHECK(ml_lora_linear_backward(context, &frozen_));
+            if (which == kFrozenDx) CHECK(ml_lora_linear_backward(context, &frozen_back_));
             if (which == kForward || which == kBoth) CHECK(ml_lora_linear_forward(context, &d_));
-            if (which == kBackward || which == kBoth) CHECK(ml_lora_linear_backward(context, &d_));
+            if (which == kBackward || which == kBoth) CHECK(ml_lora_linear_backward(context, &back_));
         }};
     }
 
     ml_context *const context;
 
 private:
+    int64_t spare_;
     Memory x_, y_, dy_, dx_, h_, adapters_, gradients_, offsets_;
     ml_weight *w_ = nullptr;
-    ml_lora_linear_desc d_{}, frozen_{};
+    ml_lora_linear_desc d_{}, back_{}, frozen_{}, frozen_back_{};
 };
 
 // Who multiplies: what a context does unless told, cuBLASLt, the own kernels.
@@ -133,7 +141,7 @@ void linear() {
     Form forms[] = {{"default", ML_MATMUL_MEASURED, nullptr}, {"cublaslt", ML_MATMUL_CUBLASLT, nullptr}, {"own", ML_MATMUL_OWN, nullptr}};
     for (Form &form : forms) form.context = open(form.matmul);
     for (const Size &size : sizes) {
-        const auto values = random_bf16(std::max(size.in * size.out, tokens * std::max(size.in, size.out)), 0.02f, 5);
+        const auto values = random_bf16(std::max(size.in * size.out, tokens * (std::max(size.in, size.out) + Linear::columns(64, 4))), 0.02f, 5);
         for (int64_t rank : ranks) {
             for (int64_t slots : {int64_t(1), int64_t(4)}) {
                 std::vector<std::unique_ptr<Linear>> linears;

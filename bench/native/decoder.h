@@ -1,5 +1,6 @@
 // A Llama-shaped decoder with random frozen weights and one LoRA adapter a slot on all Linears, run through the ops as the Java
-// runtime does it: for measuring steps of models whose weights are not at hand.
+// runtime does it: for measuring steps of models whose weights are not at hand. q, k and v are one Linear, and so are gate and up;
+// what goes into a Linear has room behind its rows for the adapters' columns.
 #pragma once
 
 #include <algorithm>
@@ -89,9 +90,13 @@ struct Batch {
 class Decoder {
 public:
     enum Projection { kQ, kK, kV, kO, kGate, kUp, kDown, kProjections };
+    struct Group {  // Linears of one input
+        int first, count;
+    };
+    static constexpr Group kQkv{kQ, 3}, kOut{kO, 1}, kGateUp{kGate, 2}, kDowns{kDown, 1};
 
     Decoder(ml_context *context, const Shape &shape, int64_t rank, const Batch &largest, int64_t slots)
-        : context_(context), s_(shape), rank_(rank) {
+        : context_(context), s_(shape), rank_(rank), most_slots_(slots) {
         make_weights();
         const int64_t t = largest.tokens(), n = parameters();
         shared_ = make(n * 4), gradient_ = make(n * 4), m_ = make(n * 4), v_ = make(n * 4);
@@ -102,15 +107,14 @@ public:
         sequences_ = make((t + 1) * 4), slot_offsets_ = make((slots + 1) * 4), weights_of_tasks_ = make(slots * 4), norm_ = make(slots * 4);
         gram_ = make(slots * slots * 8);
         cos_ = make(largest.length * s_.head_dim * 2), sin_ = make(largest.length * s_.head_dim * 2);
-        normed_ = acts(t, s_.hidden), dnormed_ = acts(t, s_.hidden), dx_ = acts(t, s_.hidden);
-        act_ = acts(t, s_.inner), dact_ = acts(t, s_.inner), d_o_ = acts(t, q_width());
-        dq_ = acts(t, q_width()), dk_ = acts(t, kv_width()), dv_ = acts(t, kv_width());
+        normed_ = acts(t, s_.hidden + spare(kQkv)), dnormed_ = acts(t, s_.hidden), dx_ = acts(t, s_.hidden + spare(kOut));
+        act_ = acts(t, s_.inner + spare(kDowns)), dact_ = acts(t, s_.inner), d_o_ = acts(t, q_width()), dqkv_ = acts(t, qkv_stride());
         for (int64_t i = 0; i < s_.layers; i++) {
             Layer l;
-            l.x = acts(t, s_.hidden), l.mid = acts(t, s_.hidden), l.q = acts(t, q_width()), l.o = acts(t, q_width());
-            l.k = acts(t, kv_width()), l.v = acts(t, kv_width()), l.gate = acts(t, s_.inner), l.up = acts(t, s_.inner);
+            l.x = acts(t, s_.hidden), l.mid = acts(t, s_.hidden), l.o = acts(t, o_stride());
+            l.qkv = acts(t, qkv_stride()), l.gate_up = acts(t, gate_stride());
             l.lse = make(t * s_.heads * 4);
-            for (auto &h : l.h) h = make(t * rank * 4);
+            for (const Group &g : {kQkv, kOut, kGateUp, kDowns}) l.h[g.first] = make(t * g.count * rank * 4);
             layers_.push_back(std::move(l));
         }
         last_ = acts(t, s_.hidden);
@@ -167,7 +171,7 @@ public:
 
 private:
     struct Layer {
-        Buffer x, mid, q, k, v, o, gate, up, lse, h[kProjections];
+        Buffer x, mid, qkv, o, gate_up, lse, h[kProjections];
     };
 
     int64_t q_width() const { return s_.heads * s_.head_dim; }
@@ -181,6 +185,18 @@ private:
             default: return s_.hidden;
         }
     }
+    int64_t out_of(const Group &g) const {
+        int64_t n = 0;
+        for (int i = 0; i < g.count; i++) n += out_of(g.first + i);
+        return n;
+    }
+    int64_t spare(const Group &g) const { return most_slots_ * g.count * ((rank_ + 7) / 8 * 8); }
+    // Rows hold the gradients of such a group too, which are the input of its backward.
+    int64_t qkv_stride() const { return out_of(kQkv) + spare(kQkv); }
+    int64_t gate_stride() const { return out_of(kGateUp) + spare(kGateUp); }
+    int64_t o_stride() const { return q_width() + spare(kOut); }
+    int64_t normed_stride() const { return s_.hidden + spare(kQkv); }
+    static void *columns(const Buffer &b, int64_t first) { return static_cast<uint16_t *>(b->get()) + first; }
     Buffer make(int64_t bytes) { return std::make_unique<Memory>(context_, bytes); }
     Buffer acts(int64_t rows, int64_t width) { return make(rows * width * 2); }
 
@@ -188,21 +204,35 @@ private:
     void make_weights() {
         const int64_t largest = std::max(s_.vocab * s_.hidden, s_.inner * s_.hidden);
         const auto values = random_bf16(largest, 0.02f, 1);
-        auto freeze = [&](int64_t out, int64_t in) {
-            ml_weight_desc d{values.data(), ML_BF16, ML_BF16, out, in};
+        auto freeze = [&](const std::vector<int64_t> &outs, int64_t in, int64_t adapter_columns) {
+            ml_weight_desc d{nullptr, ML_BF16, ML_BF16, 0, in, adapter_columns};
+            for (int64_t out : outs) d.out_features += out;
             ml_weight *w = nullptr;
             CHECK(ml_weight_create(context_, &d, &w));
             weights_.push_back(w);
+            int64_t first = 0;
+            for (int64_t out : outs) {
+                d.data = values.data(), d.out_features = out;
+                CHECK(ml_weight_write(context_, w, first, &d));
+                first += out;
+            }
         };
         for (int64_t i = 0; i < s_.layers; i++) {
-            for (int p = 0; p < kProjections; p++) freeze(out_of(p), in_of(p));
+            for (const Group &g : {kQkv, kOut, kGateUp, kDowns}) {
+                std::vector<int64_t> outs;
+                for (int p = 0; p < g.count; p++) outs.push_back(out_of(g.first + p));
+                freeze(outs, in_of(g.first), spare(g));
+            }
         }
-        freeze(s_.vocab, s_.hidden);  // embedding
-        freeze(s_.vocab, s_.hidden);  // head
+        freeze({s_.vocab}, s_.hidden, 0);  // embedding
+        freeze({s_.vocab}, s_.hidden, 0);  // head
         norm_weight_ = make(s_.hidden * 4);
         norm_weight_->write(std::vector<float>(static_cast<size_t>(s_.hidden), 1.0f));
     }
-    ml_weight *weight(int64_t layer, int p) const { return weights_[static_cast<size_t>(layer * kProjections + p)]; }
+    static constexpr int64_t kGroups = 4;
+    ml_weight *weight(int64_t layer, const Group &g) const {
+        return weights_[static_cast<size_t>(layer * kGroups + (g.first == kQ ? 0 : g.first == kO ? 1 : g.first == kGate ? 2 : 3))];
+    }
 
     void upload(const Batch &b) {
         if (b.slots == uploaded_.slots && b.sequences_a_slot == uploaded_.sequences_a_slot && b.length == uploaded_.length) return;
@@ -227,24 +257,22 @@ private:
     void forward_backward(const Batch &b, float *adapters, float *gradients) {
         upload(b);
         adapters_ = adapters, adapter_gradients_ = gradients, tokens_ = b.tokens(), used_slots_ = b.slots;
-        const ml_embedding_desc embed{weights_[static_cast<size_t>(s_.layers * kProjections)], ids_->ints(), layers_[0].x->get(), tokens_};
+        const ml_embedding_desc embed{weights_[static_cast<size_t>(s_.layers * kGroups)], ids_->ints(), layers_[0].x->get(), tokens_};
         CHECK(ml_embedding_forward(context_, &embed));
         for (int64_t i = 0; i < s_.layers; i++) {
             Layer &l = layers_[static_cast<size_t>(i)];
-            void *out = i + 1 < s_.layers ? layers_[static_cast<size_t>(i + 1)].x->get() : last_->get();
-            norm(l.x->get());
-            linear(i, kQ, normed_->get(), nullptr, l.q->get()), linear(i, kK, normed_->get(), nullptr, l.k->get());
-            linear(i, kV, normed_->get(), nullptr, l.v->get());
-            rope(l.q->get(), s_.heads, false), rope(l.k->get(), s_.kv_heads, false);
+            norm(l.x->get(), normed_stride());
+            linear(i, kQkv, normed_, normed_stride(), nullptr, l.qkv, qkv_stride());
+            rope(columns(l.qkv, 0), s_.heads, false), rope(columns(l.qkv, q_width()), s_.kv_heads, false);
             const auto d = attention(l, b);
             CHECK(ml_attention_forward(context_, &d));
-            linear(i, kO, l.o->get(), l.x->get(), l.mid->get());
-            norm(l.mid->get());
-            linear(i, kGate, normed_->get(), nullptr, l.gate->get()), linear(i, kUp, normed_->get(), nullptr, l.up->get());
+            linear(i, kOut, l.o, o_stride(), l.x->get(), l.mid, s_.hidden);
+            norm(l.mid->get(), normed_stride());
+            linear(i, kGateUp, normed_, normed_stride(), nullptr, l.gate_up, gate_stride());
             swiglu(l);
-            linear(i, kDown, act_->get(), l.mid->get(), out);
+            linear(i, kDowns, act_, s_.inner + spare(kDowns), l.mid->get(), i + 1 < s_.layers ? layers_[static_cast<size_t>(i + 1)].x : last_, s_.hidden);
         }
-        norm(last_->get());
+        norm(last_->get(), s_.hidden);
         ml_cross_entropy_desc loss{};
         loss.x = normed_->get(), loss.w = weights_.back(), loss.rows = rows_->ints(), loss.target = target_->ints(), loss.row_scale = scale_->floats();
         loss.logprob = logprob_->floats(), loss.dx = dnormed_->get(), loss.tokens = tokens_, loss.count = b.rows();
@@ -253,22 +281,20 @@ private:
         for (int64_t i = s_.layers - 1; i >= 0; i--) {
             Layer &l = layers_[static_cast<size_t>(i)];
             swiglu(l);
-            back(i, kDown, act_->get(), dx_->get(), dact_->get(), false);
-            ml_swiglu_desc gated{};
-            gated.gate = gated.dgate = l.gate->get(), gated.up = gated.dup = l.up->get(), gated.dy = dact_->get(), gated.count = tokens_ * s_.inner;
+            back(i, kDowns, act_, s_.inner + spare(kDowns), dx_, dx_stride(), dact_->get());
+            ml_swiglu_desc gated = swiglu_desc(l);
+            gated.dgate = columns(l.gate_up, 0), gated.dup = columns(l.gate_up, s_.inner), gated.dy = dact_->get();
             CHECK(ml_swiglu_backward(context_, &gated));
-            norm(l.mid->get());
-            back(i, kGate, normed_->get(), l.gate->get(), dnormed_->get(), false), back(i, kUp, normed_->get(), l.up->get(), dnormed_->get(), true);
+            norm(l.mid->get(), normed_stride());
+            back(i, kGateUp, normed_, normed_stride(), l.gate_up, gate_stride(), dnormed_->get());
             norm_back(l.mid->get(), true);
-            back(i, kO, l.o->get(), dx_->get(), d_o_->get(), false);
+            back(i, kOut, l.o, o_stride(), dx_, dx_stride(), d_o_->get());
             auto d = attention(l, b);
-            d.d_o = d_o_->get(), d.dq = dq_->get(), d.dk = dk_->get(), d.dv = dv_->get();
+            d.d_o = d_o_->get(), d.dq = columns(dqkv_, 0), d.dk = columns(dqkv_, q_width()), d.dv = columns(dqkv_, q_width() + kv_width());
             CHECK(ml_attention_backward(context_, &d));
-            rope(dq_->get(), s_.heads, true), rope(dk_->get(), s_.kv_heads, true);
-            norm(l.x->get());
-            void *below = i > 0 ? dnormed_->get() : nullptr;
-            back(i, kQ, normed_->get(), dq_->get(), below, false), back(i, kK, normed_->get(), dk_->get(), below, true);
-            back(i, kV, normed_->get(), dv_->get(), below, true);
+            rope(columns(dqkv_, 0), s_.heads, true), rope(columns(dqkv_, q_width()), s_.kv_heads, true);
+            norm(l.x->get(), normed_stride());
+            back(i, kQkv, normed_, normed_stride(), dqkv_, qkv_stride(), i > 0 ? dnormed_->get() : nullptr);
             if (i > 0) norm_back(l.x->get(), true);
         }
     }
@@ -285,14 +311,15 @@ private:
         CHECK(ml_adamw_step(context_, &adamw));
     }
 
-    void norm(void *x) {
+    int64_t dx_stride() const { return s_.hidden + spare(kOut); }
+    void norm(void *x, int64_t stride) {
         auto d = norm_desc(x);
-        d.y = normed_->get();
+        d.y = normed_->get(), d.out_stride = stride;
         CHECK(ml_rmsnorm_forward(context_, &d));
     }
     void norm_back(void *x, bool accumulate) {
         auto d = norm_desc(x);
-        d.dy = dnormed_->get(), d.dx = dx_->get(), d.accumulate = accumulate;
+        d.dy = dnormed_->get(), d.dx = dx_->get(), d.accumulate = accumulate, d.out_stride = dx_stride();
         CHECK(ml_rmsnorm_backward(context_, &d));
     }
     ml_rmsnorm_desc norm_desc(void *x) {
@@ -300,54 +327,65 @@ private:
         d.x = x, d.weight = norm_weight_->floats(), d.rstd = rstd_->floats(), d.rows = tokens_, d.width = s_.hidden, d.eps = 1e-5f;
         return d;
     }
-    void swiglu(Layer &l) {
+    ml_swiglu_desc swiglu_desc(Layer &l) {
         ml_swiglu_desc d{};
-        d.gate = l.gate->get(), d.up = l.up->get(), d.y = act_->get(), d.count = tokens_ * s_.inner;
+        d.gate = columns(l.gate_up, 0), d.up = columns(l.gate_up, s_.inner), d.y = act_->get(), d.rows = tokens_, d.width = s_.inner;
+        d.gate_stride = gate_stride(), d.y_stride = s_.inner + spare(kDowns);
+        return d;
+    }
+    void swiglu(Layer &l) {
+        const ml_swiglu_desc d = swiglu_desc(l);
         CHECK(ml_swiglu_forward(context_, &d));
     }
     void rope(void *x, int64_t heads, bool backward) {
         ml_rope_desc d{};
         d.x = x, d.cos = cos_->floats(), d.sin = sin_->floats(), d.position = position_->ints(), d.tokens = tokens_;
-        d.positions = uploaded_.length, d.heads = heads, d.head_dim = s_.head_dim;
+        d.positions = uploaded_.length, d.heads = heads, d.head_dim = s_.head_dim, d.stride = qkv_stride();
         CHECK(backward ? ml_rope_backward(context_, &d) : ml_rope_forward(context_, &d));
     }
     ml_attention_desc attention(Layer &l, const Batch &b) {
         ml_attention_desc d{};
-        d.q = l.q->get(), d.k = l.k->get(), d.v = l.v->get(), d.o = l.o->get(), d.lse = l.lse->floats(), d.q_offsets = sequences_->ints();
+        d.q = columns(l.qkv, 0), d.k = columns(l.qkv, q_width()), d.v = columns(l.qkv, q_width() + kv_width()), d.o = l.o->get();
+        d.q_stride = d.kv_stride = qkv_stride(), d.o_stride = o_stride(), d.lse = l.lse->floats(), d.q_offsets = sequences_->ints();
         d.tokens = tokens_, d.sequences = b.slots * b.sequences_a_slot, d.max_length = b.length, d.heads = s_.heads, d.kv_heads = s_.kv_heads;
         d.head_dim = s_.head_dim, d.scale = 0.088388f;
         return d;
     }
-    ml_lora_linear_desc desc(int64_t layer, int p, void *x) {
-        int64_t at = 0;
-        for (int q = 0; q < p; q++) at += rank_ * (in_of(q) + out_of(q));
-        at += layer * (parameters() / s_.layers);
+    ml_lora_linear_desc desc(int64_t layer, const Group &g, const Buffer &x, int64_t x_stride, int64_t y_stride) {
         ml_lora_linear_desc d{};
-        d.x = x, d.w = weight(layer, p), d.h = layers_[static_cast<size_t>(layer)].h[p]->floats();
-        d.a = adapters_ + at, d.b = d.a + rank_ * in_of(p), d.da = adapter_gradients_ + at, d.db = d.da + rank_ * in_of(p);
-        d.slot_offsets = slot_offsets_->ints(), d.tokens = tokens_, d.slots = used_slots_, d.slot_stride = parameters(), d.rank = rank_, d.scale = 2;
+        d.x = x->get(), d.w = weight(layer, g), d.h = layers_[static_cast<size_t>(layer)].h[g.first]->floats();
+        int64_t at = layer * (parameters() / s_.layers);
+        for (int p = 0; p < g.first; p++) at += rank_ * (in_of(p) + out_of(p));
+        for (int i = 0; i < g.count; i++) {
+            const int64_t in = in_of(g.first), out = out_of(g.first + i), first = i == 0 ? 0 : d.term[i - 1].first + d.term[i - 1].rows;
+            float *a = adapters_ + at, *da = adapter_gradients_ + at;
+            d.term[i] = {a, a + rank_ * in, da, da + rank_ * in, first, out, 0};
+            at += rank_ * (in + out);
+        }
+        d.terms = g.count, d.slot_offsets = slot_offsets_->ints(), d.tokens = tokens_, d.slots = used_slots_, d.slot_stride = parameters();
+        d.rank = rank_, d.scale = 2, d.x_stride = x_stride, d.y_stride = y_stride;
         return d;
     }
-    void linear(int64_t layer, int p, void *x, void *residual, void *y) {
-        auto d = desc(layer, p, x);
-        d.residual = residual, d.y = y;
+    void linear(int64_t layer, const Group &g, const Buffer &x, int64_t x_stride, void *residual, const Buffer &y, int64_t y_stride) {
+        auto d = desc(layer, g, x, x_stride, y_stride);
+        d.residual = residual, d.y = y->get(), d.spare = x_stride - in_of(g.first);
         CHECK(ml_lora_linear_forward(context_, &d));
     }
-    void back(int64_t layer, int p, void *x, void *dy, void *dx, bool accumulate) {
-        auto d = desc(layer, p, x);
-        d.dy = dy, d.dx = dx, d.accumulate = accumulate;
+    void back(int64_t layer, const Group &g, const Buffer &x, int64_t x_stride, const Buffer &dy, int64_t dy_stride, void *dx) {
+        auto d = desc(layer, g, x, x_stride, dy_stride);
+        d.dy = dy->get(), d.dx = dx, d.spare = dy_stride - out_of(g);
         CHECK(ml_lora_linear_backward(context_, &d));
     }
 
     ml_context *context_;
     Shape s_;
-    int64_t rank_, tokens_ = 0, used_slots_ = 0, steps_ = 0;
+    int64_t rank_, most_slots_, tokens_ = 0, used_slots_ = 0, steps_ = 0;
     Batch uploaded_{0, 0, 0};
     std::vector<ml_weight *> weights_;
     std::vector<Layer> layers_;
     float *adapters_ = nullptr, *adapter_gradients_ = nullptr;
     Buffer shared_, gradient_, m_, v_, slots_, gradients_, ids_, position_, rows_, target_, scale_, logprob_, rstd_, sequences_, slot_offsets_;
-    Buffer weights_of_tasks_, norm_, gram_, cos_, sin_, norm_weight_, normed_, dnormed_, dx_, act_, dact_, d_o_, dq_, dk_, dv_, last_;
+    Buffer weights_of_tasks_, norm_, gram_, cos_, sin_, norm_weight_, normed_, dnormed_, dx_, act_, dact_, d_o_, dqkv_, last_;
 };
 
 }  // namespace bench

@@ -83,9 +83,9 @@ int main(void) {
     void *device_dy = device_array(context, sizeof y, NULL);
 
     ml_lora_linear_desc linear = {
-        .x = device_x, .w = weight, .y = device_y, .h = h, .a = parameters, .b = parameters + RANK * IN,
-        .da = gradients, .db = gradients + RANK * IN, .dy = device_dy, .slot_offsets = offsets,
-        .tokens = TOKENS, .slots = 1, .slot_stride = PARAMETERS, .rank = RANK, .scale = 2.0f};
+        .x = device_x, .w = weight, .y = device_y, .h = h, .dy = device_dy, .slot_offsets = offsets,
+        .term = {{.a = parameters, .b = parameters + RANK * IN, .da = gradients, .db = gradients + RANK * IN, .rows = OUT}},
+        .terms = 1, .tokens = TOKENS, .slots = 1, .slot_stride = PARAMETERS, .rank = RANK, .scale = 2.0f};
     ml_adamw_desc adamw = {.parameter = parameters, .grad = gradients, .m = m, .v = v, .count = PARAMETERS,
                            .stride = PARAMETERS, .slots = 1, .lr = 0.02f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f};
     double first = 0, loss = 0;

@@ -3,7 +3,8 @@
  *
  * Conventions
  *   - Every function returns ml_status; ml_last_error() gives the text of the calling thread's last failure.
- *   - Matrices are row-major and dense. T = tokens of a pack, r = rank, n = adapter slots.
+ *   - Matrices are row-major and dense; where a descriptor has a stride for one, it is the elements from one row to the
+ *     next, and 0 means dense. T = tokens of a pack, r = rank, n = adapter slots.
  *   - "act*" pointers are activations in the context's activation type (ml_context_info.activation_dtype: float on
  *     the CPU, float or bfloat16 on CUDA). Adapters, their gradients, optimizer state, losses and statistics are
  *     always float, and so is all arithmetic but the products of tensor cores, which take bfloat16 and add in float.
@@ -26,7 +27,7 @@
  * Adapter slots
  *   The parameters of one adapter form one flat vector of P floats; n slots are n such vectors, slot_stride floats
  *   apart. `a` and `b` point at A [r, in] and B [out, r] of one Linear inside slot 0; `da` and `db` likewise inside
- *   the gradients, which have the same layout.
+ *   the gradients, which have the same layout. There are at most 65,535 slots.
  */
 #ifndef METALORA_H
 #define METALORA_H
@@ -45,7 +46,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a declaration below changes in a way that breaks a caller. */
-#define ML_ABI_VERSION 2
+#define ML_ABI_VERSION 3
 
 typedef enum ml_status {
     ML_OK = 0,
@@ -120,21 +121,31 @@ ML_API int32_t ml_free(ml_context *context, void *pointer);
 ML_API int32_t ml_upload(ml_context *context, void *device, const void *host, int64_t bytes);
 ML_API int32_t ml_download(ml_context *context, void *host, const void *device, int64_t bytes);
 ML_API int32_t ml_copy(ml_context *context, void *to, const void *from, int64_t bytes);   /* device to device */
+/* The same for `rows` of so many bytes each, to_stride and from_stride bytes apart; the rows may not overlap. */
+ML_API int32_t ml_copy_rows(ml_context *context, void *to, int64_t to_stride, const void *from, int64_t from_stride,
+                            int64_t bytes, int64_t rows);
 
 /* ---- frozen weights --------------------------------------------------------------------------------------- */
 
 typedef struct ml_weight_desc {
-    const void *data;        /* HOST memory, [out, in] row-major, any alignment; not kept after the call */
+    const void *data;        /* HOST memory, [out, in] row-major, any alignment; not kept after the call; nullable for
+                                ml_weight_create: rows then start as zeros, for ml_weight_write */
     int32_t source_dtype;    /* ml_dtype of data */
     int32_t storage_dtype;   /* ML_F32 or ML_BF16: how it is held; arithmetic is the backend's (float on the CPU) */
     int64_t out_features;
     int64_t in_features;
+    int64_t adapter_columns; /* room beside the weight for the adapters of one product: slots * terms * (r rounded up to
+                                8); 0: 64. More than there is room for costs time on CUDA, nothing else; the CPU has no
+                                use for it */
 } ml_weight_desc;
 
 ML_API int32_t ml_weight_create(ml_context *context, const ml_weight_desc *desc, ml_weight **weight);
+/* Fills rows [first, first + desc->out_features), so that several Linears of one input become one weight: desc has the
+   weight's storage type and in features. */
+ML_API int32_t ml_weight_write(ml_context *context, ml_weight *weight, int64_t first, const ml_weight_desc *desc);
 ML_API int32_t ml_weight_destroy(ml_context *context, ml_weight *weight);
 /* Bytes the weight holds once created; for estimates before anything is loaded. */
-ML_API int64_t ml_weight_bytes(ml_context *context, int32_t storage_dtype, int64_t out_features, int64_t in_features);
+ML_API int64_t ml_weight_bytes(ml_context *context, const ml_weight_desc *desc);
 
 /* ---- embedding -------------------------------------------------------------------------------------------- */
 
@@ -162,6 +173,7 @@ typedef struct ml_rmsnorm_desc {
     int64_t width;
     float eps;
     int32_t accumulate;      /* backward: dx += instead of = */
+    int64_t out_stride;      /* of y and of dx; y may be x, and dx dy, only where it is dense */
 } ml_rmsnorm_desc;
 ML_API int32_t ml_rmsnorm_forward(ml_context *context, const ml_rmsnorm_desc *desc);
 ML_API int32_t ml_rmsnorm_backward(ml_context *context, const ml_rmsnorm_desc *desc);
@@ -197,6 +209,7 @@ typedef struct ml_rope_desc {
     int64_t positions;
     int64_t heads;
     int64_t head_dim;
+    int64_t stride;          /* of x, from token to token */
 } ml_rope_desc;
 ML_API int32_t ml_rope_forward(ml_context *context, const ml_rope_desc *desc);
 ML_API int32_t ml_rope_backward(ml_context *context, const ml_rope_desc *desc);
@@ -228,6 +241,9 @@ typedef struct ml_attention_desc {
     int64_t window;          /* 0 = unlimited */
     float scale;             /* usually 1 / sqrt(head_dim) */
     int32_t reserved;
+    int64_t q_stride;        /* of q and dq, from token to token */
+    int64_t kv_stride;       /* of k, v, dk and dv */
+    int64_t o_stride;        /* of o; d_o is dense */
 } ml_attention_desc;
 ML_API int32_t ml_attention_forward(ml_context *context, const ml_attention_desc *desc);
 ML_API int32_t ml_attention_backward(ml_context *context, const ml_attention_desc *desc);
@@ -241,47 +257,66 @@ ML_API int32_t ml_attention_backward(ml_context *context, const ml_attention_des
      u[t] = scale * B_i^T dy[t];  dA_i += sum_t u[t] drop(x[t])^T;  dB_i += sum_t scale * dy[t] h[t]^T
      dx[t] (+)= W^T dy[t] + drop'(A_i^T u[t])
    The gradient of residual is dy itself and that of bias is not needed: both are frozen or the caller's.
-   rank = 0 is the frozen Linear alone; a, b, h, da, db are then ignored.
-   drop() is inverted dropout with keep probability 1 - dropout, its mask a function of (seed, stream, t, column). */
+   rank = 0 is the frozen Linear alone; h and the terms are then ignored.
+   drop() is inverted dropout with keep probability 1 - dropout, its mask a function of (seed, the term's stream, t, column).
+
+   Several Linears of one input (q, k and v; gate and up) are one op: W is theirs, one below the other, y their outputs side
+   by side, and each one that is adapted has a term, which adapts its rows of W alone. h[t] is the terms' side by side. */
+#define ML_LORA_TERMS 3
+typedef struct ml_lora_term {
+    const float *a;          /* [r, in] in slot 0 */
+    const float *b;          /* [rows, r] in slot 0 */
+    float *da;               /* [r, in] in slot 0 of the gradients; backward only; always accumulated into */
+    float *db;               /* [rows, r] likewise */
+    int64_t first;           /* of the rows of W that it adapts; terms are in the order of their rows and share none */
+    int64_t rows;
+    uint64_t stream;         /* of its dropout: tells Linears and micro-batches apart */
+} ml_lora_term;
+
 typedef struct ml_lora_linear_desc {
     const void *x;           /* act [T, in]; backward: nullable when rank = 0 */
     const ml_weight *w;      /* [out, in] */
     const float *bias;       /* [out], frozen; nullable; forward only */
     const void *residual;    /* act [T, out]; nullable; forward only; may be y */
     void *y;                 /* act [T, out]; forward only */
-    float *h;                /* [T, r]; forward: written; backward: read */
-    const float *a;          /* [r, in] in slot 0 */
-    const float *b;          /* [out, r] in slot 0 */
-    float *da;               /* [r, in] in slot 0 of the gradients; backward only; always accumulated into */
-    float *db;               /* [out, r] likewise */
+    float *h;                /* [T, terms * r]; forward: written; backward: read */
     const void *dy;          /* act [T, out]; backward only */
     void *dx;                /* act [T, in]; backward only; nullable: no input gradient is needed; neither x nor dy */
     const int32_t *slot_offsets; /* [slots + 1] */
     int64_t tokens;
     int64_t slots;
     int64_t slot_stride;     /* floats between slots of a and b, and of da and db */
-    int64_t rank;
+    int64_t rank;            /* r, of every term */
+    ml_lora_term term[ML_LORA_TERMS];
+    int64_t terms;           /* 1 to ML_LORA_TERMS */
     float scale;             /* alpha / r, or alpha / sqrt(r) */
     float dropout;           /* in [0, 1); 0 at evaluation */
     uint64_t seed;
-    uint64_t stream;         /* tells Linears and micro-batches apart */
     int32_t accumulate;      /* backward: dx += instead of = */
     int32_t reserved;
+    int64_t x_stride;
+    int64_t y_stride;        /* of y, residual and dy */
+    int64_t spare;           /* columns behind each row of x (forward) and dy (backward) that are the op's to write to: with
+                                adapter_columns of them, CUDA need not copy these rows to put the adapters' beside them */
 } ml_lora_linear_desc;
 ML_API int32_t ml_lora_linear_forward(ml_context *context, const ml_lora_linear_desc *desc);
 ML_API int32_t ml_lora_linear_backward(ml_context *context, const ml_lora_linear_desc *desc);
 
 /* ---- SwiGLU ----------------------------------------------------------------------------------------------- */
 
-/* y = silu(gate) * up (Shazeer 2020). Backward overwrites dgate and dup; each may be the buffer of gate, up or dy. */
+/* y = silu(gate) * up (Shazeer 2020). Backward overwrites dgate and dup; each may be the buffer of gate, up or dy where both
+   have the same stride. */
 typedef struct ml_swiglu_desc {
-    const void *gate;        /* act [count] */
-    const void *up;          /* act [count] */
-    void *y;                 /* act [count]; forward only */
-    const void *dy;          /* act [count]; backward only */
+    const void *gate;        /* act [rows, width] */
+    const void *up;          /* act [rows, width] */
+    void *y;                 /* act [rows, width]; forward only */
+    const void *dy;          /* act [rows, width]; backward only; dense */
     void *dgate;
     void *dup;
-    int64_t count;
+    int64_t rows;
+    int64_t width;
+    int64_t gate_stride;     /* of gate, up, dgate and dup */
+    int64_t y_stride;
 } ml_swiglu_desc;
 ML_API int32_t ml_swiglu_forward(ml_context *context, const ml_swiglu_desc *desc);
 ML_API int32_t ml_swiglu_backward(ml_context *context, const ml_swiglu_desc *desc);

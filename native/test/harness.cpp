@@ -219,6 +219,26 @@ std::vector<float> Activations::read() const {
     return values;
 }
 
+void Strided::write(const std::vector<float> &values) {
+    EXPECT(values.size() == static_cast<size_t>(rows_ * width_));
+    std::vector<float> spread(static_cast<size_t>(rows_ * stride_), NAN);
+    for (int64_t row = 0; row < rows_; row++) std::copy_n(values.begin() + row * width_, width_, spread.begin() + row * stride_);
+    values_.write(spread);
+}
+
+std::vector<float> Strided::read(int64_t spare) const {
+    const std::vector<float> spread = values_.read();
+    std::vector<float> values;
+    bool intact = true;
+    for (int64_t row = 0; row < rows_; row++) {
+        const auto from = spread.begin() + row * stride_;
+        values.insert(values.end(), from, from + width_);
+        for (int64_t i = width_ + spare; i < stride_; i++) intact = intact && std::isnan(from[i]);
+    }
+    if (!intact) fail(__FILE__, __LINE__, "an op wrote between the rows of a matrix");
+    return values;
+}
+
 uint16_t to_bf16(float x) {
     uint32_t bits;
     std::memcpy(&bits, &x, sizeof bits);

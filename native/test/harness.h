@@ -179,6 +179,26 @@ private:
     std::unique_ptr<Buffer<uint16_t>> half_;
 };
 
+// Rows of activations with columns between them that are NaN: an op that reads these shows, and so does one that writes to them.
+class Strided {
+public:
+    Strided(Device &device, int64_t rows, int64_t width, int64_t between)
+        : rows_(rows), width_(width), stride_(width + between), values_(device, static_cast<size_t>(rows * stride_)) {}
+    Strided(Device &device, int64_t width, int64_t between, const std::vector<float> &values)
+        : Strided(device, static_cast<int64_t>(values.size()) / width, width, between) { write(values); }
+
+    operator void *() const { return values_; }
+    void *at(int64_t column) const { return values_.at(static_cast<size_t>(column)); }
+    int64_t stride() const { return stride_; }
+    void write(const std::vector<float> &values);
+    // `spare`: columns behind a row that may have been written to.
+    std::vector<float> read(int64_t spare = 0) const;
+
+private:
+    int64_t rows_, width_, stride_;
+    Activations values_;
+};
+
 // ---- numbers ----------------------------------------------------------------------------------------------------
 
 class Random {

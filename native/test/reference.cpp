@@ -175,6 +175,11 @@ AttentionGradient attention_gradient(const Heads &s, const Vec &q, const Vec &k,
 
 // ---- lora linear ------------------------------------------------------------------------------------------------
 
+static const double *mask_of(const Lora &s, const Vec &mask, int64_t r) {
+    const int64_t each = static_cast<int64_t>(s.slot_offsets.back()) * s.in, masks = static_cast<int64_t>(mask.size()) / each;
+    return mask.data() + r * masks / s.rank * each;
+}
+
 LoraResult lora_linear(const Lora &s, const Vec &x, const Vec &w, const Vec &bias, const Vec &residual, const Vec &a,
                        const Vec &b, const Vec &mask) {
     const int64_t tokens = static_cast<int64_t>(x.size()) / s.in;
@@ -192,7 +197,7 @@ LoraResult lora_linear(const Lora &s, const Vec &x, const Vec &w, const Vec &bia
         for (int64_t t = s.slot_offsets[slot]; t < s.slot_offsets[slot + 1]; t++) {
             for (int64_t r = 0; r < s.rank; r++) {
                 double sum = 0;
-                for (int64_t i = 0; i < s.in; i++) sum += slot_a[r * s.in + i] * x[t * s.in + i] * mask[t * s.in + i];
+                for (int64_t i = 0; i < s.in; i++) sum += slot_a[r * s.in + i] * x[t * s.in + i] * mask_of(s, mask, r)[t * s.in + i];
                 result.h[t * s.rank + r] = sum;
             }
             for (int64_t o = 0; o < s.out; o++) {
@@ -226,8 +231,8 @@ LoraGradient lora_linear_gradient(const Lora &s, const Vec &x, const Vec &w, con
                     g.db[at_b + o * s.rank + r] += s.scale * dy[t * s.out + o] * h[t * s.rank + r];
                 }
                 for (int64_t i = 0; i < s.in; i++) {
-                    g.da[at_a + r * s.in + i] += u * x[t * s.in + i] * mask[t * s.in + i];
-                    g.dx[t * s.in + i] += u * a[at_a + r * s.in + i] * mask[t * s.in + i];
+                    g.da[at_a + r * s.in + i] += u * x[t * s.in + i] * mask_of(s, mask, r)[t * s.in + i];
+                    g.dx[t * s.in + i] += u * a[at_a + r * s.in + i] * mask_of(s, mask, r)[t * s.in + i];
                 }
             }
         }

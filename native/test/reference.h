@@ -31,7 +31,8 @@ struct AttentionGradient { Vec dq, dk, dv; };
 AttentionResult attention(const Heads &, const Vec &q, const Vec &k, const Vec &v, const Ints &q_offsets, const Ints &kv_offsets);
 AttentionGradient attention_gradient(const Heads &, const Vec &q, const Vec &k, const Vec &v, const Ints &offsets, const Vec &d_o);
 
-// lora linear; a and b hold all slots one after the other, mask is the inverted dropout's multiplier for [T, in]
+// lora linear; a and b hold all slots one after the other, mask is the inverted dropout's multiplier for [T, in], or for
+// several of them, one behind the other, for as many equal shares of the ranks
 struct Lora {
     int64_t in, out, rank;
     double scale;

@@ -9,10 +9,11 @@ namespace {
 struct Shape {
     int64_t heads, kv_heads, head_dim, window;
     std::vector<int32_t> queries, cached;  // lengths of the sequences; keys beyond the queries (empty: none)
+    int64_t between = 0;                   // columns between the rows of q, k, v, o and their gradients
     std::string text() const {
         std::string s = format("heads %d/%d, head_dim %d, window %d, lengths", int(heads), int(kv_heads), int(head_dim), int(window));
         for (size_t i = 0; i < queries.size(); i++) s += format(" %d", queries[i]) + (cached.empty() ? "" : format("+%d", cached[i]));
-        return s;
+        return s + (between == 0 ? "" : format(", %d between rows", int(between)));
     }
 };
 
@@ -43,22 +44,28 @@ struct Outputs {
 };
 
 Outputs run(Device &device, const Shape &s, const Inputs &in, bool backward) {
-    Activations q(device, in.q), k(device, in.k), v(device, in.v), o(device, in.q.size());
+    const int64_t q_width = s.heads * s.head_dim, kv_width = s.kv_heads * s.head_dim, rows = in.q_offsets.back();
+    Strided q(device, q_width, s.between, in.q), k(device, kv_width, s.between, in.k), v(device, kv_width, s.between, in.v);
+    Strided o(device, rows, q_width, s.between);
+    o.write(std::vector<float>(in.q.size(), NAN));
     Buffer<float> lse(device, in.q.size() / s.head_dim);
     Buffer<int32_t> q_offsets(device, in.q_offsets), kv_offsets(device, in.kv_offsets);
     ml_attention_desc d{};
     d.q = q, d.k = k, d.v = v, d.o = o, d.lse = lse;
     d.q_offsets = q_offsets;
     d.kv_offsets = s.cached.empty() ? nullptr : static_cast<int32_t *>(kv_offsets);
-    d.tokens = in.q_offsets.back();
+    d.tokens = rows;
     d.sequences = static_cast<int64_t>(s.queries.size());
     for (int32_t length : s.queries) d.max_length = std::max<int64_t>(d.max_length, length);
     d.heads = s.heads, d.kv_heads = s.kv_heads, d.head_dim = s.head_dim, d.window = s.window;
     d.scale = static_cast<float>(in.heads.scale);
+    if (s.between > 0) d.q_stride = q.stride(), d.kv_stride = k.stride(), d.o_stride = o.stride();
     EXPECT_OK(ml_attention_forward(device, &d));
     Outputs out{o.read(), lse.read(), {}, {}, {}};
     if (!backward) return out;
-    Activations d_o(device, in.d_o), dq(device, in.q.size()), dk(device, in.k.size()), dv(device, in.v.size());
+    Activations d_o(device, in.d_o);
+    Strided dq(device, rows, q_width, s.between), dk(device, rows, kv_width, s.between), dv(device, rows, kv_width, s.between);
+    dq.write(std::vector<float>(in.q.size(), NAN)), dk.write(std::vector<float>(in.k.size(), NAN)), dv.write(std::vector<float>(in.k.size(), NAN));
     d.d_o = d_o, d.dq = dq, d.dk = dk, d.dv = dv;
     EXPECT_OK(ml_attention_backward(device, &d));
     out.dq = dq.read(), out.dk = dk.read(), out.dv = dv.read();
@@ -76,6 +83,9 @@ const std::vector<Shape> &shapes() {
         {4, 2, 80, 33, {150}, {}},
         {2, 2, 20, 0, {129}, {}},        // no multiple of a vector, more than two key blocks
         {3, 3, 6, 0, {25, 40}, {}},
+        {4, 2, 64, 0, {70, 0, 9}, {}, 40},   // rows apart, as q, k and v of one Linear lie
+        {2, 1, 128, 20, {66, 3}, {}, 8},
+        {3, 1, 20, 0, {40, 5}, {}, 7},
         {2, 1, 256, 0, {37, 2}, {}},     // the largest head that CUDA has kernels for
         {8, 2, 64, 16, {100, 7}, {}},    // window
         {2, 1, 32, 1, {70}, {}},         // each token sees itself alone
@@ -124,6 +134,7 @@ TEST(attention_with_cache_matches_reference) {
         {9, 3, 64, 0, {150}, {77}},
         {4, 2, 32, 24, {1, 40}, {100, 90}},          // window
         {3, 1, 20, 0, {2}, {37}},
+        {4, 2, 64, 0, {1, 3}, {40, 70}, 24},
     };
     for (auto &s : cached) {
         Case shape(s.text());

@@ -105,6 +105,16 @@ TEST(copies) {
     EXPECT_OK(ml_copy(device, b.at(500), a, 4));  // into the middle of a buffer
     EXPECT(b.read()[500] == values[0] && b.read()[501] == values[501]);
     EXPECT_OK(ml_copy(device, b, a, 0));
+    // Rows, closer together than they were.
+    Buffer<float> rows(device, std::vector<float>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}), dense(device, 6);
+    EXPECT_OK(ml_copy_rows(device, dense, 8, rows.at(1), 16, 8, 3));
+    EXPECT_SAME_BITS("rows", dense.read(), (std::vector<float>{1, 2, 5, 6, 9, 10}));
+    EXPECT_OK(ml_copy_rows(device, nullptr, 8, nullptr, 8, 8, 0));
+    EXPECT_INVALID(ml_copy_rows(device, dense, 7, rows, 16, 8, 2), "to_stride");
+    EXPECT_INVALID(ml_copy_rows(device, dense, 8, rows, 4, 8, 2), "from_stride");
+    EXPECT_INVALID(ml_copy_rows(device, dense, 8, rows, 16, 8, -1), "rows");
+    EXPECT_INVALID(ml_copy_rows(device, dense, 8, rows, 1 << 20, 8, 2), "from");
+    EXPECT_INVALID(ml_copy_rows(device, dense, 1 << 20, rows, 16, 8, 2), "to");
 }
 
 TEST(memory_misuse_is_an_error_and_no_crash) {

@@ -20,6 +20,11 @@ std::vector<int32_t> all_rows(int64_t n) {
     return ids;
 }
 
+int64_t bytes_of(ml_context *context, int32_t storage, int64_t out, int64_t in, int64_t adapter_columns = 0) {
+    const ml_weight_desc d{nullptr, ML_F32, storage, out, in, adapter_columns};
+    return ml_weight_bytes(context, &d);
+}
+
 }  // namespace
 
 TEST(embedding_matches_reference) {
@@ -50,14 +55,14 @@ TEST(weight_conversions) {
                                         1e-40f, INFINITY, -INFINITY, 65504.0f, 6e-8f, 0.1f, -1e30f, 123456.789f};
     const int64_t n = static_cast<int64_t>(special.size());
     on_every_device([&](Device &device) {
-        const Weight f32(device, {special.data(), ML_F32, ML_F32, 1, n});
+        const Weight f32(device, {special.data(), ML_F32, ML_F32, 1, n, 0});
         EXPECT_SAME_BITS("f32 in f32", embed(device, f32, n, {0}), as_activations(special));
         std::vector<float> rounded;
         for (float x : special) rounded.push_back(from_bf16(to_bf16(x)));
-        const Weight bf16(device, {special.data(), ML_F32, ML_BF16, 1, n});
+        const Weight bf16(device, {special.data(), ML_F32, ML_BF16, 1, n, 0});
         EXPECT_SAME_BITS("f32 in bf16", embed(device, bf16, n, {0}), rounded);
         const float nan = NAN;
-        const Weight not_a_number(device, {&nan, ML_F32, ML_BF16, 1, 1});
+        const Weight not_a_number(device, {&nan, ML_F32, ML_BF16, 1, 1, 0});
         EXPECT(std::isnan(embed(device, not_a_number, 1, {0})[0]));
 
         // Every bf16 there is, but NaNs.
@@ -69,7 +74,7 @@ TEST(weight_conversions) {
         }
         const int64_t all = static_cast<int64_t>(bits.size());
         for (int32_t storage : {ML_F32, ML_BF16}) {
-            const Weight w(device, {bits.data(), ML_BF16, storage, 1, all});
+            const Weight w(device, {bits.data(), ML_BF16, storage, 1, all, 0});
             EXPECT_SAME_BITS("bf16", embed(device, w, all, {0}), values);
         }
         // Every f16 there is, but NaNs: sign, 5 bits of exponent, 10 of fraction.
@@ -82,10 +87,10 @@ TEST(weight_conversions) {
             bits.push_back(static_cast<uint16_t>(b)), values.push_back(static_cast<float>(b >> 15 ? -x : x));
         }
         const int64_t halves = static_cast<int64_t>(bits.size());
-        const Weight f16(device, {bits.data(), ML_F16, ML_F32, 1, halves});
+        const Weight f16(device, {bits.data(), ML_F16, ML_F32, 1, halves, 0});
         EXPECT_SAME_BITS("f16 in f32", embed(device, f16, halves, {0}), as_activations(values));
         for (float &x : values) x = from_bf16(to_bf16(x));
-        const Weight f16_bf16(device, {bits.data(), ML_F16, ML_BF16, 1, halves});
+        const Weight f16_bf16(device, {bits.data(), ML_F16, ML_BF16, 1, halves, 0});
         EXPECT_SAME_BITS("f16 in bf16", embed(device, f16_bf16, halves, {0}), values);
     });
 }
@@ -98,7 +103,7 @@ TEST(weight_source_alignment_and_lifetime) {
     std::memcpy(bytes.data() + 1, values.data(), values.size() * 4);
     on_every_device([&](Device &device) {
         std::vector<char> source = bytes;
-        const Weight w(device, {source.data() + 1, ML_F32, ML_F32, 5, 9});
+        const Weight w(device, {source.data() + 1, ML_F32, ML_F32, 5, 9, 0});
         std::fill(source.begin(), source.end(), 0);
         const auto read = embed(device, w, 9, all_rows(5));
         for (int row = 0; row < 5; row++) {
@@ -107,12 +112,50 @@ TEST(weight_source_alignment_and_lifetime) {
     });
 }
 
+// Several matrices one below the other, written in any order, in pieces that begin anywhere; what is not written is zero.
+TEST(weights_are_written_by_rows) {
+    Random random(8);
+    const int64_t in = 21, out = 70;
+    const auto values = random.normal(out * in);
+    on_every_device([&](Device &device) {
+        for (int32_t storage : {ML_F32, ML_BF16}) {
+            const Weight w(device, {nullptr, ML_F32, storage, out, in, 24});
+            for (auto [first, last] : {std::pair<int64_t, int64_t>{33, 70}, {0, 16}, {17, 33}}) {
+                const ml_weight_desc piece{values.data() + first * in, ML_F32, storage, last - first, in, 0};
+                EXPECT_OK(ml_weight_write(device, w, first, &piece));
+            }
+            const auto read = embed(device, w, in, all_rows(out));
+            for (int64_t row = 0; row < out; row++) {
+                for (int64_t c = 0; c < in; c++) {
+                    const float value = values[row * in + c], stored = storage == ML_BF16 ? from_bf16(to_bf16(value)) : value;
+                    EXPECT(read[(out - 1 - row) * in + c] == (row == 16 ? 0 : as_activation(stored)));
+                }
+            }
+            const ml_weight_desc good{values.data(), ML_F32, storage, 3, in, 0};
+            ml_weight_desc bad = good;
+            EXPECT_INVALID(ml_weight_write(device, w, -1, &good), "first");
+            EXPECT_INVALID(ml_weight_write(device, w, 68, &good), "first");
+            EXPECT_INVALID(ml_weight_write(device, nullptr, 0, &good), "weight");
+            EXPECT_INVALID(ml_weight_write(device, w, 0, nullptr), "desc");
+            bad.data = nullptr;
+            EXPECT_INVALID(ml_weight_write(device, w, 0, &bad), "data");
+            bad = good, bad.in_features = 20;
+            EXPECT_INVALID(ml_weight_write(device, w, 0, &bad), "in_features");
+            bad = good, bad.out_features = 71;
+            EXPECT_INVALID(ml_weight_write(device, w, 0, &bad), "out_features");
+            bad = good, bad.storage_dtype = storage == ML_F32 ? ML_BF16 : ML_F32;
+            EXPECT_INVALID(ml_weight_write(device, w, 0, &bad), "storage_dtype");
+        }
+    });
+}
+
 TEST(weight_memory_is_accounted) {
     Random random(1);
     on_every_device([&](Device &device) {
         for (int32_t storage : {ML_F32, ML_BF16}) {
-            const int64_t bytes = ml_weight_bytes(device, storage, 70, 30);
+            const int64_t bytes = bytes_of(device, storage, 70, 30);
             EXPECT(bytes >= 70 * 30 * (storage == ML_F32 ? 4 : 2));
+            EXPECT(bytes_of(device, storage, 70, 30, 200) >= bytes);
             ml_context_info before{}, during{}, after{};
             EXPECT_OK(ml_context_get_info(device, &before));
             {
@@ -130,14 +173,14 @@ TEST(embedding_and_weights_reject_bad_arguments) {
     Device device(setups().front());
     Random random(6);
     const std::vector<float> values = random.normal(12);
-    ml_weight_desc good{values.data(), ML_F32, ML_F32, 3, 4};
+    ml_weight_desc good{values.data(), ML_F32, ML_F32, 3, 4, 0};
     ml_weight *w = nullptr;
     EXPECT_INVALID(ml_weight_create(device, nullptr, &w), "desc");
     EXPECT_INVALID(ml_weight_create(device, &good, nullptr), "weight");
     EXPECT_INVALID(ml_weight_create(nullptr, &good, &w), "context");
     using Desc = ml_weight_desc;
     const std::vector<std::pair<const char *, void (*)(Desc &)>> spoils = {
-        {"data", [](Desc &d) { d.data = nullptr; }},
+        {"adapter_columns", [](Desc &d) { d.adapter_columns = -1; }},
         {"source_dtype", [](Desc &d) { d.source_dtype = 3; }},
         {"source_dtype", [](Desc &d) { d.source_dtype = -1; }},
         {"storage_dtype", [](Desc &d) { d.storage_dtype = ML_F16; }},
@@ -155,9 +198,10 @@ TEST(embedding_and_weights_reject_bad_arguments) {
         EXPECT_INVALID(ml_weight_create(device, &bad, &w), field);
         EXPECT(w == nullptr);
     }
-    EXPECT(ml_weight_bytes(device, ML_F32, -1, 4) < 0);
-    EXPECT(ml_weight_bytes(device, 9, 3, 4) < 0);
-    EXPECT(ml_weight_bytes(nullptr, ML_F32, 3, 4) < 0);
+    EXPECT(bytes_of(device, ML_F32, -1, 4) < 0);
+    EXPECT(bytes_of(device, 9, 3, 4) < 0);
+    EXPECT(bytes_of(nullptr, ML_F32, 3, 4) < 0);
+    EXPECT(ml_weight_bytes(device, nullptr) < 0);
 
     EXPECT_OK(ml_weight_create(device, &good, &w));
     Buffer<int32_t> ids(device, {0, 2}), high(device, {0, 3}), negative(device, {-1, 0});

@@ -6,19 +6,36 @@ using namespace test;
 
 namespace {
 
+struct Rows {
+    int64_t first, rows;
+};
+
 struct Shape {
     int64_t in, out, rank;
     std::vector<int32_t> slot_offsets;
     int32_t storage;
     bool bias, residual;
+    std::vector<Rows> terms = {};  // of several Linears in one; empty: one term over all rows
+    int64_t between = 0;           // columns between the rows of x and of y
+    int64_t spare = 0;             // of these, for the op to write to
     int64_t tokens() const { return slot_offsets.back(); }
     int64_t slots() const { return static_cast<int64_t>(slot_offsets.size()) - 1; }
-    // Adapter parameters of a slot: a, then b, then some that belong to others.
-    int64_t stride() const { return rank * (in + out) + 5; }
+    std::vector<Rows> all_terms() const { return terms.empty() ? std::vector<Rows>{{0, out}} : terms; }
+    int64_t ranks() const { return rank * static_cast<int64_t>(all_terms().size()); }
+    // Adapter parameters of a slot: each term's a, then its b, then some that belong to others.
+    int64_t a_of(size_t term) const {
+        int64_t at = 0;
+        for (size_t i = 0; i < term; i++) at += rank * (in + all_terms()[i].rows);
+        return at;
+    }
+    int64_t b_of(size_t term) const { return a_of(term) + rank * in; }
+    int64_t stride() const { return a_of(all_terms().size()) + 5; }
     size_t parameters() const { return static_cast<size_t>(slots() * stride()); }
     std::string text() const {
         std::string s = format("in %d, out %d, rank %d, %s, slots", int(in), int(out), int(rank), storage == ML_F32 ? "f32" : "bf16");
         for (int32_t offset : slot_offsets) s += format(" %d", offset);
+        for (const Rows &t : terms) s += format(", rows %d+%d", int(t.first), int(t.rows));
+        if (between > 0) s += format(", %d between rows, %d spare", int(between), int(spare));
         return s + (bias ? ", bias" : "") + (residual ? ", residual" : "");
     }
 };
@@ -50,6 +67,14 @@ const std::vector<Shape> &shapes() {
         {136, 144, 0, {0, 140}, ML_BF16, true, true},
         {16, 312, 24, {0, 70, 200, 264}, ML_BF16, false, false},
         {24, 264, 8, {0, 300, 600}, ML_BF16, false, false},       // more than one part of a slot's tokens
+        // several Linears in one, rows apart
+        {64, 96, 8, {0, 20, 45}, ML_BF16, true, true, {{0, 48}, {48, 24}, {72, 24}}, 48, 48},
+        {72, 112, 16, {0, 50}, ML_BF16, false, false, {{0, 64}, {64, 48}}, 40, 32},
+        {40, 304, 5, {0, 70, 75, 131}, ML_BF16, false, true, {{0, 264}, {288, 16}}, 8, 0},  // a Linear in the middle without an adapter
+        {48, 80, 40, {0, 66}, ML_BF16, false, false, {{16, 64}}, 80, 80},
+        {35, 50, 3, {0, 9, 30}, ML_F32, true, true, {{0, 20}, {20, 17}, {40, 10}}, 5, 4},
+        {130, 90, 9, {0, 2}, ML_BF16, false, false, {{1, 40}, {41, 49}}, 0, 0},
+        {33, 64, 4, {0, 77}, ML_F32, false, true, {{8, 40}}, 3, 3},
     };
     return all;
 }
@@ -58,7 +83,7 @@ struct Inputs {
     explicit Inputs(const Shape &s)
         : random(static_cast<uint64_t>(s.in * 31 + s.out * 7 + s.rank)),
           w(random, s.out, s.in, s.storage, 1 / std::sqrt(double(s.in))),
-          lora{s.in, s.out, s.rank, 0.75, s.slot_offsets} {
+          lora{s.in, s.out, s.ranks(), 0.75, s.slot_offsets} {
         x = random.normal(s.tokens() * s.in);
         if (s.bias) bias = random.normal(s.out);
         if (s.residual) residual = random.normal(s.tokens() * s.out);
@@ -67,11 +92,18 @@ struct Inputs {
         gradients = random.normal(s.parameters());
         before = random.normal(s.tokens() * s.in);
         mask.assign(x.size(), 1);
-        const size_t size_a = s.rank * s.in, size_b = s.out * s.rank;
+        // Terms are one adapter, whose B is zero outside of each term's rows and ranks.
+        const auto terms = s.all_terms();
         for (int64_t slot = 0; slot < s.slots(); slot++) {
             const auto start = parameters.begin() + slot * s.stride();
-            a.insert(a.end(), start, start + size_a);
-            b.insert(b.end(), start + size_a, start + size_a + size_b);
+            std::vector<double> of_slot(s.out * s.ranks());
+            for (size_t t = 0; t < terms.size(); t++) {
+                a.insert(a.end(), start + s.a_of(t), start + s.a_of(t) + s.rank * s.in);
+                for (int64_t i = 0; i < terms[t].rows * s.rank; i++) {
+                    of_slot[(terms[t].first + i / s.rank) * s.ranks() + static_cast<int64_t>(t) * s.rank + i % s.rank] = start[s.b_of(t) + i];
+                }
+            }
+            b.insert(b.end(), of_slot.begin(), of_slot.end());
         }
     }
     Random random;
@@ -86,23 +118,30 @@ struct Inputs {
 // The op's buffers and descriptor.
 struct Run {
     Run(Device &device, const Shape &s, const Inputs &in)
-        : w(device, in.w), x(device, in.x), residual(device, in.residual), y(device, s.tokens() * s.out), dy(device, in.dy),
-          dx(device, s.tokens() * s.in), bias(device, in.bias), h(device, s.tokens() * s.rank), parameters(device, in.parameters),
-          gradients(device, in.gradients), slot_offsets(device, s.slot_offsets) {
+        : w(device, {in.w.source.data(), ML_F32, s.storage, s.out, s.in, s.spare}), x(device, s.in, s.between, in.x),
+          residual(device, s.out, s.between, s.residual ? in.residual : std::vector<float>(s.tokens() * s.out)),
+          y(device, s.tokens(), s.out, s.between), dy(device, s.out, s.between, in.dy), dx(device, s.tokens() * s.in), bias(device, in.bias),
+          h(device, s.tokens() * s.ranks()), parameters(device, in.parameters), gradients(device, in.gradients), slot_offsets(device, s.slot_offsets) {
+        y.write(std::vector<float>(s.tokens() * s.out, NAN));
         d.x = x, d.w = w, d.y = y;
         if (s.bias) d.bias = bias;
         if (s.residual) d.residual = residual;
         d.tokens = s.tokens(), d.rank = s.rank, d.scale = static_cast<float>(in.lora.scale);
+        if (s.between > 0) d.x_stride = x.stride(), d.y_stride = y.stride(), d.spare = s.spare;
         if (s.rank > 0) {
-            d.h = h, d.a = parameters, d.b = parameters.at(s.rank * s.in);
-            d.da = gradients, d.db = gradients.at(s.rank * s.in);
+            d.h = h;
+            for (const Rows &t : s.all_terms()) {
+                const auto i = static_cast<size_t>(d.terms++);
+                d.term[i] = {parameters.at(s.a_of(i)), parameters.at(s.b_of(i)), gradients.at(s.a_of(i)), gradients.at(s.b_of(i)), t.first, t.rows, in.stream + i};
+            }
             d.slot_offsets = slot_offsets, d.slots = s.slots(), d.slot_stride = s.stride();
         }
         d.dy = dy, d.dx = dx;
-        d.dropout = in.dropout, d.seed = in.seed, d.stream = in.stream;
+        d.dropout = in.dropout, d.seed = in.seed;
     }
     Weight w;
-    Activations x, residual, y, dy, dx;
+    Strided x, residual, y, dy;
+    Activations dx;
     Buffer<float> bias, h, parameters, gradients;
     Buffer<int32_t> slot_offsets;
     ml_lora_linear_desc d{};
@@ -111,10 +150,16 @@ struct Run {
 // `gradients` plus the reference's, in the layout of the parameters; nothing between the slots' own changes.
 std::vector<double> added_gradients(const Shape &s, const Inputs &in, const reference::LoraGradient &g) {
     auto sum = wide(in.gradients);
-    const size_t size_a = s.rank * s.in, size_b = s.out * s.rank;
+    const auto terms = s.all_terms();
     for (int64_t slot = 0; slot < s.slots() && s.rank > 0; slot++) {
-        for (size_t i = 0; i < size_a; i++) sum[slot * s.stride() + i] += g.da[slot * size_a + i];
-        for (size_t i = 0; i < size_b; i++) sum[slot * s.stride() + size_a + i] += g.db[slot * size_b + i];
+        for (size_t t = 0; t < terms.size(); t++) {
+            const int64_t column = static_cast<int64_t>(t) * s.rank;
+            double *a = sum.data() + slot * s.stride() + s.a_of(t), *b = sum.data() + slot * s.stride() + s.b_of(t);
+            for (int64_t i = 0; i < s.rank * s.in; i++) a[i] += g.da[(slot * s.ranks() + column) * s.in + i];
+            for (int64_t i = 0; i < terms[t].rows * s.rank; i++) {
+                b[i] += g.db[(slot * s.out + terms[t].first + i / s.rank) * s.ranks() + column + i % s.rank];
+            }
+        }
     }
     return sum;
 }
@@ -147,6 +192,8 @@ void expect_matches(Device &device, const Shape &s, const Inputs &in, const refe
     for (size_t i = 0; i < added.size(); i++) added[i] += in.before[i];
     EXPECT_CLOSE("dx accumulated", run.dx.read(), added, 1e-6);
 
+    run.x.read(s.spare), run.dy.read(s.spare);  // nothing else was written to
+
     // Without dx: the gradients are the same bits.
     run.gradients.write(in.gradients);
     run.d.dx = nullptr;
@@ -168,14 +215,14 @@ void expect_matches(Device &device, const Shape &s, const Inputs &in, const refe
 // The multipliers drop() uses, seen from outside: with A a block of the identity, h is a block of drop(x), and x = 1.
 std::vector<double> observe_mask(Device &device, int64_t tokens, int64_t in, float dropout, uint64_t seed, uint64_t stream) {
     const int64_t rank = std::min<int64_t>(in, 64);
-    const Weight w(device, {std::vector<float>(static_cast<size_t>(in)).data(), ML_F32, ML_F32, 1, in});
+    const Weight w(device, {std::vector<float>(static_cast<size_t>(in)).data(), ML_F32, ML_F32, 1, in, 0});
     Activations x(device, std::vector<float>(tokens * in, 1.0f)), y(device, tokens);
     Buffer<float> h(device, tokens * rank);
     Buffer<float> b(device, std::vector<float>(rank, 0.0f)), a(device, rank * in);
     Buffer<int32_t> offsets(device, {0, static_cast<int32_t>(tokens)});
     ml_lora_linear_desc d{};
-    d.x = x, d.w = w, d.y = y, d.h = h, d.a = a, d.b = b, d.slot_offsets = offsets;
-    d.tokens = tokens, d.slots = 1, d.rank = rank, d.scale = 1, d.dropout = dropout, d.seed = seed, d.stream = stream;
+    d.x = x, d.w = w, d.y = y, d.h = h, d.term[0] = {a, b, nullptr, nullptr, 0, 1, stream}, d.terms = 1, d.slot_offsets = offsets;
+    d.tokens = tokens, d.slots = 1, d.rank = rank, d.scale = 1, d.dropout = dropout, d.seed = seed;
     std::vector<double> mask(tokens * in);
     for (int64_t first = 0; first < in; first += rank) {
         std::vector<float> block(rank * in, 0.0f);
@@ -205,12 +252,20 @@ TEST(lora_linear_matches_reference) {
 
 TEST(lora_linear_with_dropout_matches_reference) {
     for (const Shape &s : {Shape{67, 35, 8, {0, 1, 30, 33}, ML_BF16, true, true}, {192, 64, 16, {0, 50, 50, 90}, ML_F32, false, true},
-                           {5, 9, 3, {0, 7}, ML_F32, false, false}}) {
+                           {5, 9, 3, {0, 7}, ML_F32, false, false},
+                           // several Linears in one: each drops from x what it would alone
+                           {64, 96, 8, {0, 20, 45}, ML_BF16, true, true, {{0, 48}, {48, 24}, {72, 24}}, 48, 48},
+                           {24, 40, 3, {0, 9, 30}, ML_BF16, false, false, {{0, 16}, {24, 16}}},
+                           {35, 50, 3, {0, 9, 30}, ML_F32, true, false, {{0, 20}, {20, 30}}, 5, 4}}) {
         Case shape(s.text());
         Inputs in(s);
         in.dropout = 0.3f, in.seed = 0x123456789ABCDEFull, in.stream = 1ull << 40;
         Device first(setups().front());
-        in.mask = observe_mask(first, s.tokens(), s.in, in.dropout, in.seed, in.stream);
+        in.mask.clear();
+        for (size_t i = 0; i < s.all_terms().size(); i++) {
+            const auto mask = observe_mask(first, s.tokens(), s.in, in.dropout, in.seed, in.stream + i);
+            in.mask.insert(in.mask.end(), mask.begin(), mask.end());
+        }
         const auto forward = reference::lora_linear(in.lora, wide(in.x), in.w.values, wide(in.bias), wide(in.residual), in.a, in.b, in.mask);
         const auto gradient = reference::lora_linear_gradient(in.lora, wide(in.x), in.w.values, in.a, in.b, in.mask, wide(in.dy));
         // Forward and backward of every device must use that one mask: it is a function of seed, stream, token, column.
@@ -355,8 +410,18 @@ TEST(lora_linear_rejects_bad_arguments) {
         {"slot_offsets", [&](Desc &d) { d.slot_offsets = small; }},
         {"slot_offsets", [](Desc &d) { d.slot_offsets = nullptr; }},
         {"x", [](Desc &d) { d.x = nullptr; }},
-        {"a", [](Desc &d) { d.a = nullptr; }},
-        {"b", [](Desc &d) { d.b = nullptr; }},
+        {"a", [](Desc &d) { d.term[0].a = nullptr; }},
+        {"b", [](Desc &d) { d.term[0].b = nullptr; }},
+        {"terms", [](Desc &d) { d.terms = 0; }},
+        {"terms", [](Desc &d) { d.terms = ML_LORA_TERMS + 1; }},
+        {"term.first", [](Desc &d) { d.term[0].first = -1; }},
+        {"term.first", [](Desc &d) { d.term[0].first = 25; }},
+        {"term.first", [](Desc &d) { d.term[1] = d.term[0], d.terms = 2; }},  // the same rows twice
+        {"term.rows", [](Desc &d) { d.term[0].rows = 0; }},
+        {"term.rows", [](Desc &d) { d.term[0].first = 1; }},
+        {"x_stride", [](Desc &d) { d.x_stride = 15; }},
+        {"y_stride", [](Desc &d) { d.y_stride = 23; }},
+        {"spare", [](Desc &d) { d.spare = -1; }},
         {"h", [](Desc &d) { d.h = nullptr; }},
         {"a", [](Desc &d) { d.slot_stride = 1 << 20; }},
     };
@@ -368,6 +433,10 @@ TEST(lora_linear_rejects_bad_arguments) {
         EXPECT_INVALID(ml_lora_linear_backward(device, &bad), field);
     }
     const std::vector<std::pair<const char *, std::function<void(Desc &)>>> forward = {
+        {"spare", [](Desc &d) { d.spare = 1; }},
+        {"x", [](Desc &d) { d.x_stride = 100; }},
+        {"x_stride", [](Desc &d) { d.x_stride = 17, d.spare = 2; }},
+        {"y", [](Desc &d) { d.y_stride = 100; }},
         {"y", [](Desc &d) { d.y = nullptr; }},
         {"y", [](Desc &d) { d.y = const_cast<void *>(d.x); }},
         {"bias", [](Desc &d) { d.bias = &d.scale; }},
@@ -380,8 +449,8 @@ TEST(lora_linear_rejects_bad_arguments) {
         EXPECT_INVALID(ml_lora_linear_forward(device, &bad), field);
     }
     const std::vector<std::pair<const char *, std::function<void(Desc &)>>> backward = {
-        {"da", [](Desc &d) { d.da = nullptr; }},
-        {"db", [](Desc &d) { d.db = nullptr; }},
+        {"da", [](Desc &d) { d.term[0].da = nullptr; }},
+        {"db", [](Desc &d) { d.term[0].db = nullptr; }},
         {"dy", [](Desc &d) { d.dy = nullptr; }},
         {"dx", [](Desc &d) { d.dx = &d.scale; }},
         {"dx", [](Desc &d) { d.dx = const_cast<void *>(d.dy); }},

@@ -225,7 +225,7 @@ public:
             norm(*l.mid, *norms_[2 * i + 1], *l.n2, rstd);
             linear(i, kGate, *l.n2, nullptr, *l.gate), linear(i, kUp, *l.n2, nullptr, *l.up);
             ml_swiglu_desc gated{};
-            gated.gate = *l.gate, gated.up = *l.up, gated.y = *l.act, gated.count = tokens_ * kInner;
+            gated.gate = *l.gate, gated.up = *l.up, gated.y = *l.act, gated.rows = tokens_, gated.width = kInner;
             EXPECT_OK(ml_swiglu_forward(device_, &gated));
             x = acts(kHidden);
             linear(i, kDown, *l.act, *l.mid, *x);
@@ -243,7 +243,7 @@ public:
             Kept &l = kept[i];
             back(i, kDown, *l.act, *dx, *dact, false);
             ml_swiglu_desc gated{};
-            gated.gate = *l.gate, gated.up = *l.up, gated.dy = *dact, gated.dgate = *l.gate, gated.dup = *l.up, gated.count = tokens_ * kInner;
+            gated.gate = *l.gate, gated.up = *l.up, gated.dy = *dact, gated.dgate = *l.gate, gated.dup = *l.up, gated.rows = tokens_, gated.width = kInner;
             EXPECT_OK(ml_swiglu_backward(device_, &gated));
             norm(*l.mid, *norms_[2 * i + 1], *l.n2, rstd);
             back(i, kGate, *l.n2, *l.gate, *dnormed, false), back(i, kUp, *l.n2, *l.up, *dnormed, true);
@@ -276,7 +276,7 @@ private:
         const Site site = site_of(layer, p);
         ml_lora_linear_desc d{};
         d.x = x, d.w = *weights_[layer * kProjections + p], d.h = h_ + (layer * kProjections + p) * tokens_ * kRank;
-        d.a = adapters_ + site.a, d.b = adapters_ + site.b, d.da = gradients_ + site.a, d.db = gradients_ + site.b;
+        d.term[0] = {adapters_ + site.a, adapters_ + site.b, gradients_ + site.a, gradients_ + site.b, 0, out_of(p), 0}, d.terms = 1;
         d.slot_offsets = slots_, d.tokens = tokens_, d.slots = kTasks, d.slot_stride = static_cast<int64_t>(parameters());
         d.rank = kRank, d.scale = kScale;
         return d;

@@ -33,7 +33,7 @@ TEST(row_ops_repeat_bit_for_bit) {
         repeats<Activations>(device, "rmsnorm dx", x, [&](void *out) { norm.dx = out, EXPECT_OK(ml_rmsnorm_backward(device, &norm)); });
 
         ml_swiglu_desc gated{};
-        gated.gate = in, gated.up = other, gated.dy = other, gated.count = kCount;
+        gated.gate = in, gated.up = other, gated.dy = other, gated.rows = kRows, gated.width = kWidth;
         repeats<Activations>(device, "swiglu", x, [&](void *out) { gated.y = out, EXPECT_OK(ml_swiglu_forward(device, &gated)); });
         repeats<Activations>(device, "swiglu dgate", x, [&](void *out) {
             gated.dgate = out, gated.dup = unused, EXPECT_OK(ml_swiglu_backward(device, &gated));

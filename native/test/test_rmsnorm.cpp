@@ -64,6 +64,16 @@ TEST(rmsnorm_matches_reference) {
             d.y = x, d.rstd = nullptr;
             EXPECT_OK(ml_rmsnorm_forward(device, &d));
             EXPECT_SAME_BITS("y in x's place, without rstd", x.read(), forward);
+            x.write(in.x), dy.write(in.dy);
+            for (int64_t between : {1, 24}) {
+                Strided rows(device, s.rows, s.width, between), sums(device, s.width, between, in.dx);
+                rows.write(std::vector<float>(in.x.size(), NAN));
+                d.y = rows, d.dx = sums, d.rstd = rstd, d.accumulate = 1, d.out_stride = rows.stride();
+                EXPECT_OK(ml_rmsnorm_forward(device, &d));
+                EXPECT_CLOSE("y, strided", rows.read(), y_expected, 5e-7);
+                EXPECT_OK(ml_rmsnorm_backward(device, &d));
+                EXPECT_CLOSE("dx accumulated, strided", sums.read(), added, 1e-6);
+            }
         });
     }
 }

@@ -94,6 +94,12 @@ TEST(rope_matches_reference) {
             values.write(x);
             EXPECT_OK(ml_rope_backward(device, &d));
             EXPECT_CLOSE("backward", values.read(), backward, 2e-7);
+            for (int64_t between : {3, 8}) {
+                Strided rows(device, s.heads * s.head_dim, between, x);
+                d.x = rows, d.stride = rows.stride();
+                EXPECT_OK(ml_rope_forward(device, &d));
+                EXPECT_CLOSE("strided", rows.read(), forward, 2e-7);
+            }
         });
     }
 }

@@ -20,7 +20,7 @@ struct FrozenMatrix {
 class Weight {
 public:
     Weight(Device &device, const FrozenMatrix &m) : device_(device) {
-        create({m.source.data(), ML_F32, m.storage, m.out, m.in});
+        create({m.source.data(), ML_F32, m.storage, m.out, m.in, 0});
     }
     Weight(Device &device, const ml_weight_desc &d) : device_(device) { create(d); }
     ~Weight() { EXPECT_OK(ml_weight_destroy(device_, weight_)); }

@@ -75,6 +75,8 @@ Count span(int64_t slots, int64_t stride, Count count) {
 
 bool known_dtype(int32_t dtype) { return dtype == ML_F32 || dtype == ML_BF16 || dtype == ML_F16; }
 
+bool dense(int64_t stride, int64_t width) { return stride == 0 || stride == width; }
+
 constexpr int64_t kMaxFeatures = int64_t(1) << 24;
 constexpr int64_t kMaxSlots = 65535, kMaxHeads = 65535;  // what one dimension of a grid holds
 
@@ -256,7 +258,30 @@ int32_t ml_copy(ml_context *context, void *to, const void *from, int64_t bytes) 
     });
 }
 
+int32_t ml_copy_rows(ml_context *context, void *to, int64_t to_stride, const void *from, int64_t from_stride, int64_t bytes, int64_t rows) {
+    return guarded(context, "ml_copy_rows", [&](Context &c) -> ml_status {
+        Check check(c, "ml_copy_rows");
+        check.range("bytes", bytes, 0, INT32_MAX).range("rows", rows, 0, INT32_MAX);
+        check.range("to_stride", to_stride, bytes, INT32_MAX).range("from_stride", from_stride, bytes, INT32_MAX);
+        if (!check.ok() || rows == 0 || bytes == 0) return check.status();
+        check.buffer("to", to, (rows - 1) * to_stride + bytes, 1).buffer("from", from, (rows - 1) * from_stride + bytes, 1);
+        return check.ok() ? c.backend.copy_rows(c, to, static_cast<size_t>(to_stride), from, static_cast<size_t>(from_stride),
+                                                static_cast<size_t>(bytes), static_cast<size_t>(rows)) : check.status();
+    });
+}
+
 // ---- frozen weights ---------------------------------------------------------------------------------------------
+
+// Sizes and types; with the adapters' room filled in.
+static ml_weight_desc check_weight_desc(Check &check, ml_weight_desc d) {
+    check.range("out_features", d.out_features, 1, kMaxFeatures)
+        .range("in_features", d.in_features, 1, kMaxFeatures)
+        .range("adapter_columns", d.adapter_columns, 0, kMaxFeatures)
+        .require(d.data == nullptr || known_dtype(d.source_dtype), "source_dtype", "is not an ml_dtype")
+        .require(d.storage_dtype == ML_F32 || d.storage_dtype == ML_BF16, "storage_dtype", "has to be ML_F32 or ML_BF16");
+    d.adapter_columns = d.adapter_columns == 0 ? 64 : (d.adapter_columns + 7) / 8 * 8;
+    return d;
+}
 
 int32_t ml_weight_create(ml_context *context, const ml_weight_desc *desc, ml_weight **weight) {
     const char *op = "ml_weight_create";
@@ -265,22 +290,17 @@ int32_t ml_weight_create(ml_context *context, const ml_weight_desc *desc, ml_wei
         *weight = nullptr;
         if (desc == nullptr) return fail(ML_INVALID_ARGUMENT, "%s: desc is NULL", op);
         Check check(c, op);
-        check.range("out_features", desc->out_features, 1, kMaxFeatures)
-            .range("in_features", desc->in_features, 1, kMaxFeatures)
-            .require(desc->data != nullptr, "data", "is NULL")
-            .require(known_dtype(desc->source_dtype), "source_dtype", "is not an ml_dtype")
-            .require(desc->storage_dtype == ML_F32 || desc->storage_dtype == ML_BF16, "storage_dtype",
-                     "has to be ML_F32 or ML_BF16");
+        const ml_weight_desc d = check_weight_desc(check, *desc);
         if (!check.ok()) return check.status();
-        const int64_t bytes = c.backend.weight_bytes(desc->storage_dtype, desc->out_features, desc->in_features);
+        const int64_t bytes = c.backend.weight_bytes(d);
         if (bytes > c.memory_total) {
             return fail(ML_OUT_OF_MEMORY, "%s: %lld bytes are more than the device has (%lld)", op,
                         static_cast<long long>(bytes), static_cast<long long>(c.memory_total));
         }
         auto created = std::make_unique<ml_weight>(
-            ml_weight{&c, desc->out_features, desc->in_features, desc->storage_dtype, bytes, nullptr});
+            ml_weight{&c, d.out_features, d.in_features, d.storage_dtype, d.adapter_columns, bytes, nullptr});
         if (ml_status status = take(c, static_cast<size_t>(bytes), &created->data); status != ML_OK) return status;
-        ml_status status = c.backend.ops->weight_pack(c, *desc, *created);
+        ml_status status = d.data == nullptr ? ML_OK : c.backend.ops->weight_pack(c, d, *created, 0);
         if (status == ML_OK) {
             try {
                 c.weights.insert(created.get());
@@ -311,14 +331,30 @@ int32_t ml_weight_destroy(ml_context *context, ml_weight *weight) {
     });
 }
 
-int64_t ml_weight_bytes(ml_context *context, int32_t storage_dtype, int64_t out_features, int64_t in_features) {
+int32_t ml_weight_write(ml_context *context, ml_weight *weight, int64_t first, const ml_weight_desc *desc) {
+    const char *op = "ml_weight_write";
+    return guarded(context, op, [&](Context &c) -> ml_status {
+        if (desc == nullptr) return fail(ML_INVALID_ARGUMENT, "%s: desc is NULL", op);
+        Check check(c, op);
+        check.weight("weight", weight);
+        const ml_weight_desc d = check_weight_desc(check, *desc);
+        if (!check.ok()) return check.status();
+        check.require(d.data != nullptr, "data", "is NULL")
+            .require(d.storage_dtype == weight->storage_dtype, "storage_dtype", "is not the weight's")
+            .range("in_features", d.in_features, weight->in_features, weight->in_features)
+            .range("out_features", d.out_features, 1, weight->out_features)
+            .range("first", first, 0, weight->out_features - d.out_features);
+        return check.ok() ? c.backend.ops->weight_pack(c, d, *weight, first) : check.status();
+    });
+}
+
+int64_t ml_weight_bytes(ml_context *context, const ml_weight_desc *desc) {
     int64_t bytes = -1;
     guarded(context, "ml_weight_bytes", [&](Context &c) -> ml_status {
+        if (desc == nullptr) return fail(ML_INVALID_ARGUMENT, "ml_weight_bytes: desc is NULL");
         Check check(c, "ml_weight_bytes");
-        check.range("out_features", out_features, 1, kMaxFeatures)
-            .range("in_features", in_features, 1, kMaxFeatures)
-            .require(storage_dtype == ML_F32 || storage_dtype == ML_BF16, "storage_dtype", "has to be ML_F32 or ML_BF16");
-        if (check.ok()) bytes = c.backend.weight_bytes(storage_dtype, out_features, in_features);
+        const ml_weight_desc d = check_weight_desc(check, *desc);
+        if (check.ok()) bytes = c.backend.weight_bytes(d);
         return check.status();
     });
     return bytes;
@@ -338,7 +374,7 @@ int32_t ml_embedding_forward(ml_context *context, const ml_embedding_desc *desc)
 
 static void check_rmsnorm(Check &c, const ml_rmsnorm_desc &d) {
     const Count n = Count(d.rows) * d.width;
-    c.size("rows", d.rows).positive("width", d.width);
+    c.size("rows", d.rows).positive("width", d.width).stride("out_stride", d.out_stride, d.width);
     c.finite("eps", d.eps).require(d.eps >= 0, "eps", "is negative");
     c.activations("x", d.x, n).floats("weight", d.weight, d.width);
 }
@@ -346,7 +382,8 @@ static void check_rmsnorm(Check &c, const ml_rmsnorm_desc &d) {
 int32_t ml_rmsnorm_forward(ml_context *context, const ml_rmsnorm_desc *desc) {
     return run_op(context, desc, "ml_rmsnorm_forward", &OpTable::rmsnorm_forward, [](Check &c, const ml_rmsnorm_desc &d) {
         check_rmsnorm(c, d);
-        c.activations("y", d.y, Count(d.rows) * d.width);
+        c.activations("y", d.y, d.rows, d.width, d.out_stride);
+        c.require(d.y != d.x || dense(d.out_stride, d.width) || d.rows == 0, "y", "may be x only where out_stride is dense");
         if (d.rstd != nullptr) c.floats("rstd", d.rstd, d.rows);
     });
 }
@@ -355,7 +392,8 @@ int32_t ml_rmsnorm_backward(ml_context *context, const ml_rmsnorm_desc *desc) {
     return run_op(context, desc, "ml_rmsnorm_backward", &OpTable::rmsnorm_backward, [](Check &c, const ml_rmsnorm_desc &d) {
         const Count n = Count(d.rows) * d.width;
         check_rmsnorm(c, d);
-        c.floats("rstd", d.rstd, d.rows).activations("dy", d.dy, n).activations("dx", d.dx, n);
+        c.floats("rstd", d.rstd, d.rows).activations("dy", d.dy, n).activations("dx", d.dx, d.rows, d.width, d.out_stride);
+        c.require(d.dx != d.dy || dense(d.out_stride, d.width) || d.rows == 0, "dx", "may be dy only where out_stride is dense");
         c.require(d.dx != d.dy || d.accumulate == 0 || d.rows == 0, "dx", "may be dy only when accumulate is 0");
     });
 }
@@ -386,7 +424,7 @@ static void check_rope(Check &c, const ml_rope_desc &d) {
     c.size("tokens", d.tokens).size("positions", d.positions).positive("heads", d.heads).positive("head_dim", d.head_dim);
     c.require(d.head_dim % 2 == 0, "head_dim", "is odd");
     if (!c.ok()) return;
-    c.activations("x", d.x, Count(d.tokens) * d.heads * d.head_dim);
+    c.stride("stride", d.stride, Count(d.heads) * d.head_dim).activations("x", d.x, d.tokens, Count(d.heads) * d.head_dim, d.stride);
     const Count n = Count(d.positions) * (d.head_dim / 2);
     c.floats("cos", d.cos, n).floats("sin", d.sin, n).each_below("position", d.position, d.tokens, d.positions);
 }
@@ -407,6 +445,8 @@ static int64_t check_attention(Check &c, const ml_attention_desc &d, const int32
     c.range("heads", d.heads, 1, kMaxHeads).positive("kv_heads", d.kv_heads).positive("head_dim", d.head_dim);
     if (!c.ok()) return 0;
     c.require(d.heads % d.kv_heads == 0, "kv_heads", "does not divide heads");
+    c.stride("q_stride", d.q_stride, Count(d.heads) * d.head_dim).stride("kv_stride", d.kv_stride, Count(d.kv_heads) * d.head_dim);
+    c.stride("o_stride", d.o_stride, Count(d.heads) * d.head_dim);
     c.size("window", d.window).finite("scale", d.scale).size("max_length", d.max_length);
     c.require(d.scale > 0, "scale", "has to be positive");
     c.offsets("q_offsets", d.q_offsets, d.sequences, d.tokens);
@@ -428,9 +468,9 @@ int32_t ml_attention_forward(ml_context *context, const ml_attention_desc *desc)
     return run_op(context, desc, "ml_attention_forward", &OpTable::attention_forward, [](Check &c, const ml_attention_desc &d) {
         const int64_t keys = check_attention(c, d, d.kv_offsets);
         if (!c.ok()) return;
-        const Count q = Count(d.tokens) * d.heads * d.head_dim;
-        const Count kv = Count(keys) * d.kv_heads * d.head_dim;
-        c.activations("q", d.q, q).activations("k", d.k, kv).activations("v", d.v, kv).activations("o", d.o, q);
+        const Count q = Count(d.heads) * d.head_dim, kv = Count(d.kv_heads) * d.head_dim;
+        c.activations("q", d.q, d.tokens, q, d.q_stride).activations("o", d.o, d.tokens, q, d.o_stride);
+        c.activations("k", d.k, keys, kv, d.kv_stride).activations("v", d.v, keys, kv, d.kv_stride);
         if (d.lse != nullptr) c.floats("lse", d.lse, Count(d.tokens) * d.heads);
     });
 }
@@ -439,11 +479,12 @@ int32_t ml_attention_backward(ml_context *context, const ml_attention_desc *desc
     return run_op(context, desc, "ml_attention_backward", &OpTable::attention_backward, [](Check &c, const ml_attention_desc &d) {
         check_attention(c, d, nullptr);
         if (!c.ok()) return;
-        const Count q = Count(d.tokens) * d.heads * d.head_dim;
-        const Count kv = Count(d.tokens) * d.kv_heads * d.head_dim;
-        c.activations("q", d.q, q).activations("k", d.k, kv).activations("v", d.v, kv).activations("o", d.o, q);
-        c.floats("lse", d.lse, Count(d.tokens) * d.heads).activations("d_o", d.d_o, q);
-        c.activations("dq", d.dq, q).activations("dk", d.dk, kv).activations("dv", d.dv, kv);
+        const Count q = Count(d.heads) * d.head_dim, kv = Count(d.kv_heads) * d.head_dim;
+        c.activations("q", d.q, d.tokens, q, d.q_stride).activations("o", d.o, d.tokens, q, d.o_stride);
+        c.activations("k", d.k, d.tokens, kv, d.kv_stride).activations("v", d.v, d.tokens, kv, d.kv_stride);
+        c.floats("lse", d.lse, Count(d.tokens) * d.heads).activations("d_o", d.d_o, d.tokens, q, 0);
+        c.activations("dq", d.dq, d.tokens, q, d.q_stride);
+        c.activations("dk", d.dk, d.tokens, kv, d.kv_stride).activations("dv", d.dv, d.tokens, kv, d.kv_stride);
         for (const void *gradient : {d.dq, d.dk, d.dv}) {
             c.require(d.tokens == 0 || (gradient != d.q && gradient != d.k && gradient != d.v && gradient != d.o && gradient != d.d_o),
                       "dq, dk, dv", "may not be q, k, v, o or d_o");
@@ -455,26 +496,37 @@ int32_t ml_attention_backward(ml_context *context, const ml_attention_desc *desc
 
 static void check_lora_linear(Check &c, const ml_lora_linear_desc &d, bool backward) {
     c.size("tokens", d.tokens).range("rank", d.rank, 0, 65536).weight("w", d.w);
-    if (!c.ok() || d.rank == 0) return;
+    if (!c.ok()) return;
     const int64_t in = d.w->in_features, out = d.w->out_features;
-    c.range("slots", d.slots, 1, kMaxSlots).range("slot_stride", d.slot_stride, d.slots > 1 ? d.rank * (in > out ? in : out) : 0, INT64_MAX);
-    c.finite("scale", d.scale);
+    c.range("spare", d.spare, 0, kMaxFeatures);
+    c.stride("x_stride", d.x_stride, Count(in) + Count(backward ? 0 : d.spare));
+    c.stride("y_stride", d.y_stride, Count(out) + Count(backward ? d.spare : 0));
+    c.require(d.spare == 0 || (backward ? d.y_stride : d.x_stride) != 0, "spare", "rows without a stride are dense and have none");
+    if (!c.ok() || d.rank == 0) return;
+    c.range("slots", d.slots, 1, kMaxSlots).range("terms", d.terms, 1, ML_LORA_TERMS).finite("scale", d.scale);
     c.require(d.dropout >= 0 && d.dropout < 1, "dropout", "has to be in [0, 1)");
     if (!c.ok()) return;
     c.offsets("slot_offsets", d.slot_offsets, d.slots, d.tokens);
-    const Count a = span(d.slots, d.slot_stride, Count(d.rank) * in), b = span(d.slots, d.slot_stride, Count(d.rank) * out);
-    c.floats("a", d.a, a).floats("b", d.b, b).floats("h", d.h, Count(d.tokens) * d.rank);
-    if (backward) c.floats("da", d.da, a).floats("db", d.db, b);
+    for (int64_t i = 0; i < d.terms && c.ok(); i++) {
+        const ml_lora_term &t = d.term[i];
+        c.range("term.first", t.first, i == 0 ? 0 : d.term[i - 1].first + d.term[i - 1].rows, out).range("term.rows", t.rows, 1, out - t.first);
+        if (d.slots > 1) c.range("slot_stride", d.slot_stride, d.rank * (in > t.rows ? in : t.rows), INT64_MAX);
+        if (!c.ok()) return;
+        const Count a = span(d.slots, d.slot_stride, Count(d.rank) * in), b = span(d.slots, d.slot_stride, Count(d.rank) * t.rows);
+        c.floats("a", t.a, a).floats("b", t.b, b);
+        if (backward) c.floats("da", t.da, a).floats("db", t.db, b);
+    }
+    c.floats("h", d.h, Count(d.tokens) * d.terms * d.rank);
 }
 
 int32_t ml_lora_linear_forward(ml_context *context, const ml_lora_linear_desc *desc) {
     return run_op(context, desc, "ml_lora_linear_forward", &OpTable::lora_linear_forward, [](Check &c, const ml_lora_linear_desc &d) {
         check_lora_linear(c, d, false);
         if (!c.ok()) return;
-        c.activations("x", d.x, Count(d.tokens) * d.w->in_features);
-        c.activations("y", d.y, Count(d.tokens) * d.w->out_features);
+        c.activations("x", d.x, d.tokens, d.w->in_features, d.x_stride, d.spare);
+        c.activations("y", d.y, d.tokens, d.w->out_features, d.y_stride);
         if (d.bias != nullptr) c.floats("bias", d.bias, d.w->out_features);
-        if (d.residual != nullptr) c.activations("residual", d.residual, Count(d.tokens) * d.w->out_features);
+        if (d.residual != nullptr) c.activations("residual", d.residual, d.tokens, d.w->out_features, d.y_stride);
         c.require(d.x != d.y || d.tokens == 0, "y", "may not be x");
     });
 }
@@ -483,9 +535,9 @@ int32_t ml_lora_linear_backward(ml_context *context, const ml_lora_linear_desc *
     return run_op(context, desc, "ml_lora_linear_backward", &OpTable::lora_linear_backward, [](Check &c, const ml_lora_linear_desc &d) {
         check_lora_linear(c, d, true);
         if (!c.ok()) return;
-        if (d.rank > 0) c.activations("x", d.x, Count(d.tokens) * d.w->in_features);
-        c.activations("dy", d.dy, Count(d.tokens) * d.w->out_features);
-        if (d.dx != nullptr) c.activations("dx", d.dx, Count(d.tokens) * d.w->in_features);
+        if (d.rank > 0) c.activations("x", d.x, d.tokens, d.w->in_features, d.x_stride);
+        c.activations("dy", d.dy, d.tokens, d.w->out_features, d.y_stride, d.spare);
+        if (d.dx != nullptr) c.activations("dx", d.dx, d.tokens, d.w->in_features, 0);
         c.require(d.dx == nullptr || d.dx != d.dy || d.tokens == 0, "dx", "may not be dy");
         c.require(d.dx == nullptr || d.dx != d.x || d.rank == 0 || d.tokens == 0, "dx", "may not be x");
     });
@@ -493,19 +545,27 @@ int32_t ml_lora_linear_backward(ml_context *context, const ml_lora_linear_desc *
 
 // ---- SwiGLU -----------------------------------------------------------------------------------------------------
 
+static void check_swiglu(Check &c, const ml_swiglu_desc &d) {
+    c.range("rows", d.rows, 0, INT64_MAX).range("width", d.width, 0, INT64_MAX);
+    c.stride("gate_stride", d.gate_stride, d.width).stride("y_stride", d.y_stride, d.width);
+    c.activations("gate", d.gate, d.rows, d.width, d.gate_stride).activations("up", d.up, d.rows, d.width, d.gate_stride);
+}
+
 int32_t ml_swiglu_forward(ml_context *context, const ml_swiglu_desc *desc) {
     return run_op(context, desc, "ml_swiglu_forward", &OpTable::swiglu_forward, [](Check &c, const ml_swiglu_desc &d) {
-        c.range("count", d.count, 0, INT64_MAX);
-        c.activations("gate", d.gate, d.count).activations("up", d.up, d.count).activations("y", d.y, d.count);
+        check_swiglu(c, d);
+        c.activations("y", d.y, d.rows, d.width, d.y_stride);
     });
 }
 
 int32_t ml_swiglu_backward(ml_context *context, const ml_swiglu_desc *desc) {
     return run_op(context, desc, "ml_swiglu_backward", &OpTable::swiglu_backward, [](Check &c, const ml_swiglu_desc &d) {
-        c.range("count", d.count, 0, INT64_MAX);
-        c.activations("gate", d.gate, d.count).activations("up", d.up, d.count).activations("dy", d.dy, d.count);
-        c.activations("dgate", d.dgate, d.count).activations("dup", d.dup, d.count);
-        c.require(d.dgate != d.dup || d.count == 0, "dup", "may not be dgate");
+        check_swiglu(c, d);
+        c.activations("dy", d.dy, d.rows, d.width, 0);
+        c.activations("dgate", d.dgate, d.rows, d.width, d.gate_stride).activations("dup", d.dup, d.rows, d.width, d.gate_stride);
+        c.require(d.dgate != d.dup || d.rows == 0 || d.width == 0, "dup", "may not be dgate");
+        c.require((d.dgate != d.dy && d.dup != d.dy) || dense(d.gate_stride, d.width) || d.rows == 0, "dgate, dup",
+                  "may be dy only where gate_stride is dense");
     });
 }
 

@@ -61,6 +61,19 @@ Check &Check::activations(const char *field, const void *pointer, Count n) {
     return buffer(field, pointer, n, context_.backend.activation_dtype == ML_F32 ? 4 : 2);
 }
 
+Check &Check::activations(const char *field, const void *pointer, int64_t rows, Count width, int64_t stride, int64_t spare) {
+    const Count last = width + Count(spare);
+    return activations(field, pointer, rows == 0 ? Count(0) : Count(rows - 1) * (stride == 0 ? width : Count(stride)) + last);
+}
+
+Check &Check::stride(const char *field, int64_t stride, Count least) {
+    if (ok() && stride != 0 && (!least.valid() || stride < least.value() || stride > INT32_MAX)) {
+        status_ = fail(ML_INVALID_ARGUMENT, "%s: %s: %lld is neither 0 (dense) nor between the %lld elements of a row and %d", op_, field,
+                       ll(stride), ll(least.value()), INT32_MAX);
+    }
+    return *this;
+}
+
 Check &Check::weight(const char *field, const ml_weight *weight) {
     if (!ok()) return *this;
     if (weight == nullptr) {

@@ -49,6 +49,9 @@ public:
     Check &doubles(const char *field, const void *pointer, Count n) { return buffer(field, pointer, n, sizeof(double)); }
     Check &ints(const char *field, const void *pointer, Count n) { return buffer(field, pointer, n, sizeof(int32_t)); }
     Check &activations(const char *field, const void *pointer, Count n);
+    // Rows of `width`, `stride` apart (0: dense), each with so many columns behind it.
+    Check &activations(const char *field, const void *pointer, int64_t rows, Count width, int64_t stride, int64_t spare = 0);
+    Check &stride(const char *field, int64_t stride, Count least);  // 0, or at least so much
 
     Check &weight(const char *field, const ml_weight *weight);
 

@@ -18,6 +18,7 @@ struct ml_weight {
     int64_t out_features;
     int64_t in_features;
     int32_t storage_dtype;
+    int64_t adapter_columns;
     int64_t bytes;
     void *data;  // device memory in the backend's layout
 };
@@ -35,8 +36,9 @@ struct Backend {
     ml_status (*upload)(Context &, void *device, const void *host, size_t bytes);
     ml_status (*download)(Context &, void *host, const void *device, size_t bytes);
     ml_status (*copy)(Context &, void *to, const void *from, size_t bytes);
+    ml_status (*copy_rows)(Context &, void *to, size_t to_stride, const void *from, size_t from_stride, size_t bytes, size_t rows);
     ml_status (*synchronize)(Context &);
-    int64_t (*weight_bytes)(int32_t storage_dtype, int64_t out_features, int64_t in_features);
+    int64_t (*weight_bytes)(const ml_weight_desc &);  // with adapter_columns as they will be
     void (*close)(Context &);  // nullable
 };
 

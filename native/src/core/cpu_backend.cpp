@@ -139,10 +139,17 @@ static ml_status synchronize(Context &) { return ML_OK; }
 // A BLAS reads f32 weights as they come.
 static bool row_major(int32_t storage_dtype) { return storage_dtype == ML_F32 && blas() != nullptr; }
 
-static int64_t weight_bytes(int32_t storage_dtype, int64_t out_features, int64_t in_features) {
-    if (row_major(storage_dtype)) return out_features * in_features * 4;
-    const int64_t panels = (out_features + kPanel - 1) / kPanel;
-    return panels * kPanel * in_features * (storage_dtype == ML_F32 ? 4 : 2);
+static ml_status copy_rows(Context &, void *to, size_t to_stride, const void *from, size_t from_stride, size_t bytes, size_t rows) {
+    for (size_t row = 0; row < rows; row++) {
+        std::memcpy(static_cast<char *>(to) + row * to_stride, static_cast<const char *>(from) + row * from_stride, bytes);
+    }
+    return ML_OK;
+}
+
+static int64_t weight_bytes(const ml_weight_desc &d) {
+    if (row_major(d.storage_dtype)) return d.out_features * d.in_features * 4;
+    const int64_t panels = (d.out_features + kPanel - 1) / kPanel;
+    return panels * kPanel * d.in_features * (d.storage_dtype == ML_F32 ? 4 : 2);
 }
 
 ml_status open_cpu(Context &context, const ml_context_options &options) {
@@ -160,7 +167,7 @@ ml_status open_cpu(Context &context, const ml_context_options &options) {
         return fail(ML_BACKEND_UNAVAILABLE, "ml_context_create: threads: could not start %d threads: %s", threads, e.what());
     }
     context.backend = {ML_BACKEND_CPU, ML_F32,  true,       isa.table,   allocate,    release,
-                       move_bytes,     move_bytes, move_bytes, synchronize, weight_bytes, nullptr};
+                       move_bytes,     move_bytes, move_bytes, copy_rows, synchronize, weight_bytes, nullptr};
     context.memory_total = memory_total();
     context.device_name = processor_name();
     context.isa = isa.name;

@@ -27,8 +27,8 @@ struct OpTable {
     ml_status (*sgd_step)(Context &, const ml_sgd_desc &);
     ml_status (*adamw_step)(Context &, const ml_adamw_desc &);
     ml_status (*task_reduce)(Context &, const ml_task_reduce_desc &);
-    // Fills the storage of a weight from the descriptor's host matrix.
-    ml_status (*weight_pack)(Context &, const ml_weight_desc &, ml_weight &);
+    // Fills rows of a weight, from `first` on, with the descriptor's host matrix.
+    ml_status (*weight_pack)(Context &, const ml_weight_desc &, ml_weight &, int64_t first);
 };
 
 }  // namespace metalora

@@ -204,27 +204,39 @@ int parts_for(const Context &context, int64_t pieces) {
     return static_cast<int>(smaller(pieces, cpu_threads(context) == 1 ? 1 : 4 * static_cast<int64_t>(cpu_threads(context))));
 }
 
-// ---- head_dim padded to whole vectors ---------------------------------------------------------------------------
+// ---- heads brought together, head_dim padded to whole vectors ---------------------------------------------------
 
-// [rows, width] to [rows, padded], zeros behind. nullptr when there is no memory.
-float *pad(Context &context, const void *x, int64_t rows, int64_t width, int64_t padded) {
-    float *to = scratch_floats(context, rows * padded);
+// Heads of `width` in rows `stride` apart.
+struct Heads {
+    int64_t tokens, heads, width, stride;
+    int64_t rows() const { return tokens * heads; }
+    int64_t at(int64_t row) const { return row / heads * stride + row % heads * width; }
+};
+
+Heads heads_of(int64_t tokens, int64_t heads, int64_t width, int64_t stride) {
+    return {tokens, heads, width, stride == 0 ? heads * width : stride};
+}
+
+// To dense rows of heads of `padded`, zeros behind each. nullptr when there is no memory.
+float *pad(Context &context, const void *x, const Heads &h, int64_t padded) {
+    float *to = scratch_floats(context, h.rows() * padded);
     if (to == nullptr) return nullptr;
     const float *from = static_cast<const float *>(x);
-    parallel_ranges(context, rows, padded, [&](int64_t first, int64_t last) {
+    const int64_t width = h.width;
+    parallel_ranges(context, h.rows(), padded, [&](int64_t first, int64_t last) {
         for (int64_t row = first; row < last; row++) {
-            memcpy(to + row * padded, from + row * width, static_cast<size_t>(width) * sizeof(float));
+            memcpy(to + row * padded, from + h.at(row), static_cast<size_t>(width) * sizeof(float));
             memset(to + row * padded + width, 0, static_cast<size_t>(padded - width) * sizeof(float));
         }
     });
     return to;
 }
 
-void unpad(Context &context, const float *from, void *x, int64_t rows, int64_t width, int64_t padded) {
+void unpad(Context &context, const float *from, void *x, const Heads &h, int64_t padded) {
     float *to = static_cast<float *>(x);
-    parallel_ranges(context, rows, padded, [&](int64_t first, int64_t last) {
+    parallel_ranges(context, h.rows(), padded, [&](int64_t first, int64_t last) {
         for (int64_t row = first; row < last; row++) {
-            memcpy(to + row * width, from + row * padded, static_cast<size_t>(width) * sizeof(float));
+            memcpy(to + h.at(row), from + row * padded, static_cast<size_t>(h.width) * sizeof(float));
         }
     });
 }
@@ -454,14 +466,22 @@ static Problem problem_of(const ml_attention_desc &d) {
     return p;
 }
 
+// Whether the tensors are used where they lie.
+bool in_place(const ml_attention_desc &d, const Problem &p) {
+    const int64_t q = d.heads * d.head_dim, kv = d.kv_heads * d.head_dim;
+    return p.head_dim == d.head_dim && (d.q_stride == 0 || d.q_stride == q) && (d.kv_stride == 0 || d.kv_stride == kv)
+        && (d.o_stride == 0 || d.o_stride == q);
+}
+
 ml_status attention_forward(Context &context, const ml_attention_desc &d) {
     if (d.tokens == 0) return ML_OK;
     Problem p = problem_of(d);
-    const int64_t keys = p.kv_offsets[d.sequences];
-    if (p.head_dim != d.head_dim) {
-        p.q = pad(context, d.q, d.tokens * d.heads, d.head_dim, p.head_dim);
-        p.k = pad(context, d.k, keys * d.kv_heads, d.head_dim, p.head_dim);
-        p.v = pad(context, d.v, keys * d.kv_heads, d.head_dim, p.head_dim);
+    const bool copied = !in_place(d, p);
+    if (copied) {
+        const Heads keys = heads_of(p.kv_offsets[d.sequences], d.kv_heads, d.head_dim, d.kv_stride);
+        p.q = pad(context, d.q, heads_of(d.tokens, d.heads, d.head_dim, d.q_stride), p.head_dim);
+        p.k = pad(context, d.k, keys, p.head_dim);
+        p.v = pad(context, d.v, keys, p.head_dim);
         p.o = scratch_floats(context, d.tokens * p.q_stride);
         if (p.q == nullptr || p.k == nullptr || p.v == nullptr || p.o == nullptr) return ML_OUT_OF_MEMORY;
     }
@@ -493,7 +513,7 @@ ml_status attention_forward(Context &context, const ml_attention_desc &d) {
         const ForwardScratch scratch(p, memory + part * part_floats);
         for (int64_t i = bounds[part]; i < bounds[part + 1]; i++) forward_piece(p, pieces[i], scratch);
     });
-    if (p.head_dim != d.head_dim) unpad(context, p.o, d.o, d.tokens * d.heads, d.head_dim, p.head_dim);
+    if (copied) unpad(context, p.o, d.o, heads_of(d.tokens, d.heads, d.head_dim, d.o_stride), p.head_dim);
     return ML_OK;
 }
 
@@ -501,13 +521,14 @@ ml_status attention_backward(Context &context, const ml_attention_desc &d) {
     if (d.tokens == 0) return ML_OK;
     Problem p = problem_of(d);
     p.kv_offsets = d.q_offsets;
-    const bool padded = p.head_dim != d.head_dim;
-    if (padded) {
-        p.q = pad(context, d.q, d.tokens * d.heads, d.head_dim, p.head_dim);
-        p.k = pad(context, d.k, d.tokens * d.kv_heads, d.head_dim, p.head_dim);
-        p.v = pad(context, d.v, d.tokens * d.kv_heads, d.head_dim, p.head_dim);
-        p.o = pad(context, d.o, d.tokens * d.heads, d.head_dim, p.head_dim);
-        p.d_o = pad(context, d.d_o, d.tokens * d.heads, d.head_dim, p.head_dim);
+    const bool copied = !in_place(d, p);
+    const Heads queries = heads_of(d.tokens, d.heads, d.head_dim, d.q_stride), keys = heads_of(d.tokens, d.kv_heads, d.head_dim, d.kv_stride);
+    if (copied) {
+        p.q = pad(context, d.q, queries, p.head_dim);
+        p.k = pad(context, d.k, keys, p.head_dim);
+        p.v = pad(context, d.v, keys, p.head_dim);
+        p.o = pad(context, d.o, heads_of(d.tokens, d.heads, d.head_dim, d.o_stride), p.head_dim);
+        p.d_o = pad(context, d.d_o, heads_of(d.tokens, d.heads, d.head_dim, 0), p.head_dim);
         p.dq = scratch_floats(context, d.tokens * p.q_stride);
         p.dk = scratch_floats(context, d.tokens * p.kv_stride);
         p.dv = scratch_floats(context, d.tokens * p.kv_stride);
@@ -583,10 +604,10 @@ ml_status attention_backward(Context &context, const ml_attention_desc &d) {
             });
         }, kWidth);
     }
-    if (padded) {
-        unpad(context, p.dq, d.dq, d.tokens * d.heads, d.head_dim, p.head_dim);
-        unpad(context, p.dk, d.dk, d.tokens * d.kv_heads, d.head_dim, p.head_dim);
-        unpad(context, p.dv, d.dv, d.tokens * d.kv_heads, d.head_dim, p.head_dim);
+    if (copied) {
+        unpad(context, p.dq, d.dq, queries, p.head_dim);
+        unpad(context, p.dk, d.dk, keys, p.head_dim);
+        unpad(context, p.dv, d.dv, keys, p.head_dim);
     }
     return ML_OK;
 }

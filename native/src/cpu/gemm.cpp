@@ -167,7 +167,7 @@ struct LowTerm {
 
 struct Plan {
     const Gemm &g;
-    int64_t depth, columns, panels;
+    int64_t depth, columns, panels, lda, ldc;
     int64_t depth_block;
     const int32_t *first_term;  // low_terms[first_term[i] .. first_term[i + 1]) belong to row tile i
     const LowTerm *low_terms;
@@ -176,13 +176,13 @@ struct Plan {
 // One tile's sums over the depths [k0, k0 + kc); the first block starts from init and bias, the last adds the adapters.
 static inline void run_tile(const Plan &p, int64_t t, int64_t panel, int64_t k0, int64_t kc, const float *b) {
     const Gemm &g = p.g;
-    const int64_t row = t * kTileRows, column = panel * kPanel, at = row * p.columns + column;
+    const int64_t row = t * kTileRows, column = panel * kPanel, at = row * p.ldc + column;
     const int rows = static_cast<int>(min64(kTileRows, g.rows - row));
     const int width = static_cast<int>(min64(kPanel, p.columns - column));
     const float *init = k0 > 0 ? g.c + at : g.init != nullptr ? g.init + at : nullptr;
     const float *bias = k0 == 0 && g.bias != nullptr ? g.bias + column : nullptr;
     Term terms[1 + kTileRows];
-    terms[0] = {g.a + row * p.depth + k0, p.depth, b, kPanel, kc};
+    terms[0] = {g.a + row * p.lda + k0, p.lda, b, kPanel, kc};
     int count = 1;
     if (g.low_rank != nullptr && k0 + kc == p.depth) {
         const LowRank &l = *g.low_rank;
@@ -191,7 +191,7 @@ static inline void run_tile(const Plan &p, int64_t t, int64_t panel, int64_t k0,
             terms[count++] = {p.low_terms[i].low, l.rank, adapter, kPanel, l.rank};
         }
     }
-    tile(rows, terms, count, init, p.columns, bias, g.c + at, p.columns, width);
+    tile(rows, terms, count, init, p.ldc, bias, g.c + at, p.ldc, width);
 }
 
 static void run_part(const Plan &p, int64_t tile0, int64_t tile1, int64_t panel0, int64_t panel1) {
@@ -246,7 +246,9 @@ static ml_status plan_low_rank(Context &context, const LowRank &l, int64_t rows,
     return ML_OK;
 }
 
-static void gemm_few_rows(Context &context, const Gemm &g, int64_t depth, int64_t columns, int64_t panels) {
+static void gemm_few_rows(Context &context, const Plan &p) {
+    const Gemm &g = p.g;
+    const int64_t depth = p.depth, columns = p.columns, panels = p.panels;
     const bool bf16 = weight_is_bf16(*g.w);
     const FewRows kernel = (bf16 ? few_rows_bf16 : few_rows_f32)[g.rows - 1];
     // Enough panels a part to read some 64 KiB.
@@ -255,7 +257,7 @@ static void gemm_few_rows(Context &context, const Gemm &g, int64_t depth, int64_
         alignas(64) float sums[kFewRows * kPanel];
         for (int64_t panel = part * group; panel < min64((part + 1) * group, panels); panel++) {
             const char *data = static_cast<const char *>(weight_data(*g.w)) + panel * depth * kPanel * (bf16 ? 2 : 4);
-            kernel(g.a, depth, data, depth, sums);
+            kernel(g.a, p.lda, data, depth, sums);
             const int64_t column = panel * kPanel;
             const int width = static_cast<int>(min64(kPanel, columns - column));
             for (int64_t row = 0; row < g.rows; row++) {
@@ -271,8 +273,8 @@ static void gemm_few_rows(Context &context, const Gemm &g, int64_t depth, int64_
                 for (int i = 0; i < width; i++) {
                     float y = sum[i];
                     if (g.bias != nullptr) y += g.bias[column + i];
-                    if (g.init != nullptr) y += g.init[row * columns + column + i];
-                    g.c[row * columns + column + i] = y;
+                    if (g.init != nullptr) y += g.init[row * p.ldc + column + i];
+                    g.c[row * p.ldc + column + i] = y;
                 }
             }
         }
@@ -296,19 +298,19 @@ static void gemm_by_blas(Context &context, const Plan &p) {
         const int64_t panel0 = by_rows ? 0 : from, panel1 = by_rows ? p.panels : to;
         const int64_t row0 = tile0 * kTileRows, row1 = min64(tile1 * kTileRows, g.rows);
         const int64_t column0 = panel0 * kPanel, columns = min64(panel1 * kPanel, p.columns) - column0;
-        float *c = g.c + row0 * p.columns + column0;
+        float *c = g.c + row0 * p.ldc + column0;
         if (g.bias != nullptr || g.init != nullptr) {
             for (int64_t row = 0; row < row1 - row0; row++) {
-                float *sum = c + row * p.columns;
+                float *sum = c + row * p.ldc;
                 const float *init = g.init == nullptr ? nullptr : g.init + (sum - g.c);
                 for (int64_t i = 0; i < columns; i++) {
                     sum[i] = (init == nullptr ? 0.0f : init[i]) + (g.bias == nullptr ? 0.0f : g.bias[column0 + i]);
                 }
             }
         }
-        blas()->sgemm(!g.transposed, row1 - row0, columns, p.depth, g.a + row0 * p.depth, p.depth,
+        blas()->sgemm(!g.transposed, row1 - row0, columns, p.depth, g.a + row0 * p.lda, p.lda,
                       w + column0 * (g.transposed ? 1 : in), in, g.bias == nullptr && g.init == nullptr ? 0.0f : 1.0f, c,
-                      p.columns);
+                      p.ldc);
         if (g.low_rank == nullptr) return;
         for (int64_t panel = panel0; panel < panel1; panel++) {
             for (int64_t t = tile0; t < tile1; t++) run_tile(p, t, panel, p.depth, 0, nullptr);  // the adapters alone
@@ -322,13 +324,14 @@ ml_status gemm(Context &context, const Gemm &g) {
     const int64_t panels = ceil_div(columns, kPanel);
     if (g.rows == 0) return ML_OK;
     const bool by_blas = weight_is_row_major(*g.w);
-    if (g.rows <= kFewRows && !g.transposed && !by_blas) {
-        gemm_few_rows(context, g, depth, columns, panels);
-        return ML_OK;
-    }
     const int64_t blocks = ceil_div(depth, kDepthBlock);
     // Blocks of equal depth; whole panels when the depth runs across them.
-    Plan plan = {g, depth, columns, panels, ceil_div(ceil_div(depth, blocks), kPanel) * kPanel, nullptr, nullptr};
+    Plan plan = {g, depth, columns, panels, g.lda == 0 ? depth : g.lda, g.ldc == 0 ? columns : g.ldc,
+                 ceil_div(ceil_div(depth, blocks), kPanel) * kPanel, nullptr, nullptr};
+    if (g.rows <= kFewRows && !g.transposed && !by_blas) {
+        gemm_few_rows(context, plan);
+        return ML_OK;
+    }
     if (g.low_rank != nullptr) {
         if (ml_status status = plan_low_rank(context, *g.low_rank, g.rows, plan); status != ML_OK) return status;
     }

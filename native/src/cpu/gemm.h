@@ -48,6 +48,7 @@ struct Gemm {
     const float *bias;     // [columns]; nullable
     float *c;              // [rows, columns]
     const LowRank *low_rank;  // nullable
+    int64_t lda = 0, ldc = 0;  // from row to row of a, and of c and init; 0: dense
 };
 ml_status gemm(Context &, const Gemm &);
 

@@ -50,10 +50,11 @@ static void dot_rows(const float *x, int64_t ldx, const float *a, int64_t lda, i
 }
 
 // out[rows, columns] = scale * x[rows, length] a[columns, length]^T
-static void dots(const float *x, int64_t rows, const float *a, int64_t columns, int64_t length, float scale, float *out) {
+static void dots(const float *x, int64_t ldx, int64_t rows, const float *a, int64_t lda, int64_t columns, int64_t length, float scale, float *out,
+                 int64_t ld_out) {
     int64_t i = 0;
-    for (; i + 3 <= rows; i += 3) dot_rows<3>(x + i * length, length, a, length, columns, length, scale, out + i * columns, columns);
-    for (; i < rows; i++) dot_rows<1>(x + i * length, length, a, length, columns, length, scale, out + i * columns, columns);
+    for (; i + 3 <= rows; i += 3) dot_rows<3>(x + i * ldx, ldx, a, lda, columns, length, scale, out + i * ld_out, ld_out);
+    for (; i < rows; i++) dot_rows<1>(x + i * ldx, ldx, a, lda, columns, length, scale, out + i * ld_out, ld_out);
 }
 
 // Calls body(slot, from, to) for the stretch of each slot within rows [row0, row1).
@@ -66,6 +67,8 @@ static void for_slots(const ml_lora_linear_desc &d, int64_t row0, int64_t row1, 
     }
 }
 
+static int64_t ld_of(int64_t stride, int64_t width) { return stride == 0 ? width : stride; }
+
 static bool empty(const ml_lora_linear_desc &d, int64_t slot) { return d.slot_offsets[slot] == d.slot_offsets[slot + 1]; }
 
 constexpr int64_t kRowsAPart = 48;
@@ -73,45 +76,51 @@ constexpr int64_t kRowsAPart = 48;
 // ---- forward ----------------------------------------------------------------------------------------------------
 
 ml_status lora_linear_forward(Context &context, const ml_lora_linear_desc &d) {
-    const int64_t in = weight_in(*d.w), out = weight_out(*d.w), r = d.rank;
+    const int64_t in = weight_in(*d.w), out = weight_out(*d.w), r = d.rank, ranks = d.terms * r, ldx = ld_of(d.x_stride, in);
     const float *x = static_cast<const float *>(d.x);
-    Gemm product = {x, d.tokens, d.w, false, static_cast<const float *>(d.residual), d.bias, static_cast<float *>(d.y), nullptr};
+    Gemm product = {x, d.tokens, d.w, false, static_cast<const float *>(d.residual), d.bias, static_cast<float *>(d.y), nullptr,
+                    ldx, d.y_stride};
     if (r == 0 || d.tokens == 0) return gemm(context, product);
 
     const int64_t panels = ceil_div(out, kPanel);
-    float *b_panels = scratch_floats(context, panels * d.slots * r * kPanel);
+    float *b_panels = scratch_floats(context, panels * d.slots * ranks * kPanel);
     float *dropped = d.dropout > 0 ? scratch_floats(context, d.tokens * in) : nullptr;
     if (b_panels == nullptr || (d.dropout > 0 && dropped == nullptr)) return ML_OUT_OF_MEMORY;
-    const Dropout dropout(d.dropout, d.seed, d.stream);
-
     const int64_t row_parts = ceil_div(d.tokens, kRowsAPart), panels_a_part = 8;
     parallel(context, static_cast<int>(row_parts + ceil_div(panels, panels_a_part)), [&](int part) {
         if (part < row_parts) {  // h = A drop(x)
             const int64_t row0 = part * kRowsAPart, row1 = min64(row0 + kRowsAPart, d.tokens);
-            const float *source = x;
-            if (dropped != nullptr) {
-                for (int64_t t = row0; t < row1; t++) dropout.apply(t, 0, x + t * in, dropped + t * in, in);
-                source = dropped;
+            const float *source = dropped == nullptr ? x : dropped;
+            const int64_t ld = dropped == nullptr ? ldx : in;
+            for (int64_t i = 0; i < d.terms; i++) {
+                const ml_lora_term &term = d.term[i];
+                if (dropped != nullptr) {
+                    const Dropout dropout(d.dropout, d.seed, term.stream);
+                    for (int64_t t = row0; t < row1; t++) dropout.apply(t, 0, x + t * ldx, dropped + t * in, in);
+                }
+                for_slots(d, row0, row1, [&](int64_t slot, int64_t from, int64_t to) {
+                    dots(source + from * ld, ld, to - from, term.a + slot * d.slot_stride, in, r, in, 1.0f, d.h + from * ranks + i * r, ranks);
+                });
             }
-            for_slots(d, row0, row1, [&](int64_t slot, int64_t from, int64_t to) {
-                dots(source + from * in, to - from, d.a + slot * d.slot_stride, r, in, 1.0f, d.h + from * r);
-            });
             return;
         }
         const int64_t panel0 = (part - row_parts) * panels_a_part;  // scale * B, transposed a panel at a time
         for (int64_t panel = panel0; panel < min64(panel0 + panels_a_part, panels); panel++) {
             for (int64_t slot = 0; slot < d.slots; slot++) {
                 if (empty(d, slot)) continue;
-                float *to = b_panels + (panel * d.slots + slot) * r * kPanel;
-                const float *b = d.b + slot * d.slot_stride;
-                for (int64_t i = 0; i < kPanel; i++) {
-                    const int64_t n = panel * kPanel + i;
-                    for (int64_t j = 0; j < r; j++) to[j * kPanel + i] = n < out ? d.scale * b[n * r + j] : 0.0f;
+                for (int64_t term = 0; term < d.terms; term++) {
+                    const ml_lora_term &t = d.term[term];
+                    float *to = b_panels + ((panel * d.slots + slot) * ranks + term * r) * kPanel;
+                    const float *b = t.b + slot * d.slot_stride;
+                    for (int64_t i = 0; i < kPanel; i++) {
+                        const int64_t n = panel * kPanel + i - t.first;
+                        for (int64_t j = 0; j < r; j++) to[j * kPanel + i] = n >= 0 && n < t.rows ? d.scale * b[n * r + j] : 0.0f;
+                    }
                 }
             }
         }
     });
-    const LowRank low_rank = {d.h, b_panels, d.slot_offsets, d.slots, r};
+    const LowRank low_rank = {d.h, b_panels, d.slot_offsets, d.slots, ranks};
     product.low_rank = &low_rank;
     return gemm(context, product);
 }
@@ -119,23 +128,23 @@ ml_status lora_linear_forward(Context &context, const ml_lora_linear_desc &d) {
 // ---- backward ---------------------------------------------------------------------------------------------------
 
 // Sums over a slot's tokens, for kColumns columns from `column`: sum_t left[j, t] right[t, column ..] for all j < rank,
-// handed to emit(j, rows, first column, columns, sums) in tiles. left is [rank, tokens], right [tokens, width]. The
-// columns are copied together a block of tokens at a time: they lie a row apart, too far for the processor to fetch
+// handed to emit(j, rows, first column, columns, sums) in tiles. left is [rank, tokens], right [tokens, width], its rows ld apart.
+// The columns are copied together a block of tokens at a time: they lie a row apart, too far for the processor to fetch
 // ahead by itself, and every tile of j reads them.
 constexpr int64_t kColumns = 4 * kPanel;
 
 template <class Emit>
 static void token_sums(const float *left, int64_t rank, int64_t tokens, int64_t from, int64_t to, const float *right,
-                       int64_t width, int64_t column, const Emit &emit) {
+                       int64_t width, int64_t ld, int64_t column, const Emit &emit) {
     constexpr int64_t block = 64, ahead = 8;
     alignas(64) float panels[kColumns / kPanel][block * kPanel];
     const int64_t columns = min64(kColumns, width - column), tiles = ceil_div(rank, kTileRows);
     for (int64_t t = from; t < to; t += block) {
         const int64_t steps = min64(block, to - t);
         for (int64_t s = 0; s < steps; s++) {
-            const float *row = right + (t + s) * width + column;
+            const float *row = right + (t + s) * ld + column;
             for (int64_t c = 0; c < columns; c += kPanel) {
-                __builtin_prefetch(row + ahead * width + c);
+                __builtin_prefetch(row + ahead * ld + c);
                 float *copy = panels[c / kPanel] + s * kPanel;
                 if (columns - c >= kPanel) {
                     for (int64_t i = 0; i < kPanel; i += kWidth) store(copy + i, load(row + c + i));
@@ -158,47 +167,50 @@ static void token_sums(const float *left, int64_t rank, int64_t tokens, int64_t 
 }
 
 ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
-    const int64_t in = weight_in(*d.w), out = weight_out(*d.w), r = d.rank, tokens = d.tokens;
+    const int64_t in = weight_in(*d.w), out = weight_out(*d.w), r = d.rank, ranks = d.terms * r, tokens = d.tokens;
+    const int64_t ldx = ld_of(d.x_stride, in), ldy = ld_of(d.y_stride, out);
     const float *x = static_cast<const float *>(d.x), *dy = static_cast<const float *>(d.dy);
     float *dx = static_cast<float *>(d.dx);
-    Gemm product = {dy, tokens, d.w, true, d.accumulate ? dx : nullptr, nullptr, dx, nullptr};
+    Gemm product = {dy, tokens, d.w, true, d.accumulate ? dx : nullptr, nullptr, dx, nullptr, ldy, 0};
     if (tokens == 0) return ML_OK;
     if (r == 0) return dx == nullptr ? ML_OK : gemm(context, product);
 
     const int64_t in_panels = ceil_div(in, kPanel);
     const bool drops = d.dropout > 0;
-    float *b_rows = scratch_floats(context, d.slots * r * out);                     // B transposed, [slot][r][out]
-    float *a_panels = scratch_floats(context, in_panels * d.slots * r * kPanel);
-    float *u = scratch_floats(context, tokens * r);
-    float *u_columns = scratch_floats(context, r * tokens);                         // u transposed
-    float *h_columns = scratch_floats(context, r * tokens);                         // scale * h transposed
-    float *dropped = drops ? scratch_floats(context, tokens * in) : nullptr;
+    float *b_rows = scratch_floats(context, d.slots * r * out);                     // B transposed, [slot][r][out], of all terms
+    float *a_panels = scratch_floats(context, in_panels * d.slots * ranks * kPanel);
+    float *u = scratch_floats(context, tokens * ranks);
+    float *u_columns = scratch_floats(context, ranks * tokens);                     // u transposed
+    float *h_columns = scratch_floats(context, ranks * tokens);                     // scale * h transposed
+    float *dropped = drops ? scratch_floats(context, d.terms * tokens * in) : nullptr;  // [terms][tokens][in]
     if (b_rows == nullptr || a_panels == nullptr || u == nullptr || u_columns == nullptr || h_columns == nullptr ||
         (drops && dropped == nullptr)) {
         return ML_OUT_OF_MEMORY;
     }
-    const Dropout dropout(d.dropout, d.seed, d.stream);
-
     const int64_t out_a_part = 128, panels_a_part = 8;
     const int64_t b_parts = ceil_div(out, out_a_part), a_parts = dx == nullptr ? 0 : ceil_div(in_panels, panels_a_part);
     parallel(context, static_cast<int>(b_parts + a_parts), [&](int part) {
         for (int64_t slot = 0; slot < d.slots; slot++) {
             if (empty(d, slot)) continue;
             if (part < b_parts) {
-                const float *b = d.b + slot * d.slot_stride;
                 float *to = b_rows + slot * r * out;
-                for (int64_t n = part * out_a_part; n < min64((part + 1) * out_a_part, out); n++)
-                    for (int64_t j = 0; j < r; j++) to[j * out + n] = b[n * r + j];
+                for (int64_t i = 0; i < d.terms; i++) {
+                    const ml_lora_term &t = d.term[i];
+                    const float *b = t.b + slot * d.slot_stride;
+                    const int64_t first = part * out_a_part < t.first ? t.first : part * out_a_part;
+                    for (int64_t n = first; n < min64((part + 1) * out_a_part, t.first + t.rows); n++)
+                        for (int64_t j = 0; j < r; j++) to[j * out + n] = b[(n - t.first) * r + j];
+                }
                 continue;
             }
-            const float *a = d.a + slot * d.slot_stride;
             const int64_t panel0 = (part - b_parts) * panels_a_part;
             for (int64_t panel = panel0; panel < min64(panel0 + panels_a_part, in_panels); panel++) {
-                float *to = a_panels + (panel * d.slots + slot) * r * kPanel;
-                for (int64_t j = 0; j < r; j++) {
+                for (int64_t rank = 0; rank < ranks; rank++) {
+                    const float *a = d.term[rank / r].a + slot * d.slot_stride + rank % r * in;
+                    float *to = a_panels + ((panel * d.slots + slot) * ranks + rank) * kPanel;
                     for (int64_t i = 0; i < kPanel; i++) {
                         const int64_t k = panel * kPanel + i;
-                        to[j * kPanel + i] = k < in ? a[j * in + k] : 0.0f;
+                        to[i] = k < in ? a[k] : 0.0f;
                     }
                 }
             }
@@ -208,19 +220,25 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
     parallel(context, static_cast<int>(ceil_div(tokens, kRowsAPart)), [&](int part) {  // u = scale * B^T dy
         const int64_t row0 = part * kRowsAPart, row1 = min64(row0 + kRowsAPart, tokens);
         for_slots(d, row0, row1, [&](int64_t slot, int64_t from, int64_t to) {
-            dots(dy + from * out, to - from, b_rows + slot * r * out, r, out, d.scale, u + from * r);
+            for (int64_t i = 0; i < d.terms; i++) {
+                const ml_lora_term &t = d.term[i];
+                dots(dy + from * ldy + t.first, ldy, to - from, b_rows + slot * r * out + t.first, out, r, t.rows, d.scale, u + from * ranks + i * r,
+                     ranks);
+            }
         });
         for (int64_t t = row0; t < row1; t++) {
-            for (int64_t j = 0; j < r; j++) {
-                u_columns[j * tokens + t] = u[t * r + j];
-                h_columns[j * tokens + t] = d.scale * d.h[t * r + j];
+            for (int64_t j = 0; j < ranks; j++) {
+                u_columns[j * tokens + t] = u[t * ranks + j];
+                h_columns[j * tokens + t] = d.scale * d.h[t * ranks + j];
             }
-            if (drops) dropout.apply(t, 0, x + t * in, dropped + t * in, in);
+            for (int64_t i = 0; drops && i < d.terms; i++) {
+                Dropout(d.dropout, d.seed, d.term[i].stream).apply(t, 0, x + t * ldx, dropped + (i * tokens + t) * in, in);
+            }
         }
     });
 
     if (dx != nullptr) {
-        const LowRank low_rank = {u, a_panels, d.slot_offsets, d.slots, r};
+        const LowRank low_rank = {u, a_panels, d.slot_offsets, d.slots, ranks};
         if (!drops) product.low_rank = &low_rank;
         if (ml_status status = gemm(context, product); status != ML_OK) return status;
         if (drops) {  // the adapters saw drop(x): their share of dx goes through the same mask
@@ -231,13 +249,17 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
                         const int rows = static_cast<int>(min64(kTileRows, to - t));
                         for (int64_t panel = 0; panel < in_panels; panel++) {
                             alignas(64) float share[kTileRows * kPanel];
-                            const Term term = {u + t * r, r, a_panels + (panel * d.slots + slot) * r * kPanel, kPanel, r};
-                            tile(rows, &term, 1, nullptr, 0, nullptr, share, kPanel, kPanel);
                             const int64_t column = panel * kPanel, width = min64(kPanel, in - column);
-                            for (int row = 0; row < rows; row++) {
-                                dropout.apply(t + row, column, share + row * kPanel, share + row * kPanel, width);
-                                float *to_row = dx + (t + row) * in + column;
-                                for (int64_t i = 0; i < width; i++) to_row[i] += share[row * kPanel + i];
+                            for (int64_t i = 0; i < d.terms; i++) {
+                                const float *a = a_panels + ((panel * d.slots + slot) * ranks + i * r) * kPanel;
+                                const Term term = {u + t * ranks + i * r, ranks, a, kPanel, r};
+                                const Dropout dropout(d.dropout, d.seed, d.term[i].stream);
+                                tile(rows, &term, 1, nullptr, 0, nullptr, share, kPanel, kPanel);
+                                for (int row = 0; row < rows; row++) {
+                                    dropout.apply(t + row, column, share + row * kPanel, share + row * kPanel, width);
+                                    float *to_row = dx + (t + row) * in + column;
+                                    for (int64_t k = 0; k < width; k++) to_row[k] += share[row * kPanel + k];
+                                }
                             }
                         }
                     }
@@ -246,22 +268,32 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
         }
     }
 
-    const float *seen = drops ? dropped : x;
-    const int64_t da_parts = ceil_div(in, kColumns), db_parts = ceil_div(out, kColumns);
-    parallel(context, static_cast<int>(da_parts + db_parts), [&](int part) {
+    // dA of all terms from one pass over x, or of each from what its dropout left of it.
+    const int64_t a_passes = drops ? d.terms : 1, a_ranks = drops ? r : ranks, columns_parts = ceil_div(in, kColumns);
+    const int64_t da_parts = a_passes * columns_parts;
+    int64_t parts = da_parts, first_part[ML_LORA_TERMS];  // of a term's dB
+    for (int64_t i = 0; i < d.terms; i++) first_part[i] = parts, parts += ceil_div(d.term[i].rows, kColumns);
+    parallel(context, static_cast<int>(parts), [&](int part) {
+        int64_t term = d.terms - 1;
+        while (term > 0 && part < first_part[term]) term--;
         for (int64_t slot = 0; slot < d.slots; slot++) {
             if (empty(d, slot)) continue;
             const int64_t from = d.slot_offsets[slot], to = d.slot_offsets[slot + 1];
             if (part < da_parts) {
-                float *da = d.da + slot * d.slot_stride;
-                token_sums(u_columns, r, tokens, from, to, seen, in, part * kColumns,
+                const int64_t pass = part / columns_parts;
+                const float *seen = drops ? dropped + pass * tokens * in : x;
+                token_sums(u_columns + pass * a_ranks * tokens, a_ranks, tokens, from, to, seen, in, drops ? in : ldx, part % columns_parts * kColumns,
                            [&](int64_t j, int rows, int64_t column, int64_t columns, const float *sums) {
-                               for (int row = 0; row < rows; row++)
-                                   for (int64_t i = 0; i < columns; i++) da[(j + row) * in + column + i] += sums[row * kPanel + i];
+                               for (int row = 0; row < rows; row++) {
+                                   const int64_t rank = pass * a_ranks + j + row;
+                                   float *da = d.term[rank / r].da + slot * d.slot_stride + rank % r * in + column;
+                                   for (int64_t i = 0; i < columns; i++) da[i] += sums[row * kPanel + i];
+                               }
                            });
             } else {
-                float *db = d.db + slot * d.slot_stride;
-                token_sums(h_columns, r, tokens, from, to, dy, out, (part - da_parts) * kColumns,
+                const ml_lora_term &t = d.term[term];
+                float *db = t.db + slot * d.slot_stride;
+                token_sums(h_columns + term * r * tokens, r, tokens, from, to, dy + t.first, t.rows, ldy, (part - first_part[term]) * kColumns,
                            [&](int64_t j, int rows, int64_t column, int64_t columns, const float *sums) {
                                for (int64_t i = 0; i < columns; i++)
                                    for (int row = 0; row < rows; row++) db[(column + i) * r + j + row] += sums[row * kPanel + i];

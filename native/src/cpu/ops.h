@@ -6,7 +6,7 @@
 namespace metalora {
 namespace METALORA_ISA {
 
-ml_status weight_pack(Context &, const ml_weight_desc &, ml_weight &);                 // weight.cpp
+ml_status weight_pack(Context &, const ml_weight_desc &, ml_weight &, int64_t first);  // weight.cpp
 ml_status embedding_forward(Context &, const ml_embedding_desc &);                     // embedding.cpp
 ml_status lora_linear_forward(Context &, const ml_lora_linear_desc &);                 // lora_linear.cpp
 ml_status lora_linear_backward(Context &, const ml_lora_linear_desc &);

@@ -28,7 +28,7 @@ ml_status rmsnorm_forward(Context &context, const ml_rmsnorm_desc &d) {
     parallel_ranges(context, d.rows, d.width, [&](int64_t first, int64_t last) {
         for (int64_t row = first; row < last; row++) {
             const float *from = x + row * d.width;
-            float *to = y + row * d.width;
+            float *to = y + row * (d.out_stride == 0 ? d.width : d.out_stride);
             const float rstd = 1.0f / __builtin_sqrtf(dot(from, from, d.width) / static_cast<float>(d.width) + d.eps);
             if (d.rstd != nullptr) d.rstd[row] = rstd;
             const Vec factor = broadcast(rstd);
@@ -49,7 +49,7 @@ ml_status rmsnorm_backward(Context &context, const ml_rmsnorm_desc &d) {
     parallel_ranges(context, d.rows, d.width, [&](int64_t first, int64_t last) {
         for (int64_t row = first; row < last; row++) {
             const float *in = x + row * d.width, *grad = dy + row * d.width;
-            float *to = dx + row * d.width;
+            float *to = dx + row * (d.out_stride == 0 ? d.width : d.out_stride);
             Vec along0 = zero(), along1 = zero();
             int64_t i = 0;
             for (; i + 2 * kWidth <= d.width; i += 2 * kWidth) {

@@ -27,13 +27,13 @@ ml_status rope_table(Context &context, const ml_rope_table_desc &d) {
 // Rotates by the angle times `direction`: 1 forward, -1 backward.
 static ml_status rotate(Context &context, const ml_rope_desc &d, float direction) {
     float *x = static_cast<float *>(d.x);
-    const int64_t half = d.head_dim / 2;
+    const int64_t half = d.head_dim / 2, stride = d.stride == 0 ? d.heads * d.head_dim : d.stride;
     parallel_ranges(context, d.tokens, d.heads * d.head_dim, [&](int64_t first, int64_t last) {
         const Vec sign = broadcast(direction);
         for (int64_t t = first; t < last; t++) {
             const float *cos = d.cos + d.position[t] * half, *sin = d.sin + d.position[t] * half;
             for (int64_t h = 0; h < d.heads; h++) {
-                float *low = x + (t * d.heads + h) * d.head_dim, *high = low + half;
+                float *low = x + t * stride + h * d.head_dim, *high = low + half;
                 for_each_vector(0, half, [&](int64_t at, int n) {
                     const Vec c = load_first(cos + at, n), s = load_first(sin + at, n) * sign;
                     const Vec a = load_first(low + at, n), b = load_first(high + at, n);

@@ -11,15 +11,29 @@ static inline Vec sigmoid(Vec z) {
     return one / (one + exp(zero() - z));
 }
 
+// Calls body(element of gate, element of a row of `other_stride`, count) for vectors of the op's elements. Dense rows are one long one.
+template <class Body> static void for_rows(Context &context, const ml_swiglu_desc &d, int64_t other_stride, const Body &body) {
+    const int64_t gate_stride = d.gate_stride == 0 ? d.width : d.gate_stride, other = other_stride == 0 ? d.width : other_stride;
+    if (gate_stride == d.width && other == d.width) {
+        parallel_ranges(context, d.rows * d.width, 1, [&](int64_t first, int64_t last) {
+            for_each_vector(first, last, [&](int64_t at, int n) { body(at, at, n); });
+        }, kWidth);
+        return;
+    }
+    parallel_ranges(context, d.rows, d.width, [&](int64_t first, int64_t last) {
+        for (int64_t row = first; row < last; row++) {
+            for_each_vector(0, d.width, [&](int64_t at, int n) { body(row * gate_stride + at, row * other + at, n); });
+        }
+    });
+}
+
 ml_status swiglu_forward(Context &context, const ml_swiglu_desc &d) {
     const float *gate = static_cast<const float *>(d.gate), *up = static_cast<const float *>(d.up);
     float *y = static_cast<float *>(d.y);
-    parallel_ranges(context, d.count, 1, [&](int64_t first, int64_t last) {
-        for_each_vector(first, last, [&](int64_t at, int n) {
-            const Vec g = load_first(gate + at, n);
-            store_first(y + at, g * sigmoid(g) * load_first(up + at, n), n);
-        });
-    }, kWidth);
+    for_rows(context, d, d.y_stride, [&](int64_t at, int64_t out, int n) {
+        const Vec g = load_first(gate + at, n);
+        store_first(y + out, g * sigmoid(g) * load_first(up + at, n), n);
+    });
     return ML_OK;
 }
 
@@ -28,15 +42,13 @@ ml_status swiglu_backward(Context &context, const ml_swiglu_desc &d) {
     const float *gate = static_cast<const float *>(d.gate), *up = static_cast<const float *>(d.up);
     const float *dy = static_cast<const float *>(d.dy);
     float *dgate = static_cast<float *>(d.dgate), *dup = static_cast<float *>(d.dup);
-    parallel_ranges(context, d.count, 1, [&](int64_t first, int64_t last) {
-        for_each_vector(first, last, [&](int64_t at, int n) {
-            const Vec g = load_first(gate + at, n), u = load_first(up + at, n), grad = load_first(dy + at, n);
-            const Vec s = sigmoid(g);
-            const Vec slope = fma(g * s, broadcast(1.0f) - s, s);
-            store_first(dgate + at, grad * u * slope, n);
-            store_first(dup + at, grad * g * s, n);
-        });
-    }, kWidth);
+    for_rows(context, d, 0, [&](int64_t at, int64_t in, int n) {
+        const Vec g = load_first(gate + at, n), u = load_first(up + at, n), grad = load_first(dy + in, n);
+        const Vec s = sigmoid(g);
+        const Vec slope = fma(g * s, broadcast(1.0f) - s, s);
+        store_first(dgate + at, grad * u * slope, n);
+        store_first(dup + at, grad * g * s, n);
+    });
     return ML_OK;
 }
 

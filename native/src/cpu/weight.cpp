@@ -30,28 +30,31 @@ static inline uint16_t bf16_of(float value) {
     return uint16_t((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
-// One panel; Load(row-major index) gives a value, `to` is zero where the panel has no feature.
+// A panel's features that are among rows [begin, end) of the weight; load(row-major index from `begin` on) gives a value. The
+// others are left as they are, which is zero in a new weight.
+struct Rows {
+    int64_t begin, end, in;
+    int64_t first(int64_t panel) const { return begin > panel * kPanel ? begin : panel * kPanel; }
+    int64_t last(int64_t panel) const { return end < (panel + 1) * kPanel ? end : (panel + 1) * kPanel; }
+};
+
 template <class Element, class Load>
-static void pack_panel(Element *to, int64_t panel, int64_t out, int64_t in, const Load &load) {
+static void pack_panel(Element *to, int64_t panel, const Rows &rows, const Load &load) {
     constexpr int64_t block = 64;  // in features at a time, so that the panel's source rows stay in the cache
-    const int64_t first = panel * kPanel;
-    const int features = static_cast<int>(out - first < kPanel ? out - first : kPanel);
-    for (int64_t k0 = 0; k0 < in; k0 += block) {
-        const int64_t k1 = k0 + block < in ? k0 + block : in;
-        for (int i = 0; i < features; i++) {
-            for (int64_t k = k0; k < k1; k++) to[k * kPanel + i] = load((first + i) * in + k);
-        }
-        for (int i = features; i < kPanel; i++) {
-            for (int64_t k = k0; k < k1; k++) to[k * kPanel + i] = Element(0);
+    for (int64_t k0 = 0; k0 < rows.in; k0 += block) {
+        const int64_t k1 = k0 + block < rows.in ? k0 + block : rows.in;
+        for (int64_t row = rows.first(panel); row < rows.last(panel); row++) {
+            for (int64_t k = k0; k < k1; k++) to[k * kPanel + row - panel * kPanel] = load((row - rows.begin) * rows.in + k);
         }
     }
 }
 
-// A panel's features row-major.
+// The same row-major.
 template <class Load>
-static void copy_rows(float *to, int64_t panel, int64_t out, int64_t in, const Load &load) {
-    const int64_t first = panel * kPanel, features = out - first < kPanel ? out - first : kPanel;
-    for (int64_t i = 0; i < features * in; i++) to[i] = load(first * in + i);
+static void copy_rows(float *to, int64_t panel, const Rows &rows, const Load &load) {
+    for (int64_t row = rows.first(panel); row < rows.last(panel); row++) {
+        for (int64_t k = 0; k < rows.in; k++) to[(row - panel * kPanel) * rows.in + k] = load((row - rows.begin) * rows.in + k);
+    }
 }
 
 // The host matrix may lie at any address: elements are read bytewise.
@@ -62,16 +65,18 @@ static inline Bits read(const void *data, int64_t i) {
     return bits;
 }
 
-ml_status weight_pack(Context &context, const ml_weight_desc &d, ml_weight &w) {
-    const int64_t out = d.out_features, in = d.in_features, panels = (out + kPanel - 1) / kPanel;
+ml_status weight_pack(Context &context, const ml_weight_desc &d, ml_weight &w, int64_t first) {
+    const int64_t in = d.in_features, first_panel = first / kPanel, panels = (first + d.out_features + kPanel - 1) / kPanel - first_panel;
+    const Rows rows{first, first + d.out_features, in};
     void *storage = const_cast<void *>(weight_data(w));
     const void *data = d.data;
-    parallel(context, static_cast<int>(panels), [&](int panel) {
+    parallel(context, static_cast<int>(panels), [&](int part) {
+        const int64_t panel = first_panel + part;
         if (d.storage_dtype == ML_F32) {
             float *to = static_cast<float *>(storage) + panel * in * kPanel;
             const auto pack = [&](const auto &load) {
-                if (weight_is_row_major(w)) copy_rows(to, panel, out, in, load);
-                else pack_panel(to, panel, out, in, load);
+                if (weight_is_row_major(w)) copy_rows(to, panel, rows, load);
+                else pack_panel(to, panel, rows, load);
             };
             switch (d.source_dtype) {
                 case ML_F32: pack([&](int64_t i) { return read<float>(data, i); }); break;
@@ -81,9 +86,9 @@ ml_status weight_pack(Context &context, const ml_weight_desc &d, ml_weight &w) {
         } else {
             uint16_t *to = static_cast<uint16_t *>(storage) + panel * in * kPanel;
             switch (d.source_dtype) {
-                case ML_F32: pack_panel(to, panel, out, in, [&](int64_t i) { return bf16_of(read<float>(data, i)); }); break;
-                case ML_BF16: pack_panel(to, panel, out, in, [&](int64_t i) { return read<uint16_t>(data, i); }); break;
-                default: pack_panel(to, panel, out, in, [&](int64_t i) { return bf16_of(float_of_f16(read<uint16_t>(data, i))); }); break;
+                case ML_F32: pack_panel(to, panel, rows, [&](int64_t i) { return bf16_of(read<float>(data, i)); }); break;
+                case ML_BF16: pack_panel(to, panel, rows, [&](int64_t i) { return read<uint16_t>(data, i); }); break;
+                default: pack_panel(to, panel, rows, [&](int64_t i) { return bf16_of(float_of_f16(read<uint16_t>(data, i))); }); break;
             }
         }
     });

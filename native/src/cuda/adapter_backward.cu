@@ -38,12 +38,12 @@ template <int kRank> __global__ void dy_kernel(const __grid_constant__ AdapterBa
     const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
     auto fetch = [&](int64_t t, int stage) {
         if (t < tokens.end) {
-            load_tile<kTokens, kColumns, kDyLine>(s->dy[stage], p.dy, p.out, t, tokens.end, column0, p.out);
-            load_tile<kTokens, kRank, kLine>(s->h[stage], p.h, p.rank_stride, t, tokens.end, 0, p.rank_stride);
+            load_tile<kTokens, kColumns, kDyLine>(s->dy[stage], p.dy, p.dy_stride, t, tokens.end, column0, p.out);
+            load_tile<kTokens, kRank, kLine>(s->h[stage], p.h, p.h_stride, t, tokens.end, 0, p.rank);
         }
         cp_async_commit();
     };
-    load_tile<kColumns, kRank, kLine>(s->b, p.b + tokens.slot * p.out * p.rank_stride, p.rank_stride, column0, p.out, 0, p.rank_stride);
+    load_tile<kColumns, kRank, kLine>(s->b, p.b + tokens.slot * p.b_slot, p.h_stride, column0, p.out, 0, p.rank);
     fetch(tokens.begin, 0);
     float db[kM][kN][4];
     ML_UNROLL
@@ -124,13 +124,13 @@ template <int kRank> __global__ void dy_kernel(const __grid_constant__ AdapterBa
 }
 
 // u = the sum over the columns' blocks, rounded, zeros behind the rank.
-__global__ void add_u_kernel(const float *u_parts, bf16 *u, int64_t tokens, int64_t rank, int64_t rank_stride, int64_t blocks) {
+__global__ void add_u_kernel(const float *u_parts, bf16 *u, int64_t tokens, int64_t rank, int64_t padded, int64_t stride, int64_t blocks) {
     const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-    if (i >= tokens * rank_stride) return;
-    const int64_t token = i / rank_stride, r = i % rank_stride;
+    if (i >= tokens * padded) return;
+    const int64_t token = i / padded, r = i % padded;
     float sum = 0;
     for (int64_t block = 0; r < rank && block < blocks; block++) sum += u_parts[(block * tokens + token) * rank + r];
-    u[i] = to_bf16(sum);
+    u[token * stride + r] = to_bf16(sum);
 }
 
 template <int kRank> cudaError_t run(State &s, const AdapterBackward &p) {
@@ -139,8 +139,9 @@ template <int kRank> cudaError_t run(State &s, const AdapterBackward &p) {
     const Grid grid(blocks, 1, p.tokens / p.part + p.slots);
     const cudaError_t error = launch(dy_kernel<kRank>, grid, dim3(kThreads), sizeof(Shared<kRank>), s.stream, p, u_parts);
     if (error != cudaSuccess) return error;
-    return launch(add_u_kernel, Grid(blocks_for(p.tokens * p.rank_stride, kThreads)), dim3(kThreads), 0, s.stream, u_parts, p.u, p.tokens,
-                  p.rank, p.rank_stride, blocks);
+    const int64_t padded = round_up(p.rank, 8);
+    return launch(add_u_kernel, Grid(blocks_for(p.tokens * padded, kThreads)), dim3(kThreads), 0, s.stream, u_parts, p.u, p.tokens, p.rank,
+                  padded, p.h_stride, blocks);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// dS and dB of a LoRA linear from one pass over dY, on tensor cores.
+// u and dB of a term of a LoRA linear from one pass over dY, on tensor cores.
 #pragma once
 
 #include "cuda/product.h"
@@ -8,11 +8,12 @@ namespace metalora {
 namespace cuda {
 
 struct AdapterBackward {
-    const bf16 *dy;                  // [tokens, out]
-    const bf16 *h;                   // [tokens, rank_stride]
-    const bf16 *b;                   // [slots][out][rank_stride], scaled
-    bf16 *u;                         // [tokens, rank_stride], written: scale B^T dy
-    int64_t tokens, out, rank, rank_stride, slots;
+    const bf16 *dy;                  // [tokens, out], rows dy_stride apart
+    const bf16 *h;                   // [tokens, rank], h_stride apart; zeros up to the next multiple of 8 ranks, as for b and u
+    const bf16 *b;                   // [slots][out][rank], scaled; b_slot and h_stride apart
+    bf16 *u;                         // [tokens, rank], h_stride apart, written: scale B^T dy
+    int64_t tokens, out, rank, slots;
+    int64_t dy_stride, h_stride, b_slot;
     const int32_t *slot_offsets;
     float scale;                     // of dB
     int *fault;

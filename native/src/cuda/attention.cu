@@ -53,11 +53,10 @@ template <class T, int kTile> __global__ void forward_kernel(const __grid_consta
     const int64_t i0 = at_tile.first, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
     if (i0 >= s.queries) return;
     const int head_dim = static_cast<int>(d.head_dim), line = head_dim + 1;
-    const int64_t q_stride = d.heads * d.head_dim, kv_stride = d.kv_heads * d.head_dim;
     ML_DYNAMIC_SHARED(float, shared);
     float *q = shared, *k = q + kTile * line, *v = k + kTile * line, *o = v + kTile * line, *weights = o + kTile * line;
     const int row = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
-    load_rows<T, kTile>(q, d.q, s.q0, q_stride, head, head_dim, i0, s.queries);
+    load_rows<T, kTile>(q, d.q, s.q0, d.q_stride, head, head_dim, i0, s.queries);
     for (int c = lane; c < head_dim; c += kLanes) o[row * line + c] = 0;
     const int64_t position = i0 + row + s.shift();
     const bool present = i0 + row < s.queries;
@@ -65,8 +64,8 @@ template <class T, int kTile> __global__ void forward_kernel(const __grid_consta
     const KeyRange keys = keys_of_queries(d, s, i0, kTile);
     for (int64_t j0 = keys.begin; j0 < keys.end; j0 += kTile) {
         __syncthreads();  // the keys before have been read
-        load_rows<T, kTile>(k, d.k, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
-        load_rows<T, kTile>(v, d.v, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
+        load_rows<T, kTile>(k, d.k, s.k0, d.kv_stride, kv_head, head_dim, j0, s.keys);
+        load_rows<T, kTile>(v, d.v, s.k0, d.kv_stride, kv_head, head_dim, j0, s.keys);
         __syncthreads();
         float score[kEach], most = -INFINITY;
         for (int e = 0; e < kEach; e++) {
@@ -95,17 +94,19 @@ template <class T, int kTile> __global__ void forward_kernel(const __grid_consta
     if (!present) return;
     const int64_t at = (s.q0 + i0 + row) * d.heads + head;
     for (int c = lane; c < head_dim; c += kLanes) {
-        static_cast<T *>(d.o)[at * head_dim + c] = from_float<T>(o[row * line + c] / total);
+        static_cast<T *>(d.o)[(s.q0 + i0 + row) * d.o_stride + head * head_dim + c] = from_float<T>(o[row * line + c] / total);
     }
     if (d.lse != nullptr && lane == 0) d.lse[at] = highest + logf(total);
 }
 
 // A warp a row: delta = dO . O
-template <class T> __global__ void delta_kernel(const T *o, const T *d_o, float *delta, int64_t rows, int head_dim) {
+template <class T>
+__global__ void delta_kernel(const T *o, int64_t o_stride, const T *d_o, float *delta, int64_t rows, int heads, int head_dim) {
     const int64_t row = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kWarp;
     if (row >= rows) return;
+    const T *out = o + row / heads * o_stride + row % heads * head_dim, *grad = d_o + row * head_dim;
     float sum = 0;
-    for (int c = threadIdx.x % kWarp; c < head_dim; c += kWarp) sum += to_float(o[row * head_dim + c]) * to_float(d_o[row * head_dim + c]);
+    for (int c = threadIdx.x % kWarp; c < head_dim; c += kWarp) sum += to_float(out[c]) * to_float(grad[c]);
     sum = warp_sum(sum);
     if (threadIdx.x % kWarp == 0) delta[row] = sum;
 }
@@ -118,13 +119,13 @@ template <class T, int kTile> __global__ void dq_kernel(const __grid_constant__ 
     const int64_t i0 = at_tile.first, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
     if (i0 >= s.queries) return;
     const int head_dim = static_cast<int>(d.head_dim), line = head_dim + 1;
-    const int64_t q_stride = d.heads * d.head_dim, kv_stride = d.kv_heads * d.head_dim;
+    const int64_t o_dense = d.heads * d.head_dim;
     ML_DYNAMIC_SHARED(float, shared);
     float *q = shared, *d_o = q + kTile * line, *k = d_o + kTile * line, *v = k + kTile * line, *dq = v + kTile * line;
     float *slopes = dq + kTile * line;
     const int row = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
-    load_rows<T, kTile>(q, d.q, s.q0, q_stride, head, head_dim, i0, s.queries);
-    load_rows<T, kTile>(d_o, d.d_o, s.q0, q_stride, head, head_dim, i0, s.queries);
+    load_rows<T, kTile>(q, d.q, s.q0, d.q_stride, head, head_dim, i0, s.queries);
+    load_rows<T, kTile>(d_o, d.d_o, s.q0, o_dense, head, head_dim, i0, s.queries);
     for (int c = lane; c < head_dim; c += kLanes) dq[row * line + c] = 0;
     const bool present = i0 + row < s.queries;
     const int64_t position = i0 + row, at = (s.q0 + i0 + row) * d.heads + head;
@@ -132,8 +133,8 @@ template <class T, int kTile> __global__ void dq_kernel(const __grid_constant__ 
     const KeyRange keys = keys_of_queries(d, s, i0, kTile);
     for (int64_t j0 = keys.begin; j0 < keys.end; j0 += kTile) {
         __syncthreads();  // the keys before have been read
-        load_rows<T, kTile>(k, d.k, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
-        load_rows<T, kTile>(v, d.v, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
+        load_rows<T, kTile>(k, d.k, s.k0, d.kv_stride, kv_head, head_dim, j0, s.keys);
+        load_rows<T, kTile>(v, d.v, s.k0, d.kv_stride, kv_head, head_dim, j0, s.keys);
         __syncthreads();
         for (int e = 0; e < kEach; e++) {
             const int j = lane + e * kLanes;
@@ -152,7 +153,9 @@ template <class T, int kTile> __global__ void dq_kernel(const __grid_constant__ 
         }
     }
     if (!present) return;
-    for (int c = lane; c < head_dim; c += kLanes) static_cast<T *>(d.dq)[at * head_dim + c] = from_float<T>(dq[row * line + c]);
+    for (int c = lane; c < head_dim; c += kLanes) {
+        static_cast<T *>(d.dq)[(s.q0 + i0 + row) * d.q_stride + head * head_dim + c] = from_float<T>(dq[row * line + c]);
+    }
 }
 
 template <class T, int kTile> __global__ void dk_dv_kernel(const __grid_constant__ AttentionProblem p) {
@@ -163,21 +166,21 @@ template <class T, int kTile> __global__ void dk_dv_kernel(const __grid_constant
     const int64_t j0 = at_tile.first, kv_head = blockIdx.y, group = d.heads / d.kv_heads;
     if (j0 >= s.keys) return;
     const int head_dim = static_cast<int>(d.head_dim), line = head_dim + 1;
-    const int64_t q_stride = d.heads * d.head_dim, kv_stride = d.kv_heads * d.head_dim;
+    const int64_t o_dense = d.heads * d.head_dim;
     ML_DYNAMIC_SHARED(float, shared);
     float *k = shared, *v = k + kTile * line, *q = v + kTile * line, *d_o = q + kTile * line, *dk = d_o + kTile * line;
     float *dv = dk + kTile * line, *weights = dv + kTile * line, *slopes = weights + kTile * (kTile + 1);
     const int row = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;  // of keys
-    load_rows<T, kTile>(k, d.k, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
-    load_rows<T, kTile>(v, d.v, s.k0, kv_stride, kv_head, head_dim, j0, s.keys);
+    load_rows<T, kTile>(k, d.k, s.k0, d.kv_stride, kv_head, head_dim, j0, s.keys);
+    load_rows<T, kTile>(v, d.v, s.k0, d.kv_stride, kv_head, head_dim, j0, s.keys);
     for (int c = lane; c < head_dim; c += kLanes) dk[row * line + c] = dv[row * line + c] = 0;
     const bool present = j0 + row < s.keys;
     const int64_t end = end_of_queries(d, s, j0, kTile);
     for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
         for (int64_t i0 = j0; i0 < end; i0 += kTile) {
             __syncthreads();  // the queries before have been read
-            load_rows<T, kTile>(q, d.q, s.q0, q_stride, head, head_dim, i0, s.queries);
-            load_rows<T, kTile>(d_o, d.d_o, s.q0, q_stride, head, head_dim, i0, s.queries);
+            load_rows<T, kTile>(q, d.q, s.q0, d.q_stride, head, head_dim, i0, s.queries);
+            load_rows<T, kTile>(d_o, d.d_o, s.q0, o_dense, head, head_dim, i0, s.queries);
             __syncthreads();
             for (int e = 0; e < kEach; e++) {
                 const int i = lane + e * kLanes;
@@ -201,10 +204,10 @@ template <class T, int kTile> __global__ void dk_dv_kernel(const __grid_constant
         }
     }
     if (!present) return;
-    const int64_t at = (s.k0 + j0 + row) * d.kv_heads + kv_head;
+    const int64_t at = (s.k0 + j0 + row) * d.kv_stride + kv_head * head_dim;
     for (int c = lane; c < head_dim; c += kLanes) {
-        static_cast<T *>(d.dk)[at * head_dim + c] = from_float<T>(dk[row * line + c]);
-        static_cast<T *>(d.dv)[at * head_dim + c] = from_float<T>(dv[row * line + c]);
+        static_cast<T *>(d.dk)[at + c] = from_float<T>(dk[row * line + c]);
+        static_cast<T *>(d.dv)[at + c] = from_float<T>(dv[row * line + c]);
     }
 }
 
@@ -223,12 +226,19 @@ cudaError_t run(const AttentionProblem &p, int64_t heads, Kept kept, Kernel larg
     return launch(small, attention_grid(p.d, kSmallTile, heads), dim3(kThreads), kept.bytes(kSmallTile, p.d.head_dim), stream, p);
 }
 
+ml_attention_desc with_strides(ml_attention_desc d) {
+    d.q_stride = stride_of(d.q_stride, d.heads * d.head_dim), d.o_stride = stride_of(d.o_stride, d.heads * d.head_dim);
+    d.kv_stride = stride_of(d.kv_stride, d.kv_heads * d.head_dim);
+    return d;
+}
+
 }  // namespace
 
 bool attention_supports(int64_t head_dim) { return head_dim <= kMostHeadDim; }
 
-template <class T> cudaError_t attention_forward(State &s, const ml_attention_desc &d, int64_t most_keys) {
-    if (d.tokens == 0 || d.sequences == 0 || d.max_length == 0) return cudaSuccess;
+template <class T> cudaError_t attention_forward(State &s, const ml_attention_desc &given, int64_t most_keys) {
+    if (given.tokens == 0 || given.sequences == 0 || given.max_length == 0) return cudaSuccess;
+    const ml_attention_desc d = with_strides(given);
     const AttentionProblem p{d, most_keys, s.fault, nullptr};
     if (sizeof(T) == 2 && attention_fits_tensor_cores(d)) return attention_forward_tensor(p, s.stream);
     return run(p, d.heads, {4, 1}, forward_kernel<T, kLargeTile>, forward_kernel<T, kSmallTile>, s.stream);
@@ -236,12 +246,13 @@ template <class T> cudaError_t attention_forward(State &s, const ml_attention_de
 
 template <class T> cudaError_t attention_backward(State &s, const ml_attention_desc &given) {
     if (given.tokens == 0 || given.sequences == 0 || given.max_length == 0) return cudaSuccess;
-    ml_attention_desc d = given;
+    ml_attention_desc d = with_strides(given);
     d.kv_offsets = nullptr;  // forward only
     const int64_t rows = d.tokens * d.heads;
     auto *delta = s.take<float>(rows);
     cudaError_t error = launch(delta_kernel<T>, Grid(blocks_for(rows, kThreads / kWarp)), dim3(kThreads), 0, s.stream,
-                               static_cast<const T *>(d.o), static_cast<const T *>(d.d_o), delta, rows, static_cast<int>(d.head_dim));
+                               static_cast<const T *>(d.o), d.o_stride, static_cast<const T *>(d.d_o), delta, rows, static_cast<int>(d.heads),
+                               static_cast<int>(d.head_dim));
     if (error != cudaSuccess) return error;
     const AttentionProblem p{d, d.tokens, s.fault, delta};
     if (sizeof(T) == 2 && attention_fits_tensor_cores(d)) return attention_backward_tensor(p, s.stream);

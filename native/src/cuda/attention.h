@@ -9,7 +9,7 @@ namespace metalora {
 namespace cuda {
 
 struct AttentionProblem {
-    ml_attention_desc d;
+    ml_attention_desc d;  // with its strides filled in
     int64_t most_keys;   // that k and v have room for
     int *fault;
     const float *delta;  // backward: [T, heads], dO . O

@@ -124,17 +124,16 @@ template <int kHeadDim> __global__ void forward_kernel(const __grid_constant__ A
     const AttentionSequence s = sequence_of(p, at_tile.sequence);
     const int64_t i0 = at_tile.first, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
     if (i0 >= s.queries) return;
-    const int64_t q_stride = d.heads * kHeadDim, kv_stride = d.kv_heads * kHeadDim;
     ML_DYNAMIC_SHARED(bf16, shared);
     bf16 *q = shared, *k = q + kElements<kHeadDim>, *v = k + kElements<kHeadDim>;
     const int row = threadIdx.x / kWarp * 16;
-    load_rows<kHeadDim>(q, d.q, s.q0, q_stride, head, i0, s.queries);
+    load_rows<kHeadDim>(q, d.q, s.q0, d.q_stride, head, i0, s.queries);
     float o[kHeadDim / 8][4], highest[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
     clear(o);
     const KeyRange keys = keys_of_queries(d, s, i0, kTile);
     for (int64_t j0 = keys.begin; j0 < keys.end; j0 += kTile) {
-        load_rows<kHeadDim>(k, d.k, s.k0, kv_stride, kv_head, j0, s.keys);
-        load_rows<kHeadDim>(v, d.v, s.k0, kv_stride, kv_head, j0, s.keys);
+        load_rows<kHeadDim>(k, d.k, s.k0, d.kv_stride, kv_head, j0, s.keys);
+        load_rows<kHeadDim>(v, d.v, s.k0, d.kv_stride, kv_head, j0, s.keys);
         wait_for_rows();
         float score[kTile / 8][4], most[2] = {-INFINITY, -INFINITY}, keep[2], sum[2] = {0, 0};
         clear(score);
@@ -173,7 +172,7 @@ template <int kHeadDim> __global__ void forward_kernel(const __grid_constant__ A
         multiply_across<kHeadDim>(o, score, v);
         __syncthreads();  // the keys have been read
     }
-    store_rows<kHeadDim>(d.o, o, s.q0, q_stride, head, i0 + row, s.queries, 1 / total[0], 1 / total[1]);
+    store_rows<kHeadDim>(d.o, o, s.q0, d.o_stride, head, i0 + row, s.queries, 1 / total[0], 1 / total[1]);
     if (d.lse != nullptr && threadIdx.x % 4 == 0) {
         for (int half = 0; half < 2; half++) {
             const int64_t at = i0 + row + row_of(half * 2);
@@ -188,12 +187,12 @@ template <int kHeadDim> __global__ void dq_kernel(const __grid_constant__ Attent
     const AttentionSequence s = sequence_of(p, at_tile.sequence);
     const int64_t i0 = at_tile.first, head = blockIdx.y, kv_head = head / (d.heads / d.kv_heads);
     if (i0 >= s.queries) return;
-    const int64_t q_stride = d.heads * kHeadDim, kv_stride = d.kv_heads * kHeadDim;
+    const int64_t o_dense = d.heads * kHeadDim;
     ML_DYNAMIC_SHARED(bf16, shared);
     bf16 *q = shared, *d_o = q + kElements<kHeadDim>, *k = d_o + kElements<kHeadDim>, *v = k + kElements<kHeadDim>;
     const int row = threadIdx.x / kWarp * 16;
-    load_rows<kHeadDim>(q, d.q, s.q0, q_stride, head, i0, s.queries);
-    load_rows<kHeadDim>(d_o, d.d_o, s.q0, q_stride, head, i0, s.queries);
+    load_rows<kHeadDim>(q, d.q, s.q0, d.q_stride, head, i0, s.queries);
+    load_rows<kHeadDim>(d_o, d.d_o, s.q0, o_dense, head, i0, s.queries);
     float dq[kHeadDim / 8][4], lse[2], delta[2];
     clear(dq);
     for (int half = 0; half < 2; half++) {
@@ -203,8 +202,8 @@ template <int kHeadDim> __global__ void dq_kernel(const __grid_constant__ Attent
     }
     const KeyRange keys = keys_of_queries(d, s, i0, kTile);
     for (int64_t j0 = keys.begin; j0 < keys.end; j0 += kTile) {
-        load_rows<kHeadDim>(k, d.k, s.k0, kv_stride, kv_head, j0, s.keys);
-        load_rows<kHeadDim>(v, d.v, s.k0, kv_stride, kv_head, j0, s.keys);
+        load_rows<kHeadDim>(k, d.k, s.k0, d.kv_stride, kv_head, j0, s.keys);
+        load_rows<kHeadDim>(v, d.v, s.k0, d.kv_stride, kv_head, j0, s.keys);
         wait_for_rows();
         float score[kTile / 8][4], slope[kTile / 8][4];
         clear(score);
@@ -224,7 +223,7 @@ template <int kHeadDim> __global__ void dq_kernel(const __grid_constant__ Attent
         multiply_across<kHeadDim>(dq, slope, k);
         __syncthreads();  // the keys have been read
     }
-    store_rows<kHeadDim>(d.dq, dq, s.q0, q_stride, head, i0 + row, s.queries, 1, 1);
+    store_rows<kHeadDim>(d.dq, dq, s.q0, d.q_stride, head, i0 + row, s.queries, 1, 1);
 }
 
 // A warp's 16 rows are keys here, and the columns of its scores are queries; fewer of them where two sums of a large head leave
@@ -235,22 +234,22 @@ template <int kHeadDim> __global__ void dk_dv_kernel(const __grid_constant__ Att
     const AttentionSequence s = sequence_of(p, at_tile.sequence);
     const int64_t j0 = at_tile.first, kv_head = blockIdx.y, group = d.heads / d.kv_heads;
     if (j0 >= s.keys) return;
-    const int64_t q_stride = d.heads * kHeadDim, kv_stride = d.kv_heads * kHeadDim;
+    const int64_t o_dense = d.heads * kHeadDim;
     constexpr int kQueries = kHeadDim > 96 ? kTile / 2 : kTile;
     ML_DYNAMIC_SHARED(bf16, shared);
     bf16 *k = shared, *v = k + kElements<kHeadDim>, *q = v + kElements<kHeadDim>, *d_o = q + kElements<kHeadDim>;
     auto *lse = reinterpret_cast<float *>(d_o + kElements<kHeadDim>), *delta = lse + kTile;
     const int row = threadIdx.x / kWarp * 16;
-    load_rows<kHeadDim>(k, d.k, s.k0, kv_stride, kv_head, j0, s.keys);
-    load_rows<kHeadDim>(v, d.v, s.k0, kv_stride, kv_head, j0, s.keys);
+    load_rows<kHeadDim>(k, d.k, s.k0, d.kv_stride, kv_head, j0, s.keys);
+    load_rows<kHeadDim>(v, d.v, s.k0, d.kv_stride, kv_head, j0, s.keys);
     float dk[kHeadDim / 8][4], dv[kHeadDim / 8][4];
     clear(dk);
     clear(dv);
     const int64_t end = end_of_queries(d, s, j0, kTile);
     for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
         for (int64_t i0 = j0; i0 < end; i0 += kQueries) {
-            load_rows<kHeadDim, kQueries>(q, d.q, s.q0, q_stride, head, i0, s.queries);
-            load_rows<kHeadDim, kQueries>(d_o, d.d_o, s.q0, q_stride, head, i0, s.queries);
+            load_rows<kHeadDim, kQueries>(q, d.q, s.q0, d.q_stride, head, i0, s.queries);
+            load_rows<kHeadDim, kQueries>(d_o, d.d_o, s.q0, o_dense, head, i0, s.queries);
             if (threadIdx.x < kQueries) {
                 const int64_t at = i0 + threadIdx.x;
                 lse[threadIdx.x] = at < s.queries ? d.lse[(s.q0 + at) * d.heads + head] : 0.0f;
@@ -278,8 +277,8 @@ template <int kHeadDim> __global__ void dk_dv_kernel(const __grid_constant__ Att
             __syncthreads();  // the queries have been read
         }
     }
-    store_rows<kHeadDim>(d.dk, dk, s.k0, kv_stride, kv_head, j0 + row, s.keys, 1, 1);
-    store_rows<kHeadDim>(d.dv, dv, s.k0, kv_stride, kv_head, j0 + row, s.keys, 1, 1);
+    store_rows<kHeadDim>(d.dk, dk, s.k0, d.kv_stride, kv_head, j0 + row, s.keys, 1, 1);
+    store_rows<kHeadDim>(d.dv, dv, s.k0, d.kv_stride, kv_head, j0 + row, s.keys, 1, 1);
 }
 
 template <int kHeadDim> size_t shared_bytes(int tiles) { return static_cast<size_t>(tiles) * kElements<kHeadDim> * 2 + 2 * kTile * sizeof(float); }
@@ -298,7 +297,7 @@ template <int kHeadDim> cudaError_t backward(const AttentionProblem &p, cudaStre
 
 bool attention_fits_tensor_cores(const ml_attention_desc &d) {
     const bool size = d.head_dim == 64 || d.head_dim == 80 || d.head_dim == 96 || d.head_dim == 128;
-    return size && packable<8>(d.head_dim, d.q, d.k, d.v, d.o, d.d_o, d.dq, d.dk, d.dv);
+    return size && packable<8>(d.q_stride | d.kv_stride | d.o_stride, d.q, d.k, d.v, d.o, d.d_o, d.dq, d.dk, d.dv);
 }
 
 cudaError_t attention_forward_tensor(const AttentionProblem &p, cudaStream_t stream) {

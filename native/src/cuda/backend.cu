@@ -185,18 +185,24 @@ ml_status copy(Context &c, void *to, const void *from, size_t bytes) {
     });
 }
 
-int64_t weight_bytes(int32_t storage, int64_t out, int64_t in) {
-    return weight_rows(storage, out) * weight_stride(storage, in) * (storage == ML_BF16 ? 2 : 4);
+ml_status copy_rows(Context &c, void *to, size_t to_stride, const void *from, size_t from_stride, size_t bytes, size_t rows) {
+    return queued(c, "ml_copy_rows", [&] { return shape({{"bytes", static_cast<int64_t>(bytes)}, {"rows", static_cast<int64_t>(rows)}}); },
+                  [&](State &s) { return cudaMemcpy2DAsync(to, to_stride, from, from_stride, bytes, rows, cudaMemcpyDeviceToDevice, s.stream); });
 }
 
-// Rows of `width` activations from a pointer to the end of its buffer.
-int64_t room(const Context &c, const void *pointer, int64_t width) {
+int64_t weight_bytes(const ml_weight_desc &d) {
+    const WeightLayout layout(d.storage_dtype, d.out_features, d.in_features, d.adapter_columns);
+    return layout.rows * layout.stride * (d.storage_dtype == ML_BF16 ? 2 : 4);
+}
+
+// Rows of `width` activations, `stride` apart, from a pointer to the end of its buffer.
+int64_t room(const Context &c, const void *pointer, int64_t width, int64_t stride) {
     const auto address = reinterpret_cast<uintptr_t>(pointer);
     auto after = c.buffers.upper_bound(address);
     if (after == c.buffers.begin()) return 0;
     const auto &[start, length] = *std::prev(after);
-    const int64_t bytes = static_cast<int64_t>(start + length - address);
-    return bytes < 0 ? 0 : bytes / (width * (c.backend.activation_dtype == ML_BF16 ? 2 : 4));
+    const int64_t elements = (static_cast<int64_t>(start + length) - static_cast<int64_t>(address)) / (c.backend.activation_dtype == ML_BF16 ? 2 : 4);
+    return elements < width ? 0 : (elements - width) / stride_of(stride, width) + 1;
 }
 
 // ---- ops --------------------------------------------------------------------------------------------------------
@@ -234,7 +240,7 @@ template <class T> struct Ops {
     }
     static ml_status attention(Context &c, const ml_attention_desc &d) {
         if (!attention_supports(d.head_dim)) return unsupported("ml_attention_forward", d);
-        const int64_t keys = room(c, d.k, d.kv_heads * d.head_dim), values = room(c, d.v, d.kv_heads * d.head_dim);
+        const int64_t width = d.kv_heads * d.head_dim, keys = room(c, d.k, width, d.kv_stride), values = room(c, d.v, width, d.kv_stride);
         return queued(c, "ml_attention_forward", [&] { return attention_shape(d); },
                       [&](State &s) { return attention_forward<T>(s, d, keys < values ? keys : values); });
     }
@@ -243,7 +249,7 @@ template <class T> struct Ops {
         return queued(c, "ml_attention_backward", [&] { return attention_shape(d); }, [&](State &s) { return attention_backward<T>(s, d); });
     }
     static std::string linear_shape(const ml_lora_linear_desc &d) {
-        return shape({{"tokens", d.tokens}, {"in", d.w->in_features}, {"out", d.w->out_features}, {"rank", d.rank}, {"slots", d.slots}});
+        return shape({{"tokens", d.tokens}, {"in", d.w->in_features}, {"out", d.w->out_features}, {"rank", d.rank}, {"slots", d.slots}, {"terms", d.terms}});
     }
     static ml_status linear(Context &c, const ml_lora_linear_desc &d) {
         return queued(c, "ml_lora_linear_forward", [&] { return linear_shape(d); }, [&](State &s) { return lora_linear_forward<T>(s, d); });
@@ -252,10 +258,10 @@ template <class T> struct Ops {
         return queued(c, "ml_lora_linear_backward", [&] { return linear_shape(d); }, [&](State &s) { return lora_linear_backward<T>(s, d); });
     }
     static ml_status gated(Context &c, const ml_swiglu_desc &d) {
-        return queued(c, "ml_swiglu_forward", [&] { return shape({{"count", d.count}}); }, [&](State &s) { return swiglu_forward<T>(d, s.stream); });
+        return queued(c, "ml_swiglu_forward", [&] { return shape({{"rows", d.rows}, {"width", d.width}}); }, [&](State &s) { return swiglu_forward<T>(d, s.stream); });
     }
     static ml_status gated_backward(Context &c, const ml_swiglu_desc &d) {
-        return queued(c, "ml_swiglu_backward", [&] { return shape({{"count", d.count}}); }, [&](State &s) { return swiglu_backward<T>(d, s.stream); });
+        return queued(c, "ml_swiglu_backward", [&] { return shape({{"rows", d.rows}, {"width", d.width}}); }, [&](State &s) { return swiglu_backward<T>(d, s.stream); });
     }
     static ml_status loss(Context &c, const ml_cross_entropy_desc &d) {
         return queued(c, "ml_cross_entropy",
@@ -283,9 +289,9 @@ template <class T> struct Ops {
         return queued(c, "ml_task_reduce", [&] { return shape({{"count", d.count}, {"slots", d.slots}}); },
                       [&](State &s) { return task_reduce(d, s.take<double>(task_reduce_scratch(d)), s.stream); });
     }
-    static ml_status pack(Context &c, const ml_weight_desc &d, ml_weight &w) {
+    static ml_status pack(Context &c, const ml_weight_desc &d, ml_weight &w, int64_t first) {
         return queued(c, "ml_weight_create", [&] { return shape({{"out", d.out_features}, {"in", d.in_features}}); },
-                      [&](State &s) { return weight_pack(s, d, w.data); });
+                      [&](State &s) { return weight_pack(s, d, w, first); });
     }
 
     static const OpTable *table_of_ops() {
@@ -376,7 +382,7 @@ ml_status prepare(Context &c, const ml_context_options &options) {
     if (error != cudaSuccess) return status_of(error, "ml_context_create");
     *s->fault = kNoFault;
     c.backend = {ML_BACKEND_CUDA, options.activation_dtype, false, options.activation_dtype == ML_BF16 ? Ops<bf16>::table_of_ops() : Ops<float>::table_of_ops(),
-                 allocate, release, upload, download, copy, synchronize, weight_bytes, close};
+                 allocate, release, upload, download, copy, copy_rows, synchronize, weight_bytes, close};
     c.scratch.use(scratch_memory(c));
     c.memory_total = static_cast<int64_t>(properties.totalGlobalMem);
     c.device_name = properties.name;

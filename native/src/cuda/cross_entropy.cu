@@ -101,7 +101,7 @@ template <class T> cudaError_t cross_entropy(State &s, const ml_cross_entropy_de
     auto *gathered = s.take<T>(chunk * hidden);
     auto *logits = s.take<float>(chunk * stride);
     const bool tensor = dtype == ML_BF16 && w.storage_dtype == ML_BF16 && hidden % 8 == 0;
-    const Matrix weight = {w.data, w.storage_dtype, weight_stride(w.storage_dtype, hidden), 1, 0};
+    const Matrix weight = {w.data, w.storage_dtype, WeightLayout(w).stride, 1, 0};
     for (int64_t first = 0; first < d.count; first += chunk) {
         const int64_t rows = d.count - first < chunk ? d.count - first : chunk;
         const Grid grid(rows);

@@ -75,7 +75,11 @@ template <int N, class T> __device__ inline void store(T *to, const float (&valu
     }
 }
 
-// Whether every address is a multiple of 16 (null is) and `width`, the elements of a row, one of N.
+// Elements from row to row: 0 stands for dense.
+inline int64_t stride_of(int64_t stride, int64_t width) { return stride == 0 ? width : stride; }
+
+// Whether every address is a multiple of 16 (null is) and `width`, the elements of a row (or several such
+// numbers, joined by |), one of N.
 template <int N, class... Pointers> inline bool packable(int64_t width, Pointers... pointers) {
     return width % N == 0 && ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
 }

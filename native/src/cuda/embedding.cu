@@ -24,7 +24,7 @@ __global__ void embedding_kernel(const W *table, const int32_t *ids, T *y, int64
 template <class T> cudaError_t embedding_forward(State &s, const ml_embedding_desc &d) {
     if (d.tokens == 0) return cudaSuccess;
     const ml_weight &w = *d.table;
-    const int64_t stride = weight_stride(w.storage_dtype, w.in_features);
+    const int64_t stride = WeightLayout(w).stride;
     auto run = [&](auto kernel, const auto *table) {
         return launch(kernel, Grid(d.tokens), dim3(kThreads), 0, s.stream, table, d.ids, static_cast<T *>(d.y),
                       w.out_features, w.in_features, stride, s.fault);

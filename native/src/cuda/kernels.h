@@ -10,7 +10,7 @@
 namespace metalora {
 namespace cuda {
 
-cudaError_t weight_pack(State &, const ml_weight_desc &, void *storage);
+cudaError_t weight_pack(State &, const ml_weight_desc &, const ml_weight &, int64_t first);  // fills rows from `first` on
 template <class T> cudaError_t embedding_forward(State &, const ml_embedding_desc &);
 
 template <class T> cudaError_t rmsnorm_forward(const ml_rmsnorm_desc &, cudaStream_t);

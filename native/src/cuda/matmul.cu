@@ -9,30 +9,27 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kTrials = 3;
 
-// to[t] = x[t], then each slot's columns: low[t] in those of t's slot, zeros in all others.
-__global__ void append_kernel(const bf16 *x, int64_t width, Matrix low, int64_t rank_stride, const int32_t *slot_offsets, int64_t slots,
-                              int64_t tokens, bf16 *to, int64_t stride) {
+// to[t] = x[t], if that is not where x lies, then each slot's columns: low[t] in those of t's slot, zeros in all others.
+__global__ void append_kernel(const bf16 *x, int64_t x_stride, int64_t width, Matrix low, int64_t rank, const int32_t *slot_offsets,
+                              int64_t slots, int64_t tokens, bf16 *to, int64_t stride) {
     const int64_t t = blockIdx.x;
-    for (int64_t c = threadIdx.x * 8; c < width; c += kThreads * 8) {
-        *reinterpret_cast<Pack<bf16> *>(to + t * stride + c) = *reinterpret_cast<const Pack<bf16> *>(x + t * width + c);
+    for (int64_t c = threadIdx.x * 8; x != to && c < width; c += kThreads * 8) {
+        *reinterpret_cast<Pack<bf16> *>(to + t * stride + c) = *reinterpret_cast<const Pack<bf16> *>(x + t * x_stride + c);
     }
-    for (int64_t c = threadIdx.x; c < slots * rank_stride; c += kThreads) {
-        const Segment rows = segment_of(slot_offsets, c / rank_stride, tokens);
+    for (int64_t c = threadIdx.x; c < slots * rank; c += kThreads) {
+        const Segment rows = segment_of(slot_offsets, c / rank, tokens);
         const bool own = t >= rows.begin && t < rows.end;
-        to[t * stride + width + c] = own ? static_cast<const bf16 *>(low.data)[t * low.row_stride + c % rank_stride] : to_bf16(0.0f);
+        to[t * stride + width + c] = own ? static_cast<const bf16 *>(low.data)[t * low.row_stride + c % rank] : to_bf16(0.0f);
     }
 }
 
-// The adapters' matrices behind the weight's columns (scale B) or below its rows (A). A rank's padding becomes zero.
-__global__ void tail_kernel(bf16 *weight, int64_t stride, int64_t in, int64_t out, Matrix high, int64_t rank, int64_t rank_stride,
-                            int64_t slots, bool rows) {
-    const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, width = slots * rank_stride;
-    const auto *from = static_cast<const bf16 *>(high.data);
+// The adapters' matrices behind the weight's columns (scale B) or below its rows (A).
+__global__ void tail_kernel(bf16 *weight, int64_t stride, int64_t in, int64_t out, Matrix high, int64_t rank, int64_t slots, bool rows) {
+    const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, width = slots * rank;
     if (i >= width * (rows ? in : out)) return;
     const int64_t column = rows ? i / in : i % width, feature = rows ? i % in : i / width;  // column: of all slots' ranks
-    const int64_t slot = column / rank_stride, r = column % rank_stride;
-    const bf16 value = r < rank ? from[slot * high.slot + feature * high.row_stride + r * high.k_stride] : to_bf16(0.0f);
-    weight[rows ? (out + column) * stride + feature : feature * stride + in + column] = value;
+    const int64_t from = column / rank * high.slot + feature * high.row_stride + column % rank * high.k_stride;
+    weight[rows ? (out + column) * stride + feature : feature * stride + in + column] = static_cast<const bf16 *>(high.data)[from];
 }
 
 cudaError_t own(const Product &p, const LowRank *low, cudaStream_t stream) {
@@ -43,17 +40,19 @@ cudaError_t own(const Product &p, const LowRank *low, cudaStream_t stream) {
 
 cudaError_t by_library(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low, bf16 *appended) {
     if (low == nullptr) return s.library->product(p, s.stream);
-    const int64_t in = w.in_features, out = w.out_features, width = transposed ? out : in, tail = p.slots * low->rank_stride;
+    const int64_t in = w.in_features, out = w.out_features, width = transposed ? out : in, tail = p.slots * low->rank;
     cudaError_t error = launch(tail_kernel, Grid(blocks_for(tail * (transposed ? in : out), kThreads)), dim3(kThreads), 0, s.stream,
-                               static_cast<bf16 *>(w.data), weight_stride(ML_BF16, in), in, out, low->high, low->rank, low->rank_stride,
-                               p.slots, transposed);
+                               static_cast<bf16 *>(w.data), WeightLayout(w).stride, in, out, low->high, low->rank, p.slots, transposed);
     if (error != cudaSuccess) return error;
-    error = launch(append_kernel, Grid(p.m), dim3(kThreads), 0, s.stream,
-                   static_cast<const bf16 *>(p.factor[0].left.data), width, low->low, low->rank_stride, p.slot_offsets, p.slots, p.tokens,
-                   appended, width + kTail);
-    if (error != cudaSuccess) return error;
+    const Matrix &left = p.factor[0].left;
+    const auto *x = static_cast<const bf16 *>(left.data);
     Product all = p;
-    all.factor[0].left.data = appended, all.factor[0].left.row_stride = width + kTail;
+    if (appended == nullptr) appended = const_cast<bf16 *>(x);  // the caller's spare columns
+    else all.factor[0].left.row_stride = width + tail;
+    error = launch(append_kernel, Grid(p.m), dim3(kThreads), 0, s.stream, x, left.row_stride, width, low->low, low->rank, p.slot_offsets,
+                   p.slots, p.tokens, appended, all.factor[0].left.row_stride);
+    if (error != cudaSuccess) return error;
+    all.factor[0].left.data = appended;
     all.factor[0].k = width + tail;
     return s.library->product(all, s.stream);
 }
@@ -90,7 +89,8 @@ cudaError_t measure(State &s, const Product &p, const ml_weight &w, bool transpo
     return cudaSuccess;
 }
 
-// The library's form as far as it was measured to be the faster one; `appended`: what it needs to add h to x.
+// The library's form as far as it was measured to be the faster one; `appended`: room for x with h beside it, where there is none
+// beside x itself.
 struct Form {
     bool library;
     bf16 *appended;
@@ -98,7 +98,10 @@ struct Form {
 
 cudaError_t form_of(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low, Form &form) {
     const int64_t width = transposed ? w.out_features : w.in_features;
-    auto append = [&] { form.appended = low == nullptr ? nullptr : s.take<bf16>(p.m * (width + kTail)); };
+    const int64_t tail = low == nullptr ? 0 : p.slots * low->rank;
+    auto append = [&] {
+        if (low != nullptr && low->spare < tail) form.appended = s.take<bf16>(p.m * (width + tail));
+    };
     form = {s.matmul == ML_MATMUL_CUBLASLT, nullptr};
     if (form.library) append();
     if (s.matmul != ML_MATMUL_MEASURED) return cudaSuccess;
@@ -125,7 +128,7 @@ cudaError_t form_of(State &s, const Product &p, const ml_weight &w, bool transpo
 
 cudaError_t matmul(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low) {
     const bool can = s.library != nullptr && p.bias == nullptr && p.dropout.threshold == 0 && p.rounded == nullptr && p.m > 0
-        && (low == nullptr || p.slots * low->rank_stride <= kTail);
+        && (low == nullptr || p.slots * low->rank <= WeightLayout(w).tail);
     if (!can || s.matmul == ML_MATMUL_OWN) return own(p, low, s.stream);
     Form form{};
     const cudaError_t error = form_of(s, p, w, transposed, low, form);

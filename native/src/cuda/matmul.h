@@ -8,10 +8,12 @@
 namespace metalora {
 namespace cuda {
 
-// An adapter's term of a product by a frozen weight: low [m, rank], high rows along rank, by slot; both bf16.
+// An adapter's term of a product by a frozen weight: low [m, rank], high rows along rank, by slot; both bf16, the rank a
+// multiple of 8.
 struct LowRank {
     Matrix low, high;
-    int64_t rank = 0, rank_stride = 0;
+    int64_t rank = 0;
+    int64_t spare = 0;  // columns behind the rows of factor 0's left operand that may be written to
 };
 
 // p's factor 0 is by the weight, bf16 in all; `transposed`: by W^T, so that out features are its k.

@@ -40,8 +40,8 @@ struct Product {
     void *out = nullptr;
     int32_t out_dtype = ML_F32;
     int64_t out_stride = 0;
-    bf16 *rounded = nullptr;                // nullable: the result again, [m, rounded_stride], zeros behind n
-    int64_t rounded_stride = 0;
+    bf16 *rounded = nullptr;                // nullable: the result again, [m, rounded_columns], zeros behind n
+    int64_t rounded_columns = 0, rounded_stride = 0;
 
     float alpha = 1;
     const float *bias = nullptr;
@@ -125,7 +125,7 @@ template <int N> __device__ inline void finish(const Product &p, void *out, int6
     if (p.accumulate) add(out);
     if (p.rounded != nullptr) {
         for (int j = 0; j < N; j++) {
-            if (column + j < p.rounded_stride) p.rounded[row * p.rounded_stride + column + j] = to_bf16(column + j < p.n ? v[j] : 0.0f);
+            if (column + j < p.rounded_columns) p.rounded[row * p.rounded_stride + column + j] = to_bf16(column + j < p.n ? v[j] : 0.0f);
         }
     }
     if (out == nullptr) return;
@@ -144,8 +144,8 @@ template <int N> __device__ inline void finish(const Product &p, void *out, int6
 }
 
 // Columns that finish() has to see: with `rounded`, those behind n too.
-__device__ inline int64_t columns_of(const Product &p) {
-    return p.rounded != nullptr && p.rounded_stride > p.n ? p.rounded_stride : p.n;
+__host__ __device__ inline int64_t columns_of(const Product &p) {
+    return p.rounded != nullptr && p.rounded_columns > p.n ? p.rounded_columns : p.n;
 }
 
 // The first block of a kernel over rows looks at the slots' offsets once.

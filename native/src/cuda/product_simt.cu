@@ -95,8 +95,7 @@ __global__ void product_kernel(const __grid_constant__ Product p) {
 
 cudaError_t product_simt(const Product &p, cudaStream_t stream) {
     if (p.m == 0 || p.n == 0) return cudaSuccess;
-    const int64_t columns = p.rounded != nullptr && p.rounded_stride > p.n ? p.rounded_stride : p.n;
-    const Grid grid(blocks_for(p.m, kTile) * blocks_for(columns, kTile), 1, p.part > 0 ? parts_of(p) : 1);
+    const Grid grid(blocks_for(p.m, kTile) * blocks_for(columns_of(p), kTile), 1, p.part > 0 ? parts_of(p) : 1);
     return launch(product_kernel, grid, dim3(kThreads), 0, stream, p);
 }
 

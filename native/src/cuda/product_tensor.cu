@@ -199,8 +199,7 @@ template <class S> __global__ void __launch_bounds__(S::kThreads, S::kBlocks) pr
 }
 
 template <class S> cudaError_t run(const Product &p, cudaStream_t stream) {
-    const int64_t columns = p.rounded != nullptr && p.rounded_stride > p.n ? p.rounded_stride : p.n;
-    const Grid grid(blocks_for(p.m, S::kRows) * blocks_for(columns, S::kColumns), 1, p.part > 0 ? parts_of(p) : 1);
+    const Grid grid(blocks_for(p.m, S::kRows) * blocks_for(columns_of(p), S::kColumns), 1, p.part > 0 ? parts_of(p) : 1);
     return launch(product_kernel<S>, grid, dim3(S::kThreads), S::kShared, stream, p);
 }
 

@@ -16,7 +16,7 @@ template <int kGroup> __device__ inline float group_sum(float value) {
 
 // N elements a thread at a time; kGroup threads a row.
 template <class T, int N, int kGroup>
-__global__ void forward_kernel(const T *x, const float *weight, T *y, float *rstd, int64_t rows, int width, float eps) {
+__global__ void forward_kernel(const T *x, const float *weight, T *y, float *rstd, int64_t rows, int width, int64_t out_stride, float eps) {
     const int64_t row = static_cast<int64_t>(blockIdx.x) * (kThreads / kGroup) + threadIdx.x / kGroup;
     if (row >= rows) return;  // whole warps; a block of one row has no such threads
     const int first = static_cast<int>(threadIdx.x) % kGroup * N;
@@ -34,14 +34,14 @@ __global__ void forward_kernel(const T *x, const float *weight, T *y, float *rst
         load<N>(v, from + i);
         load<N>(w, weight + i);
         for (int j = 0; j < N; j++) v[j] = v[j] * scale * w[j];
-        store<N>(y + row * width + i, v);
+        store<N>(y + row * out_stride + i, v);
     }
 }
 
 // dx = rstd * (dy * weight - x * rstd^2 * mean(dy * weight * x))
 template <class T, int N, int kGroup>
 __global__ void backward_kernel(const T *x, const float *weight, const float *rstd, const T *dy, T *dx, int64_t rows,
-                                int width, bool accumulate) {
+                                int width, int64_t out_stride, bool accumulate) {
     const int64_t row = static_cast<int64_t>(blockIdx.x) * (kThreads / kGroup) + threadIdx.x / kGroup;
     if (row >= rows) return;
     const int first = static_cast<int>(threadIdx.x) % kGroup * N;
@@ -64,10 +64,10 @@ __global__ void backward_kernel(const T *x, const float *weight, const float *rs
         for (int j = 0; j < N; j++) v[j] = v[j] * back + g[j] * w[j] * scale;
         if (accumulate) {
             float before[N];
-            load<N>(before, dx + row * width + i);
+            load<N>(before, dx + row * out_stride + i);
             for (int j = 0; j < N; j++) v[j] += before[j];
         }
-        store<N>(dx + row * width + i, v);
+        store<N>(dx + row * out_stride + i, v);
     }
 }
 
@@ -79,9 +79,9 @@ template <class T> cudaError_t rmsnorm_forward(const ml_rmsnorm_desc &d, cudaStr
     if (d.rows == 0) return cudaSuccess;
     auto run = [&](auto kernel, Grid blocks) {
         return launch(kernel, blocks, dim3(kThreads), 0, stream, static_cast<const T *>(d.x), d.weight, static_cast<T *>(d.y),
-                      d.rstd, d.rows, static_cast<int>(d.width), d.eps);
+                      d.rstd, d.rows, static_cast<int>(d.width), stride_of(d.out_stride, d.width), d.eps);
     };
-    const bool packs = packable<8>(d.width, d.x, d.weight, d.y);
+    const bool packs = packable<8>(d.width | d.out_stride, d.x, d.weight, d.y);
     if (d.width <= kShortRow) {
         return packs ? run(forward_kernel<T, 8, kWarp>, grid<kWarp>(d.rows)) : run(forward_kernel<T, 1, kWarp>, grid<kWarp>(d.rows));
     }
@@ -94,9 +94,9 @@ template <class T> cudaError_t rmsnorm_backward(const ml_rmsnorm_desc &d, cudaSt
     auto run = [&](auto kernel, Grid blocks) {
         return launch(kernel, blocks, dim3(kThreads), 0, stream, static_cast<const T *>(d.x), d.weight,
                       static_cast<const float *>(d.rstd), static_cast<const T *>(d.dy), static_cast<T *>(d.dx), d.rows,
-                      static_cast<int>(d.width), d.accumulate != 0);
+                      static_cast<int>(d.width), stride_of(d.out_stride, d.width), d.accumulate != 0);
     };
-    const bool packs = packable<8>(d.width, d.x, d.weight, d.dy, d.dx);
+    const bool packs = packable<8>(d.width | d.out_stride, d.x, d.weight, d.dy, d.dx);
     if (d.width <= kShortRow) {
         return packs ? run(backward_kernel<T, 8, kWarp>, grid<kWarp>(d.rows)) : run(backward_kernel<T, 1, kWarp>, grid<kWarp>(d.rows));
     }

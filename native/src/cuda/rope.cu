@@ -21,18 +21,18 @@ __global__ void table_kernel(ml_rope_table_desc d) {
 // A thread takes N pairs of one head. `direction`: 1 forward, -1 backward.
 template <class T, int N>
 __global__ void rotate_kernel(T *x, const float *cos, const float *sin, const int32_t *position, int64_t pairs, int64_t positions,
-                              int heads, int half, float direction, int *fault) {
+                              int heads, int half, int64_t stride, float direction, int *fault) {
     const int64_t i = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * N;
     if (i >= pairs) return;
-    const int64_t head = i / half;  // over all tokens
+    const int64_t head = i / half, token = head / heads;  // heads of all tokens
     const int pair = static_cast<int>(i % half);
-    const int64_t at = position[head / heads];
+    const int64_t at = position[token];
     if (at < 0 || at >= positions) {
         *fault = kFaultPosition;
         return;
     }
     const int64_t angle = at * half + pair;
-    T *low = x + head * 2 * half + pair, *high = low + half;
+    T *low = x + token * stride + head % heads * 2 * half + pair, *high = low + half;
     float a[N], b[N], c[N], s[N];
     load<N>(a, low);
     load<N>(b, high);
@@ -53,9 +53,9 @@ template <class T> cudaError_t rotate(const ml_rope_desc &d, float direction, in
     auto *x = static_cast<T *>(d.x);
     auto run = [&](auto kernel, int n) {
         return launch(kernel, Grid(blocks_for(pairs, kThreads * n)), dim3(kThreads), 0, stream, x, d.cos, d.sin, d.position, pairs,
-                      d.positions, static_cast<int>(d.heads), static_cast<int>(half), direction, fault);
+                      d.positions, static_cast<int>(d.heads), static_cast<int>(half), stride_of(d.stride, d.heads * d.head_dim), direction, fault);
     };
-    return packable<8>(half, x, d.cos, d.sin) ? run(rotate_kernel<T, 8>, 8) : run(rotate_kernel<T, 1>, 1);
+    return packable<8>(half | d.stride, x, d.cos, d.sin) ? run(rotate_kernel<T, 8>, 8) : run(rotate_kernel<T, 1>, 1);
 }
 
 }  // namespace

@@ -31,14 +31,21 @@ struct State {
     }
 };
 
-// Frozen weights lie row-major, [out, in]. bf16 weights have room for an adapter's tail: kTail columns behind each row,
-// which hold its scaled B, and kTail rows below, which hold its A, so that [x, h] [W, sB]^T and [dy, dS] [W; A] are each one
-// product. Rows begin at multiples of 16 bytes. The tail is the running op's: it is written before each such product, on the
-// context's one stream, and means nothing afterwards.
-constexpr int64_t kTail = 64;
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-inline int64_t weight_stride(int32_t storage, int64_t in) { return storage == ML_BF16 ? round_up(in, 8) + kTail : in; }
-inline int64_t weight_rows(int32_t storage, int64_t out) { return storage == ML_BF16 ? out + kTail : out; }
+
+// Frozen weights lie row-major, [out, in]. bf16 weights have room for an adapter's tail: `tail` columns behind each row, which
+// hold its scaled B, and as many rows below, which hold its A, so that [x, h] [W, sB]^T and [dy, u] [W; A] are each one product.
+// Rows begin at multiples of 16 bytes. The tail is the running op's: it is written before each such product, on the context's
+// one stream, and means nothing afterwards.
+struct WeightLayout {
+    int64_t stride, rows, tail;
+    WeightLayout(int32_t storage, int64_t out, int64_t in, int64_t adapter_columns) {
+        tail = storage == ML_BF16 ? adapter_columns : 0;
+        stride = storage == ML_BF16 ? round_up(in, 8) + tail : in;
+        rows = out + tail;
+    }
+    explicit WeightLayout(const ml_weight &w) : WeightLayout(w.storage_dtype, w.out_features, w.in_features, w.adapter_columns) {}
+};
 
 }  // namespace cuda
 }  // namespace metalora

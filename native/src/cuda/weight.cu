@@ -38,9 +38,9 @@ __global__ void convert_kernel(const void *source, int32_t dtype, T *to, int64_t
     to[(first + i) / in * stride + (first + i) % in] = from_float<T>(source_element(source, dtype, i));
 }
 
-cudaError_t queue_pieces(State &s, const ml_weight_desc &d, void *storage) {
+cudaError_t queue_pieces(State &s, const ml_weight_desc &d, const ml_weight &w, int64_t first_row) {
     const int64_t in = d.in_features, count = d.out_features * in, bytes = d.source_dtype == ML_F32 ? 4 : 2, piece = kPiece / bytes;
-    const int64_t stride = weight_stride(d.storage_dtype, in);
+    const int64_t stride = WeightLayout(w).stride;
     auto *staging = s.take<char>(count < piece ? count * bytes : kPiece);
     for (int64_t first = 0; first < count; first += piece) {
         const int64_t n = count - first < piece ? count - first : piece;
@@ -50,8 +50,8 @@ cudaError_t queue_pieces(State &s, const ml_weight_desc &d, void *storage) {
         const Grid grid(blocks_for(n, kThreads));
         const dim3 threads(kThreads);
         error = d.storage_dtype == ML_BF16
-            ? launch(convert_kernel<bf16>, grid, threads, 0, s.stream, staging, d.source_dtype, static_cast<bf16 *>(storage), first, n, in, stride)
-            : launch(convert_kernel<float>, grid, threads, 0, s.stream, staging, d.source_dtype, static_cast<float *>(storage), first, n, in, stride);
+            ? launch(convert_kernel<bf16>, grid, threads, 0, s.stream, staging, d.source_dtype, static_cast<bf16 *>(w.data) + first_row * stride, first, n, in, stride)
+            : launch(convert_kernel<float>, grid, threads, 0, s.stream, staging, d.source_dtype, static_cast<float *>(w.data) + first_row * stride, first, n, in, stride);
         if (error != cudaSuccess) return error;
     }
     return cudaSuccess;
@@ -59,8 +59,8 @@ cudaError_t queue_pieces(State &s, const ml_weight_desc &d, void *storage) {
 
 }  // namespace
 
-cudaError_t weight_pack(State &s, const ml_weight_desc &d, void *storage) {
-    const cudaError_t error = queue_pieces(s, d, storage);
+cudaError_t weight_pack(State &s, const ml_weight_desc &d, const ml_weight &w, int64_t first) {
+    const cudaError_t error = queue_pieces(s, d, w, first);
     const cudaError_t waited = cudaStreamSynchronize(s.stream);  // the host's matrix is not kept after the call, whatever came of it
     return error != cudaSuccess ? error : waited;
 }

@@ -193,6 +193,17 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
     return std::memcpy(to, from, bytes), cudaSuccess;
 }
 
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height, cudaMemcpyKind kind,
+                              cudaStream_t stream) {
+    if (width > to_pitch || width > from_pitch) return failed(cudaErrorInvalidValue);
+    for (size_t row = 0; row < height; row++) {
+        const cudaError_t error = cudaMemcpyAsync(static_cast<char *>(to) + row * to_pitch, static_cast<const char *>(from) + row * from_pitch,
+                                                  width, kind, stream);
+        if (error != cudaSuccess) return error;
+    }
+    return cudaSuccess;
+}
+
 cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream) {
     if (!hostcuda::is_of_current_device(stream)) return failed(cudaErrorInvalidResourceHandle);
     if (!is_usable(memory, bytes)) return failed(cudaErrorInvalidValue);

@@ -22,10 +22,10 @@ struct Linear {
         const std::vector<float> w = random.normal(kOut * kIn), x = random.normal(kTokens * kIn);
         std::vector<int32_t> offsets(kSequences + 1, kTokens);
         offsets[0] = 0;
-        ml_weight_desc desc{w.data(), ML_F32, ML_F32, kOut, kIn};
+        ml_weight_desc desc{w.data(), ML_F32, ML_F32, kOut, kIn, 0};
         EXPECT_OK(ml_weight_create(c, &desc, &weight));
         d.x = make(x), d.w = weight, d.y = make(std::vector<float>(kTokens * kOut)), d.h = make(std::vector<float>(kTokens * kRank));
-        d.a = make(random.normal(kRank * kIn)), d.b = make(random.normal(kOut * kRank));
+        d.term[0] = {make(random.normal(kRank * kIn)), make(random.normal(kOut * kRank)), nullptr, nullptr, 0, kOut, 0}, d.terms = 1;
         void *slots = make(std::vector<float>(offsets.size()));
         EXPECT_OK(ml_upload(c, slots, offsets.data(), static_cast<int64_t>(offsets.size() * 4)));
         d.slot_offsets = static_cast<const int32_t *>(slots), d.tokens = kTokens, d.slots = 1, d.rank = kRank, d.scale = 1;
@@ -96,8 +96,52 @@ TEST(errors_leave_nothing_behind) {
         void *memory = nullptr;
         EXPECT_STATUS(ml_alloc(context, info.memory_total, &memory), ML_OUT_OF_MEMORY, "bytes");
         EXPECT_SAME_BITS("after an allocation that failed", before, linear.run());
+        auto *y = static_cast<float *>(linear.d.y);  // its first column to the rows of h
+        EXPECT_OK(ml_copy_rows(context, linear.d.h, 4, y, Linear::kOut * 4, 4, Linear::kTokens));
+        std::vector<float> column(Linear::kTokens);
+        EXPECT_OK(ml_download(context, column.data(), linear.d.h, Linear::kTokens * 4));
+        for (int64_t t = 0; t < Linear::kTokens; t++) EXPECT(column[t] == before[t * Linear::kOut]);
     }
     EXPECT_OK(ml_context_destroy(context));
+}
+
+// With room behind x's rows, the library's form puts the adapters' columns there: it holds no copy of them.
+TEST(spare_columns_save_the_copy) {
+    constexpr int64_t kTokens = 4096, kWidth = 128, kRank = 8, kSpare = 8;
+    int64_t held[2] = {};
+    for (int64_t spare : {int64_t(0), kSpare}) {
+        ml_context *context = open(0, ML_BF16, ML_MATMUL_CUBLASLT);
+        auto make = [&](int64_t bytes) {
+            void *memory = nullptr;
+            EXPECT_OK(ml_alloc(context, bytes, &memory));
+            return memory;
+        };
+        const int64_t stride = kWidth + kSpare;
+        const std::vector<float> w(kWidth * kWidth, 0.5f);
+        const ml_weight_desc desc{w.data(), ML_F32, ML_BF16, kWidth, kWidth, kSpare};
+        ml_weight *weight = nullptr;
+        EXPECT_OK(ml_weight_create(context, &desc, &weight));
+        void *rows[2] = {make(kTokens * stride * 2), make(kTokens * stride * 2)};
+        auto *h = static_cast<float *>(make(kTokens * kRank * 4)), *adapter = static_cast<float *>(make(2 * kRank * kWidth * 4));
+        auto *offsets = static_cast<int32_t *>(make(8));
+        const int32_t bounds[] = {0, kTokens};
+        EXPECT_OK(ml_upload(context, offsets, bounds, 8));
+        ml_lora_linear_desc d{};
+        d.x = rows[0], d.y = rows[1], d.w = weight, d.h = h, d.slot_offsets = offsets, d.tokens = kTokens, d.slots = 1;
+        d.rank = kRank, d.scale = 1, d.x_stride = d.y_stride = stride, d.spare = spare;
+        d.term[0] = {adapter, adapter + kRank * kWidth, nullptr, nullptr, 0, kWidth, 0}, d.terms = 1;
+        ml_context_info before{}, after{};
+        EXPECT_OK(ml_context_get_info(context, &before));
+        EXPECT_OK(ml_lora_linear_forward(context, &d));
+        EXPECT_OK(ml_context_get_info(context, &after));
+        held[spare != 0] = after.memory_in_use - before.memory_in_use;
+        for (void *memory : {rows[0], rows[1], static_cast<void *>(h), static_cast<void *>(adapter), static_cast<void *>(offsets)}) {
+            EXPECT_OK(ml_free(context, memory));
+        }
+        EXPECT_OK(ml_weight_destroy(context, weight));
+        EXPECT_OK(ml_context_destroy(context));
+    }
+    EXPECT(held[0] - held[1] >= kTokens * kWidth * 2);
 }
 
 // Where cuBLASLt has no kernel for a shape, measuring finds our own; asked for by name it is an error.
@@ -109,7 +153,7 @@ TEST(products_without_a_library_kernel_are_our_own) {
         Case name(format("matmul %d", matmul));
         ml_context *context = open(0, ML_BF16, matmul);
         const std::vector<float> w(64 * 64, 0.5f);
-        const ml_weight_desc desc{w.data(), ML_F32, ML_BF16, 64, 64};
+        const ml_weight_desc desc{w.data(), ML_F32, ML_BF16, 64, 64, 0};
         ml_weight *weight = nullptr;
         EXPECT_OK(ml_weight_create(context, &desc, &weight));
         void *x = nullptr, *y = nullptr;

@@ -7,6 +7,7 @@ import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.LoraTerm;
 import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
+import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
@@ -69,7 +70,7 @@ public class LoraLinearBenchmark {
         int out = Integer.parseInt(inByOut.substring(inByOut.indexOf('x') + 1));
         device = Device.cpu();
         ops = device.ops();
-        long copies = Math.max(2, CACHE / device.frozenBytes(storage, out, in));
+        long copies = Math.max(2, CACHE / device.frozenBytes(storage, out, in, 1));
         weights = new FrozenWeight[(int) copies];
         for (int i = 0; i < weights.length; i++) {
             weights[i] = device.freeze(HostTensor.of("w" + i, Values.random(i, out * in, 0.05f), out, in), storage);
@@ -87,7 +88,8 @@ public class LoraLinearBenchmark {
             offsets[i] = tokens * i / slots;
         }
         slotOffsets.upload(offsets, offsets.length);
-        lora = new LoraTerm(rank, 2f, 0, (long) rank * in, h, slotOffsets);
+        lora = new LoraTerm(
+                rank, 2f, List.of(new LoraTerm.Part(0, (long) rank * in, 0, out, 0)), h, slotOffsets);
         lora.bind(parameters, gradients, slots, stride);
     }
 

@@ -24,6 +24,7 @@ public final class CausalLM implements AutoCloseable {
     private final ModelConfig config;
     private final Device device;
     private final List<AutoCloseable> owned = new ArrayList<>();
+    private final List<LinearGroup> groups;
     private final List<LayerWeights> layers = new ArrayList<>();
     private final FrozenWeight embedding;
     private final FrozenWeight head;
@@ -32,6 +33,7 @@ public final class CausalLM implements AutoCloseable {
     private CausalLM(ModelConfig config, Device device, ModelFiles files, WeightStorage storage) {
         this.config = config;
         this.device = device;
+        this.groups = LinearGroup.of(config, device);
         try {
             var shapes = WeightNames.shapes(config);
             var loader = new Loader(files, storage, shapes);
@@ -50,6 +52,7 @@ public final class CausalLM implements AutoCloseable {
     private CausalLM(ModelConfig config, Device device) {
         this.config = config;
         this.device = device;
+        this.groups = LinearGroup.of(config, device);
         this.embedding = null;
         this.head = null;
         this.finalNorm = null;
@@ -85,15 +88,26 @@ public final class CausalLM implements AutoCloseable {
 
     private static MemoryEstimate estimate(
             ModelConfig config, ModelFiles files, Device device, LoadOptions options) {
+        var shapes = WeightNames.shapes(config);
         long bytes = 0;
-        for (var entry : WeightNames.shapes(config).entrySet()) {
-            var shape = entry.getValue();
-            var source = files.tensor(entry.getKey(), shape);
-            bytes += shape.length == 1
-                    ? shape[0] * DType.F32.bytes()
-                    : device.frozenBytes(storageOf(source, options.storage(), device), shape[0], shape[1]);
+        for (var entry : shapes.entrySet()) {
+            if (entry.getValue().length == 1) {
+                files.tensor(entry.getKey(), entry.getValue());
+                bytes += entry.getValue()[0] * DType.F32.bytes();
+            }
+        }
+        for (var names : WeightNames.matrices(config, LinearGroup.of(config, device))) {
+            var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
+            long out = sources.stream().mapToLong(source -> source.shape()[0]).sum();
+            bytes += device.frozenBytes(
+                    storageOf(sources, options.storage(), device), out, sources.getFirst().shape()[1], sources.size());
         }
         return new MemoryEstimate(bytes, 0, 0);
+    }
+
+    /** A stack is held as its widest member would be. */
+    private static DType storageOf(List<HostTensor> sources, WeightStorage storage, Device device) {
+        return sources.stream().allMatch(source -> storageOf(source, storage, device) == DType.BF16) ? DType.BF16 : DType.F32;
     }
 
     private static DType storageOf(HostTensor source, WeightStorage storage, Device device) {
@@ -114,6 +128,16 @@ public final class CausalLM implements AutoCloseable {
 
     LayerWeights layer(int i) {
         return layers.get(i);
+    }
+
+    /** How the Linears of every layer are held. */
+    List<LinearGroup> groups() {
+        return groups;
+    }
+
+    /** The group that a projection belongs to. */
+    LinearGroup group(Projection p) {
+        return groups.stream().filter(g -> g.members().contains(p)).findFirst().orElseThrow();
     }
 
     /** [vocab, hidden] */
@@ -167,10 +191,11 @@ public final class CausalLM implements AutoCloseable {
         LayerWeights layer(int i) {
             var weights = new EnumMap<Projection, FrozenWeight>(Projection.class);
             var biases = new EnumMap<Projection, Tensor>(Projection.class);
-            for (var p : Projection.values()) {
-                weights.put(p, matrix(WeightNames.weight(i, p)));
-                if (WeightNames.hasBias(config, p)) {
-                    biases.put(p, vector(WeightNames.bias(i, p)));
+            for (var group : groups) {
+                weights.put(group.first(), matrix(WeightNames.weights(i, group)));
+                var names = WeightNames.biases(config, i, group);
+                if (!names.isEmpty()) {
+                    biases.put(group.first(), vector(names));
                 }
             }
             return new LayerWeights(
@@ -183,17 +208,29 @@ public final class CausalLM implements AutoCloseable {
         }
 
         FrozenWeight matrix(String name) {
-            var source = files.tensor(name, shapes.get(name));
-            var weight = device.freeze(source, storageOf(source, storage, device));
+            return matrix(List.of(name));
+        }
+
+        FrozenWeight matrix(List<String> names) {
+            var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
+            var weight = device.freeze(sources, storageOf(sources, storage, device));
             owned.add(weight);
             return weight;
         }
 
         Tensor vector(String name) {
-            var source = files.tensor(name, shapes.get(name));
-            var tensor = device.zeros(DType.F32, source.shape());
+            return vector(List.of(name));
+        }
+
+        Tensor vector(List<String> names) {
+            var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
+            var tensor = device.zeros(DType.F32, sources.stream().mapToLong(source -> source.shape()[0]).sum());
             owned.add(tensor);
-            tensor.upload(source.toFloats());
+            long at = 0;
+            for (var source : sources) {
+                tensor.view(at, source.shape()).upload(source.toFloats());
+                at += source.shape()[0];
+            }
             return tensor;
         }
     }

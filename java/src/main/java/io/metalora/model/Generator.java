@@ -77,10 +77,10 @@ public final class Generator implements AutoCloseable {
         this.slotOffsets = memory.ints(slots + 1);
         this.lora = adapters == null
                 ? null
-                : new LoraTerms(memory, adapters.layout(), c.layers(), maxTokens, false, slotOffsets);
+                : new LoraTerms(memory, adapters.layout(), model, maxTokens, false, slotOffsets);
         this.forward = new LayerForward(memory, model, lora, maxTokens, positions);
         this.activations =
-                LayerActivations.shared(memory, c, maxTokens, memory.activation(maxTokens, c.hiddenSize()));
+                LayerActivations.shared(memory, model, maxTokens, memory.activation(maxTokens, c.hiddenSize()));
         this.attention = ModelPass.attentionShapes(model);
         this.keys = new Tensor[c.layers()];
         this.values = new Tensor[c.layers()];
@@ -166,13 +166,12 @@ public final class Generator implements AutoCloseable {
             lora.bind(adapters, adapters.slots());
         }
         var a = activations;
-        long row = (long) c.kvHeads() * c.headDim();
         forward.embed(ids, a.in(), count);
         for (int i = 0; i < c.layers(); i++) {
             forward.project(i, a, count);
             forward.rotate(i, a, a.q(), a.k(), null, null, count);
-            keys[i].copyFrom(a.k(), 0, cached * row, count * row);
-            values[i].copyFrom(a.v(), 0, cached * row, count * row);
+            keys[i].copyRows(a.k(), cached, count);
+            values[i].copyRows(a.v(), cached, count);
             ops.attention(
                     attention[i], a.q(), keys[i], values[i], a.o(), null, queryOffsets, keyOffsets, count,
                     cached + count, 1, count);
@@ -180,7 +179,7 @@ public final class Generator implements AutoCloseable {
         }
         cached += count;
         lastHidden.copyFrom(a.out(), (count - 1L) * c.hiddenSize(), 0, c.hiddenSize());
-        var hidden = forward.norm(lastHidden, model.finalNorm(), null, 1);
+        var hidden = forward.finalNorm(lastHidden, null, 1);
         ops.linear(model.head(), null, null, hidden, null, logitsOnDevice, 1);
         logitsOnDevice.download(logits, logits.length);
         return logits;

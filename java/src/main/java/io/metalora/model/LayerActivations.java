@@ -1,32 +1,35 @@
 package io.metalora.model;
 
-import io.metalora.io.ModelConfig;
+import io.metalora.adapter.Projection;
 import io.metalora.runtime.Tensor;
 
 /**
  * What the forward of one layer leaves for its backward; the norms, the rotated heads of a model with norms per head,
  * and SwiGLU's output are computed again. Nothing is held by two layers but the residual between them.
  *
- * @param in   [T, hidden], the residual stream before the layer
- * @param mid  [T, hidden], after attention
- * @param out  [T, hidden], after the MLP
- * @param q    [T, heads, headDim], rotated; before their norm where the architecture has one, as is k
- * @param k    [T, kvHeads, headDim]
- * @param v    [T, kvHeads, headDim]
- * @param o    [T, heads, headDim], the attention's output
- * @param lse  F32 [T, heads], null without backward
- * @param gate [T, intermediate]
- * @param up   [T, intermediate]
+ * @param in     [T, hidden], the residual stream before the layer
+ * @param mid    [T, hidden], after attention
+ * @param out    [T, hidden], after the MLP
+ * @param q      [T, heads * headDim], rotated; before their norm where the architecture has one, as is k
+ * @param k      [T, kvHeads * headDim]
+ * @param v      [T, kvHeads * headDim]
+ * @param qkv    q, k and v side by side where they are one product, else null
+ * @param o      [T, heads * headDim], the attention's output
+ * @param lse    F32 [T, heads], null without backward
+ * @param gate   [T, intermediate]
+ * @param up     [T, intermediate]
+ * @param gateUp both side by side where they are one product, else null
  */
 record LayerActivations(
-        Tensor in, Tensor mid, Tensor out, Tensor q, Tensor k, Tensor v, Tensor o, Tensor lse, Tensor gate,
-        Tensor up) {
+        Tensor in, Tensor mid, Tensor out, Tensor q, Tensor k, Tensor v, Tensor qkv, Tensor o, Tensor lse, Tensor gate,
+        Tensor up, Tensor gateUp) {
 
     /** Of a layer that a backward follows; its input is the residual that the layer below wrote. */
-    static LayerActivations kept(Memory memory, ModelConfig c, int tokens, Tensor in) {
+    static LayerActivations kept(Memory memory, CausalLM model, int tokens, Tensor in) {
+        var c = model.config();
         return allocate(
                 memory,
-                c,
+                model,
                 tokens,
                 in,
                 memory.activation(tokens, c.hiddenSize()),
@@ -35,27 +38,47 @@ record LayerActivations(
     }
 
     /** Of any number of layers in turn, which add to one residual in place. */
-    static LayerActivations shared(Memory memory, ModelConfig c, int tokens, Tensor residual) {
-        return allocate(memory, c, tokens, residual, residual, residual, null);
-    }
-
-    /** These buffers over another residual. */
-    LayerActivations over(Tensor residual) {
-        return new LayerActivations(residual, residual, residual, q, k, v, o, lse, gate, up);
+    static LayerActivations shared(Memory memory, CausalLM model, int tokens, Tensor residual) {
+        return allocate(memory, model, tokens, residual, residual, residual, null);
     }
 
     private static LayerActivations allocate(
-            Memory memory, ModelConfig c, int tokens, Tensor in, Tensor mid, Tensor out, Tensor lse) {
+            Memory memory, CausalLM model, int tokens, Tensor in, Tensor mid, Tensor out, Tensor lse) {
+        var c = model.config();
+        var qkv = stack(memory, model, tokens, Projection.Q);
+        var gateUp = stack(memory, model, tokens, Projection.GATE);
         return new LayerActivations(
                 in,
                 mid,
                 out,
-                memory.activation(tokens, c.heads(), c.headDim()),
-                memory.activation(tokens, c.kvHeads(), c.headDim()),
-                memory.activation(tokens, c.kvHeads(), c.headDim()),
-                memory.activation(tokens, c.heads(), c.headDim()),
+                output(memory, model, tokens, qkv, Projection.Q),
+                output(memory, model, tokens, qkv, Projection.K),
+                output(memory, model, tokens, qkv, Projection.V),
+                qkv,
+                memory.rows(tokens, Projection.O.in(c), model.device().spareColumns(1)),
                 lse,
-                memory.activation(tokens, c.intermediateSize()),
-                memory.activation(tokens, c.intermediateSize()));
+                output(memory, model, tokens, gateUp, Projection.GATE),
+                output(memory, model, tokens, gateUp, Projection.UP),
+                gateUp);
+    }
+
+    /**
+     * The outputs of a projection's group side by side, or their gradients, which are the input of the group's backward;
+     * null where the projection is alone.
+     */
+    static Tensor stack(Memory memory, CausalLM model, int tokens, Projection first) {
+        var group = model.group(first);
+        return group.isStack()
+                ? memory.rows(tokens, group.out(model.config()), model.device().spareColumns(group.members().size()))
+                : null;
+    }
+
+    /** A projection's outputs: columns of its group's stack, or a buffer of their own. */
+    static Tensor output(Memory memory, CausalLM model, int tokens, Tensor stack, Projection p) {
+        var c = model.config();
+        var group = model.group(p);
+        return group.isStack()
+                ? Memory.columns(stack, group.column(c, p), p.out(c))
+                : memory.activation(tokens, p.out(c));
     }
 }

@@ -27,12 +27,14 @@ final class LayerBackward {
     private final int kvHeads;
     private final int headDim;
     private final boolean qkNorm;
+    private final boolean stacksHeads;
     /** [T, hidden], the gradient of the residual stream, from the layer above to the layer below. */
     private final Tensor dResidual;
 
     private final Tensor dNormed;
     private final Tensor dActivated;
     private final Tensor dO;
+    private final Tensor dqkv; // null where q, k and v are Linears of their own
     private final Tensor dq;
     private final Tensor dk;
     private final Tensor dv;
@@ -55,13 +57,15 @@ final class LayerBackward {
         this.kvHeads = c.kvHeads();
         this.headDim = c.headDim();
         this.qkNorm = c.qkNorm();
-        this.dResidual = memory.activation(tokens, hidden);
+        this.dResidual = memory.rows(tokens, hidden, model.device().spareColumns(1));
         this.dNormed = memory.activation(tokens, hidden);
         this.dActivated = memory.activation(tokens, c.intermediateSize());
         this.dO = memory.activation(tokens, heads, headDim);
-        this.dq = memory.activation(tokens, heads, headDim);
-        this.dk = memory.activation(tokens, kvHeads, headDim);
-        this.dv = memory.activation(tokens, kvHeads, headDim);
+        this.dqkv = LayerActivations.stack(memory, model, tokens, Q);
+        this.dq = LayerActivations.output(memory, model, tokens, dqkv, Q);
+        this.dk = LayerActivations.output(memory, model, tokens, dqkv, K);
+        this.dv = LayerActivations.output(memory, model, tokens, dqkv, V);
+        this.stacksHeads = model.group(Q).isStack();
         this.rstd = memory.floats(tokens);
         this.rotatedQ = qkNorm ? memory.activation(tokens, heads, headDim) : null;
         this.rotatedK = qkNorm ? memory.activation(tokens, kvHeads, headDim) : null;
@@ -109,15 +113,19 @@ final class LayerBackward {
         if (!needMlp) {
             return;
         }
-        long count = (long) tokens * model.config().intermediateSize();
         // gate and up are not needed again, so their gradients take their place.
         var dGate = a.gate();
         var dUp = a.up();
-        ops.swigluBackward(a.gate(), a.up(), dActivated, dGate, dUp, count);
+        ops.swigluBackward(a.gate(), a.up(), dActivated, dGate, dUp, tokens, model.config().intermediateSize());
         var weights = model.layer(layer);
         var x = forward.norm(a.mid(), weights.postAttentionNorm(), rstd, tokens);
-        linear(layer, GATE, x, dGate, needMid ? dNormed : null, tokens, false);
-        linear(layer, UP, x, dUp, needMid ? dNormed : null, tokens, true);
+        var dMid = needMid ? dNormed : null;
+        if (a.gateUp() != null) {
+            linear(layer, GATE, x, a.gateUp(), dMid, tokens, false);
+        } else {
+            linear(layer, GATE, x, dGate, dMid, tokens, false);
+            linear(layer, UP, x, dUp, dMid, tokens, true);
+        }
         if (!needMid) {
             return;
         }
@@ -143,9 +151,13 @@ final class LayerBackward {
         }
         x = forward.norm(a.in(), weights.inputNorm(), rstd, tokens);
         var dx = below ? dNormed : null;
-        linear(layer, Q, x, dq, dx, tokens, false);
-        linear(layer, K, x, dk, dx, tokens, true);
-        linear(layer, V, x, dv, dx, tokens, true);
+        if (stacksHeads) {
+            linear(layer, Q, x, dqkv, dx, tokens, false);
+        } else {
+            linear(layer, Q, x, dq, dx, tokens, false);
+            linear(layer, K, x, dk, dx, tokens, true);
+            linear(layer, V, x, dv, dx, tokens, true);
+        }
         if (below) {
             ops.rmsnormBackward(a.in(), weights.inputNorm(), rstd, dNormed, dResidual, tokens, hidden, eps, true);
         }

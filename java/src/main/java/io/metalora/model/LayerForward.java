@@ -18,8 +18,12 @@ final class LayerForward {
     private final Tensor positions;
     private final Tensor cos;
     private final Tensor sin;
-    /** [T, hidden], the normed residual. */
+    private final boolean stacksHeads;
+    private final boolean stacksGateUp;
+    /** [T, hidden], the normed residual, for the Linears of a layer. */
     private final Tensor normed;
+    /** The same memory dense, for the final norm. */
+    private final Tensor finalNormed;
     /** [T, intermediate], SwiGLU's output. */
     private final Tensor activated;
 
@@ -35,8 +39,15 @@ final class LayerForward {
         this.eps = c.rmsNormEps();
         this.lora = lora;
         this.positions = positions;
-        this.normed = memory.activation(tokens, hidden);
-        this.activated = memory.activation(tokens, c.intermediateSize());
+        var heads = model.group(Projection.Q);
+        var gateUp = model.group(Projection.GATE);
+        this.stacksHeads = heads.isStack();
+        this.stacksGateUp = gateUp.isStack();
+        int most = Math.max(heads.members().size(), gateUp.members().size());
+        var normed = memory.activation(tokens, hidden + model.device().spareColumns(most));
+        this.normed = normed == null ? null : normed.withSpare(hidden);
+        this.finalNormed = normed == null ? null : normed.view(0, tokens, hidden);
+        this.activated = memory.rows(tokens, c.intermediateSize(), model.device().spareColumns(1));
         // A pack of T tokens has no position beyond T - 1.
         int reach = Math.min(tokens, c.maxPositions());
         this.cos = memory.floats(reach, c.headDim() / 2);
@@ -53,6 +64,10 @@ final class LayerForward {
     /** Norm and projections to q, k and v, before rotation. */
     void project(int layer, LayerActivations a, int tokens) {
         var x = norm(a.in(), model.layer(layer).inputNorm(), null, tokens);
+        if (stacksHeads) {
+            linear(layer, Projection.Q, x, null, a.qkv(), tokens);
+            return;
+        }
         linear(layer, Projection.Q, x, null, a.q(), tokens);
         linear(layer, Projection.K, x, null, a.k(), tokens);
         linear(layer, Projection.V, x, null, a.v(), tokens);
@@ -85,8 +100,12 @@ final class LayerForward {
     void finish(int layer, LayerActivations a, int tokens) {
         linear(layer, Projection.O, a.o(), a.in(), a.mid(), tokens);
         var x = norm(a.mid(), model.layer(layer).postAttentionNorm(), null, tokens);
-        linear(layer, Projection.GATE, x, null, a.gate(), tokens);
-        linear(layer, Projection.UP, x, null, a.up(), tokens);
+        if (stacksGateUp) {
+            linear(layer, Projection.GATE, x, null, a.gateUp(), tokens);
+        } else {
+            linear(layer, Projection.GATE, x, null, a.gate(), tokens);
+            linear(layer, Projection.UP, x, null, a.up(), tokens);
+        }
         linear(layer, Projection.DOWN, activate(a, tokens), a.mid(), a.out(), tokens);
     }
 
@@ -96,14 +115,20 @@ final class LayerForward {
         return normed;
     }
 
-    /** What the last {@link #norm} wrote. */
-    Tensor normed() {
-        return normed;
+    /** The final norm of the residual, dense, in the same memory. */
+    Tensor finalNorm(Tensor x, Tensor rstd, int tokens) {
+        ops.rmsnorm(x, model.finalNorm(), finalNormed, rstd, tokens, hidden, eps);
+        return finalNormed;
+    }
+
+    /** What the last {@link #finalNorm} wrote. */
+    Tensor finalNormed() {
+        return finalNormed;
     }
 
     /** silu(gate) * up, in a buffer that the next call overwrites. */
     Tensor activate(LayerActivations a, int tokens) {
-        ops.swiglu(a.gate(), a.up(), activated, (long) tokens * model.config().intermediateSize());
+        ops.swiglu(a.gate(), a.up(), activated, tokens, model.config().intermediateSize());
         return activated;
     }
 

@@ -7,9 +7,10 @@ import java.util.EnumMap;
 import java.util.Map;
 
 /**
- * The frozen weights of one decoder layer. Norms and biases are F32.
+ * The frozen weights of one decoder layer. Norms and biases are F32. A {@link LinearGroup}'s weight and bias are those
+ * of its first member; the others have none of their own.
  *
- * @param biases   of the projections that have one
+ * @param biases   of the groups that have one
  * @param queryNorm norm per query head, null where the architecture has none; keyNorm likewise
  */
 record LayerWeights(
@@ -29,7 +30,7 @@ record LayerWeights(
         return weights.get(p);
     }
 
-    /** Null where the projection has none. */
+    /** Null where the group has none. */
     Tensor bias(Projection p) {
         return biases.get(p);
     }

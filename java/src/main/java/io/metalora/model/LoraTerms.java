@@ -4,33 +4,47 @@ import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.Projection;
 import io.metalora.runtime.LoraTerm;
 import io.metalora.runtime.Tensor;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
 
-/** The low-rank terms of all adapted Linears of a model. */
+/** The low-rank terms of all adapted Linears of a model, those of a {@link LinearGroup} together. */
 final class LoraTerms {
     private static final int PER_LAYER = Projection.values().length;
 
     private final LoraLayout layout;
-    private final LoraTerm[] terms; // [layers * 7], null where there is no adapter
+    private final LoraTerm[] terms; // [layers * 7], at a group's first member; null where there is no adapter
     private boolean on;
 
     /**
      * @param keep        each term keeps its own h [tokens, r] for the backward; else they share one
      * @param slotOffsets I32 [slots + 1], of the pack
      */
-    LoraTerms(Memory memory, LoraLayout layout, int layers, int tokens, boolean keep, Tensor slotOffsets) {
+    LoraTerms(Memory memory, LoraLayout layout, CausalLM model, int tokens, boolean keep, Tensor slotOffsets) {
+        var config = model.config();
         this.layout = layout;
-        this.terms = new LoraTerm[layers * PER_LAYER];
+        this.terms = new LoraTerm[config.layers() * PER_LAYER];
         int rank = layout.config().rank();
-        Tensor shared = keep ? null : memory.floats(tokens, rank);
+        int most = model.groups().stream().mapToInt(g -> g.members().size()).max().orElseThrow();
+        Tensor shared = keep ? null : memory.floats(tokens, (long) rank * most);
+        var parts = new LinkedHashMap<Integer, List<LoraTerm.Part>>(); // by the index of the group's first member
         for (var site : layout.sites()) {
-            terms[site.layer() * PER_LAYER + site.projection().ordinal()] = new LoraTerm(
-                    rank,
-                    layout.config().scale(),
-                    site.offsetA(),
-                    site.offsetB(),
-                    keep ? memory.floats(tokens, rank) : shared,
-                    slotOffsets);
+            var group = model.group(site.projection());
+            int index = site.layer() * PER_LAYER + site.projection().ordinal();
+            parts.computeIfAbsent(site.layer() * PER_LAYER + group.first().ordinal(), i -> new ArrayList<>())
+                    .add(new LoraTerm.Part(
+                            site.offsetA(),
+                            site.offsetB(),
+                            group.column(config, site.projection()),
+                            site.projection().out(config),
+                            index));
         }
+        parts.forEach((index, of) -> terms[index] = new LoraTerm(
+                rank,
+                layout.config().scale(),
+                of,
+                keep ? memory.floats(tokens, (long) rank * of.size()) : shared,
+                slotOffsets));
     }
 
     /** Uses the adapters of {@code slots}, or none. */
@@ -53,14 +67,14 @@ final class LoraTerms {
 
     /** @param stream tells micro-batches apart; every Linear derives its own from it */
     void dropout(float probability, long seed, long stream) {
-        for (int i = 0; i < terms.length; i++) {
-            if (terms[i] != null) {
-                terms[i].dropout(probability, seed, stream * terms.length + i);
+        for (var term : terms) {
+            if (term != null) {
+                term.dropout(probability, seed, stream * terms.length);
             }
         }
     }
 
-    /** Null where there is no adapter, or none is used. */
+    /** Of the group that begins with a projection; null where there is no adapter, or none is used. */
     LoraTerm at(int layer, Projection p) {
         return on ? terms[layer * PER_LAYER + p.ordinal()] : null;
     }

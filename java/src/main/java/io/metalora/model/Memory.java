@@ -35,6 +35,17 @@ final class Memory implements AutoCloseable {
         return tensor(activation, shape);
     }
 
+    /** Rows of activations that go into a Linear, with columns behind them that the op may use. */
+    Tensor rows(long rows, long width, long spare) {
+        var all = activation(rows, width + spare);
+        return all == null ? null : all.withSpare(width);
+    }
+
+    /** Columns of a matrix, or null where only bytes are counted. */
+    static Tensor columns(Tensor matrix, long first, long width) {
+        return matrix == null ? null : matrix.columns(first, width);
+    }
+
     Tensor floats(long... shape) {
         return tensor(DType.F32, shape);
     }

@@ -61,7 +61,7 @@ public final class ModelPass implements AutoCloseable {
         this.pack = new PackTensors(memory, model, limits);
         this.lora = layout == null
                 ? null
-                : new LoraTerms(memory, layout, c.layers(), tokens, training, pack.slotOffsets());
+                : new LoraTerms(memory, layout, model, tokens, training, pack.slotOffsets());
         this.forward = new LayerForward(memory, model, lora, tokens, pack.positions());
         this.backward = training ? new LayerBackward(memory, model, forward, tokens) : null;
         this.layers = activations(tokens);
@@ -78,11 +78,11 @@ public final class ModelPass implements AutoCloseable {
         var all = new LayerActivations[c.layers()];
         int kept = backward == null ? c.layers() : layout.firstAdaptedLayer();
         if (kept > 0) {
-            var shared = LayerActivations.shared(memory, c, tokens, residual);
+            var shared = LayerActivations.shared(memory, model, tokens, residual);
             Arrays.fill(all, 0, kept, shared);
         }
         for (int i = kept; i < all.length; i++) {
-            all[i] = LayerActivations.kept(memory, c, tokens, i == kept ? residual : all[i - 1].out());
+            all[i] = LayerActivations.kept(memory, model, tokens, i == kept ? residual : all[i - 1].out());
         }
         return all;
     }
@@ -198,7 +198,7 @@ public final class ModelPass implements AutoCloseable {
                     pack.sequences(), pack.maxLength());
             forward.finish(i, a, tokens);
         }
-        return forward.norm(layers[layers.length - 1].out(), model.finalNorm(), rstdFinal, tokens);
+        return forward.finalNorm(layers[layers.length - 1].out(), rstdFinal, tokens);
     }
 
     /** Natural-log probability of each loss row's target in the last pack; [lossRows], longer than what is in use. */
@@ -216,7 +216,7 @@ public final class ModelPass implements AutoCloseable {
 
     /** [tokens, hidden], the output of the final norm in the last {@link #forward}. */
     Tensor lastHidden() {
-        return forward.normed();
+        return forward.finalNormed();
     }
 
     @Override

@@ -2,7 +2,9 @@ package io.metalora.model;
 
 import io.metalora.adapter.Projection;
 import io.metalora.io.ModelConfig;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 
 /** The tensors of a Hugging Face checkpoint of the Llama family, by their names there. */
@@ -43,6 +45,31 @@ final class WeightNames {
             case O -> c.outBias();
             case GATE, UP, DOWN -> c.mlpBias();
         };
+    }
+
+    /** The weights of a group, one below the other. */
+    static List<String> weights(int layer, LinearGroup group) {
+        return group.members().stream().map(p -> weight(layer, p)).toList();
+    }
+
+    /** The biases of a group; none where its members have none, which they have together. */
+    static List<String> biases(ModelConfig c, int layer, LinearGroup group) {
+        return group.members().stream().filter(p -> hasBias(c, p)).map(p -> bias(layer, p)).toList();
+    }
+
+    /** The matrices of a model as they are held: each list is one weight. */
+    static List<List<String>> matrices(ModelConfig c, List<LinearGroup> groups) {
+        var all = new ArrayList<List<String>>();
+        all.add(List.of(EMBEDDING));
+        for (int layer = 0; layer < c.layers(); layer++) {
+            for (var group : groups) {
+                all.add(weights(layer, group));
+            }
+        }
+        if (!c.tiedEmbeddings()) {
+            all.add(List.of(HEAD));
+        }
+        return all;
     }
 
     /** Every tensor the model needs, with its shape; matrices are [out, in]. */

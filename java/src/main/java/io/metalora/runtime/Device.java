@@ -12,6 +12,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Collections;
 import java.util.IdentityHashMap;
+import java.util.List;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicReference;
 
@@ -22,6 +23,12 @@ import java.util.concurrent.atomic.AtomicReference;
  */
 public final class Device implements AutoCloseable {
     private static final long STAGING_BYTES = 1 << 20;
+
+    /**
+     * Columns that a frozen matrix has room for beside it, and rows of a Linear's input behind them: adapters of four
+     * tasks at rank 16. More of them are only slower.
+     */
+    private static final int ADAPTER_COLUMNS = 64;
 
     private final Arena arena = Arena.ofShared();
     private final Backend backend;
@@ -135,32 +142,77 @@ public final class Device implements AutoCloseable {
 
     /** Copies a matrix [out, in] into the form the frozen GEMM wants, held as {@code storage} (F32 or BF16). */
     public FrozenWeight freeze(HostTensor source, DType storage) {
-        var shape = source.shape();
-        if (shape.length != 2) {
-            throw new IllegalArgumentException(source + " is no matrix [out, in]");
-        }
-        try (var _ = turn(); var call = Arena.ofConfined()) {
-            var data = source.data();
-            if (!data.isNative()) {
-                data = call.allocate(data.byteSize(), 8).copyFrom(data);
+        return freeze(List.of(source), storage);
+    }
+
+    /** Matrices [out, in] of one input as one weight, each below the one before. */
+    public FrozenWeight freeze(List<HostTensor> sources, DType storage) {
+        long out = 0;
+        for (var source : sources) {
+            var shape = source.shape();
+            if (shape.length != 2 || shape[1] != sources.getFirst().shape()[1]) {
+                throw new IllegalArgumentException(source + " is no matrix [out, in] of " + sources);
             }
-            var desc = ml_weight_desc.allocate(call);
-            ml_weight_desc.data(desc, data);
-            ml_weight_desc.source_dtype(desc, nativeType(source.dtype()));
-            ml_weight_desc.storage_dtype(desc, nativeType(storage));
-            ml_weight_desc.out_features(desc, shape[0]);
-            ml_weight_desc.in_features(desc, shape[1]);
-            var out = call.allocate(ValueLayout.ADDRESS);
-            NativeLibrary.check(Metalora.ml_weight_create(context(), desc, out));
-            var weight = new FrozenWeight(this, storage, shape[0], shape[1], out.get(ValueLayout.ADDRESS, 0));
+            out += shape[0];
+        }
+        long in = sources.getFirst().shape()[1];
+        try (var _ = turn(); var call = Arena.ofConfined()) {
+            var desc = describe(call, storage, out, in, sources.size());
+            var created = call.allocate(ValueLayout.ADDRESS);
+            NativeLibrary.check(Metalora.ml_weight_create(context(), desc, created));
+            var weight = new FrozenWeight(this, storage, out, in, created.get(ValueLayout.ADDRESS, 0));
             open.add(weight);
+            try {
+                long first = 0;
+                for (var source : sources) {
+                    write(weight, first, source, desc);
+                    first += source.shape()[0];
+                }
+            } catch (RuntimeException e) {
+                weight.free();
+                throw e;
+            }
             return weight;
         }
     }
 
-    /** Bytes that {@link #freeze} will hold for a matrix of this shape. */
-    public long frozenBytes(DType storage, long outFeatures, long inFeatures) {
-        return Metalora.ml_weight_bytes(context(), nativeType(storage), outFeatures, inFeatures);
+    private void write(FrozenWeight weight, long first, HostTensor source, MemorySegment desc) {
+        try (var call = Arena.ofConfined()) {
+            var data = source.data();
+            if (!data.isNative()) {
+                data = call.allocate(data.byteSize(), 8).copyFrom(data);
+            }
+            ml_weight_desc.data(desc, data);
+            ml_weight_desc.source_dtype(desc, nativeType(source.dtype()));
+            ml_weight_desc.out_features(desc, source.shape()[0]);
+            NativeLibrary.check(Metalora.ml_weight_write(context(), weight.handle(), first, desc));
+        }
+    }
+
+    /** Bytes that {@link #freeze} will hold for {@code matrices} of together this shape. */
+    public long frozenBytes(DType storage, long outFeatures, long inFeatures, int matrices) {
+        try (var call = Arena.ofConfined()) {
+            return Metalora.ml_weight_bytes(context(), describe(call, storage, outFeatures, inFeatures, matrices));
+        }
+    }
+
+    private static MemorySegment describe(Arena arena, DType storage, long out, long in, int matrices) {
+        var desc = ml_weight_desc.allocate(arena);
+        ml_weight_desc.storage_dtype(desc, nativeType(storage));
+        ml_weight_desc.out_features(desc, out);
+        ml_weight_desc.in_features(desc, in);
+        ml_weight_desc.adapter_columns(desc, (long) ADAPTER_COLUMNS * matrices);
+        return desc;
+    }
+
+    /** Whether Linears of one input are better held as one weight. */
+    public boolean stacksLinears() {
+        return backend == Backend.CUDA;
+    }
+
+    /** Columns that the input of {@code matrices} held as one weight should have behind its rows, for the ops to use. */
+    public int spareColumns(int matrices) {
+        return backend == Backend.CUDA && activationType == DType.BF16 ? ADAPTER_COLUMNS * matrices : 0;
     }
 
     /** The ops of this device. */

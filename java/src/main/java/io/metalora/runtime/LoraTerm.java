@@ -1,24 +1,36 @@
 package io.metalora.runtime;
 
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 
 /**
- * The low-rank term of one adapted Linear: {@code y += scale * B_i A_i drop(x)} for the tokens of slot i. Made once
- * for a Linear and bound to the slots in use; the ops only read it.
+ * The low-rank term of one adapted Linear: {@code y += scale * B_i A_i drop(x)} for the tokens of slot i; or those of
+ * several Linears of one input that are held as one weight, each of which adapts its rows of it. Made once for a Linear
+ * and bound to the slots in use; the ops only read it.
  */
 public final class LoraTerm {
+    /**
+     * An adapted Linear.
+     *
+     * @param offsetA where A [rank, in] begins in a slot's parameters, in floats
+     * @param offsetB where B [rows, rank] begins
+     * @param first   of the weight's rows that it adapts
+     * @param rows    how many
+     * @param stream  what tells its dropout from other Linears'; {@link #dropout} adds to it
+     */
+    public record Part(long offsetA, long offsetB, long first, long rows, long stream) {}
+
     final int rank;
     final float scale;
-    final long offsetA;
-    final long offsetB;
+    final List<Part> parts;
     final Tensor h;
     final Tensor slotOffsets;
     Tensor parameters;
     Tensor gradients;
-    private MemorySegment a;
-    private MemorySegment b;
-    private MemorySegment gradientA;
-    private MemorySegment gradientB;
+    private final MemorySegment[] a;
+    private final MemorySegment[] b;
+    private final MemorySegment[] gradientA;
+    private final MemorySegment[] gradientB;
     int slots;
     long stride;
     float dropout;
@@ -26,16 +38,18 @@ public final class LoraTerm {
     long stream;
 
     /**
-     * @param offsetA     where A [rank, in] begins in a slot's parameters, in floats
-     * @param offsetB     where B [out, rank] begins
-     * @param h           F32 [tokens, rank], written forward and read backward
+     * @param parts       in the order of their rows; three at most
+     * @param h           F32 [tokens, parts * rank], written forward and read backward
      * @param slotOffsets I32 [slots + 1]
      */
-    public LoraTerm(int rank, float scale, long offsetA, long offsetB, Tensor h, Tensor slotOffsets) {
+    public LoraTerm(int rank, float scale, List<Part> parts, Tensor h, Tensor slotOffsets) {
         this.rank = rank;
         this.scale = scale;
-        this.offsetA = offsetA;
-        this.offsetB = offsetB;
+        this.parts = List.copyOf(parts);
+        this.a = new MemorySegment[parts.size()];
+        this.b = new MemorySegment[parts.size()];
+        this.gradientA = new MemorySegment[parts.size()];
+        this.gradientB = new MemorySegment[parts.size()];
         this.h = h;
         this.slotOffsets = slotOffsets;
     }
@@ -44,42 +58,47 @@ public final class LoraTerm {
     public void bind(Tensor parameters, Tensor gradients, int slots, long stride) {
         if (parameters != this.parameters) {
             this.parameters = parameters;
-            this.a = at(parameters, offsetA);
-            this.b = at(parameters, offsetB);
+            find(parameters, a, b);
         }
         if (gradients != this.gradients) {
             this.gradients = gradients;
-            this.gradientA = at(gradients, offsetA);
-            this.gradientB = at(gradients, offsetB);
+            find(gradients, gradientA, gradientB);
         }
         this.slots = slots;
         this.stride = stride;
     }
 
-    /** Inverted dropout of x; its mask is a function of (seed, stream, token, column). */
+    /** Inverted dropout of x; a part's mask is a function of (seed, stream + its own, token, column). */
     public void dropout(float probability, long seed, long stream) {
         this.dropout = probability;
         this.seed = seed;
         this.stream = stream;
     }
 
-    MemorySegment a() {
-        return a;
+    MemorySegment a(int part) {
+        return a[part];
     }
 
-    MemorySegment b() {
-        return b;
+    MemorySegment b(int part) {
+        return b[part];
     }
 
-    MemorySegment gradientA() {
-        return gradientA;
+    MemorySegment gradientA(int part) {
+        return gradientA[part];
     }
 
-    MemorySegment gradientB() {
-        return gradientB;
+    MemorySegment gradientB(int part) {
+        return gradientB[part];
     }
 
-    /** The address of element {@code offset}; the ops check that what they use lies inside the tensor. */
+    /** Where the parts' matrices begin; the ops check that what they use lies inside the tensor. */
+    private void find(Tensor values, MemorySegment[] ofA, MemorySegment[] ofB) {
+        for (int i = 0; i < parts.size(); i++) {
+            ofA[i] = at(values, parts.get(i).offsetA());
+            ofB[i] = at(values, parts.get(i).offsetB());
+        }
+    }
+
     private static MemorySegment at(Tensor tensor, long offset) {
         return tensor == null
                 ? null

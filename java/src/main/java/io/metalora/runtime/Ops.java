@@ -8,6 +8,7 @@ import io.metalora.bindings.generated.ml_clip_desc;
 import io.metalora.bindings.generated.ml_cross_entropy_desc;
 import io.metalora.bindings.generated.ml_embedding_desc;
 import io.metalora.bindings.generated.ml_lora_linear_desc;
+import io.metalora.bindings.generated.ml_lora_term;
 import io.metalora.bindings.generated.ml_rmsnorm_desc;
 import io.metalora.bindings.generated.ml_rope_desc;
 import io.metalora.bindings.generated.ml_rope_table_desc;
@@ -20,7 +21,8 @@ import java.lang.foreign.MemorySegment;
 /**
  * The ops of a {@link Device}, one method each; the mathematics stand in {@code metalora.h}. Tensors may be larger
  * than an op needs: the counts say how much is used. Every size is checked before the call, and a failed check names
- * the tensor. Nothing is allocated: the descriptors live as long as the device.
+ * the tensor. Nothing is allocated: the descriptors live as long as the device. Tensors are dense but for those that a
+ * method says may be {@link Tensor#columns}.
  */
 public final class Ops {
     private final Device device;
@@ -31,6 +33,7 @@ public final class Ops {
     private final MemorySegment rope;
     private final MemorySegment attention;
     private final MemorySegment linear;
+    private final MemorySegment[] linearTerms;
     private final MemorySegment swiglu;
     private final MemorySegment crossEntropy;
     private final MemorySegment clip;
@@ -47,6 +50,10 @@ public final class Ops {
         this.rope = ml_rope_desc.allocate(arena);
         this.attention = ml_attention_desc.allocate(arena);
         this.linear = ml_lora_linear_desc.allocate(arena);
+        this.linearTerms = new MemorySegment[Metalora.ML_LORA_TERMS()];
+        for (int i = 0; i < linearTerms.length; i++) {
+            linearTerms[i] = ml_lora_linear_desc.term(linear, i);
+        }
         this.swiglu = ml_swiglu_desc.allocate(arena);
         this.crossEntropy = ml_cross_entropy_desc.allocate(arena);
         this.clip = ml_clip_desc.allocate(arena);
@@ -67,17 +74,21 @@ public final class Ops {
         }
     }
 
-    /** y = x * rstd * weight by rows of {@code width}; rstd F32 [rows] is nullable; y may be x. */
+    /** y = x * rstd * weight by rows of {@code width}; rstd F32 [rows] is nullable; y may be columns, or x. */
     public void rmsnorm(Tensor x, Tensor weight, Tensor y, Tensor rstd, long rows, long width, float eps) {
         try (var _ = device.turn()) {
             var d = rmsnorm(x, weight, rows, width, eps);
-            ml_rmsnorm_desc.y(d, need("y", y, act, rows * width));
+            ml_rmsnorm_desc.y(d, needRows("y", y, rows, width));
+            ml_rmsnorm_desc.out_stride(d, y.stride());
             ml_rmsnorm_desc.rstd(d, nullable("rstd", rstd, DType.F32, rows));
             NativeLibrary.check(Metalora.ml_rmsnorm_forward(device.context(), d));
         }
     }
 
-    /** dx (+)= the gradient of the norm's input; rstd as written by the forward; dx may be dy without accumulate. */
+    /**
+     * dx (+)= the gradient of the norm's input; rstd as written by the forward; dx may be columns, or dy without
+     * accumulate.
+     */
     public void rmsnormBackward(
             Tensor x, Tensor weight, Tensor rstd, Tensor dy, Tensor dx, long rows, long width, float eps,
             boolean accumulate) {
@@ -85,7 +96,8 @@ public final class Ops {
             var d = rmsnorm(x, weight, rows, width, eps);
             ml_rmsnorm_desc.rstd(d, need("rstd", rstd, DType.F32, rows));
             ml_rmsnorm_desc.dy(d, need("dy", dy, act, rows * width));
-            ml_rmsnorm_desc.dx(d, need("dx", dx, act, rows * width));
+            ml_rmsnorm_desc.dx(d, needRows("dx", dx, rows, width));
+            ml_rmsnorm_desc.out_stride(d, dx.stride());
             ml_rmsnorm_desc.accumulate(d, accumulate ? 1 : 0);
             NativeLibrary.check(Metalora.ml_rmsnorm_backward(device.context(), d));
         }
@@ -128,7 +140,10 @@ public final class Ops {
         }
     }
 
-    /** Rotates x [tokens, heads, headDim] in place; position I32 [tokens]; cos and sin [positions, headDim / 2]. */
+    /**
+     * Rotates x [tokens, heads, headDim], which may be columns, in place; position I32 [tokens]; cos and sin
+     * [positions, headDim / 2].
+     */
     public void rope(Tensor x, Tensor cos, Tensor sin, Tensor position, long tokens, long heads, long headDim) {
         try (var _ = device.turn()) {
             NativeLibrary.check(Metalora.ml_rope_forward(
@@ -148,7 +163,8 @@ public final class Ops {
             Tensor x, Tensor cos, Tensor sin, Tensor position, long tokens, long heads, long headDim) {
         var d = rope;
         long positions = cos.elements() / (headDim / 2);
-        ml_rope_desc.x(d, need("x", x, act, tokens * heads * headDim));
+        ml_rope_desc.x(d, needRows("x", x, tokens, heads * headDim));
+        ml_rope_desc.stride(d, x.stride());
         ml_rope_desc.cos(d, need("cos", cos, DType.F32, positions * (headDim / 2)));
         ml_rope_desc.sin(d, need("sin", sin, DType.F32, positions * (headDim / 2)));
         ml_rope_desc.position(d, need("position", position, DType.I32, tokens));
@@ -160,7 +176,7 @@ public final class Ops {
     }
 
     /**
-     * o = causal attention of q over k and v, a sequence at a time.
+     * o = causal attention of q over k and v, a sequence at a time. q, o, and k and v alike, may be columns.
      *
      * @param lse       F32 [tokens, heads], nullable; backward needs it
      * @param qOffsets  I32 [sequences + 1]
@@ -179,20 +195,26 @@ public final class Ops {
         }
     }
 
-    /** dq, dk and dv from dO; o and lse as written by the forward over the same offsets for queries and keys. */
+    /**
+     * dq, dk and dv from dO; o and lse as written by the forward over the same offsets for queries and keys. Gradients
+     * lie as what they are of: dq as q, dk and dv as k and v.
+     */
     public void attentionBackward(
             AttentionShape shape, Tensor q, Tensor k, Tensor v, Tensor o, Tensor lse, Tensor dO, Tensor dq, Tensor dk,
             Tensor dv, Tensor offsets, long tokens, long sequences, long maxLength) {
         try (var _ = device.turn()) {
             var d = attention(shape, q, k, v, o, offsets, tokens, tokens, sequences, maxLength);
-            long queries = tokens * shape.heads() * shape.headDim();
-            long keys = tokens * shape.kvHeads() * shape.headDim();
+            long queries = shape.heads() * (long) shape.headDim();
+            long keys = shape.kvHeads() * (long) shape.headDim();
+            alike("dq and q", dq, q);
+            alike("dk and k", dk, k);
+            alike("dv and k", dv, k);
             ml_attention_desc.lse(d, need("lse", lse, DType.F32, tokens * shape.heads()));
             ml_attention_desc.kv_offsets(d, MemorySegment.NULL);
-            ml_attention_desc.d_o(d, need("dO", dO, act, queries));
-            ml_attention_desc.dq(d, need("dq", dq, act, queries));
-            ml_attention_desc.dk(d, need("dk", dk, act, keys));
-            ml_attention_desc.dv(d, need("dv", dv, act, keys));
+            ml_attention_desc.d_o(d, need("dO", dO, act, tokens * queries));
+            ml_attention_desc.dq(d, needRows("dq", dq, tokens, queries));
+            ml_attention_desc.dk(d, needRows("dk", dk, tokens, keys));
+            ml_attention_desc.dv(d, needRows("dv", dv, tokens, keys));
             NativeLibrary.check(Metalora.ml_attention_backward(device.context(), d));
         }
     }
@@ -201,12 +223,16 @@ public final class Ops {
             AttentionShape shape, Tensor q, Tensor k, Tensor v, Tensor o, Tensor qOffsets, long tokens, long kvTokens,
             long sequences, long maxLength) {
         var d = attention;
-        long queries = tokens * shape.heads() * shape.headDim();
-        long keys = kvTokens * shape.kvHeads() * shape.headDim();
-        ml_attention_desc.q(d, need("q", q, act, queries));
-        ml_attention_desc.k(d, need("k", k, act, keys));
-        ml_attention_desc.v(d, need("v", v, act, keys));
-        ml_attention_desc.o(d, need("o", o, act, queries));
+        long queries = shape.heads() * (long) shape.headDim();
+        long keys = shape.kvHeads() * (long) shape.headDim();
+        alike("v and k", v, k);
+        ml_attention_desc.q(d, needRows("q", q, tokens, queries));
+        ml_attention_desc.k(d, needRows("k", k, kvTokens, keys));
+        ml_attention_desc.v(d, needRows("v", v, kvTokens, keys));
+        ml_attention_desc.o(d, needRows("o", o, tokens, queries));
+        ml_attention_desc.q_stride(d, q.stride());
+        ml_attention_desc.kv_stride(d, k.stride());
+        ml_attention_desc.o_stride(d, o.stride());
         ml_attention_desc.q_offsets(d, need("qOffsets", qOffsets, DType.I32, sequences + 1));
         ml_attention_desc.tokens(d, tokens);
         ml_attention_desc.sequences(d, sequences);
@@ -224,16 +250,24 @@ public final class Ops {
      *
      * @param bias     F32 [out], nullable
      * @param lora     null = the frozen Linear alone
-     * @param residual [tokens, out], nullable; may be y
+     * @param x        [tokens, in]; may be columns, as may y
+     * @param residual [tokens, out], nullable; may be y; lies as y does
      */
     public void linear(
             FrozenWeight w, Tensor bias, LoraTerm lora, Tensor x, Tensor residual, Tensor y, long tokens) {
         try (var _ = device.turn()) {
             var d = linear(w, lora, tokens);
-            ml_lora_linear_desc.x(d, need("x", x, act, tokens * w.inFeatures()));
+            ml_lora_linear_desc.x(d, needRows("x", x, tokens, w.inFeatures()));
+            ml_lora_linear_desc.x_stride(d, x.stride());
+            ml_lora_linear_desc.y_stride(d, y.stride());
+            ml_lora_linear_desc.spare(d, x.spare());
+            if (residual != null) {
+                alike("residual and y", residual, y);
+            }
             ml_lora_linear_desc.bias(d, nullable("bias", bias, DType.F32, w.outFeatures()));
-            ml_lora_linear_desc.residual(d, nullable("residual", residual, act, tokens * w.outFeatures()));
-            ml_lora_linear_desc.y(d, need("y", y, act, tokens * w.outFeatures()));
+            ml_lora_linear_desc.residual(
+                    d, residual == null ? MemorySegment.NULL : needRows("residual", residual, tokens, w.outFeatures()));
+            ml_lora_linear_desc.y(d, needRows("y", y, tokens, w.outFeatures()));
             NativeLibrary.check(Metalora.ml_lora_linear_forward(device.context(), d));
         }
     }
@@ -241,7 +275,7 @@ public final class Ops {
     /**
      * dx (+)= the gradient of x; with a low-rank term, the gradients of A and B are added to the term's.
      *
-     * @param x  null where lora is null
+     * @param x  null where lora is null; may be columns, as may dy
      * @param dx null where nobody needs it
      */
     public void linearBackward(
@@ -250,13 +284,19 @@ public final class Ops {
             var d = linear(w, lora, tokens);
             if (lora == null) {
                 ml_lora_linear_desc.x(d, MemorySegment.NULL);
+                ml_lora_linear_desc.x_stride(d, 0);
             } else {
-                ml_lora_linear_desc.x(d, need("x", x, act, tokens * w.inFeatures()));
+                ml_lora_linear_desc.x(d, needRows("x", x, tokens, w.inFeatures()));
+                ml_lora_linear_desc.x_stride(d, x.stride());
                 need("gradients", lora.gradients, DType.F32, slotElements(w, lora));
-                ml_lora_linear_desc.da(d, lora.gradientA());
-                ml_lora_linear_desc.db(d, lora.gradientB());
+                for (int i = 0; i < lora.parts.size(); i++) {
+                    ml_lora_term.da(linearTerms[i], lora.gradientA(i));
+                    ml_lora_term.db(linearTerms[i], lora.gradientB(i));
+                }
             }
-            ml_lora_linear_desc.dy(d, need("dy", dy, act, tokens * w.outFeatures()));
+            ml_lora_linear_desc.dy(d, needRows("dy", dy, tokens, w.outFeatures()));
+            ml_lora_linear_desc.y_stride(d, dy.stride());
+            ml_lora_linear_desc.spare(d, dy.spare());
             ml_lora_linear_desc.dx(d, nullable("dx", dx, act, tokens * w.inFeatures()));
             ml_lora_linear_desc.accumulate(d, accumulate ? 1 : 0);
             NativeLibrary.check(Metalora.ml_lora_linear_backward(device.context(), d));
@@ -275,9 +315,18 @@ public final class Ops {
             return d;
         }
         need("parameters", lora.parameters, DType.F32, slotElements(w, lora));
-        ml_lora_linear_desc.a(d, lora.a());
-        ml_lora_linear_desc.b(d, lora.b());
-        ml_lora_linear_desc.h(d, need("h", lora.h, DType.F32, tokens * lora.rank));
+        int parts = lora.parts.size();
+        for (int i = 0; i < parts; i++) {
+            var part = lora.parts.get(i);
+            var term = linearTerms[i];
+            ml_lora_term.a(term, lora.a(i));
+            ml_lora_term.b(term, lora.b(i));
+            ml_lora_term.first(term, part.first());
+            ml_lora_term.rows(term, part.rows());
+            ml_lora_term.stream(term, lora.stream + part.stream());
+        }
+        ml_lora_linear_desc.terms(d, parts);
+        ml_lora_linear_desc.h(d, need("h", lora.h, DType.F32, tokens * parts * lora.rank));
         ml_lora_linear_desc.slot_offsets(d, need("slotOffsets", lora.slotOffsets, DType.I32, lora.slots + 1L));
         ml_lora_linear_desc.slots(d, lora.slots);
         ml_lora_linear_desc.slot_stride(d, lora.stride);
@@ -285,41 +334,51 @@ public final class Ops {
         ml_lora_linear_desc.scale(d, lora.scale);
         ml_lora_linear_desc.dropout(d, lora.dropout);
         ml_lora_linear_desc.seed(d, lora.seed);
-        ml_lora_linear_desc.stream(d, lora.stream);
         return d;
     }
 
     private static long slotElements(FrozenWeight w, LoraTerm lora) {
-        long end = Math.max(
-                lora.offsetA + lora.rank * w.inFeatures(), lora.offsetB + lora.rank * w.outFeatures());
+        long end = 0;
+        for (int i = 0; i < lora.parts.size(); i++) {
+            var part = lora.parts.get(i);
+            end = Math.max(end, part.offsetA() + lora.rank * w.inFeatures());
+            end = Math.max(end, part.offsetB() + lora.rank * part.rows());
+        }
         return (lora.slots - 1L) * lora.stride + end;
     }
 
-    /** y = silu(gate) * up over {@code count} elements. */
-    public void swiglu(Tensor gate, Tensor up, Tensor y, long count) {
+    /** y = silu(gate) * up, all [rows, width]; gate and up alike, and y, may be columns. */
+    public void swiglu(Tensor gate, Tensor up, Tensor y, long rows, long width) {
         try (var _ = device.turn()) {
-            var d = swiglu(gate, up, count);
-            ml_swiglu_desc.y(d, need("y", y, act, count));
+            var d = swiglu(gate, up, rows, width);
+            ml_swiglu_desc.y(d, needRows("y", y, rows, width));
+            ml_swiglu_desc.y_stride(d, y.stride());
             NativeLibrary.check(Metalora.ml_swiglu_forward(device.context(), d));
         }
     }
 
-    /** dgate and dup from dy; each may be the buffer of gate, up or dy. */
-    public void swigluBackward(Tensor gate, Tensor up, Tensor dy, Tensor dgate, Tensor dup, long count) {
+    /** dgate and dup, which lie as gate and up do, from dy; each may be the buffer of gate, up or dy. */
+    public void swigluBackward(
+            Tensor gate, Tensor up, Tensor dy, Tensor dgate, Tensor dup, long rows, long width) {
         try (var _ = device.turn()) {
-            var d = swiglu(gate, up, count);
-            ml_swiglu_desc.dy(d, need("dy", dy, act, count));
-            ml_swiglu_desc.dgate(d, need("dgate", dgate, act, count));
-            ml_swiglu_desc.dup(d, need("dup", dup, act, count));
+            var d = swiglu(gate, up, rows, width);
+            alike("dgate and gate", dgate, gate);
+            alike("dup and gate", dup, gate);
+            ml_swiglu_desc.dy(d, need("dy", dy, act, rows * width));
+            ml_swiglu_desc.dgate(d, needRows("dgate", dgate, rows, width));
+            ml_swiglu_desc.dup(d, needRows("dup", dup, rows, width));
             NativeLibrary.check(Metalora.ml_swiglu_backward(device.context(), d));
         }
     }
 
-    private MemorySegment swiglu(Tensor gate, Tensor up, long count) {
+    private MemorySegment swiglu(Tensor gate, Tensor up, long rows, long width) {
         var d = swiglu;
-        ml_swiglu_desc.gate(d, need("gate", gate, act, count));
-        ml_swiglu_desc.up(d, need("up", up, act, count));
-        ml_swiglu_desc.count(d, count);
+        alike("up and gate", up, gate);
+        ml_swiglu_desc.gate(d, needRows("gate", gate, rows, width));
+        ml_swiglu_desc.up(d, needRows("up", up, rows, width));
+        ml_swiglu_desc.rows(d, rows);
+        ml_swiglu_desc.width(d, width);
+        ml_swiglu_desc.gate_stride(d, gate.stride());
         return d;
     }
 
@@ -471,7 +530,36 @@ public final class Ops {
         return tensor == null ? MemorySegment.NULL : need(name, tensor, dtype, elements);
     }
 
+    /** A matrix of activations, dense or columns. */
+    private MemorySegment needRows(String name, Tensor tensor, long rows, long width) {
+        if (tensor == null || tensor.stride() == 0) {
+            return need(name, tensor, act, rows * width);
+        }
+        if (tensor.width() != width || tensor.rows() < rows) {
+            throw new IllegalArgumentException(name + " is " + tensor + ", not [" + rows + ", " + width + "]");
+        }
+        return check(name, tensor, act);
+    }
+
+    private static void alike(String names, Tensor a, Tensor b) {
+        if (a != null && b != null && a.stride() != b.stride()) {
+            throw new IllegalArgumentException(names + " lie differently: rows of " + a.stride() + " and " + b.stride()
+                    + " elements");
+        }
+    }
+
     private MemorySegment need(String name, Tensor tensor, DType dtype, long elements) {
+        var pointer = check(name, tensor, dtype);
+        if (elements < 0 || tensor.elements() < elements) {
+            throw new IllegalArgumentException(name + " is " + tensor + "; " + elements + " elements are needed");
+        }
+        if (tensor.stride() != 0 && elements > 0) {
+            throw new IllegalArgumentException(name + " is columns " + tensor + " of a matrix; a dense tensor is needed");
+        }
+        return pointer;
+    }
+
+    private MemorySegment check(String name, Tensor tensor, DType dtype) {
         if (tensor == null) {
             throw new IllegalArgumentException(name + " is missing");
         }
@@ -480,9 +568,6 @@ public final class Ops {
         }
         if (tensor.dtype() != dtype) {
             throw new IllegalArgumentException(name + " is " + tensor + ", not of " + dtype);
-        }
-        if (elements < 0 || tensor.elements() < elements) {
-            throw new IllegalArgumentException(name + " is " + tensor + "; " + elements + " elements are needed");
         }
         return tensor.pointer();
     }

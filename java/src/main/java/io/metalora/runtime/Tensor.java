@@ -7,8 +7,9 @@ import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 
 /**
- * Values in device memory, row-major and dense. A tensor from {@link Device#zeros} owns its memory until
- * {@link #close}; a {@link #view} shares the memory of its tensor and has nothing to close.
+ * Values in device memory, row-major. A tensor from {@link Device#zeros} is dense and owns its memory until
+ * {@link #close}; a {@link #view} or {@link #columns} shares the memory of its tensor and has nothing to close. Columns
+ * are not dense: their rows lie apart, which the ops that say so can use.
  */
 public final class Tensor implements AutoCloseable {
     private final Device device;
@@ -16,6 +17,10 @@ public final class Tensor implements AutoCloseable {
     private final long[] shape;
     private final long elements;
     private final MemorySegment pointer;
+    /** Elements from row to row; 0: dense. */
+    private final long stride;
+    /** Columns behind each row that an op may write to. */
+    private final long spare;
     /** The tensor whose memory this is: itself, unless it is a view. */
     private final Tensor owner;
 
@@ -27,15 +32,19 @@ public final class Tensor implements AutoCloseable {
         this.shape = shape.clone();
         this.elements = Shapes.elements("tensor", shape);
         this.pointer = pointer;
+        this.stride = 0;
+        this.spare = 0;
         this.owner = this;
     }
 
-    private Tensor(Tensor owner, long[] shape, long elements, MemorySegment pointer) {
+    private Tensor(Tensor owner, long[] shape, long elements, MemorySegment pointer, long stride, long spare) {
         this.device = owner.device;
         this.dtype = owner.dtype;
         this.shape = shape.clone();
         this.elements = elements;
         this.pointer = pointer;
+        this.stride = stride;
+        this.spare = spare;
         this.owner = owner;
     }
 
@@ -113,11 +122,75 @@ public final class Tensor implements AutoCloseable {
         }
     }
 
+    /** Copies the first {@code rows} rows of {@code source} to row {@code row} on; both are matrices of that width. */
+    public void copyRows(Tensor source, long row, long rows) {
+        if (source.dtype != dtype || source.device != device || source.width() != width()) {
+            throw new IllegalArgumentException("cannot copy rows of " + source + " to " + this);
+        }
+        if (row < 0 || rows < 0 || rows > source.shape[0] || row + rows > shape[0]) {
+            throw new IndexOutOfBoundsException(rows + " rows of " + source + " to row " + row + " of " + this);
+        }
+        long size = dtype.bytes();
+        try (var _ = device.turn()) {
+            var to = MemorySegment.ofAddress(pointer().address() + row * rowStride() * size);
+            if (stride == 0 && source.stride == 0) {
+                NativeLibrary.check(Metalora.ml_copy(device.context(), to, source.pointer(), rows * width() * size));
+            } else {
+                NativeLibrary.check(Metalora.ml_copy_rows(
+                        device.context(), to, rowStride() * size, source.pointer(), source.rowStride() * size,
+                        width() * size, rows));
+            }
+        }
+    }
+
     /** Elements {@code elementOffset} on, of shape {@code shape}, in the same memory. */
     public Tensor view(long elementOffset, long... shape) {
         long count = Shapes.elements("view", shape);
         requireRange(elementOffset, count);
-        return new Tensor(owner, shape, count, at(elementOffset));
+        return new Tensor(owner, shape, count, at(elementOffset), 0, 0);
+    }
+
+    /** Columns {@code first} on of this matrix, {@code width} of them, in the same memory. */
+    public Tensor columns(long first, long width) {
+        return columns(first, width, 0);
+    }
+
+    /** The first {@code width} columns of this matrix; an op that can use them may write to those behind. */
+    public Tensor withSpare(long width) {
+        return columns(0, width, width() - width);
+    }
+
+    private Tensor columns(long first, long width, long spare) {
+        if (first < 0 || width < 1 || width > width() - first) {
+            throw new IndexOutOfBoundsException("columns [" + first + ", " + (first + width) + ") of " + this);
+        }
+        if (width == width()) {
+            return this;
+        }
+        var at = MemorySegment.ofAddress(pointer().address() + first * dtype.bytes());
+        return new Tensor(owner, new long[] {shape[0], width}, shape[0] * width, at, rowStride(), spare);
+    }
+
+    long rows() {
+        return shape[0];
+    }
+
+    /** Elements of a row: all dimensions but the first. */
+    long width() {
+        return shape[0] == 0 ? 0 : elements / shape[0];
+    }
+
+    private long rowStride() {
+        return stride == 0 ? width() : stride;
+    }
+
+    /** Elements from row to row as the native descriptors have it: 0 where rows are dense. */
+    long stride() {
+        return stride;
+    }
+
+    long spare() {
+        return spare;
     }
 
     @Override
@@ -156,6 +229,9 @@ public final class Tensor implements AutoCloseable {
     }
 
     private void requireRange(long offset, long count) {
+        if (stride != 0) {
+            throw new IllegalArgumentException("the columns " + this + " are not one piece of memory");
+        }
         if (offset < 0 || count < 0 || count > elements - offset) {
             throw new IndexOutOfBoundsException(
                     "elements [" + offset + ", " + (offset + count) + ") of the tensor " + this);

@@ -4,6 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
 import io.metalora.adapter.LoraAdapter;
+import io.metalora.adapter.LoraConfig;
+import io.metalora.adapter.LoraLayout;
+import io.metalora.adapter.Projection;
 import io.metalora.runtime.CudaDevice;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
@@ -46,6 +49,66 @@ class ParityCudaTest extends ParityTest {
             }
             assertThat(Arrays.equals(expected, new float[expected.length])).isFalse();
             assertThat(Golden.error(gradients, expected)).isLessThan(5e-2);
+        }
+    }
+
+    /** Linears of one input are one product there, whose terms drop what each would alone. */
+    @ParameterizedTest
+    @MethodSource("goldens")
+    void dropoutIsThatOfTheCpu(Golden golden) {
+        try (var cpu = Device.cpu();
+                var cuda = CudaDevice.open(DType.F32)) {
+            assertThat(Golden.error(gradientsWithDropout(golden, cuda), gradientsWithDropout(golden, cpu))).isLessThan(1e-5);
+        }
+    }
+
+    private static float[] gradientsWithDropout(Golden golden, Device device) {
+        try (var model = CausalLM.load(golden.model(), device, LoadOptions.defaults());
+                var adapter = LoraAdapter.load(golden.adapter(), model.config(), device)) {
+            var of = adapter.layout().config();
+            var config = new LoraConfig(of.rank(), of.alpha(), of.rslora(), 0.3f, of.targets());
+            var layout = new LoraLayout(model.config(), config);
+            try (var slots = new AdapterSlots(device, layout, 1, true);
+                    var pass = new ModelPass(model, PassLimits.ofTokens(128, 1), layout, true)) {
+                slots.setAll(adapter.parameters());
+                pass.forwardBackward(golden.pack(), slots, 17, 4);
+                return slots.gradients().toFloats();
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("goldens")
+    void cachedTokensGiveTheLogitsOfAFullPass(Golden golden) {
+        var ids = golden.sequences()[2];
+        try (var device = CudaDevice.open(DType.F32);
+                var model = CausalLM.load(golden.model(), device, LoadOptions.defaults());
+                var adapter = LoraAdapter.load(golden.adapter(), model.config(), device);
+                var slots = AdapterSlots.of(adapter);
+                var generator = new Generator(model, slots, ids.length)) {
+            int vocab = model.config().vocabSize();
+            var expected = golden.tensors().get("logits.2");
+            generator.append(ids, 9);
+            for (int t = 9; t < ids.length; t++) {
+                var logits = generator.append(new int[] {ids[t]}, 1);
+                assertThat(Golden.error(logits, Arrays.copyOfRange(expected, t * vocab, (t + 1) * vocab)))
+                        .as("token " + t)
+                        .isLessThan(1e-5);
+            }
+        }
+    }
+
+    /** The estimate that a user is told counts stacked weights and spare columns as they are allocated. */
+    @ParameterizedTest
+    @MethodSource("goldens")
+    void weightsHoldWhatWasEstimated(Golden golden) {
+        try (var device = CudaDevice.open(DType.BF16)) {
+            long before = device.info().memoryInUse();
+            long estimate = CausalLM.estimate(golden.model(), device, LoadOptions.defaults()).weights();
+            try (var model = CausalLM.load(golden.model(), device, LoadOptions.defaults())) {
+                assertThat(device.info().memoryInUse() - before).isBetween(estimate, estimate + (1 << 20));
+                assertThat(model.group(Projection.Q).isStack()).isEqualTo(!model.config().qkNorm());
+            }
         }
     }
 }

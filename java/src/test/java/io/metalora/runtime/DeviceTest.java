@@ -8,6 +8,7 @@ import io.metalora.bindings.Status;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 
 /** A device in the hands of several threads, and after it was closed. */
@@ -100,6 +101,52 @@ class DeviceTest {
             assertThatThrownBy(() -> device.ops().fill(small, 5, 0)).hasMessageContaining("values");
             assertThatThrownBy(() -> device.ops().fill(foreign, 8, 0)).hasMessageContaining("values");
             assertThatThrownBy(() -> small.view(2, 3)).isInstanceOf(IndexOutOfBoundsException.class);
+        }
+    }
+
+    @Test
+    void columnsAreRowsApart() {
+        try (var device = Device.cpu();
+                var matrix = device.zeros(DType.F32, 3, 8);
+                var dense = device.zeros(DType.F32, 3, 2);
+                var weight = device.zeros(DType.F32, 8)) {
+            var values = new float[24];
+            for (int i = 0; i < values.length; i++) {
+                values[i] = i;
+            }
+            matrix.upload(values);
+            var columns = matrix.columns(2, 4).columns(1, 2);
+            dense.copyRows(columns, 0, 3);
+            assertThat(dense.toFloats()).containsExactly(3, 4, 11, 12, 19, 20);
+            dense.copyRows(columns, 1, 2);
+            assertThat(dense.toFloats()).containsExactly(3, 4, 3, 4, 11, 12);
+            assertThat(matrix.columns(0, 8)).isSameAs(matrix);
+
+            assertThatThrownBy(columns::toFloats).hasMessageContaining("not one piece");
+            assertThatThrownBy(() -> columns.view(0, 1)).hasMessageContaining("not one piece");
+            assertThatThrownBy(() -> matrix.columns(7, 2)).isInstanceOf(IndexOutOfBoundsException.class);
+            assertThatThrownBy(() -> dense.copyRows(columns, 1, 3)).isInstanceOf(IndexOutOfBoundsException.class);
+            assertThatThrownBy(() -> dense.copyRows(matrix, 0, 1)).hasMessageContaining("cannot copy rows");
+            // Where an op needs a dense tensor, or rows of another width, it says which one is wrong.
+            var ops = device.ops();
+            assertThatThrownBy(() -> ops.rmsnorm(columns, weight, dense, null, 3, 2, 1e-5f)).hasMessageContaining("x is columns");
+            assertThatThrownBy(() -> ops.rmsnorm(dense, weight, columns, null, 2, 3, 1e-5f)).hasMessageContaining("y is F32[3, 2]");
+            assertThatThrownBy(() -> ops.swiglu(columns, dense, dense, 3, 2)).hasMessageContaining("up and gate lie differently");
+        }
+    }
+
+    @Test
+    void matricesOfOneInputAreOneWeight() {
+        try (var device = Device.cpu(); var x = device.zeros(DType.F32, 1, 2); var y = device.zeros(DType.F32, 1, 3)) {
+            var first = HostTensor.of("first", new float[] {1, 2}, 1, 2);
+            var second = HostTensor.of("second", new float[] {3, 4, 5, 6}, 2, 2);
+            x.upload(new float[] {1, 10});
+            try (var both = device.freeze(List.of(first, second), DType.F32)) {
+                device.ops().linear(both, null, null, x, null, y, 1);
+            }
+            assertThat(y.toFloats()).containsExactly(21, 43, 65);
+            var wider = HostTensor.of("wider", new float[3], 1, 3);
+            assertThatThrownBy(() -> device.freeze(List.of(first, wider), DType.F32)).hasMessageContaining("wider");
         }
     }
 }

@@ -23,14 +23,23 @@ public class Metalora extends Metalora$shared {
     static final SymbolLookup SYMBOL_LOOKUP = SymbolLookup.loaderLookup()
             .or(Linker.nativeLinker().defaultLookup());
 
-    private static final int ML_ABI_VERSION = (int)2L;
+    private static final int ML_ABI_VERSION = (int)3L;
     /**
      * {@snippet lang=c :
-     * #define ML_ABI_VERSION 2
+     * #define ML_ABI_VERSION 3
      * }
      */
     public static int ML_ABI_VERSION() {
         return ML_ABI_VERSION;
+    }
+    private static final int ML_LORA_TERMS = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * #define ML_LORA_TERMS 3
+     * }
+     */
+    public static int ML_LORA_TERMS() {
+        return ML_LORA_TERMS;
     }
     private static final int ML_OK = (int)0L;
     /**
@@ -1025,6 +1034,72 @@ public class Metalora extends Metalora$shared {
         }
     }
 
+    private static class ml_copy_rows {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Metalora.C_INT,
+            Metalora.C_POINTER,
+            Metalora.C_POINTER,
+            Metalora.C_LONG,
+            Metalora.C_POINTER,
+            Metalora.C_LONG,
+            Metalora.C_LONG,
+            Metalora.C_LONG
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("ml_copy_rows").orElseThrow();
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t ml_copy_rows(ml_context *context, void *to, int64_t to_stride, const void *from, int64_t from_stride, int64_t bytes, int64_t rows)
+     * }
+     */
+    public static FunctionDescriptor ml_copy_rows$descriptor() {
+        return ml_copy_rows.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t ml_copy_rows(ml_context *context, void *to, int64_t to_stride, const void *from, int64_t from_stride, int64_t bytes, int64_t rows)
+     * }
+     */
+    public static MethodHandle ml_copy_rows$handle() {
+        return ml_copy_rows.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t ml_copy_rows(ml_context *context, void *to, int64_t to_stride, const void *from, int64_t from_stride, int64_t bytes, int64_t rows)
+     * }
+     */
+    public static MemorySegment ml_copy_rows$address() {
+        return ml_copy_rows.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t ml_copy_rows(ml_context *context, void *to, int64_t to_stride, const void *from, int64_t from_stride, int64_t bytes, int64_t rows)
+     * }
+     */
+    public static int ml_copy_rows(MemorySegment context, MemorySegment to, long to_stride, MemorySegment from, long from_stride, long bytes, long rows) {
+        var mh$ = ml_copy_rows.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("ml_copy_rows", context, to, to_stride, from, from_stride, bytes, rows);
+            }
+            return (int)mh$.invokeExact(context, to, to_stride, from, from_stride, bytes, rows);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class ml_weight_create {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             Metalora.C_INT,
@@ -1080,6 +1155,69 @@ public class Metalora extends Metalora$shared {
                 traceDowncall("ml_weight_create", context, desc, weight);
             }
             return (int)mh$.invokeExact(context, desc, weight);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class ml_weight_write {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Metalora.C_INT,
+            Metalora.C_POINTER,
+            Metalora.C_POINTER,
+            Metalora.C_LONG,
+            Metalora.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("ml_weight_write").orElseThrow();
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t ml_weight_write(ml_context *context, ml_weight *weight, int64_t first, const ml_weight_desc *desc)
+     * }
+     */
+    public static FunctionDescriptor ml_weight_write$descriptor() {
+        return ml_weight_write.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t ml_weight_write(ml_context *context, ml_weight *weight, int64_t first, const ml_weight_desc *desc)
+     * }
+     */
+    public static MethodHandle ml_weight_write$handle() {
+        return ml_weight_write.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t ml_weight_write(ml_context *context, ml_weight *weight, int64_t first, const ml_weight_desc *desc)
+     * }
+     */
+    public static MemorySegment ml_weight_write$address() {
+        return ml_weight_write.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t ml_weight_write(ml_context *context, ml_weight *weight, int64_t first, const ml_weight_desc *desc)
+     * }
+     */
+    public static int ml_weight_write(MemorySegment context, MemorySegment weight, long first, MemorySegment desc) {
+        var mh$ = ml_weight_write.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("ml_weight_write", context, weight, first, desc);
+            }
+            return (int)mh$.invokeExact(context, weight, first, desc);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -1152,9 +1290,7 @@ public class Metalora extends Metalora$shared {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             Metalora.C_LONG,
             Metalora.C_POINTER,
-            Metalora.C_INT,
-            Metalora.C_LONG,
-            Metalora.C_LONG
+            Metalora.C_POINTER
         );
 
         public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("ml_weight_bytes").orElseThrow();
@@ -1165,7 +1301,7 @@ public class Metalora extends Metalora$shared {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * int64_t ml_weight_bytes(ml_context *context, int32_t storage_dtype, int64_t out_features, int64_t in_features)
+     * int64_t ml_weight_bytes(ml_context *context, const ml_weight_desc *desc)
      * }
      */
     public static FunctionDescriptor ml_weight_bytes$descriptor() {
@@ -1175,7 +1311,7 @@ public class Metalora extends Metalora$shared {
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * int64_t ml_weight_bytes(ml_context *context, int32_t storage_dtype, int64_t out_features, int64_t in_features)
+     * int64_t ml_weight_bytes(ml_context *context, const ml_weight_desc *desc)
      * }
      */
     public static MethodHandle ml_weight_bytes$handle() {
@@ -1185,7 +1321,7 @@ public class Metalora extends Metalora$shared {
     /**
      * Address for:
      * {@snippet lang=c :
-     * int64_t ml_weight_bytes(ml_context *context, int32_t storage_dtype, int64_t out_features, int64_t in_features)
+     * int64_t ml_weight_bytes(ml_context *context, const ml_weight_desc *desc)
      * }
      */
     public static MemorySegment ml_weight_bytes$address() {
@@ -1194,16 +1330,16 @@ public class Metalora extends Metalora$shared {
 
     /**
      * {@snippet lang=c :
-     * int64_t ml_weight_bytes(ml_context *context, int32_t storage_dtype, int64_t out_features, int64_t in_features)
+     * int64_t ml_weight_bytes(ml_context *context, const ml_weight_desc *desc)
      * }
      */
-    public static long ml_weight_bytes(MemorySegment context, int storage_dtype, long out_features, long in_features) {
+    public static long ml_weight_bytes(MemorySegment context, MemorySegment desc) {
         var mh$ = ml_weight_bytes.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("ml_weight_bytes", context, storage_dtype, out_features, in_features);
+                traceDowncall("ml_weight_bytes", context, desc);
             }
-            return (long)mh$.invokeExact(context, storage_dtype, out_features, in_features);
+            return (long)mh$.invokeExact(context, desc);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

@@ -35,6 +35,9 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t window;
  *     float scale;
  *     int32_t reserved;
+ *     int64_t q_stride;
+ *     int64_t kv_stride;
+ *     int64_t o_stride;
  * }
  * }
  */
@@ -64,7 +67,10 @@ public class ml_attention_desc {
         Metalora.C_LONG.withName("head_dim"),
         Metalora.C_LONG.withName("window"),
         Metalora.C_FLOAT.withName("scale"),
-        Metalora.C_INT.withName("reserved")
+        Metalora.C_INT.withName("reserved"),
+        Metalora.C_LONG.withName("q_stride"),
+        Metalora.C_LONG.withName("kv_stride"),
+        Metalora.C_LONG.withName("o_stride")
     ).withName("ml_attention_desc");
 
     /**
@@ -952,6 +958,138 @@ public class ml_attention_desc {
      */
     public static void reserved(MemorySegment struct, int fieldValue) {
         struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
+    }
+
+    private static final OfLong q_stride$LAYOUT = (OfLong)$LAYOUT.select(groupElement("q_stride"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t q_stride
+     * }
+     */
+    public static final OfLong q_stride$layout() {
+        return q_stride$LAYOUT;
+    }
+
+    private static final long q_stride$OFFSET = $LAYOUT.byteOffset(groupElement("q_stride"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t q_stride
+     * }
+     */
+    public static final long q_stride$offset() {
+        return q_stride$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t q_stride
+     * }
+     */
+    public static long q_stride(MemorySegment struct) {
+        return struct.get(q_stride$LAYOUT, q_stride$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t q_stride
+     * }
+     */
+    public static void q_stride(MemorySegment struct, long fieldValue) {
+        struct.set(q_stride$LAYOUT, q_stride$OFFSET, fieldValue);
+    }
+
+    private static final OfLong kv_stride$LAYOUT = (OfLong)$LAYOUT.select(groupElement("kv_stride"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t kv_stride
+     * }
+     */
+    public static final OfLong kv_stride$layout() {
+        return kv_stride$LAYOUT;
+    }
+
+    private static final long kv_stride$OFFSET = $LAYOUT.byteOffset(groupElement("kv_stride"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t kv_stride
+     * }
+     */
+    public static final long kv_stride$offset() {
+        return kv_stride$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t kv_stride
+     * }
+     */
+    public static long kv_stride(MemorySegment struct) {
+        return struct.get(kv_stride$LAYOUT, kv_stride$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t kv_stride
+     * }
+     */
+    public static void kv_stride(MemorySegment struct, long fieldValue) {
+        struct.set(kv_stride$LAYOUT, kv_stride$OFFSET, fieldValue);
+    }
+
+    private static final OfLong o_stride$LAYOUT = (OfLong)$LAYOUT.select(groupElement("o_stride"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t o_stride
+     * }
+     */
+    public static final OfLong o_stride$layout() {
+        return o_stride$LAYOUT;
+    }
+
+    private static final long o_stride$OFFSET = $LAYOUT.byteOffset(groupElement("o_stride"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t o_stride
+     * }
+     */
+    public static final long o_stride$offset() {
+        return o_stride$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t o_stride
+     * }
+     */
+    public static long o_stride(MemorySegment struct) {
+        return struct.get(o_stride$LAYOUT, o_stride$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t o_stride
+     * }
+     */
+    public static void o_stride(MemorySegment struct, long fieldValue) {
+        struct.set(o_stride$LAYOUT, o_stride$OFFSET, fieldValue);
     }
 
     /**

@@ -21,10 +21,6 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     const void *residual;
  *     void *y;
  *     float *h;
- *     const float *a;
- *     const float *b;
- *     float *da;
- *     float *db;
  *     const void *dy;
  *     void *dx;
  *     const int32_t *slot_offsets;
@@ -32,12 +28,16 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t slots;
  *     int64_t slot_stride;
  *     int64_t rank;
+ *     ml_lora_term term[3];
+ *     int64_t terms;
  *     float scale;
  *     float dropout;
  *     uint64_t seed;
- *     uint64_t stream;
  *     int32_t accumulate;
  *     int32_t reserved;
+ *     int64_t x_stride;
+ *     int64_t y_stride;
+ *     int64_t spare;
  * }
  * }
  */
@@ -54,10 +54,6 @@ public class ml_lora_linear_desc {
         Metalora.C_POINTER.withName("residual"),
         Metalora.C_POINTER.withName("y"),
         Metalora.C_POINTER.withName("h"),
-        Metalora.C_POINTER.withName("a"),
-        Metalora.C_POINTER.withName("b"),
-        Metalora.C_POINTER.withName("da"),
-        Metalora.C_POINTER.withName("db"),
         Metalora.C_POINTER.withName("dy"),
         Metalora.C_POINTER.withName("dx"),
         Metalora.C_POINTER.withName("slot_offsets"),
@@ -65,12 +61,16 @@ public class ml_lora_linear_desc {
         Metalora.C_LONG.withName("slots"),
         Metalora.C_LONG.withName("slot_stride"),
         Metalora.C_LONG.withName("rank"),
+        MemoryLayout.sequenceLayout(3, ml_lora_term.layout()).withName("term"),
+        Metalora.C_LONG.withName("terms"),
         Metalora.C_FLOAT.withName("scale"),
         Metalora.C_FLOAT.withName("dropout"),
         Metalora.C_LONG.withName("seed"),
-        Metalora.C_LONG.withName("stream"),
         Metalora.C_INT.withName("accumulate"),
-        Metalora.C_INT.withName("reserved")
+        Metalora.C_INT.withName("reserved"),
+        Metalora.C_LONG.withName("x_stride"),
+        Metalora.C_LONG.withName("y_stride"),
+        Metalora.C_LONG.withName("spare")
     ).withName("ml_lora_linear_desc");
 
     /**
@@ -342,182 +342,6 @@ public class ml_lora_linear_desc {
      */
     public static void h(MemorySegment struct, MemorySegment fieldValue) {
         struct.set(h$LAYOUT, h$OFFSET, fieldValue);
-    }
-
-    private static final AddressLayout a$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("a"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * const float *a
-     * }
-     */
-    public static final AddressLayout a$layout() {
-        return a$LAYOUT;
-    }
-
-    private static final long a$OFFSET = $LAYOUT.byteOffset(groupElement("a"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * const float *a
-     * }
-     */
-    public static final long a$offset() {
-        return a$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * const float *a
-     * }
-     */
-    public static MemorySegment a(MemorySegment struct) {
-        return struct.get(a$LAYOUT, a$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * const float *a
-     * }
-     */
-    public static void a(MemorySegment struct, MemorySegment fieldValue) {
-        struct.set(a$LAYOUT, a$OFFSET, fieldValue);
-    }
-
-    private static final AddressLayout b$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("b"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * const float *b
-     * }
-     */
-    public static final AddressLayout b$layout() {
-        return b$LAYOUT;
-    }
-
-    private static final long b$OFFSET = $LAYOUT.byteOffset(groupElement("b"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * const float *b
-     * }
-     */
-    public static final long b$offset() {
-        return b$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * const float *b
-     * }
-     */
-    public static MemorySegment b(MemorySegment struct) {
-        return struct.get(b$LAYOUT, b$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * const float *b
-     * }
-     */
-    public static void b(MemorySegment struct, MemorySegment fieldValue) {
-        struct.set(b$LAYOUT, b$OFFSET, fieldValue);
-    }
-
-    private static final AddressLayout da$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("da"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * float *da
-     * }
-     */
-    public static final AddressLayout da$layout() {
-        return da$LAYOUT;
-    }
-
-    private static final long da$OFFSET = $LAYOUT.byteOffset(groupElement("da"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * float *da
-     * }
-     */
-    public static final long da$offset() {
-        return da$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * float *da
-     * }
-     */
-    public static MemorySegment da(MemorySegment struct) {
-        return struct.get(da$LAYOUT, da$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * float *da
-     * }
-     */
-    public static void da(MemorySegment struct, MemorySegment fieldValue) {
-        struct.set(da$LAYOUT, da$OFFSET, fieldValue);
-    }
-
-    private static final AddressLayout db$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("db"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * float *db
-     * }
-     */
-    public static final AddressLayout db$layout() {
-        return db$LAYOUT;
-    }
-
-    private static final long db$OFFSET = $LAYOUT.byteOffset(groupElement("db"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * float *db
-     * }
-     */
-    public static final long db$offset() {
-        return db$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * float *db
-     * }
-     */
-    public static MemorySegment db(MemorySegment struct) {
-        return struct.get(db$LAYOUT, db$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * float *db
-     * }
-     */
-    public static void db(MemorySegment struct, MemorySegment fieldValue) {
-        struct.set(db$LAYOUT, db$OFFSET, fieldValue);
     }
 
     private static final AddressLayout dy$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("dy"));
@@ -828,6 +652,133 @@ public class ml_lora_linear_desc {
         struct.set(rank$LAYOUT, rank$OFFSET, fieldValue);
     }
 
+    private static final SequenceLayout term$LAYOUT = (SequenceLayout)$LAYOUT.select(groupElement("term"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * ml_lora_term term[3]
+     * }
+     */
+    public static final SequenceLayout term$layout() {
+        return term$LAYOUT;
+    }
+
+    private static final long term$OFFSET = $LAYOUT.byteOffset(groupElement("term"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * ml_lora_term term[3]
+     * }
+     */
+    public static final long term$offset() {
+        return term$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * ml_lora_term term[3]
+     * }
+     */
+    public static MemorySegment term(MemorySegment struct) {
+        return struct.asSlice(term$OFFSET, term$LAYOUT.byteSize());
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * ml_lora_term term[3]
+     * }
+     */
+    public static void term(MemorySegment struct, MemorySegment fieldValue) {
+        MemorySegment.copy(fieldValue, 0L, struct, term$OFFSET, term$LAYOUT.byteSize());
+    }
+
+    private static long[] term$DIMS = { 3 };
+
+    /**
+     * Dimensions for array field:
+     * {@snippet lang=c :
+     * ml_lora_term term[3]
+     * }
+     */
+    public static long[] term$dimensions() {
+        return term$DIMS;
+    }
+    private static final MethodHandle term$ELEM_HANDLE = term$LAYOUT.sliceHandle(sequenceElement());
+
+    /**
+     * Indexed getter for field:
+     * {@snippet lang=c :
+     * ml_lora_term term[3]
+     * }
+     */
+    public static MemorySegment term(MemorySegment struct, long index0) {
+        try {
+            return (MemorySegment)term$ELEM_HANDLE.invokeExact(struct, term$OFFSET, index0);
+        } catch (Error | RuntimeException ex) {
+            throw ex;
+        } catch (Throwable ex$) {
+            throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    /**
+     * Indexed setter for field:
+     * {@snippet lang=c :
+     * ml_lora_term term[3]
+     * }
+     */
+    public static void term(MemorySegment struct, long index0, MemorySegment fieldValue) {
+        MemorySegment.copy(fieldValue, 0L, term(struct, index0), 0L, ml_lora_term.layout().byteSize());
+    }
+
+    private static final OfLong terms$LAYOUT = (OfLong)$LAYOUT.select(groupElement("terms"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t terms
+     * }
+     */
+    public static final OfLong terms$layout() {
+        return terms$LAYOUT;
+    }
+
+    private static final long terms$OFFSET = $LAYOUT.byteOffset(groupElement("terms"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t terms
+     * }
+     */
+    public static final long terms$offset() {
+        return terms$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t terms
+     * }
+     */
+    public static long terms(MemorySegment struct) {
+        return struct.get(terms$LAYOUT, terms$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t terms
+     * }
+     */
+    public static void terms(MemorySegment struct, long fieldValue) {
+        struct.set(terms$LAYOUT, terms$OFFSET, fieldValue);
+    }
+
     private static final OfFloat scale$LAYOUT = (OfFloat)$LAYOUT.select(groupElement("scale"));
 
     /**
@@ -960,50 +911,6 @@ public class ml_lora_linear_desc {
         struct.set(seed$LAYOUT, seed$OFFSET, fieldValue);
     }
 
-    private static final OfLong stream$LAYOUT = (OfLong)$LAYOUT.select(groupElement("stream"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * uint64_t stream
-     * }
-     */
-    public static final OfLong stream$layout() {
-        return stream$LAYOUT;
-    }
-
-    private static final long stream$OFFSET = $LAYOUT.byteOffset(groupElement("stream"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * uint64_t stream
-     * }
-     */
-    public static final long stream$offset() {
-        return stream$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * uint64_t stream
-     * }
-     */
-    public static long stream(MemorySegment struct) {
-        return struct.get(stream$LAYOUT, stream$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * uint64_t stream
-     * }
-     */
-    public static void stream(MemorySegment struct, long fieldValue) {
-        struct.set(stream$LAYOUT, stream$OFFSET, fieldValue);
-    }
-
     private static final OfInt accumulate$LAYOUT = (OfInt)$LAYOUT.select(groupElement("accumulate"));
 
     /**
@@ -1090,6 +997,138 @@ public class ml_lora_linear_desc {
      */
     public static void reserved(MemorySegment struct, int fieldValue) {
         struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
+    }
+
+    private static final OfLong x_stride$LAYOUT = (OfLong)$LAYOUT.select(groupElement("x_stride"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t x_stride
+     * }
+     */
+    public static final OfLong x_stride$layout() {
+        return x_stride$LAYOUT;
+    }
+
+    private static final long x_stride$OFFSET = $LAYOUT.byteOffset(groupElement("x_stride"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t x_stride
+     * }
+     */
+    public static final long x_stride$offset() {
+        return x_stride$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t x_stride
+     * }
+     */
+    public static long x_stride(MemorySegment struct) {
+        return struct.get(x_stride$LAYOUT, x_stride$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t x_stride
+     * }
+     */
+    public static void x_stride(MemorySegment struct, long fieldValue) {
+        struct.set(x_stride$LAYOUT, x_stride$OFFSET, fieldValue);
+    }
+
+    private static final OfLong y_stride$LAYOUT = (OfLong)$LAYOUT.select(groupElement("y_stride"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t y_stride
+     * }
+     */
+    public static final OfLong y_stride$layout() {
+        return y_stride$LAYOUT;
+    }
+
+    private static final long y_stride$OFFSET = $LAYOUT.byteOffset(groupElement("y_stride"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t y_stride
+     * }
+     */
+    public static final long y_stride$offset() {
+        return y_stride$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t y_stride
+     * }
+     */
+    public static long y_stride(MemorySegment struct) {
+        return struct.get(y_stride$LAYOUT, y_stride$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t y_stride
+     * }
+     */
+    public static void y_stride(MemorySegment struct, long fieldValue) {
+        struct.set(y_stride$LAYOUT, y_stride$OFFSET, fieldValue);
+    }
+
+    private static final OfLong spare$LAYOUT = (OfLong)$LAYOUT.select(groupElement("spare"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t spare
+     * }
+     */
+    public static final OfLong spare$layout() {
+        return spare$LAYOUT;
+    }
+
+    private static final long spare$OFFSET = $LAYOUT.byteOffset(groupElement("spare"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t spare
+     * }
+     */
+    public static final long spare$offset() {
+        return spare$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t spare
+     * }
+     */
+    public static long spare(MemorySegment struct) {
+        return struct.get(spare$LAYOUT, spare$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t spare
+     * }
+     */
+    public static void spare(MemorySegment struct, long fieldValue) {
+        struct.set(spare$LAYOUT, spare$OFFSET, fieldValue);
     }
 
     /**

@@ -25,6 +25,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t width;
  *     float eps;
  *     int32_t accumulate;
+ *     int64_t out_stride;
  * }
  * }
  */
@@ -44,7 +45,8 @@ public class ml_rmsnorm_desc {
         Metalora.C_LONG.withName("rows"),
         Metalora.C_LONG.withName("width"),
         Metalora.C_FLOAT.withName("eps"),
-        Metalora.C_INT.withName("accumulate")
+        Metalora.C_INT.withName("accumulate"),
+        Metalora.C_LONG.withName("out_stride")
     ).withName("ml_rmsnorm_desc");
 
     /**
@@ -492,6 +494,50 @@ public class ml_rmsnorm_desc {
      */
     public static void accumulate(MemorySegment struct, int fieldValue) {
         struct.set(accumulate$LAYOUT, accumulate$OFFSET, fieldValue);
+    }
+
+    private static final OfLong out_stride$LAYOUT = (OfLong)$LAYOUT.select(groupElement("out_stride"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t out_stride
+     * }
+     */
+    public static final OfLong out_stride$layout() {
+        return out_stride$LAYOUT;
+    }
+
+    private static final long out_stride$OFFSET = $LAYOUT.byteOffset(groupElement("out_stride"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t out_stride
+     * }
+     */
+    public static final long out_stride$offset() {
+        return out_stride$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t out_stride
+     * }
+     */
+    public static long out_stride(MemorySegment struct) {
+        return struct.get(out_stride$LAYOUT, out_stride$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t out_stride
+     * }
+     */
+    public static void out_stride(MemorySegment struct, long fieldValue) {
+        struct.set(out_stride$LAYOUT, out_stride$OFFSET, fieldValue);
     }
 
     /**

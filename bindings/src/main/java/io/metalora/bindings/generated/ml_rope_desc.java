@@ -23,6 +23,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t positions;
  *     int64_t heads;
  *     int64_t head_dim;
+ *     int64_t stride;
  * }
  * }
  */
@@ -40,7 +41,8 @@ public class ml_rope_desc {
         Metalora.C_LONG.withName("tokens"),
         Metalora.C_LONG.withName("positions"),
         Metalora.C_LONG.withName("heads"),
-        Metalora.C_LONG.withName("head_dim")
+        Metalora.C_LONG.withName("head_dim"),
+        Metalora.C_LONG.withName("stride")
     ).withName("ml_rope_desc");
 
     /**
@@ -400,6 +402,50 @@ public class ml_rope_desc {
      */
     public static void head_dim(MemorySegment struct, long fieldValue) {
         struct.set(head_dim$LAYOUT, head_dim$OFFSET, fieldValue);
+    }
+
+    private static final OfLong stride$LAYOUT = (OfLong)$LAYOUT.select(groupElement("stride"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t stride
+     * }
+     */
+    public static final OfLong stride$layout() {
+        return stride$LAYOUT;
+    }
+
+    private static final long stride$OFFSET = $LAYOUT.byteOffset(groupElement("stride"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t stride
+     * }
+     */
+    public static final long stride$offset() {
+        return stride$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t stride
+     * }
+     */
+    public static long stride(MemorySegment struct) {
+        return struct.get(stride$LAYOUT, stride$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t stride
+     * }
+     */
+    public static void stride(MemorySegment struct, long fieldValue) {
+        struct.set(stride$LAYOUT, stride$OFFSET, fieldValue);
     }
 
     /**

@@ -21,7 +21,10 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     const void *dy;
  *     void *dgate;
  *     void *dup;
- *     int64_t count;
+ *     int64_t rows;
+ *     int64_t width;
+ *     int64_t gate_stride;
+ *     int64_t y_stride;
  * }
  * }
  */
@@ -38,7 +41,10 @@ public class ml_swiglu_desc {
         Metalora.C_POINTER.withName("dy"),
         Metalora.C_POINTER.withName("dgate"),
         Metalora.C_POINTER.withName("dup"),
-        Metalora.C_LONG.withName("count")
+        Metalora.C_LONG.withName("rows"),
+        Metalora.C_LONG.withName("width"),
+        Metalora.C_LONG.withName("gate_stride"),
+        Metalora.C_LONG.withName("y_stride")
     ).withName("ml_swiglu_desc");
 
     /**
@@ -312,48 +318,180 @@ public class ml_swiglu_desc {
         struct.set(dup$LAYOUT, dup$OFFSET, fieldValue);
     }
 
-    private static final OfLong count$LAYOUT = (OfLong)$LAYOUT.select(groupElement("count"));
+    private static final OfLong rows$LAYOUT = (OfLong)$LAYOUT.select(groupElement("rows"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int64_t count
+     * int64_t rows
      * }
      */
-    public static final OfLong count$layout() {
-        return count$LAYOUT;
+    public static final OfLong rows$layout() {
+        return rows$LAYOUT;
     }
 
-    private static final long count$OFFSET = $LAYOUT.byteOffset(groupElement("count"));
+    private static final long rows$OFFSET = $LAYOUT.byteOffset(groupElement("rows"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int64_t count
+     * int64_t rows
      * }
      */
-    public static final long count$offset() {
-        return count$OFFSET;
+    public static final long rows$offset() {
+        return rows$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int64_t count
+     * int64_t rows
      * }
      */
-    public static long count(MemorySegment struct) {
-        return struct.get(count$LAYOUT, count$OFFSET);
+    public static long rows(MemorySegment struct) {
+        return struct.get(rows$LAYOUT, rows$OFFSET);
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int64_t count
+     * int64_t rows
      * }
      */
-    public static void count(MemorySegment struct, long fieldValue) {
-        struct.set(count$LAYOUT, count$OFFSET, fieldValue);
+    public static void rows(MemorySegment struct, long fieldValue) {
+        struct.set(rows$LAYOUT, rows$OFFSET, fieldValue);
+    }
+
+    private static final OfLong width$LAYOUT = (OfLong)$LAYOUT.select(groupElement("width"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t width
+     * }
+     */
+    public static final OfLong width$layout() {
+        return width$LAYOUT;
+    }
+
+    private static final long width$OFFSET = $LAYOUT.byteOffset(groupElement("width"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t width
+     * }
+     */
+    public static final long width$offset() {
+        return width$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t width
+     * }
+     */
+    public static long width(MemorySegment struct) {
+        return struct.get(width$LAYOUT, width$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t width
+     * }
+     */
+    public static void width(MemorySegment struct, long fieldValue) {
+        struct.set(width$LAYOUT, width$OFFSET, fieldValue);
+    }
+
+    private static final OfLong gate_stride$LAYOUT = (OfLong)$LAYOUT.select(groupElement("gate_stride"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t gate_stride
+     * }
+     */
+    public static final OfLong gate_stride$layout() {
+        return gate_stride$LAYOUT;
+    }
+
+    private static final long gate_stride$OFFSET = $LAYOUT.byteOffset(groupElement("gate_stride"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t gate_stride
+     * }
+     */
+    public static final long gate_stride$offset() {
+        return gate_stride$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t gate_stride
+     * }
+     */
+    public static long gate_stride(MemorySegment struct) {
+        return struct.get(gate_stride$LAYOUT, gate_stride$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t gate_stride
+     * }
+     */
+    public static void gate_stride(MemorySegment struct, long fieldValue) {
+        struct.set(gate_stride$LAYOUT, gate_stride$OFFSET, fieldValue);
+    }
+
+    private static final OfLong y_stride$LAYOUT = (OfLong)$LAYOUT.select(groupElement("y_stride"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t y_stride
+     * }
+     */
+    public static final OfLong y_stride$layout() {
+        return y_stride$LAYOUT;
+    }
+
+    private static final long y_stride$OFFSET = $LAYOUT.byteOffset(groupElement("y_stride"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t y_stride
+     * }
+     */
+    public static final long y_stride$offset() {
+        return y_stride$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t y_stride
+     * }
+     */
+    public static long y_stride(MemorySegment struct) {
+        return struct.get(y_stride$LAYOUT, y_stride$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t y_stride
+     * }
+     */
+    public static void y_stride(MemorySegment struct, long fieldValue) {
+        struct.set(y_stride$LAYOUT, y_stride$OFFSET, fieldValue);
     }
 
     /**

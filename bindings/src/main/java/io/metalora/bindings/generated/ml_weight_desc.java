@@ -20,6 +20,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t storage_dtype;
  *     int64_t out_features;
  *     int64_t in_features;
+ *     int64_t adapter_columns;
  * }
  * }
  */
@@ -34,7 +35,8 @@ public class ml_weight_desc {
         Metalora.C_INT.withName("source_dtype"),
         Metalora.C_INT.withName("storage_dtype"),
         Metalora.C_LONG.withName("out_features"),
-        Metalora.C_LONG.withName("in_features")
+        Metalora.C_LONG.withName("in_features"),
+        Metalora.C_LONG.withName("adapter_columns")
     ).withName("ml_weight_desc");
 
     /**
@@ -262,6 +264,50 @@ public class ml_weight_desc {
      */
     public static void in_features(MemorySegment struct, long fieldValue) {
         struct.set(in_features$LAYOUT, in_features$OFFSET, fieldValue);
+    }
+
+    private static final OfLong adapter_columns$LAYOUT = (OfLong)$LAYOUT.select(groupElement("adapter_columns"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t adapter_columns
+     * }
+     */
+    public static final OfLong adapter_columns$layout() {
+        return adapter_columns$LAYOUT;
+    }
+
+    private static final long adapter_columns$OFFSET = $LAYOUT.byteOffset(groupElement("adapter_columns"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t adapter_columns
+     * }
+     */
+    public static final long adapter_columns$offset() {
+        return adapter_columns$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t adapter_columns
+     * }
+     */
+    public static long adapter_columns(MemorySegment struct) {
+        return struct.get(adapter_columns$LAYOUT, adapter_columns$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t adapter_columns
+     * }
+     */
+    public static void adapter_columns(MemorySegment struct, long fieldValue) {
+        struct.set(adapter_columns$LAYOUT, adapter_columns$OFFSET, fieldValue);
     }
 
     /**

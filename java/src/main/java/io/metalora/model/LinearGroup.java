@@ -1,0 +1,54 @@
+package io.metalora.model;
+
+import io.metalora.adapter.Projection;
+import io.metalora.io.ModelConfig;
+import io.metalora.runtime.Device;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Linears of a layer that are one product, because they have one input and the device gains by it; or a single one. The
+ * outputs of its members lie side by side.
+ *
+ * @param members in the order of the weight's rows
+ */
+record LinearGroup(List<Projection> members) {
+    /** The groups of a model's layers on a device, which together have every projection once. */
+    static List<LinearGroup> of(ModelConfig config, Device device) {
+        var groups = new ArrayList<LinearGroup>();
+        // Norms per head need q and k as rows of their own.
+        add(groups, device.stacksLinears() && !config.qkNorm(), Projection.Q, Projection.K, Projection.V);
+        add(groups, false, Projection.O);
+        add(groups, device.stacksLinears(), Projection.GATE, Projection.UP);
+        add(groups, false, Projection.DOWN);
+        return List.copyOf(groups);
+    }
+
+    private static void add(List<LinearGroup> groups, boolean together, Projection... members) {
+        if (together) {
+            groups.add(new LinearGroup(List.of(members)));
+            return;
+        }
+        for (var p : members) {
+            groups.add(new LinearGroup(List.of(p)));
+        }
+    }
+
+    Projection first() {
+        return members.getFirst();
+    }
+
+    boolean isStack() {
+        return members.size() > 1;
+    }
+
+    /** Output features of all members. */
+    int out(ModelConfig config) {
+        return members.stream().mapToInt(p -> p.out(config)).sum();
+    }
+
+    /** Where a member's outputs begin. */
+    int column(ModelConfig config, Projection member) {
+        return members.stream().takeWhile(p -> p != member).mapToInt(p -> p.out(config)).sum();
+    }
+}
