@@ -72,6 +72,9 @@ typedef struct ml_context ml_context;
 /* A frozen matrix [out, in], stored the way the backend's kernels want it. Immutable; may be shared by all ops. */
 typedef struct ml_weight ml_weight;
 
+/* Recorded ops, to be run again as one: see ml_graph_begin. */
+typedef struct ml_graph ml_graph;
+
 /* ---- library ---------------------------------------------------------------------------------------------- */
 
 ML_API int32_t ml_abi_version(void);
@@ -108,7 +111,7 @@ typedef struct ml_context_info {
 ML_API int32_t ml_backend_probe(int32_t backend);
 
 ML_API int32_t ml_context_create(const ml_context_options *options, ml_context **context);
-/* Idempotent for NULL. Buffers and weights of the context must have been freed before. */
+/* Idempotent for NULL. Buffers, weights and graphs of the context must have been freed before. */
 ML_API int32_t ml_context_destroy(ml_context *context);
 ML_API int32_t ml_context_get_info(ml_context *context, ml_context_info *info);
 ML_API int32_t ml_synchronize(ml_context *context);
@@ -406,6 +409,28 @@ typedef struct ml_task_reduce_desc {
     int64_t slots;
 } ml_task_reduce_desc;
 ML_API int32_t ml_task_reduce(ml_context *context, const ml_task_reduce_desc *desc);
+
+/* ---- graphs ----------------------------------------------------------------------------------------------- */
+
+/* CUDA only: the CPU backend gives ML_UNSUPPORTED. Ops between begin and end are checked and recorded, not run; ml_copy
+   is one of them. A launch then queues them all at once. What a descriptor holds is recorded with it (pointers, sizes,
+   scales, the seed of a dropout), what lies in device memory is read when the graph runs: upload other ids into the same
+   buffers, launch again.
+
+   - Run the ops once before they are recorded. An op that needs scratch memory which the context does not have yet, or a
+     measurement (ml_matmul) that was not made yet, fails with ML_INVALID_ARGUMENT.
+   - Between begin and end, calls that wait, allocate, free, move memory from or to the host, or are about graphs are
+     refused with ML_INVALID_ARGUMENT; they leave the recording as it was. Other CUDA contexts of the same thread may not
+     allocate or free either.
+   - After an op that failed in between, ml_graph_end fails with that op's text and there is no graph.
+   - ml_graph_end ends the recording, whatever it returns, but for ML_BUSY and a call from another thread than that of
+     ml_graph_begin, which is refused.
+   - A graph knows addresses. Once a buffer or a weight of the context was freed or its scratch memory grew, its older
+     graphs are not launched any more: ML_INVALID_ARGUMENT; destroy them and record anew. */
+ML_API int32_t ml_graph_begin(ml_context *context);
+ML_API int32_t ml_graph_end(ml_context *context, ml_graph **graph);
+ML_API int32_t ml_graph_launch(ml_context *context, ml_graph *graph);
+ML_API int32_t ml_graph_destroy(ml_context *context, ml_graph *graph);   /* idempotent for NULL */
 
 #ifdef __cplusplus
 }

@@ -181,83 +181,107 @@ public:
 
     // Adds to the gradients of all slots; gives the log-probabilities.
     std::vector<float> forward_backward(const Pack &pack, float *adapters, float *gradients) {
-        adapters_ = adapters, gradients_ = gradients;
-        tokens_ = pack.tokens();
-        Buffer<int32_t> ids(device_, pack.ids), position(device_, pack.position), sequences(device_, pack.sequences), slots(device_, pack.slots);
-        Buffer<int32_t> rows(device_, pack.rows), target(device_, pack.target);
-        Buffer<float> scale(device_, pack.scale), logprob(device_, pack.rows.size()), rstd(device_, tokens_);
-        Buffer<float> cos(device_, tokens_ * kHeadDim / 2), sin(device_, tokens_ * kHeadDim / 2), lse(device_, kLayers * tokens_ * kHeads);
-        Buffer<float> h(device_, kLayers * kProjections * tokens_ * kRank);
-        slots_ = slots, h_ = h;
+        Pass pass(device_, pack);
+        run(pass, adapters, gradients);
+        return pass.logprob.read();
+    }
+
+    // The buffers of a pass over packs of one shape. Nothing but ops is called by run().
+    struct Pass {
+        struct Kept {
+            Activations x, n1, q, k, v, o, mid, n2, gate, up, act;
+            Kept(Device &device, size_t tokens)
+                : x(device, tokens * kHidden), n1(device, tokens * kHidden), q(device, tokens * kHeads * kHeadDim),
+                  k(device, tokens * kKvHeads * kHeadDim), v(device, tokens * kKvHeads * kHeadDim), o(device, tokens * kHeads * kHeadDim),
+                  mid(device, tokens * kHidden), n2(device, tokens * kHidden), gate(device, tokens * kInner), up(device, tokens * kInner),
+                  act(device, tokens * kInner) {}
+        };
+
+        Pass(Device &device, const Pack &pack) : Pass(device, pack, pack.ids.size()) {}
+        Pass(Device &device, const Pack &pack, size_t n)
+            : tokens(pack.tokens()), count(static_cast<int64_t>(pack.rows.size())), texts(static_cast<int64_t>(pack.sequences.size()) - 1),
+              longest(pack.longest), ids(device, pack.ids), position(device, pack.position), sequences(device, pack.sequences),
+              slots(device, pack.slots), rows(device, pack.rows), target(device, pack.target), scale(device, pack.scale),
+              logprob(device, pack.rows.size()), rstd(device, n), cos(device, n * kHeadDim / 2), sin(device, n * kHeadDim / 2),
+              lse(device, kLayers * n * kHeads), h(device, kLayers * kProjections * n * kRank), last(device, n * kHidden),
+              normed(device, n * kHidden), dnormed(device, n * kHidden), dx(device, n * kHidden), dact(device, n * kInner),
+              d_o(device, n * kHeads * kHeadDim), dq(device, n * kHeads * kHeadDim), dk(device, n * kKvHeads * kHeadDim),
+              dv(device, n * kKvHeads * kHeadDim) {
+            for (int64_t i = 0; i < kLayers; i++) kept.push_back(std::make_unique<Kept>(device, n));
+        }
+
+        // Other contents of the same shape.
+        void write(const Pack &pack) {
+            ids.write(pack.ids), position.write(pack.position), sequences.write(pack.sequences), slots.write(pack.slots);
+            rows.write(pack.rows), target.write(pack.target), scale.write(pack.scale);
+        }
+
+        int64_t tokens, count, texts, longest;
+        Buffer<int32_t> ids, position, sequences, slots, rows, target;
+        Buffer<float> scale, logprob, rstd, cos, sin, lse, h;
+        Activations last, normed, dnormed, dx, dact, d_o, dq, dk, dv;
+        std::vector<std::unique_ptr<Kept>> kept;
+    };
+
+    void run(Pass &p, float *adapters, float *gradients) {
+        adapters_ = adapters, gradients_ = gradients, slots_ = p.slots, h_ = p.h, tokens_ = p.tokens;
         ml_rope_table_desc table{};
-        table.cos = cos, table.sin = sin, table.positions = tokens_, table.head_dim = kHeadDim, table.theta = kTheta;
+        table.cos = p.cos, table.sin = p.sin, table.positions = tokens_, table.head_dim = kHeadDim, table.theta = kTheta;
         EXPECT_OK(ml_rope_table(device_, &table));
         auto rope = [&](void *x, int64_t heads, bool backward) {
             ml_rope_desc d{};
-            d.x = x, d.cos = cos, d.sin = sin, d.position = position, d.tokens = tokens_, d.positions = tokens_;
+            d.x = x, d.cos = p.cos, d.sin = p.sin, d.position = p.position, d.tokens = tokens_, d.positions = tokens_;
             d.heads = heads, d.head_dim = kHeadDim;
             EXPECT_OK(backward ? ml_rope_backward(device_, &d) : ml_rope_forward(device_, &d));
         };
-        auto acts = [&](int64_t width) { return std::make_unique<Activations>(device_, static_cast<size_t>(tokens_ * width)); };
-        struct Kept {
-            std::unique_ptr<Activations> x, n1, q, k, v, o, mid, n2, gate, up, act;
-        };
-        std::vector<Kept> kept;
-        auto x = acts(kHidden);
-        const ml_embedding_desc embed{embedding_, ids, *x, tokens_};
+        const ml_embedding_desc embed{embedding_, p.ids, p.kept[0]->x, tokens_};
         EXPECT_OK(ml_embedding_forward(device_, &embed));
-        auto attention = [&](Kept &l, int64_t layer) {
+        auto attention = [&](Pass::Kept &l, int64_t layer) {
             ml_attention_desc d{};
-            d.q = *l.q, d.k = *l.k, d.v = *l.v, d.o = *l.o, d.lse = lse.at(layer * tokens_ * kHeads), d.q_offsets = sequences;
-            d.tokens = tokens_, d.sequences = static_cast<int64_t>(pack.sequences.size()) - 1, d.max_length = pack.longest;
+            d.q = l.q, d.k = l.k, d.v = l.v, d.o = l.o, d.lse = p.lse.at(layer * tokens_ * kHeads), d.q_offsets = p.sequences;
+            d.tokens = tokens_, d.sequences = p.texts, d.max_length = p.longest;
             d.heads = kHeads, d.kv_heads = kKvHeads, d.head_dim = kHeadDim, d.scale = 0.25f;
             return d;
         };
         for (int64_t i = 0; i < kLayers; i++) {
-            Kept l{std::move(x), acts(kHidden), acts(kHeads * kHeadDim), acts(kKvHeads * kHeadDim), acts(kKvHeads * kHeadDim),
-                   acts(kHeads * kHeadDim), acts(kHidden), acts(kHidden), acts(kInner), acts(kInner), acts(kInner)};
-            norm(*l.x, *norms_[2 * i], *l.n1, rstd);
-            linear(i, kQ, *l.n1, nullptr, *l.q), linear(i, kK, *l.n1, nullptr, *l.k), linear(i, kV, *l.n1, nullptr, *l.v);
-            rope(*l.q, kHeads, false), rope(*l.k, kKvHeads, false);
+            Pass::Kept &l = *p.kept[i];
+            norm(l.x, *norms_[2 * i], l.n1, p.rstd);
+            linear(i, kQ, l.n1, nullptr, l.q), linear(i, kK, l.n1, nullptr, l.k), linear(i, kV, l.n1, nullptr, l.v);
+            rope(l.q, kHeads, false), rope(l.k, kKvHeads, false);
             const auto d = attention(l, i);
             EXPECT_OK(ml_attention_forward(device_, &d));
-            linear(i, kO, *l.o, *l.x, *l.mid);
-            norm(*l.mid, *norms_[2 * i + 1], *l.n2, rstd);
-            linear(i, kGate, *l.n2, nullptr, *l.gate), linear(i, kUp, *l.n2, nullptr, *l.up);
+            linear(i, kO, l.o, l.x, l.mid);
+            norm(l.mid, *norms_[2 * i + 1], l.n2, p.rstd);
+            linear(i, kGate, l.n2, nullptr, l.gate), linear(i, kUp, l.n2, nullptr, l.up);
             ml_swiglu_desc gated{};
-            gated.gate = *l.gate, gated.up = *l.up, gated.y = *l.act, gated.rows = tokens_, gated.width = kInner;
+            gated.gate = l.gate, gated.up = l.up, gated.y = l.act, gated.rows = tokens_, gated.width = kInner;
             EXPECT_OK(ml_swiglu_forward(device_, &gated));
-            x = acts(kHidden);
-            linear(i, kDown, *l.act, *l.mid, *x);
-            kept.push_back(std::move(l));
+            linear(i, kDown, l.act, l.mid, i + 1 < kLayers ? p.kept[i + 1]->x : p.last);
         }
-        auto normed = acts(kHidden), dnormed = acts(kHidden), dx = acts(kHidden), dact = acts(kInner), d_o = acts(kHeads * kHeadDim);
-        auto dq = acts(kHeads * kHeadDim), dk = acts(kKvHeads * kHeadDim), dv = acts(kKvHeads * kHeadDim);
-        norm(*x, final_norm_, *normed, rstd);
+        norm(p.last, final_norm_, p.normed, p.rstd);
         ml_cross_entropy_desc loss{};
-        loss.x = *normed, loss.w = embedding_, loss.rows = rows, loss.target = target, loss.row_scale = scale, loss.logprob = logprob;
-        loss.dx = *dnormed, loss.tokens = tokens_, loss.count = static_cast<int64_t>(pack.rows.size());
+        loss.x = p.normed, loss.w = embedding_, loss.rows = p.rows, loss.target = p.target, loss.row_scale = p.scale, loss.logprob = p.logprob;
+        loss.dx = p.dnormed, loss.tokens = tokens_, loss.count = p.count;
         EXPECT_OK(ml_cross_entropy(device_, &loss));
-        norm_back(*x, final_norm_, rstd, *dnormed, *dx, false);
+        norm_back(p.last, final_norm_, p.rstd, p.dnormed, p.dx, false);
         for (int64_t i = kLayers - 1; i >= 0; i--) {
-            Kept &l = kept[i];
-            back(i, kDown, *l.act, *dx, *dact, false);
+            Pass::Kept &l = *p.kept[i];
+            back(i, kDown, l.act, p.dx, p.dact, false);
             ml_swiglu_desc gated{};
-            gated.gate = *l.gate, gated.up = *l.up, gated.dy = *dact, gated.dgate = *l.gate, gated.dup = *l.up, gated.rows = tokens_, gated.width = kInner;
+            gated.gate = l.gate, gated.up = l.up, gated.dy = p.dact, gated.dgate = l.gate, gated.dup = l.up, gated.rows = tokens_, gated.width = kInner;
             EXPECT_OK(ml_swiglu_backward(device_, &gated));
-            norm(*l.mid, *norms_[2 * i + 1], *l.n2, rstd);
-            back(i, kGate, *l.n2, *l.gate, *dnormed, false), back(i, kUp, *l.n2, *l.up, *dnormed, true);
-            norm_back(*l.mid, *norms_[2 * i + 1], rstd, *dnormed, *dx, true);
-            back(i, kO, *l.o, *dx, *d_o, false);
+            norm(l.mid, *norms_[2 * i + 1], l.n2, p.rstd);
+            back(i, kGate, l.n2, l.gate, p.dnormed, false), back(i, kUp, l.n2, l.up, p.dnormed, true);
+            norm_back(l.mid, *norms_[2 * i + 1], p.rstd, p.dnormed, p.dx, true);
+            back(i, kO, l.o, p.dx, p.d_o, false);
             auto d = attention(l, i);
-            d.d_o = *d_o, d.dq = *dq, d.dk = *dk, d.dv = *dv;
+            d.d_o = p.d_o, d.dq = p.dq, d.dk = p.dk, d.dv = p.dv;
             EXPECT_OK(ml_attention_backward(device_, &d));
-            rope(*dq, kHeads, true), rope(*dk, kKvHeads, true);
-            norm(*l.x, *norms_[2 * i], *l.n1, rstd);
-            back(i, kQ, *l.n1, *dq, *dnormed, false), back(i, kK, *l.n1, *dk, *dnormed, true), back(i, kV, *l.n1, *dv, *dnormed, true);
-            norm_back(*l.x, *norms_[2 * i], rstd, *dnormed, *dx, true);
+            rope(p.dq, kHeads, true), rope(p.dk, kKvHeads, true);
+            norm(l.x, *norms_[2 * i], l.n1, p.rstd);
+            back(i, kQ, l.n1, p.dq, p.dnormed, false), back(i, kK, l.n1, p.dk, p.dnormed, true), back(i, kV, l.n1, p.dv, p.dnormed, true);
+            norm_back(l.x, *norms_[2 * i], p.rstd, p.dnormed, p.dx, true);
         }
-        return logprob.read();
     }
 
 private:
@@ -387,5 +411,50 @@ TEST(model_meta_iteration_matches_reference) {
             updated[i] = updated[i] * (1 - double(outer_rate) * double(0.01f)) - outer_rate * g / (std::fabs(g) + double(1e-8f));
         }
         EXPECT_CLOSE("shared adapter", parameter.read(), updated, 2e-6);
+    });
+}
+
+// A pass recorded once and launched with other ids, targets, divisions into texts and adapters gives the bits of the same pass
+// run directly.
+TEST(model_replayed_gives_the_bits_of_a_direct_pass) {
+    if (!on_cuda()) return;
+    Random random(3);
+    const Frozen frozen(random);
+    // Of one shape: as many tokens, texts and rows, the same longest text.
+    const std::vector<Pack> packs{Pack(random, {{9, 14}, {21, 5, 3}}), Pack(random, {{4, 21, 3}, {10, 14}})};
+    const std::vector<std::vector<float>> adapters{random.normal(kTasks * parameters(), 0.1), random.normal(kTasks * parameters(), 0.1)};
+    const std::vector<float> zeros(adapters[0].size(), 0.0f);
+    const Result last = expected(frozen, packs[1], wide(adapters[1]));
+    on_every_device([&](Device &device) {
+        Model model(device, frozen);
+        Model::Pass pass(device, packs[0]);
+        Buffer<float> slots(device, adapters[0]), gradients(device, zeros);
+        model.run(pass, slots, gradients);
+        const auto direct = gradients.read();
+        ml_graph *graph = nullptr;
+        EXPECT_OK(ml_graph_begin(device));
+        model.run(pass, slots, gradients);
+        EXPECT_OK(ml_graph_end(device, &graph));
+        EXPECT_SAME_BITS("gradients, which recording leaves alone", gradients.read(), direct);
+        for (size_t i : {0, 1, 0, 1}) {
+            Case contents(format("contents %zu", i));
+            slots.write(adapters[i]), pass.write(packs[i]);
+            auto outcome = [&](const std::function<void()> &body) {
+                gradients.write(zeros), pass.logprob.write(std::vector<float>(packs[i].rows.size(), 0.0f));
+                body();
+                auto values = gradients.read();
+                const auto logprob = pass.logprob.read();
+                values.insert(values.end(), logprob.begin(), logprob.end());
+                return values;
+            };
+            const auto once = outcome([&] { model.run(pass, slots, gradients); });
+            EXPECT_SAME_BITS("gradients and log-probabilities", outcome([&] { EXPECT_OK(ml_graph_launch(device, graph)); }), once);
+        }
+        EXPECT_OK(ml_graph_launch(device, graph));  // gradients add up
+        auto doubled = last.gradient;
+        for (double &x : doubled) x *= 2;
+        EXPECT_CLOSE("twice the gradients", gradients.read(), doubled, gradient_bound());
+        EXPECT_CLOSE("logprob", pass.logprob.read(), last.logprob, 2e-6);
+        EXPECT_OK(ml_graph_destroy(device, graph));
     });
 }

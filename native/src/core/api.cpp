@@ -38,13 +38,11 @@ private:
     ml_status status_ = ML_OK;
 };
 
-// Runs a call under the guard. No exception crosses the C boundary.
+// No exception crosses the C boundary.
 template <class Call>
-int32_t guarded(ml_context *context, const char *op, const Call &call) {
-    Guard guard(context, op);
-    if (guard.status() != ML_OK) return guard.status();
+ml_status contained(ml_context &context, const char *op, const Call &call) {
     try {
-        return call(*context);
+        return call(context);
     } catch (const std::bad_alloc &) {
         return fail(ML_OUT_OF_MEMORY, "%s: no memory", op);
     } catch (const std::exception &e) {
@@ -54,11 +52,39 @@ int32_t guarded(ml_context *context, const char *op, const Call &call) {
     }
 }
 
+// Runs a call under the guard.
+template <class Call>
+int32_t guarded(ml_context *context, const char *op, const Call &call) {
+    Guard guard(context, op);
+    return guard.status() != ML_OK ? guard.status() : contained(*context, op, call);
+}
+
+// The same for a call that a recording takes up: one that queues work on the device and nothing else.
+template <class Call>
+int32_t recordable(ml_context *context, const char *op, const Call &call) {
+    return guarded(context, op, [&](Context &c) -> ml_status {
+        const ml_status status = contained(c, op, call);
+        return c.recording.active ? c.recording.note(op, status) : status;
+    });
+}
+
+// The same for a call that cannot be part of a recording.
+template <class Call>
+int32_t unrecordable(ml_context *context, const char *op, const Call &call) {
+    return guarded(context, op, [&](Context &c) -> ml_status {
+        if (c.recording.active) {
+            return fail(ML_INVALID_ARGUMENT, "%s: a graph is being recorded, and this call cannot be part of it; call it before "
+                        "ml_graph_begin or after ml_graph_end", op);
+        }
+        return call(c);
+    });
+}
+
 // The same for an op with a descriptor: validate(check, desc), then the table's entry.
 template <class Desc, class Validate>
 int32_t run_op(ml_context *context, const Desc *desc, const char *op,
                ml_status (*OpTable::*entry)(Context &, const Desc &), const Validate &validate) {
-    return guarded(context, op, [&](Context &c) -> ml_status {
+    return recordable(context, op, [&](Context &c) -> ml_status {
         if (desc == nullptr) return fail(ML_INVALID_ARGUMENT, "%s: desc is NULL", op);
         const Desc checked = *desc;  // what another thread writes into the caller's meanwhile is of no effect
         Check check(c, op);
@@ -159,10 +185,14 @@ int32_t ml_context_destroy(ml_context *context) {
     if (context->busy.exchange(true, std::memory_order_acquire)) {
         return fail(ML_BUSY, "ml_context_destroy: the context is running a call of another thread");
     }
-    if (!context->buffers.empty() || !context->weights.empty()) {
-        const ml_status status =
-            fail(ML_INVALID_ARGUMENT, "ml_context_destroy: %zu buffers and %zu weights are still live; free them first",
-                 context->buffers.size(), context->weights.size());
+    ml_status status = ML_OK;
+    if (context->recording.active) {
+        status = fail(ML_INVALID_ARGUMENT, "ml_context_destroy: a graph is being recorded; call ml_graph_end first");
+    } else if (!context->buffers.empty() || !context->weights.empty() || !context->graphs.empty()) {
+        status = fail(ML_INVALID_ARGUMENT, "ml_context_destroy: %zu buffers, %zu weights and %zu graphs are still live; free them first",
+                      context->buffers.size(), context->weights.size(), context->graphs.size());
+    }
+    if (status != ML_OK) {
         context->busy.store(false, std::memory_order_release);
         return status;
     }
@@ -190,13 +220,13 @@ int32_t ml_context_get_info(ml_context *context, ml_context_info *info) {
 }
 
 int32_t ml_synchronize(ml_context *context) {
-    return guarded(context, "ml_synchronize", [&](Context &c) { return c.backend.synchronize(c); });
+    return unrecordable(context, "ml_synchronize", [&](Context &c) { return c.backend.synchronize(c); });
 }
 
 // ---- memory -----------------------------------------------------------------------------------------------------
 
 int32_t ml_alloc(ml_context *context, int64_t bytes, void **pointer) {
-    return guarded(context, "ml_alloc", [&](Context &c) -> ml_status {
+    return unrecordable(context, "ml_alloc", [&](Context &c) -> ml_status {
         if (pointer == nullptr) return fail(ML_INVALID_ARGUMENT, "ml_alloc: pointer is NULL");
         *pointer = nullptr;
         if (bytes < 0) return fail(ML_INVALID_ARGUMENT, "ml_alloc: bytes: %lld is negative", static_cast<long long>(bytes));
@@ -219,7 +249,7 @@ int32_t ml_alloc(ml_context *context, int64_t bytes, void **pointer) {
 }
 
 int32_t ml_free(ml_context *context, void *pointer) {
-    return guarded(context, "ml_free", [&](Context &c) -> ml_status {
+    return unrecordable(context, "ml_free", [&](Context &c) -> ml_status {
         if (pointer == nullptr) return ML_OK;
         auto found = c.buffers.find(reinterpret_cast<uintptr_t>(pointer));
         if (found == c.buffers.end()) {
@@ -227,13 +257,14 @@ int32_t ml_free(ml_context *context, void *pointer) {
         }
         c.held -= static_cast<int64_t>(found->second);
         c.buffers.erase(found);
+        c.freed++;
         c.backend.release(c, pointer);
         return ML_OK;
     });
 }
 
 int32_t ml_upload(ml_context *context, void *device, const void *host, int64_t bytes) {
-    return guarded(context, "ml_upload", [&](Context &c) -> ml_status {
+    return unrecordable(context, "ml_upload", [&](Context &c) -> ml_status {
         Check check(c, "ml_upload");
         check.range("bytes", bytes, 0, INT64_MAX).buffer("device", device, bytes, 1);
         check.require(bytes == 0 || host != nullptr, "host", "is NULL");
@@ -242,7 +273,7 @@ int32_t ml_upload(ml_context *context, void *device, const void *host, int64_t b
 }
 
 int32_t ml_download(ml_context *context, void *host, const void *device, int64_t bytes) {
-    return guarded(context, "ml_download", [&](Context &c) -> ml_status {
+    return unrecordable(context, "ml_download", [&](Context &c) -> ml_status {
         Check check(c, "ml_download");
         check.range("bytes", bytes, 0, INT64_MAX).buffer("device", device, bytes, 1);
         check.require(bytes == 0 || host != nullptr, "host", "is NULL");
@@ -251,7 +282,7 @@ int32_t ml_download(ml_context *context, void *host, const void *device, int64_t
 }
 
 int32_t ml_copy(ml_context *context, void *to, const void *from, int64_t bytes) {
-    return guarded(context, "ml_copy", [&](Context &c) -> ml_status {
+    return recordable(context, "ml_copy", [&](Context &c) -> ml_status {
         Check check(c, "ml_copy");
         check.range("bytes", bytes, 0, INT64_MAX).buffer("to", to, bytes, 1).buffer("from", from, bytes, 1);
         return check.ok() ? c.backend.copy(c, to, from, static_cast<size_t>(bytes)) : check.status();
@@ -285,7 +316,7 @@ static ml_weight_desc check_weight_desc(Check &check, ml_weight_desc d) {
 
 int32_t ml_weight_create(ml_context *context, const ml_weight_desc *desc, ml_weight **weight) {
     const char *op = "ml_weight_create";
-    return guarded(context, op, [&](Context &c) -> ml_status {
+    return unrecordable(context, op, [&](Context &c) -> ml_status {
         if (weight == nullptr) return fail(ML_INVALID_ARGUMENT, "%s: weight is NULL", op);
         *weight = nullptr;
         if (desc == nullptr) return fail(ML_INVALID_ARGUMENT, "%s: desc is NULL", op);
@@ -319,12 +350,13 @@ int32_t ml_weight_create(ml_context *context, const ml_weight_desc *desc, ml_wei
 }
 
 int32_t ml_weight_destroy(ml_context *context, ml_weight *weight) {
-    return guarded(context, "ml_weight_destroy", [&](Context &c) -> ml_status {
+    return unrecordable(context, "ml_weight_destroy", [&](Context &c) -> ml_status {
         if (weight == nullptr) return ML_OK;
         if (c.weights.erase(weight) == 0) {
             return fail(ML_INVALID_ARGUMENT, "ml_weight_destroy: weight: not a live weight of this context");
         }
         c.held -= weight->bytes;
+        c.freed++;
         c.backend.release(c, weight->data);
         delete weight;
         return ML_OK;
@@ -590,7 +622,7 @@ int32_t ml_cross_entropy(ml_context *context, const ml_cross_entropy_desc *desc)
 // ---- vectors ----------------------------------------------------------------------------------------------------
 
 int32_t ml_fill(ml_context *context, float *values, int64_t count, float value) {
-    return guarded(context, "ml_fill", [&](Context &c) -> ml_status {
+    return recordable(context, "ml_fill", [&](Context &c) -> ml_status {
         Check check(c, "ml_fill");
         check.range("count", count, 0, INT64_MAX).floats("values", values, count);
         return check.ok() ? c.backend.ops->fill(c, values, count, value) : check.status();
@@ -605,7 +637,7 @@ static bool check_slots(Check &c, int64_t count, int64_t stride, int64_t slots) 
 }
 
 int32_t ml_broadcast(ml_context *context, float *to, const float *from, int64_t count, int64_t stride, int64_t slots) {
-    return guarded(context, "ml_broadcast", [&](Context &c) -> ml_status {
+    return recordable(context, "ml_broadcast", [&](Context &c) -> ml_status {
         Check check(c, "ml_broadcast");
         if (check_slots(check, count, stride, slots)) {
             check.floats("to", to, span(slots, stride, count)).floats("from", from, slots == 0 ? 0 : count);
@@ -649,6 +681,72 @@ int32_t ml_task_reduce(ml_context *context, const ml_task_reduce_desc *desc) {
         c.require(d.out != nullptr || d.gram != nullptr, "out", "and gram are both NULL: nothing to compute");
         if (d.out != nullptr) c.floats("weight", d.weight, d.slots).floats("out", d.out, d.count);
         if (d.gram != nullptr) c.doubles("gram", d.gram, Count(d.slots) * d.slots);
+    });
+}
+
+// ---- graphs -----------------------------------------------------------------------------------------------------
+
+int32_t ml_graph_begin(ml_context *context) {
+    return unrecordable(context, "ml_graph_begin", [&](Context &c) -> ml_status {
+        if (c.backend.graphs == nullptr) {
+            return fail(ML_UNSUPPORTED, "ml_graph_begin: graph: the CPU backend records none; call the ops themselves");
+        }
+        if (ml_status status = c.backend.graphs->begin(c); status != ML_OK) return status;
+        c.recording = {};
+        c.recording.active = true;
+        c.recording.thread = std::this_thread::get_id();
+        return ML_OK;
+    });
+}
+
+int32_t ml_graph_end(ml_context *context, ml_graph **graph) {
+    const char *op = "ml_graph_end";
+    return guarded(context, op, [&](Context &c) -> ml_status {
+        if (graph != nullptr) *graph = nullptr;
+        if (c.backend.graphs == nullptr) return fail(ML_UNSUPPORTED, "%s: graph: the CPU backend records none", op);
+        if (!c.recording.active) return fail(ML_INVALID_ARGUMENT, "%s: nothing is being recorded; call ml_graph_begin first", op);
+        if (c.recording.thread != std::this_thread::get_id()) {
+            return fail(ML_INVALID_ARGUMENT, "%s: has to be called by the thread that called ml_graph_begin", op);
+        }
+        c.recording.active = false;
+        if (graph == nullptr || c.recording.status != ML_OK) {
+            c.backend.graphs->end(c, nullptr);
+            if (graph == nullptr) return fail(ML_INVALID_ARGUMENT, "%s: graph is NULL; what was recorded is gone", op);
+            return fail(c.recording.status, "%s: an op of the recording failed: %s", op, c.recording.text.c_str());
+        }
+        void *recorded = nullptr;
+        if (ml_status status = c.backend.graphs->end(c, &recorded); status != ML_OK) return status;
+        try {
+            auto made = std::make_unique<ml_graph>(ml_graph{c.generation(), recorded});
+            c.graphs.insert(made.get());
+            *graph = made.release();
+        } catch (...) {
+            c.backend.graphs->destroy(c, recorded);
+            throw;
+        }
+        return ML_OK;
+    });
+}
+
+int32_t ml_graph_launch(ml_context *context, ml_graph *graph) {
+    const char *op = "ml_graph_launch";
+    return unrecordable(context, op, [&](Context &c) -> ml_status {
+        if (c.graphs.count(graph) == 0) return fail(ML_INVALID_ARGUMENT, "%s: graph: not a live graph of this context", op);
+        if (graph->generation != c.generation()) {
+            return fail(ML_INVALID_ARGUMENT, "%s: graph: memory it may use has gone since it was recorded (a buffer or a weight was freed, "
+                        "or scratch memory grew); destroy it and record anew", op);
+        }
+        return c.backend.graphs->launch(c, graph->recorded);
+    });
+}
+
+int32_t ml_graph_destroy(ml_context *context, ml_graph *graph) {
+    return unrecordable(context, "ml_graph_destroy", [&](Context &c) -> ml_status {
+        if (graph == nullptr) return ML_OK;
+        if (c.graphs.erase(graph) == 0) return fail(ML_INVALID_ARGUMENT, "ml_graph_destroy: graph: not a live graph of this context");
+        c.backend.graphs->destroy(c, graph->recorded);
+        delete graph;
+        return ML_OK;
     });
 }
 

@@ -11,7 +11,7 @@ ScratchMemory Scratch::host_memory() {
     memory.release = [](void *, void *block) { std::free(block); };
 #ifdef METALORA_SANITIZE
     // NaN: an op that reads what it did not write shows.
-    memory.poison = [](void *taken, size_t bytes) { std::memset(taken, 0xFF, bytes); };
+    memory.poison = [](void *, void *taken, size_t bytes) { std::memset(taken, 0xFF, bytes); };
 #endif
     return memory;
 }
@@ -24,9 +24,17 @@ void Scratch::free_all() {
     held_ = used_ = 0;
 }
 
+namespace {
+
+size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+}  // namespace
+
+bool Scratch::has_room(size_t bytes) const { return !blocks_.empty() && blocks_.back().size - used_ >= aligned(bytes); }
+
 void *Scratch::take(size_t bytes) {
-    bytes = (bytes + 63) / 64 * 64;
-    if (blocks_.empty() || blocks_.back().size - used_ < bytes) {
+    bytes = aligned(bytes);
+    if (!has_room(bytes)) {
         try {
             blocks_.reserve(blocks_.size() + 1);
         } catch (...) {
@@ -37,10 +45,11 @@ void *Scratch::take(size_t bytes) {
         blocks_.push_back({data, bytes});
         held_ += bytes;
         used_ = 0;
+        growths_++;
     }
     void *result = blocks_.back().data + used_;
     used_ += bytes;
-    if (memory_.poison != nullptr) memory_.poison(result, bytes);
+    if (memory_.poison != nullptr) memory_.poison(memory_.owner, result, bytes);
     return result;
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/graph.h"
 #include "core/op_table.h"
 #include "core/thread_pool.h"
 
@@ -40,13 +41,14 @@ struct Backend {
     ml_status (*synchronize)(Context &);
     int64_t (*weight_bytes)(const ml_weight_desc &);  // with adapter_columns as they will be
     void (*close)(Context &);  // nullable
+    const GraphTable *graphs;  // nullptr: it records none
 };
 
 // Where scratch memory comes from.
 struct ScratchMemory {
     void *(*allocate)(void *owner, size_t bytes);  // 64-byte aligned; nullptr when there is none
     void (*release)(void *owner, void *memory);
-    void (*poison)(void *memory, size_t bytes);    // nullable; in tests: what is taken starts as NaN
+    void (*poison)(void *owner, void *memory, size_t bytes);    // nullable; in tests: what is taken starts as NaN
     void *owner;
 };
 
@@ -61,9 +63,11 @@ public:
     void use(const ScratchMemory &memory) { memory_ = memory; }  // before anything is taken; host memory otherwise
 
     void *take(size_t bytes);  // 64-byte aligned, uninitialized; nullptr when there is no memory
+    bool has_room(size_t bytes) const;  // whether take would not grow
     void reset();              // gives all of it back; joins blocks into one that would have been enough
     void free_all();
     size_t held() const { return held_; }
+    uint64_t growths() const { return growths_; }
 
 private:
     struct Block {
@@ -75,6 +79,7 @@ private:
     std::vector<Block> blocks_;
     size_t used_ = 0;  // of the last block
     size_t held_ = 0;
+    uint64_t growths_ = 0;
 };
 
 }  // namespace metalora
@@ -88,6 +93,9 @@ struct ml_context {
 
     std::map<uintptr_t, size_t> buffers;      // live allocations: address to bytes
     std::set<const ml_weight *> weights;      // live weights
+    std::set<const ml_graph *> graphs;        // live graphs
+    metalora::Recording recording;
+    uint64_t freed = 0;                       // buffers and weights so far
     int64_t held = 0;                         // bytes of both
     int64_t peak = 0;
 
@@ -97,6 +105,8 @@ struct ml_context {
     std::string blas;
 
     int64_t in_use() const { return held + static_cast<int64_t>(scratch.held()); }
+    // Rises whenever an address that a graph may know has gone.
+    uint64_t generation() const { return freed + scratch.growths(); }
     void note_peak() { if (in_use() > peak) peak = in_use(); }
 };
 

@@ -40,7 +40,11 @@ Loaded load() {
     }
     const auto entry = reinterpret_cast<CudaEntry>(dlsym(library, kCudaEntry));
     static const CudaHost host = {kCudaLayout, [](ml_status status, const char *text) { return fail(status, "%s", text); },
-                                  [](Context &context, size_t bytes) {
+                                  [](Context &context, size_t bytes) -> void * {
+                                      if (context.recording.active && !context.scratch.has_room(bytes)) {
+                                          context.recording.missing = "scratch memory";
+                                          return nullptr;
+                                      }
                                       void *memory = context.scratch.take(bytes);
                                       context.note_peak();
                                       return memory;

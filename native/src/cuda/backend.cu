@@ -8,7 +8,9 @@
 #include <string>
 
 #include "core/cuda_plugin.h"
+#include "cuda/entered.h"
 #include "cuda/fault.h"
+#include "cuda/graph.h"
 #include "cuda/kernels.h"
 
 namespace metalora {
@@ -31,26 +33,6 @@ namespace {
 using ll = long long;
 
 constexpr size_t kUploadRing = size_t(8) << 20;
-
-// The state, with the context's device as the calling thread's current one for as long as this lives.
-class Entered {
-public:
-    explicit Entered(Context &c) : state_(*static_cast<State *>(c.state)) {
-        if (cudaGetDevice(&before_) != cudaSuccess) cudaGetLastError();
-        if (before_ != state_.device) cudaSetDevice(state_.device);
-    }
-    ~Entered() {
-        if (before_ != state_.device && before_ >= 0) cudaSetDevice(before_);
-    }
-    Entered(const Entered &) = delete;
-    Entered &operator=(const Entered &) = delete;
-    State &operator*() const { return state_; }
-    State *operator->() const { return &state_; }
-
-private:
-    State &state_;
-    int before_ = -1;
-};
 
 // An error is said once: CUDA would give it to the next launch again.
 ml_status status_of(cudaError_t error, const char *what) {
@@ -342,7 +324,10 @@ ScratchMemory scratch_memory(Context &c) {
     };
     memory.release = [](void *owner, void *block) { release(*static_cast<Context *>(owner), block); };
 #ifdef METALORA_HOSTCUDA
-    memory.poison = hostcuda::poison;  // NaN: what is read unwritten shows
+    memory.poison = [](void *owner, void *taken, size_t bytes) {  // NaN: what is read unwritten shows
+        const Entered s(*static_cast<Context *>(owner));
+        cudaMemsetAsync(taken, 0xFF, bytes, s->stream);
+    };
 #endif
     return memory;
 }
@@ -382,7 +367,7 @@ ml_status prepare(Context &c, const ml_context_options &options) {
     if (error != cudaSuccess) return status_of(error, "ml_context_create");
     *s->fault = kNoFault;
     c.backend = {ML_BACKEND_CUDA, options.activation_dtype, false, options.activation_dtype == ML_BF16 ? Ops<bf16>::table_of_ops() : Ops<float>::table_of_ops(),
-                 allocate, release, upload, download, copy, copy_rows, synchronize, weight_bytes, close};
+                 allocate, release, upload, download, copy, copy_rows, synchronize, weight_bytes, close, graph_table()};
     c.scratch.use(scratch_memory(c));
     c.memory_total = static_cast<int64_t>(properties.totalGlobalMem);
     c.device_name = properties.name;

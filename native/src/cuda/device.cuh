@@ -224,7 +224,7 @@ cudaError_t launch(void (*kernel)(Parameters...), Grid grid, dim3 block, size_t 
     if (grid.x > 0x7FFFFFFF || grid.y > 65535 || grid.z > 65535) return cudaErrorInvalidConfiguration;
     const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z));
 #ifdef METALORA_HOSTCUDA
-    hostcuda::run(stream, blocks, block, shared, [&] { kernel(arguments...); });
+    hostcuda::launch(blocks, block, shared, stream, [=] { kernel(arguments...); });
     return cudaGetLastError();
 #else
     if (shared > 48 * 1024) {

@@ -110,6 +110,10 @@ cudaError_t form_of(State &s, const Product &p, const ml_weight &w, bool transpo
     const MatmulShape shape{bucket, p.n, width, low == nullptr ? 0 : low->rank, low == nullptr ? 0 : p.slots, transposed,
                             p.out_dtype, p.residual != nullptr || p.accumulate};
     const MatmulChoice *chosen = s.choices.find(shape);
+    if (chosen == nullptr && s.context->recording.active) {
+        s.context->recording.missing = "a measurement of its product";  // which waits
+        return cudaErrorStreamCaptureUnsupported;
+    }
     if (chosen == nullptr) {
         append();
         MatmulChoice measured{};

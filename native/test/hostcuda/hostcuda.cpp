@@ -279,6 +279,8 @@ std::vector<size_t> sequence_of(size_t count, uint64_t seed) {
 
 void set_order(Order chosen, uint64_t seed) { order = chosen, order_seed = seed; }
 
+bool defers() { return order == Order::kShuffled; }
+
 namespace {
 
 std::string &skipped_barrier() {
@@ -296,18 +298,11 @@ bool is_skipped(const char *file, int line) {
 
 void skip_barrier(const char *place) { skipped_barrier() = place; }
 
-void run(cudaStream_t stream, dim3 grid, dim3 threads, size_t dynamic_shared, const std::function<void()> &kernel) {
-    if (!is_of_current_device(stream)) {
-        failed(cudaErrorInvalidResourceHandle);
-        return;
-    }
+namespace {
+
+void run(dim3 grid, dim3 threads, size_t dynamic_shared, const std::function<void()> &kernel) {
     const size_t count = static_cast<size_t>(threads.x) * threads.y * threads.z;
     const size_t blocks = static_cast<size_t>(grid.x) * grid.y * grid.z;
-    if (count == 0 || count > 1024 || blocks == 0 || grid.y > 65535 || grid.z > 65535 || dynamic_shared > shared_memory()) {
-        failed(cudaErrorInvalidConfiguration);
-        return;
-    }
-    const DeviceAccess access;
     for (size_t number : sequence_of(blocks, order_seed + 1)) {
         Block one;
         block = &one;
@@ -327,6 +322,18 @@ void run(cudaStream_t stream, dim3 grid, dim3 threads, size_t dynamic_shared, co
         run_block(sequence_of((count + 31) / 32, order_seed + number), sequence_of(32, order_seed + number));
         block = nullptr;
     }
+}
+
+}  // namespace
+
+void launch(dim3 grid, dim3 threads, size_t dynamic_shared, cudaStream_t stream, std::function<void()> kernel) {
+    const size_t count = static_cast<size_t>(threads.x) * threads.y * threads.z;
+    const size_t blocks = static_cast<size_t>(grid.x) * grid.y * grid.z;
+    if (count == 0 || count > 1024 || blocks == 0 || grid.y > 65535 || grid.z > 65535 || dynamic_shared > shared_memory()) {
+        failed(cudaErrorInvalidConfiguration);
+        return;
+    }
+    queue(stream, [=, kernel = std::move(kernel)] { run(grid, threads, dynamic_shared, kernel); });
 }
 
 const Position &position() { return block->current->position; }

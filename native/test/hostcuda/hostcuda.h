@@ -31,7 +31,8 @@ struct uint3 {
 
 enum cudaError_t {
     cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorInvalidConfiguration = 9, cudaErrorInvalidDevice = 101,
-    cudaErrorInvalidResourceHandle = 400, cudaErrorNotSupported = 801
+    cudaErrorInvalidResourceHandle = 400, cudaErrorIllegalState = 401, cudaErrorNotSupported = 801, cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureInvalidated = 901
 };
 struct CUstream_st;
 using cudaStream_t = CUstream_st *;
@@ -72,8 +73,14 @@ void set_order(Order order, uint64_t seed = 1);
 // can be run that way with the environment variable HOSTCUDA_SKIP_BARRIER.
 void skip_barrier(const char *place);
 
-// Runs a kernel on a stream of the current device; nullptr: the device's own. What is wrong is left for cudaGetLastError.
-void run(cudaStream_t stream, dim3 grid, dim3 block, size_t dynamic_shared, const std::function<void()> &kernel);
+// Gives a kernel to a stream; `kernel` holds its arguments by value. What is wrong is left for cudaGetLastError.
+void launch(dim3 grid, dim3 block, size_t dynamic_shared, cudaStream_t stream, std::function<void()> kernel);
+
+// The same for other work of a stream.
+cudaError_t queue(cudaStream_t stream, std::function<void()> work);
+
+// Whether streams keep work back until the host waits, as a device may: in one of the orders.
+bool defers();
 
 struct Position {
     uint3 thread, block;
@@ -141,7 +148,10 @@ template <class T> T __shfl_xor_sync(uint32_t mask, T value, int bits) {
     return hostcuda::shuffle(mask, value, hostcuda::lane() ^ bits);
 }
 
-// ---- the runtime, as far as the backend uses it: two devices, which run what they are given at once (runtime.cpp) -----
+// ---- the runtime, as far as the backend uses it: two devices (runtime.cpp). A stream of the current
+// device runs what it is given at once, or as late as when the host waits for it, or keeps it while it is captured:
+// cudaGraphLaunch runs that, in the order of threads which is then set. While a thread captures, its calls that allocate, free or
+// wait fail and spoil the capture, as in cudaStreamCaptureModeThreadLocal -------------------------------------------
 
 namespace hostcuda {
 
@@ -155,7 +165,6 @@ public:
     DeviceAccess &operator=(const DeviceAccess &) = delete;
 };
 
-void poison(void *memory, size_t bytes);     // NaN
 cudaError_t failed(cudaError_t error);       // remembers it for cudaGetLastError
 bool is_of_current_device(cudaStream_t stream);
 size_t shared_memory();                      // of a block: HOSTCUDA_SHARED_KIB, 227 without it
@@ -164,7 +173,12 @@ size_t shared_memory();                      // of a block: HOSTCUDA_SHARED_KIB,
 
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 constexpr unsigned cudaStreamNonBlocking = 1, cudaHostAllocDefault = 0, cudaHostAllocMapped = 2;
+
+struct CUgraph_st;
+using cudaGraph_t = CUgraph_st *;
+using cudaGraphExec_t = CUgraph_st *;  // as it was captured
 
 struct cudaDeviceProp {
     char name[256];
@@ -191,6 +205,12 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height, cudaMemcpyKind kind,
                               cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
 cudaError_t cudaEventCreate(cudaEvent_t *event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);

@@ -12,11 +12,14 @@ class Loops final : public Library {
 public:
     std::string name() const override { return "loops in cuBLASLt's place"; }
     cudaError_t product(const Product &p, cudaStream_t stream) override {
-        if (refuses || !hostcuda::is_of_current_device(stream)) return hostcuda::failed(cudaErrorNotSupported);
-        const hostcuda::DeviceAccess access;
+        const bool can = p.factors == 1 && !p.factor[0].by_slot && p.part == 0 && p.bias == nullptr && p.rounded == nullptr;
+        return can && !refuses ? hostcuda::queue(stream, [p] { run(p); }) : hostcuda::failed(cudaErrorNotSupported);
+    }
+
+private:
+    static void run(const Product &p) {
         const Factor &f = p.factor[0];
         const auto *left = static_cast<const bf16 *>(f.left.data), *right = static_cast<const bf16 *>(f.right.data);
-        if (p.factors != 1 || f.by_slot || p.part > 0 || p.bias != nullptr || p.rounded != nullptr) return cudaErrorInvalidConfiguration;
         const bool half = p.out_dtype == ML_BF16;
         for (int64_t i = 0; i < p.m; i++) {
             for (int64_t j = 0; j < p.n; j++) {
@@ -33,7 +36,6 @@ public:
                 else static_cast<float *>(p.out)[at] = sum;
             }
         }
-        return cudaSuccess;
     }
 };
 

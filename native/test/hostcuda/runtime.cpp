@@ -2,13 +2,23 @@
 // current, and the host cannot touch device memory.
 #include <sys/mman.h>
 
+#include <functional>
 #include <map>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "hostcuda/hostcuda.h"
 
+struct CUgraph_st {
+    std::vector<std::function<void()>> work;
+};
+
 struct CUstream_st {
     int device;
+    std::vector<std::function<void()>> pending;  // what the host has not waited for
+    bool capturing = false, spoilt = false;
+    CUgraph_st captured;
 };
 
 namespace {
@@ -26,6 +36,27 @@ struct Allocation {
 };
 std::map<uintptr_t, Allocation> allocations;
 std::set<cudaStream_t> streams;
+std::map<uintptr_t, size_t> pinned;                        // host memory that the device reads when it comes to it
+thread_local cudaStream_t captured_here = nullptr;         // by this thread
+
+// Of a call that a capture of this thread does not allow.
+cudaError_t unsafe() {
+    if (captured_here == nullptr) return cudaSuccess;
+    captured_here->spoilt = true;
+    return hostcuda::failed(cudaErrorStreamCaptureUnsupported);
+}
+
+void flush(cudaStream_t stream) {
+    const auto work = std::move(stream->pending);
+    stream->pending.clear();
+    for (const auto &one : work) one();
+}
+
+bool is_pinned(const void *memory) {
+    const auto address = reinterpret_cast<uintptr_t>(memory);
+    auto after = pinned.upper_bound(address);
+    return after != pinned.begin() && address < std::prev(after)->first + std::prev(after)->second;
+}
 
 #if !defined(__SANITIZE_ADDRESS__)
 
@@ -94,14 +125,23 @@ DeviceAccess::~DeviceAccess() {
 }
 #endif
 
-void poison(void *memory, size_t bytes) {
-    const DeviceAccess access;
-    std::memset(memory, 0xFF, bytes);
-}
-
 cudaError_t failed(cudaError_t error) {
     if (error != cudaSuccess) last_error = error;
     return error;
+}
+
+cudaError_t queue(cudaStream_t stream, std::function<void()> work) {
+    if (!is_of_current_device(stream)) return failed(cudaErrorInvalidResourceHandle);
+    auto run = [work = std::move(work)] {
+        const DeviceAccess access;
+        work();
+    };
+    if (stream == nullptr) return run(), cudaSuccess;
+    if (stream->capturing && stream->spoilt) return failed(cudaErrorStreamCaptureInvalidated);
+    if (stream->capturing) return stream->captured.work.push_back(std::move(run)), cudaSuccess;
+    stream->pending.push_back(std::move(run));
+    if (!defers()) flush(stream);
+    return cudaSuccess;
 }
 
 bool is_of_current_device(cudaStream_t stream) { return stream == nullptr || (streams.count(stream) > 0 && stream->device == current_device); }
@@ -132,22 +172,60 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int) {
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
-    *stream = new CUstream_st{current_device};
+    *stream = new CUstream_st{current_device, {}, false, false, {}};
     streams.insert(*stream);
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-    return hostcuda::is_of_current_device(stream) ? cudaSuccess : failed(cudaErrorInvalidResourceHandle);
+    if (const cudaError_t error = unsafe(); error != cudaSuccess) return error;
+    if (!hostcuda::is_of_current_device(stream)) return failed(cudaErrorInvalidResourceHandle);
+    if (stream != nullptr) flush(stream);
+    return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     if (streams.erase(stream) == 0) return failed(cudaErrorInvalidResourceHandle);
+    flush(stream);
     delete stream;
     return cudaSuccess;
 }
 
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+    if (stream->capturing) return failed(cudaErrorIllegalState);
+    stream->capturing = true, stream->spoilt = false, stream->captured = {};
+    captured_here = stream;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
+    *graph = nullptr;
+    if (!stream->capturing || captured_here != stream) return failed(cudaErrorIllegalState);
+    captured_here = nullptr;
+    stream->capturing = false;
+    if (stream->spoilt) return failed(cudaErrorStreamCaptureInvalidated);
+    *graph = new CUgraph_st(std::move(stream->captured));
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long) {
+    return *executable = new CUgraph_st(*graph), cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+    if (const cudaError_t error = unsafe(); error != cudaSuccess) return error;
+    for (const auto &work : executable->work) {
+        if (const cudaError_t error = hostcuda::queue(stream, work); error != cudaSuccess) return error;
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) { return delete executable, cudaSuccess; }
+
 cudaError_t cudaMalloc(void **memory, size_t bytes) {
+    *memory = nullptr;
+    if (const cudaError_t error = unsafe(); error != cudaSuccess) return error;
     const size_t rounded = (bytes + 255) / 256 * 256;
 #if defined(__SANITIZE_ADDRESS__)
     *memory = rounded > kDeviceBytes - used[current_device] ? nullptr : std::aligned_alloc(256, rounded);
@@ -161,6 +239,7 @@ cudaError_t cudaMalloc(void **memory, size_t bytes) {
 }
 
 cudaError_t cudaFree(void *memory) {
+    if (const cudaError_t error = unsafe(); error != cudaSuccess) return error;
     if (memory == nullptr) return cudaSuccess;
     const auto found = allocations.find(reinterpret_cast<uintptr_t>(memory));
     if (found == allocations.end()) return failed(cudaErrorInvalidValue);
@@ -176,21 +255,27 @@ cudaError_t cudaFree(void *memory) {
 
 cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned) {
     *memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
-    return *memory == nullptr ? failed(cudaErrorMemoryAllocation) : cudaSuccess;
+    if (*memory == nullptr) return failed(cudaErrorMemoryAllocation);
+    pinned[reinterpret_cast<uintptr_t>(*memory)] = bytes;
+    return cudaSuccess;
 }
 
-cudaError_t cudaFreeHost(void *memory) { return std::free(memory), cudaSuccess; }
+cudaError_t cudaFreeHost(void *memory) {
+    pinned.erase(reinterpret_cast<uintptr_t>(memory));
+    return std::free(memory), cudaSuccess;
+}
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
     *total = kDeviceBytes;
     return *free_bytes = kDeviceBytes - used[current_device], cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-    if (!hostcuda::is_of_current_device(stream)) return failed(cudaErrorInvalidResourceHandle);
+// What comes from the host's ordinary memory is read before the call returns.
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
     if (!is_usable(to, bytes) || !is_usable(from, bytes)) return failed(cudaErrorInvalidValue);
-    const hostcuda::DeviceAccess access;
-    return std::memcpy(to, from, bytes), cudaSuccess;
+    if (kind != cudaMemcpyHostToDevice || is_pinned(from)) return hostcuda::queue(stream, [=] { std::memcpy(to, from, bytes); });
+    const auto *start = static_cast<const char *>(from);
+    return hostcuda::queue(stream, [to, kept = std::vector<char>(start, start + bytes)] { std::memcpy(to, kept.data(), kept.size()); });
 }
 
 cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height, cudaMemcpyKind kind,
@@ -205,17 +290,21 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
 }
 
 cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream) {
-    if (!hostcuda::is_of_current_device(stream)) return failed(cudaErrorInvalidResourceHandle);
     if (!is_usable(memory, bytes)) return failed(cudaErrorInvalidValue);
-    const hostcuda::DeviceAccess access;
-    return std::memset(memory, value, bytes), cudaSuccess;
+    return hostcuda::queue(stream, [=] { std::memset(memory, value, bytes); });
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t *event) { return *event = nullptr, cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t stream) {
     return hostcuda::is_of_current_device(stream) ? cudaSuccess : failed(cudaErrorInvalidResourceHandle);
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t) {  // all streams of the device: it is not kept which one recorded it
+    if (const cudaError_t error = unsafe(); error != cudaSuccess) return error;
+    for (cudaStream_t stream : streams) {
+        if (stream->device == current_device) flush(stream);
+    }
+    return cudaSuccess;
+}
 
 // From 1 to 4: of two forms of a product now the one is the faster one and now the other, but the same in all orders of a case.
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t, cudaEvent_t) {
@@ -239,6 +328,9 @@ const char *cudaGetErrorString(cudaError_t error) {
         case cudaErrorInvalidConfiguration: return "invalid configuration argument";
         case cudaErrorInvalidDevice: return "invalid device ordinal";
         case cudaErrorInvalidResourceHandle: return "invalid resource handle";
+        case cudaErrorIllegalState: return "the operation cannot be performed in the present state";
+        case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
+        case cudaErrorStreamCaptureInvalidated: return "operation failed due to a previous error during capture";
         default: return "operation not supported";
     }
 }

@@ -196,3 +196,51 @@ TEST(bf16_rounds_to_nearest_even) {
     }
     EXPECT(to_float(metalora::cuda::to_bf16(NAN)) != to_float(metalora::cuda::to_bf16(NAN)));
 }
+
+void add_kernel(int *to, int value) {
+    if (threadIdx.x == 0) *to += value;
+}
+
+TEST(a_captured_stream_keeps_its_work_for_the_launches) {
+    cudaStream_t stream = nullptr;
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t executable = nullptr;
+    int sum = 1, copy = 0, cleared = 5, value = 10;
+    EXPECT(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
+    EXPECT(launch(add_kernel, 1, 32, 0, stream, &sum, value) == cudaSuccess && sum == 11);  // at once
+    EXPECT(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+    EXPECT(launch(add_kernel, 1, 32, 0, stream, &sum, value) == cudaSuccess);
+    EXPECT(cudaMemcpyAsync(&copy, &sum, sizeof copy, cudaMemcpyDeviceToDevice, stream) == cudaSuccess);
+    EXPECT(cudaMemsetAsync(&cleared, 0, sizeof cleared, stream) == cudaSuccess);
+    EXPECT(launch(add_kernel, 1, 2048, 0, stream, &sum, value) == cudaErrorInvalidConfiguration);  // at the call, not later
+    value = 1000;  // arguments are those of the call
+    EXPECT(sum == 11 && copy == 0 && cleared == 5);
+    EXPECT(cudaStreamEndCapture(stream, &graph) == cudaSuccess && sum == 11);
+    EXPECT(cudaGraphInstantiate(&executable, graph, 0) == cudaSuccess);
+    EXPECT(cudaGraphDestroy(graph) == cudaSuccess);
+    EXPECT(cudaGraphLaunch(executable, stream) == cudaSuccess && sum == 21 && copy == 21 && cleared == 0);
+    EXPECT(cudaGraphLaunch(executable, stream) == cudaSuccess && sum == 31 && copy == 31);
+    EXPECT(cudaGraphExecDestroy(executable) == cudaSuccess);
+    EXPECT(cudaStreamDestroy(stream) == cudaSuccess);
+}
+
+TEST(a_capture_is_spoilt_by_what_allocates_frees_or_waits) {
+    cudaStream_t stream = nullptr;
+    EXPECT(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
+    void *before = nullptr;
+    EXPECT(cudaMalloc(&before, 64) == cudaSuccess);
+    int sum = 0;
+    const std::function<cudaError_t()> calls[] = {
+        [] { void *memory = nullptr; return cudaMalloc(&memory, 64); }, [&] { return cudaFree(before); },
+        [&] { return cudaStreamSynchronize(stream); }, [] { return cudaEventSynchronize(nullptr); },
+    };
+    for (const auto &call : calls) {
+        cudaGraph_t graph = nullptr;
+        EXPECT(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+        EXPECT(call() == cudaErrorStreamCaptureUnsupported);
+        EXPECT(launch(add_kernel, 1, 32, 0, stream, &sum, 1) == cudaErrorStreamCaptureInvalidated);
+        EXPECT(cudaStreamEndCapture(stream, &graph) == cudaErrorStreamCaptureInvalidated && graph == nullptr);
+    }
+    EXPECT(sum == 0 && cudaStreamSynchronize(stream) == cudaSuccess && cudaFree(before) == cudaSuccess);
+    EXPECT(cudaStreamDestroy(stream) == cudaSuccess);
+}

@@ -1,0 +1,37 @@
+// Graphs: ops recorded between ml_graph_begin and ml_graph_end, run again by ml_graph_launch.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <thread>
+
+#include "metalora.h"
+
+struct ml_graph {
+    uint64_t generation;  // of the context's memory when it was recorded
+    void *recorded;       // the backend's own
+};
+
+namespace metalora {
+
+// What a backend that can record does. While it records, ops are called as always.
+struct GraphTable {
+    ml_status (*begin)(ml_context &);
+    ml_status (*end)(ml_context &, void **recorded);  // recorded == nullptr: throws what was recorded away
+    ml_status (*launch)(ml_context &, void *recorded);
+    void (*destroy)(ml_context &, void *recorded);
+};
+
+// What a context knows between begin and end.
+struct Recording {
+    bool active = false;
+    std::thread::id thread;         // CUDA ends a capture in the thread that began it
+    ml_status status = ML_OK;       // of the first op that failed
+    std::string text;
+    const char *missing = nullptr;  // what the running op lacks and a run outside of a recording would have brought
+
+    // The outcome of a recorded op, whose failure is then the recording's.
+    ml_status note(const char *op, ml_status outcome);
+};
+
+}  // namespace metalora

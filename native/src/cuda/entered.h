@@ -1,0 +1,32 @@
+// Which device is current belongs to the calling thread, and to whoever else uses CUDA in it.
+#pragma once
+
+#include "core/context.h"
+#include "cuda/device.cuh"
+#include "cuda/state.h"
+
+namespace metalora {
+namespace cuda {
+
+// The state, with the context's device as the calling thread's current one for as long as this lives.
+class Entered {
+public:
+    explicit Entered(Context &c) : state_(*static_cast<State *>(c.state)) {
+        if (cudaGetDevice(&before_) != cudaSuccess) cudaGetLastError();
+        if (before_ != state_.device) cudaSetDevice(state_.device);
+    }
+    ~Entered() {
+        if (before_ != state_.device && before_ >= 0) cudaSetDevice(before_);
+    }
+    Entered(const Entered &) = delete;
+    Entered &operator=(const Entered &) = delete;
+    State &operator*() const { return state_; }
+    State *operator->() const { return &state_; }
+
+private:
+    State &state_;
+    int before_ = -1;
+};
+
+}  // namespace cuda
+}  // namespace metalora
