@@ -2538,5 +2538,248 @@ public class Metalora extends Metalora$shared {
            throw new AssertionError("should not reach here", ex$);
         }
     }
+
+    private static class ml_graph_begin {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Metalora.C_INT,
+            Metalora.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("ml_graph_begin").orElseThrow();
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t ml_graph_begin(ml_context *context)
+     * }
+     */
+    public static FunctionDescriptor ml_graph_begin$descriptor() {
+        return ml_graph_begin.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t ml_graph_begin(ml_context *context)
+     * }
+     */
+    public static MethodHandle ml_graph_begin$handle() {
+        return ml_graph_begin.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t ml_graph_begin(ml_context *context)
+     * }
+     */
+    public static MemorySegment ml_graph_begin$address() {
+        return ml_graph_begin.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t ml_graph_begin(ml_context *context)
+     * }
+     */
+    public static int ml_graph_begin(MemorySegment context) {
+        var mh$ = ml_graph_begin.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("ml_graph_begin", context);
+            }
+            return (int)mh$.invokeExact(context);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class ml_graph_end {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Metalora.C_INT,
+            Metalora.C_POINTER,
+            Metalora.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("ml_graph_end").orElseThrow();
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t ml_graph_end(ml_context *context, ml_graph **graph)
+     * }
+     */
+    public static FunctionDescriptor ml_graph_end$descriptor() {
+        return ml_graph_end.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t ml_graph_end(ml_context *context, ml_graph **graph)
+     * }
+     */
+    public static MethodHandle ml_graph_end$handle() {
+        return ml_graph_end.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t ml_graph_end(ml_context *context, ml_graph **graph)
+     * }
+     */
+    public static MemorySegment ml_graph_end$address() {
+        return ml_graph_end.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t ml_graph_end(ml_context *context, ml_graph **graph)
+     * }
+     */
+    public static int ml_graph_end(MemorySegment context, MemorySegment graph) {
+        var mh$ = ml_graph_end.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("ml_graph_end", context, graph);
+            }
+            return (int)mh$.invokeExact(context, graph);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class ml_graph_launch {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Metalora.C_INT,
+            Metalora.C_POINTER,
+            Metalora.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("ml_graph_launch").orElseThrow();
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t ml_graph_launch(ml_context *context, ml_graph *graph)
+     * }
+     */
+    public static FunctionDescriptor ml_graph_launch$descriptor() {
+        return ml_graph_launch.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t ml_graph_launch(ml_context *context, ml_graph *graph)
+     * }
+     */
+    public static MethodHandle ml_graph_launch$handle() {
+        return ml_graph_launch.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t ml_graph_launch(ml_context *context, ml_graph *graph)
+     * }
+     */
+    public static MemorySegment ml_graph_launch$address() {
+        return ml_graph_launch.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t ml_graph_launch(ml_context *context, ml_graph *graph)
+     * }
+     */
+    public static int ml_graph_launch(MemorySegment context, MemorySegment graph) {
+        var mh$ = ml_graph_launch.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("ml_graph_launch", context, graph);
+            }
+            return (int)mh$.invokeExact(context, graph);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class ml_graph_destroy {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Metalora.C_INT,
+            Metalora.C_POINTER,
+            Metalora.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("ml_graph_destroy").orElseThrow();
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t ml_graph_destroy(ml_context *context, ml_graph *graph)
+     * }
+     */
+    public static FunctionDescriptor ml_graph_destroy$descriptor() {
+        return ml_graph_destroy.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t ml_graph_destroy(ml_context *context, ml_graph *graph)
+     * }
+     */
+    public static MethodHandle ml_graph_destroy$handle() {
+        return ml_graph_destroy.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t ml_graph_destroy(ml_context *context, ml_graph *graph)
+     * }
+     */
+    public static MemorySegment ml_graph_destroy$address() {
+        return ml_graph_destroy.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t ml_graph_destroy(ml_context *context, ml_graph *graph)
+     * }
+     */
+    public static int ml_graph_destroy(MemorySegment context, MemorySegment graph) {
+        var mh$ = ml_graph_destroy.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("ml_graph_destroy", context, graph);
+            }
+            return (int)mh$.invokeExact(context, graph);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
 }
 
