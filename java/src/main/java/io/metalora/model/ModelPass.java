@@ -30,6 +30,12 @@ public final class ModelPass implements AutoCloseable {
     private final float[] logprob;
     private final int[] argmax;
     private boolean argmaxValid;
+    private final GraphCache<PassKey> graphs; // null: passes are run op by op
+    private final TokenPack filledUp; // null likewise
+    private final boolean[] ownRow; // of the last pack
+
+    /** Passes with the same ops: of one shape, at the same adapters. */
+    private record PassKey(PackShape shape, AdapterSlots adapters) {}
 
     /**
      * @param layout   of the adapters the passes will use; null for the base model alone
@@ -48,10 +54,13 @@ public final class ModelPass implements AutoCloseable {
         return Memory.of(model.device());
     }
 
-    private ModelPass(CausalLM model, PassLimits limits, LoraLayout layout, boolean training, Memory memory) {
+    private ModelPass(CausalLM model, PassLimits given, LoraLayout layout, boolean training, Memory memory) {
         if (training && layout == null) {
             throw new IllegalArgumentException("training needs the layout of an adapter");
         }
+        // With dropout every pass has a seed of its own, which would be recorded.
+        boolean replays = training && model.device().recordsGraphs() && layout.config().dropout() == 0;
+        var limits = replays ? PackShape.room(given) : given;
         var c = model.config();
         int tokens = limits.tokens();
         this.model = model;
@@ -70,6 +79,9 @@ public final class ModelPass implements AutoCloseable {
         this.argmaxOnDevice = memory.ints(limits.lossRows());
         this.logprob = new float[limits.lossRows()];
         this.argmax = new int[limits.lossRows()];
+        this.graphs = replays ? new GraphCache<>(model.device()) : null;
+        this.filledUp = replays ? new TokenPack(limits) : null;
+        this.ownRow = new boolean[limits.lossRows()];
     }
 
     private LayerActivations[] activations(int tokens) {
@@ -137,18 +149,42 @@ public final class ModelPass implements AutoCloseable {
     public void forwardBackward(TokenPack tokens, AdapterSlots adapters, long dropoutSeed, long dropoutStream) {
         runForwardBackward(tokens, adapters, dropoutSeed, dropoutStream);
         logprobOnDevice.download(logprob, pack.lossRows());
+        for (int row = 0, to = 0; row < pack.lossRows(); row++) {
+            if (ownRow[row]) {
+                logprob[to++] = logprob[row];
+            }
+        }
     }
 
-    /** As {@link #forwardBackward}, without waiting for the device. */
+    /**
+     * As {@link #forwardBackward}, without waiting for the device. Where the device records graphs and there is no dropout,
+     * the pack is filled up to one of few shapes, and the ops of a shape that comes again are replayed.
+     */
     public void runForwardBackward(TokenPack tokens, AdapterSlots adapters, long dropoutSeed, long dropoutStream) {
         if (backward == null) {
             throw new IllegalStateException("this pass was made for evaluation");
         }
         adapters.gradients();
-        begin(tokens, adapters);
-        lora.dropout(layout.config().dropout(), dropoutSeed, dropoutStream);
-        var hidden = layersForward(backward.rstdFinal());
+        requireFits(tokens, adapters);
         argmaxValid = false;
+        if (graphs == null) {
+            upload(tokens, adapters);
+            lora.dropout(layout.config().dropout(), dropoutSeed, dropoutStream);
+            opsForwardBackward();
+            return;
+        }
+        pack.check(tokens);
+        var shape = PackShape.bucketOf(tokens, filledUp.ids().length, model.config().maxPositions());
+        filledUp.fillUp(tokens, shape, ownRow);
+        pack.copy(filledUp);
+        lora.bind(adapters, tokens.slots());
+        lora.dropout(0f, 0, 0);
+        graphs.run(new PassKey(shape, adapters), this::opsForwardBackward);
+    }
+
+    /** Of the pack that was uploaded. Nothing but ops is called: this may be recorded. */
+    private void opsForwardBackward() {
+        var hidden = layersForward(backward.rstdFinal());
         ops.crossEntropy(
                 model.head(), hidden, pack.rows(), pack.targets(), pack.rowScale(), logprobOnDevice, null,
                 backward.dFinal(), pack.tokens(), pack.lossRows());
@@ -161,10 +197,24 @@ public final class ModelPass implements AutoCloseable {
 
     /** The log-probabilities of the last pass, on the device, to {@code to} from element {@code at} on. */
     public void copyLogprob(Tensor to, long at) {
-        to.copyFrom(logprobOnDevice, 0, at, pack.lossRows());
+        for (int row = 0; row < pack.lossRows(); row++) {
+            int first = row;
+            while (row < pack.lossRows() && ownRow[row]) {
+                row++;
+            }
+            if (row > first) {
+                to.copyFrom(logprobOnDevice, first, at, row - first);
+                at += row - first;
+            }
+        }
     }
 
     private void begin(TokenPack tokens, AdapterSlots adapters) {
+        requireFits(tokens, adapters);
+        upload(tokens, adapters);
+    }
+
+    private void requireFits(TokenPack tokens, AdapterSlots adapters) {
         if (tokens.tokens() == 0) {
             throw new IllegalArgumentException("the pack is empty");
         }
@@ -177,7 +227,11 @@ public final class ModelPass implements AutoCloseable {
                         "a pack of " + tokens.slots() + " slots with " + adapters.slots() + " adapter slots");
             }
         }
+    }
+
+    private void upload(TokenPack tokens, AdapterSlots adapters) {
         pack.upload(tokens);
+        Arrays.fill(ownRow, 0, pack.lossRows(), true);
         if (lora != null) {
             lora.bind(adapters, tokens.slots());
         }
@@ -219,8 +273,16 @@ public final class ModelPass implements AutoCloseable {
         return forward.finalNormed();
     }
 
+    /** Passes that are replayed when they come again. */
+    int recorded() {
+        return graphs == null ? 0 : graphs.recorded();
+    }
+
     @Override
     public void close() {
+        if (graphs != null) {
+            graphs.close();
+        }
         memory.close();
     }
 }

@@ -31,8 +31,14 @@ final class PackTensors {
         rowScale = memory.floats(limits.lossRows());
     }
 
-    /** Checks a pack against the model and the limits and copies it to the device. */
+    /** Checks a pack and copies it to the device. */
     void upload(TokenPack pack) {
+        check(pack);
+        copy(pack);
+    }
+
+    /** Checks a pack against the model and the limits. */
+    void check(TokenPack pack) {
         requireWithin("tokens", pack.tokens(), limits.tokens());
         requireWithin("sequences", pack.sequences(), limits.sequences());
         requireWithin("loss rows", pack.lossRows(), limits.lossRows());
@@ -44,6 +50,10 @@ final class PackTensors {
         }
         requireTokens(pack.ids(), pack.tokens(), c.vocabSize());
         requireTokens(pack.targets(), pack.lossRows(), c.vocabSize());
+    }
+
+    /** For a pack that was checked, or was filled up from one. */
+    void copy(TokenPack pack) {
         tokens = pack.tokens();
         sequences = pack.sequences();
         maxLength = pack.maxLength();

@@ -136,6 +136,46 @@ public final class TokenPack {
         lossRows++;
     }
 
+    /**
+     * Becomes {@code pack}, filled up to {@code shape} with what changes no result: tokens in sequences of their own at
+     * the end of the last slot, loss rows of scale 0, and sequences without tokens. Added rows are the last tokens that
+     * have none: behind the pack's own rows where the added tokens suffice, between them otherwise.
+     *
+     * @param own written: whether a row is the pack's own; [lossRows] are in use
+     */
+    void fillUp(TokenPack pack, PackShape shape, boolean[] own) {
+        clear(shape.slots());
+        System.arraycopy(pack.ids, 0, ids, 0, pack.tokens);
+        System.arraycopy(pack.positions, 0, positions, 0, pack.tokens);
+        System.arraycopy(pack.seqOffsets, 0, seqOffsets, 0, pack.sequences + 1);
+        System.arraycopy(pack.slotOffsets, 0, slotOffsets, 0, pack.slots + 1);
+        sequences = pack.sequences;
+        for (tokens = pack.tokens; tokens < shape.tokens(); seqOffsets[++sequences] = tokens) {
+            int end = Math.min(shape.tokens(), tokens + shape.maxLength());
+            for (int position = 0; tokens < end; tokens++) {
+                ids[tokens] = 0;
+                positions[tokens] = position++;
+            }
+        }
+        while (sequences < shape.sequences()) {
+            seqOffsets[++sequences] = tokens;
+        }
+        slotOffsets[slots] = tokens;
+        maxLength = shape.maxLength();
+        lossRows = shape.lossRows();
+        int from = pack.lossRows - 1;
+        for (int row = lossRows - 1, token = tokens - 1; row >= 0; row--, token--) {
+            own[row] = from == row || (from >= 0 && pack.rows[from] >= token);
+            rows[row] = own[row] ? pack.rows[from] : token;
+            targets[row] = own[row] ? pack.targets[from] : 0;
+            rowScale[row] = own[row] ? pack.rowScale[from] : 0;
+            rowSequence[row] = own[row] ? pack.rowSequence[from] : 0;
+            if (own[row]) {
+                token = Math.min(token, pack.rows[from--]);
+            }
+        }
+    }
+
     public int tokens() {
         return tokens;
     }

@@ -18,7 +18,7 @@ import java.util.concurrent.atomic.AtomicReference;
 
 /**
  * A place where ops run, with the memory held there. It serves one thread at a time: a call made while another thread's
- * runs is refused with {@link Status#BUSY} and changes nothing. Closing a device frees every tensor and weight that
+ * runs is refused with {@link Status#BUSY} and changes nothing. Closing a device frees every tensor, weight and graph that
  * is still open; closing those afterwards does nothing, and using them is an IllegalStateException.
  */
 public final class Device implements AutoCloseable {
@@ -220,6 +220,42 @@ public final class Device implements AutoCloseable {
         return ops;
     }
 
+    /** Whether {@link #record} can record here. */
+    public boolean recordsGraphs() {
+        return backend == Backend.CUDA;
+    }
+
+    /**
+     * Records the ops that {@code ops} calls, without running them. They have to have run once before. In between no
+     * tensor of the device can be made, closed, uploaded or downloaded.
+     *
+     * @throws NativeException of {@link Status#UNSUPPORTED} on the CPU, of {@link Status#INVALID_ARGUMENT} where an op
+     *                         cannot be recorded
+     */
+    public Graph record(Runnable ops) {
+        try (var _ = turn()) {
+            NativeLibrary.check(Metalora.ml_graph_begin(context()));
+        }
+        boolean complete = false;
+        try {
+            ops.run();
+            complete = true;
+        } finally {
+            if (!complete) {
+                try (var _ = turn()) {
+                    Metalora.ml_graph_end(context, MemorySegment.NULL); // what was recorded goes
+                }
+            }
+        }
+        try (var _ = turn(); var call = Arena.ofConfined()) {
+            var out = call.allocate(ValueLayout.ADDRESS);
+            NativeLibrary.check(Metalora.ml_graph_end(context(), out));
+            var graph = new Graph(this, out.get(ValueLayout.ADDRESS, 0));
+            open.add(graph);
+            return graph;
+        }
+    }
+
     /** Waits until all ops have run. */
     public void synchronize() {
         try (var _ = turn()) {
@@ -237,6 +273,7 @@ public final class Device implements AutoCloseable {
                 switch (resource) {
                     case Tensor t -> t.free();
                     case FrozenWeight w -> w.free();
+                    case Graph g -> g.free();
                     default -> throw new AssertionError(resource);
                 }
             }
@@ -290,6 +327,11 @@ public final class Device implements AutoCloseable {
     void free(FrozenWeight weight, MemorySegment handle) {
         NativeLibrary.check(Metalora.ml_weight_destroy(context(), handle));
         open.remove(weight);
+    }
+
+    void free(Graph graph, MemorySegment handle) {
+        NativeLibrary.check(Metalora.ml_graph_destroy(context(), handle));
+        open.remove(graph);
     }
 
     private static int nativeType(DType dtype) {

@@ -1,0 +1,32 @@
+package io.metalora.model;
+
+/**
+ * All that the ops of a pass take from a pack but its contents: packs of one shape can go through the same recorded ops.
+ *
+ * @param maxLength no sequence is longer
+ */
+record PackShape(int tokens, int sequences, int lossRows, int maxLength, int slots) {
+    /**
+     * The shape to which a pack is filled up, so that few are needed: counts are rounded up to powers of two, and above
+     * 1024 to multiples of 512, within the limits of tokens.
+     *
+     * @param longest tokens that a sequence of the model may have; at least the pack's
+     */
+    static PackShape bucketOf(TokenPack pack, int mostTokens, int longest) {
+        int tokens = Math.min(rounded(pack.tokens()), mostTokens);
+        int maxLength = Math.min(rounded(pack.maxLength()), Math.min(longest, mostTokens));
+        int sequences = rounded(pack.sequences() + Math.ceilDiv(tokens - pack.tokens(), maxLength));
+        return new PackShape(tokens, sequences, Math.min(rounded(pack.lossRows()), tokens), maxLength, pack.slots());
+    }
+
+    /** Limits of buffers that hold every bucket of packs within {@code limits}. */
+    static PassLimits room(PassLimits limits) {
+        return new PassLimits(
+                limits.tokens(), rounded(limits.sequences() + limits.tokens()), limits.tokens(), limits.slots());
+    }
+
+    private static int rounded(int count) {
+        return count <= 1024 ? Math.max(1, Integer.highestOneBit(Math.max(1, count - 1)) << (count > 1 ? 1 : 0))
+                : Math.ceilDiv(count, 512) * 512;
+    }
+}

@@ -1,0 +1,63 @@
+package io.metalora.runtime;
+
+import io.metalora.bindings.NativeException;
+import io.metalora.bindings.NativeLibrary;
+import io.metalora.bindings.Status;
+import io.metalora.bindings.generated.Metalora;
+import java.lang.foreign.MemorySegment;
+
+/**
+ * Ops recorded by {@link Device#record}, run again as one. What the ops were given is recorded (tensors, sizes, scalars);
+ * what lies in the tensors is read when the graph runs.
+ */
+public final class Graph implements AutoCloseable {
+    private final Device device;
+    private final MemorySegment handle;
+    private boolean closed;
+
+    Graph(Device device, MemorySegment handle) {
+        this.device = device;
+        this.handle = handle;
+    }
+
+    /**
+     * Queues all ops of the graph.
+     *
+     * @return false, and nothing happens, where memory that the graph may use has gone since it was recorded: a tensor
+     *         or a weight of the device was closed, or an op needed more scratch memory than before
+     */
+    public boolean launch() {
+        try (var _ = device.turn()) {
+            var context = device.context();
+            if (closed) {
+                throw new IllegalStateException("the graph is closed");
+            }
+            try {
+                NativeLibrary.check(Metalora.ml_graph_launch(context, handle));
+                return true;
+            } catch (NativeException e) {
+                if (e.status() == Status.INVALID_ARGUMENT) {
+                    return false;
+                }
+                throw e;
+            }
+        }
+    }
+
+    @Override
+    public void close() {
+        if (!closed && !device.isClosed()) {
+            try (var _ = device.turn()) {
+                free();
+            }
+        }
+    }
+
+    /** For who has the device's turn. */
+    void free() {
+        if (!closed) {
+            device.free(this, handle);
+            closed = true;
+        }
+    }
+}
