@@ -1,0 +1,37 @@
+package io.metalora.train;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.metalora.runtime.CudaDevice;
+import io.metalora.runtime.DType;
+import io.metalora.task.Episode;
+import java.io.IOException;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+
+/** Iterations whose passes come to be replayed, against those of a trainer that is made anew for each and replays none. */
+class ReplayedIterationsCudaTest {
+
+    @Test
+    void giveTheSameBits() throws IOException {
+        List<List<Episode>> episodes = TinyLlama.episodes().subList(0, 4);
+        var config = TrainConfig.of("meta.iterations=8", "meta.tasks_per_iteration=3", "meta.support_size=3", "meta.query_size=2",
+                "meta.inner_steps=1", "meta.inner_lr=0.05", "optimizer.lr=0.01", "compute.token_budget=1024");
+        try (var llama = new TinyLlama(CudaDevice.open(DType.F32)); var replayed = llama.adapter(); var direct = llama.adapter()) {
+            try (var meta = new MetaLora(llama.model(), replayed, TinyLlama.tasks(), config)) {
+                episodes.forEach(meta::iterate);
+            }
+            TrainerState state = null;
+            for (List<Episode> batch : episodes) {
+                try (var meta = new MetaLora(llama.model(), direct, TinyLlama.tasks(), config)) {
+                    if (state != null) {
+                        meta.restore(state);
+                    }
+                    meta.iterate(batch);
+                    state = meta.state();
+                }
+            }
+            assertThat(replayed.parameters().toFloats()).containsExactly(direct.parameters().toFloats());
+        }
+    }
+}
