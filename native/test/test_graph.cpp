@@ -86,7 +86,7 @@ TEST(calls_that_cannot_be_recorded_are_refused_and_spoil_nothing) {
         float host[4] = {};
         void *pointer = nullptr;
         ml_weight *weight = nullptr;
-        const ml_weight_desc desc{matrix.source.data(), ML_F32, ML_F32, 8, 8};
+        const ml_weight_desc desc{matrix.source.data(), ML_F32, ML_F32, 8, 8, 0};
         const struct { int32_t status; const char *call; } refused[] = {
             {ml_synchronize(device), "ml_synchronize"},
             {ml_alloc(device, 64, &pointer), "ml_alloc"},
@@ -94,6 +94,7 @@ TEST(calls_that_cannot_be_recorded_are_refused_and_spoil_nothing) {
             {ml_upload(device, values, host, 16), "ml_upload"},
             {ml_download(device, host, values, 16), "ml_download"},
             {ml_weight_create(device, &desc, &weight), "ml_weight_create"},
+            {ml_weight_write(device, kept, 0, &desc), "ml_weight_write"},
             {ml_weight_destroy(device, kept), "ml_weight_destroy"},
             {ml_graph_begin(device), "ml_graph_begin"},
             {ml_graph_launch(device, other), "ml_graph_launch"},
@@ -109,7 +110,7 @@ TEST(calls_that_cannot_be_recorded_are_refused_and_spoil_nothing) {
         EXPECT(std::strstr(ml_last_error(), "ml_alloc: a graph is being recorded") != nullptr);
         ml_context_info info{};
         EXPECT_OK(ml_context_get_info(device, &info));
-        EXPECT(ml_weight_bytes(device, ML_F32, 8, 8) > 0);
+        EXPECT(ml_weight_bytes(device, &desc) > 0);
         std::thread([&] { EXPECT_STATUS(ml_graph_end(device, &graph), ML_INVALID_ARGUMENT, "the thread that called ml_graph_begin"); }).join();
         EXPECT_OK(ml_graph_end(device, &graph));
         EXPECT_SAME_BITS("not run yet", values.read(), kOnes);
@@ -163,7 +164,7 @@ TEST(a_graph_whose_memory_may_have_gone_is_not_launched) {
         Buffer<float> values(device, kOnes), many(device, 300000);
         void *buffer = nullptr;
         ml_weight *weight = nullptr;
-        const ml_weight_desc desc{matrix.source.data(), ML_F32, ML_F32, 8, 8};
+        const ml_weight_desc desc{matrix.source.data(), ML_F32, ML_F32, 8, 8, 0};
         const std::pair<const char *, std::function<void()>> ways[] = {
             {"a freed buffer", [&] { EXPECT_OK(ml_free(device, buffer)); }},
             {"a freed weight", [&] { EXPECT_OK(ml_weight_destroy(device, weight)); }},
@@ -222,7 +223,7 @@ TEST(a_product_that_was_not_measured_is_not_recorded) {
     EXPECT_OK(ml_context_get_info(context, &info));
     const bool measures = std::strstr(info.blas, "own kernels (") == nullptr;
     const std::vector<float> ones(64 * 64, 1.0f);
-    const ml_weight_desc desc{ones.data(), ML_F32, ML_BF16, 64, 64};
+    const ml_weight_desc desc{ones.data(), ML_F32, ML_BF16, 64, 64, 0};
     ml_weight *weight = nullptr;
     void *x = nullptr, *y = nullptr;
     EXPECT_OK(ml_weight_create(context, &desc, &weight));

@@ -290,7 +290,7 @@ int32_t ml_copy(ml_context *context, void *to, const void *from, int64_t bytes) 
 }
 
 int32_t ml_copy_rows(ml_context *context, void *to, int64_t to_stride, const void *from, int64_t from_stride, int64_t bytes, int64_t rows) {
-    return guarded(context, "ml_copy_rows", [&](Context &c) -> ml_status {
+    return recordable(context, "ml_copy_rows", [&](Context &c) -> ml_status {
         Check check(c, "ml_copy_rows");
         check.range("bytes", bytes, 0, INT32_MAX).range("rows", rows, 0, INT32_MAX);
         check.range("to_stride", to_stride, bytes, INT32_MAX).range("from_stride", from_stride, bytes, INT32_MAX);
@@ -365,7 +365,7 @@ int32_t ml_weight_destroy(ml_context *context, ml_weight *weight) {
 
 int32_t ml_weight_write(ml_context *context, ml_weight *weight, int64_t first, const ml_weight_desc *desc) {
     const char *op = "ml_weight_write";
-    return guarded(context, op, [&](Context &c) -> ml_status {
+    return unrecordable(context, op, [&](Context &c) -> ml_status {
         if (desc == nullptr) return fail(ML_INVALID_ARGUMENT, "%s: desc is NULL", op);
         Check check(c, op);
         check.weight("weight", weight);

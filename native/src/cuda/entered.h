@@ -11,12 +11,12 @@ namespace cuda {
 // The state, with the context's device as the calling thread's current one for as long as this lives.
 class Entered {
 public:
-    explicit Entered(Context &c) : state_(*static_cast<State *>(c.state)) {
+    explicit Entered(Context &c) : state_(*static_cast<State *>(c.state)), device_(state_.device) {
         if (cudaGetDevice(&before_) != cudaSuccess) cudaGetLastError();
-        if (before_ != state_.device) cudaSetDevice(state_.device);
+        if (before_ != device_) cudaSetDevice(device_);
     }
-    ~Entered() {
-        if (before_ != state_.device && before_ >= 0) cudaSetDevice(before_);
+    ~Entered() {  // the state may be gone
+        if (before_ != device_ && before_ >= 0) cudaSetDevice(before_);
     }
     Entered(const Entered &) = delete;
     Entered &operator=(const Entered &) = delete;
@@ -25,7 +25,7 @@ public:
 
 private:
     State &state_;
-    int before_ = -1;
+    int device_, before_ = -1;
 };
 
 }  // namespace cuda

@@ -12,19 +12,21 @@ using namespace metalora::cuda;
 namespace {
 
 // Whether a launch ends the program.
-bool aborts(const std::function<void()> &body) {
+bool dies(int signal, const std::function<void()> &body) {
     std::fflush(nullptr);
     const pid_t child = fork();
     if (child == 0) {
         if (std::freopen("/dev/null", "w", stderr) == nullptr) _exit(1);
-        std::signal(SIGABRT, SIG_DFL);
+        std::signal(signal, SIG_DFL);
         body();
         _exit(0);
     }
     int status = 0;
     waitpid(child, &status, 0);
-    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+    return WIFSIGNALED(status) && WTERMSIG(status) == signal;
 }
+
+bool aborts(const std::function<void()> &body) { return dies(SIGABRT, body); }
 
 void reverse_kernel(const int *in, int *out) {
     ML_SHARED_ARRAY(int, shared, 96);
@@ -185,6 +187,58 @@ TEST(standin_refuses_launches_a_device_would) {
     EXPECT(launch(divergent_kernel, 0, 32, 0, nullptr, 3) != cudaSuccess);
     EXPECT(launch(divergent_kernel, 1, 32, 300 << 10, nullptr, 3) != cudaSuccess);
 }
+
+// As late as the host waits, in one of the orders: pinned memory is read then, other memory when the copy is asked for.
+TEST(standin_streams_may_be_late) {
+    int late = 0;
+    in_every_order([&] {
+        cudaStream_t stream = nullptr;
+        int *device = nullptr, *pinned = nullptr;
+        EXPECT(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
+        EXPECT(cudaMalloc(reinterpret_cast<void **>(&device), 8) == cudaSuccess);
+        EXPECT(cudaHostAlloc(reinterpret_cast<void **>(&pinned), 4, cudaHostAllocDefault) == cudaSuccess);
+        int ordinary = 1, back[2] = {0, 0};
+        *pinned = 1;
+        EXPECT(cudaMemcpyAsync(device, &ordinary, 4, cudaMemcpyHostToDevice, stream) == cudaSuccess);
+        EXPECT(cudaMemcpyAsync(device + 1, pinned, 4, cudaMemcpyHostToDevice, stream) == cudaSuccess);
+        ordinary = *pinned = 2;
+        EXPECT(cudaMemcpyAsync(back, device, 8, cudaMemcpyDeviceToHost, stream) == cudaSuccess);
+        EXPECT(cudaStreamSynchronize(stream) == cudaSuccess);
+        EXPECT(back[0] == 1);
+        late += back[1] == 2;
+        EXPECT(cudaFree(device) == cudaSuccess && cudaFreeHost(pinned) == cudaSuccess && cudaStreamDestroy(stream) == cudaSuccess);
+    });
+    EXPECT(late == 1);
+}
+
+// A second device's stream, memory and errors, as far as mixing them up would be an error.
+TEST(standin_keeps_devices_apart) {
+    cudaStream_t stream = nullptr;
+    int *memory = nullptr;
+    EXPECT(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
+    EXPECT(cudaMalloc(reinterpret_cast<void **>(&memory), 4) == cudaSuccess);
+    EXPECT(cudaSetDevice(1) == cudaSuccess && cudaSetDevice(2) != cudaSuccess);
+    EXPECT(cudaMemsetAsync(memory, 0, 4, stream) == cudaErrorInvalidValue);
+    EXPECT(launch(divergent_kernel, 1, 64, 0, stream, 3) != cudaSuccess);
+    EXPECT(cudaMemsetAsync(memory, 0, 4, nullptr) != cudaSuccess && cudaGetLastError() == cudaErrorInvalidValue);
+    EXPECT(cudaGetLastError() == cudaSuccess);
+    EXPECT(cudaSetDevice(0) == cudaSuccess);
+    EXPECT(cudaMemsetAsync(memory, 0, 8, stream) == cudaSuccess);  // allocations are rounded up to 256 bytes
+    EXPECT(cudaMemsetAsync(memory, 0, 512, stream) == cudaErrorInvalidValue);
+    cudaGetLastError();
+    EXPECT(cudaFree(memory) == cudaSuccess && cudaFree(memory) != cudaSuccess && cudaStreamDestroy(stream) == cudaSuccess);
+    cudaGetLastError();
+}
+
+#if !defined(METALORA_SANITIZE)
+TEST(standin_keeps_the_host_from_device_memory) {
+    EXPECT(dies(SIGSEGV, [] {
+        void *memory = nullptr;
+        (void)cudaMalloc(&memory, 4);
+        *static_cast<volatile int *>(memory) = 1;
+    }));
+}
+#endif
 
 TEST(bf16_rounds_to_nearest_even) {
     const std::pair<uint32_t, uint16_t> cases[] = {{0x3F800000, 0x3F80}, {0x3F808000, 0x3F80}, {0x3F818000, 0x3F82},
