@@ -102,6 +102,7 @@ typedef struct ml_context_info {
     int64_t memory_total;    /* bytes of the device */
     int64_t memory_in_use;   /* bytes held through this context */
     int64_t memory_peak;     /* highest memory_in_use so far */
+    int64_t memory_free;     /* CUDA: bytes of the device that nobody holds; CPU: -1, the system's to tell */
     char device_name[128];
     char isa[32];            /* instruction set or compute capability in use */
     char blas[128];          /* who multiplies by frozen weights: a BLAS with its version, or own kernels */

@@ -212,6 +212,7 @@ int32_t ml_context_get_info(ml_context *context, ml_context_info *info) {
         info->memory_total = c.memory_total;
         info->memory_in_use = c.in_use();
         info->memory_peak = c.peak;
+        info->memory_free = c.backend.memory_free == nullptr ? -1 : c.backend.memory_free(c);
         std::snprintf(info->device_name, sizeof info->device_name, "%s", c.device_name.c_str());
         std::snprintf(info->isa, sizeof info->isa, "%s", c.isa.c_str());
         std::snprintf(info->blas, sizeof info->blas, "%s", c.blas.c_str());

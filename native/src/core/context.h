@@ -39,6 +39,7 @@ struct Backend {
     ml_status (*copy)(Context &, void *to, const void *from, size_t bytes);
     ml_status (*copy_rows)(Context &, void *to, size_t to_stride, const void *from, size_t from_stride, size_t bytes, size_t rows);
     ml_status (*synchronize)(Context &);
+    int64_t (*memory_free)(Context &);  // nullable
     int64_t (*weight_bytes)(const ml_weight_desc &);  // with adapter_columns as they will be
     void (*close)(Context &);  // nullable
     const GraphTable *graphs;  // nullptr: it records none

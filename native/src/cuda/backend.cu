@@ -122,6 +122,14 @@ ml_status synchronize(Context &c) {
     return take_fault(*s);
 }
 
+int64_t memory_free(Context &c) {
+    const Entered s(c);
+    size_t free_bytes = 0, total = 0;
+    if (cudaMemGetInfo(&free_bytes, &total) == cudaSuccess) return static_cast<int64_t>(free_bytes);
+    cudaGetLastError();
+    return -1;
+}
+
 // The caller's memory may be used again once the call returns. Small pieces go through a ring of pinned memory, which waits
 // when it comes round; a large one is waited for.
 ml_status upload(Context &c, void *device, const void *from, size_t bytes) {
@@ -367,7 +375,7 @@ ml_status prepare(Context &c, const ml_context_options &options) {
     if (error != cudaSuccess) return status_of(error, "ml_context_create");
     *s->fault = kNoFault;
     c.backend = {ML_BACKEND_CUDA, options.activation_dtype, false, options.activation_dtype == ML_BF16 ? Ops<bf16>::table_of_ops() : Ops<float>::table_of_ops(),
-                 allocate, release, upload, download, copy, copy_rows, synchronize, weight_bytes, close, graph_table()};
+                 allocate, release, upload, download, copy, copy_rows, synchronize, memory_free, weight_bytes, close, graph_table()};
     c.scratch.use(scratch_memory(c));
     c.memory_total = static_cast<int64_t>(properties.totalGlobalMem);
     c.device_name = properties.name;

@@ -79,7 +79,9 @@ template <class Run> cudaError_t time(State &s, const Run &run, float &fastest) 
 // Both forms' times. That the library has no kernel for a shape only means that our own is taken.
 cudaError_t measure(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low, bf16 *appended, MatmulChoice &measured) {
     Product trial = p;
-    if (p.accumulate || p.residual == p.out) trial.out = s.take<float>(p.m * p.out_stride);  // it must not be added to twice
+    if (p.accumulate || p.residual == p.out) {  // it must not be added to twice
+        trial.out = s.take<char>(p.m * p.out_stride * (p.out_dtype == ML_BF16 ? 2 : 4));
+    }
     const cudaError_t error = time(s, [&] { return own(trial, low, s.stream); }, measured.own_ms);
     if (error != cudaSuccess) return error;
     if (time(s, [&] { return by_library(s, trial, w, transposed, low, appended); }, measured.library_ms) != cudaSuccess) {

@@ -94,6 +94,7 @@ TEST(errors_leave_nothing_behind) {
         ml_context_info info{};
         EXPECT_OK(ml_context_get_info(context, &info));
         void *memory = nullptr;
+        EXPECT(info.memory_free > 0 && info.memory_free <= info.memory_total - info.memory_in_use);
         EXPECT_STATUS(ml_alloc(context, info.memory_total, &memory), ML_OUT_OF_MEMORY, "bytes");
         EXPECT_SAME_BITS("after an allocation that failed", before, linear.run());
         auto *y = static_cast<float *>(linear.d.y);  // its first column to the rows of h

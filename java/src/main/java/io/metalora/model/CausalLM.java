@@ -72,6 +72,7 @@ public final class CausalLM implements AutoCloseable {
         try (var files = ModelFiles.open(modelDir)) {
             estimate(config, files, device, options)
                     .requireFits(
+                            device,
                             "Loading " + modelDir,
                             "choose a smaller model, hold the weights as bf16, or free memory");
             return new CausalLM(config, device, files, options.storage());
@@ -91,9 +92,10 @@ public final class CausalLM implements AutoCloseable {
         var shapes = WeightNames.shapes(config);
         long bytes = 0;
         for (var entry : shapes.entrySet()) {
-            if (entry.getValue().length == 1) {
-                files.tensor(entry.getKey(), entry.getValue());
-                bytes += entry.getValue()[0] * DType.F32.bytes();
+            var shape = entry.getValue();
+            files.tensor(entry.getKey(), shape); // the first that is missing or wrong is said, whatever it is
+            if (shape.length == 1) {
+                bytes += shape[0] * DType.F32.bytes();
             }
         }
         for (var names : WeightNames.matrices(config, LinearGroup.of(config, device))) {

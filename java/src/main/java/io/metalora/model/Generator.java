@@ -57,7 +57,8 @@ public final class Generator implements AutoCloseable {
             throw new IllegalArgumentException("slot " + slot + " of " + adapters.slots());
         }
         estimate(model, adapters, maxTokens)
-                .requireFits("Generating up to " + maxTokens + " tokens", "ask for fewer tokens, or free memory");
+                .requireFits(
+                        model.device(), "Generating up to " + maxTokens + " tokens", "ask for fewer tokens, or free memory");
         return Memory.of(model.device());
     }
 

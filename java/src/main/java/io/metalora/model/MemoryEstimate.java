@@ -1,5 +1,7 @@
 package io.metalora.model;
 
+import io.metalora.runtime.Backend;
+import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.SystemMemory;
 import java.util.Locale;
@@ -12,8 +14,14 @@ import java.util.Locale;
  * @param adapters    adapter slots, their gradients and optimizer state
  */
 public record MemoryEstimate(long weights, long activations, long adapters) {
-    /** What the Java heap and the working memory of the ops take beside the buffers that are counted. */
+    /** What the Java heap and the working memory of the ops take beside the buffers that are counted, on the CPU. */
     private static final long RESERVE = 192L << 20;
+
+    /**
+     * The same on a GPU: the logits of a chunk of rows (512 MiB at most), the gradients' parts, cuBLASLt's workspace, and
+     * what products are tried out with.
+     */
+    private static final long DEVICE_RESERVE = 1L << 30;
 
     public MemoryEstimate plus(MemoryEstimate other) {
         return new MemoryEstimate(
@@ -25,20 +33,25 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
     }
 
     /**
-     * Refuses, before anything is allocated, what does not fit the memory available now.
+     * Refuses, before anything is allocated, what does not fit the memory that the device has left now.
      *
      * @param what what the memory is for, as the subject of the message
      * @param help what the user can do about it
      */
-    public void requireFits(String what, String help) {
-        requireFits(what, help, SystemMemory.available());
+    public void requireFits(Device device, String what, String help) {
+        var info = device.info();
+        if (info.backend() == Backend.CPU) {
+            requireFits(what, help, "memory", RESERVE, SystemMemory.available());
+        } else {
+            requireFits(what, help, "memory of " + info.deviceName(), DEVICE_RESERVE, info.memoryFree());
+        }
     }
 
-    void requireFits(String what, String help, long available) {
-        if (total() + RESERVE > available) {
-            throw new InputException(what + " needs " + size(total() + RESERVE) + " of memory (weights "
+    void requireFits(String what, String help, String memory, long reserve, long available) {
+        if (total() + reserve > available) {
+            throw new InputException(what + " needs " + size(total() + reserve) + " of " + memory + " (weights "
                     + size(weights) + ", activations " + size(activations) + ", adapters " + size(adapters)
-                    + ", other " + size(RESERVE) + "), but " + size(available) + " are available; " + help);
+                    + ", other " + size(reserve) + "), but " + size(available) + " are available; " + help);
         }
     }
 

@@ -48,6 +48,7 @@ public final class ModelPass implements AutoCloseable {
     private static Memory checked(CausalLM model, PassLimits limits, LoraLayout layout, boolean training) {
         estimate(model.config(), model.device(), limits, layout, training)
                 .requireFits(
+                        model.device(),
                         "A pass of " + limits.tokens() + " tokens",
                         training ? "lower the token budget, or adapt fewer layers, or free memory"
                                 : "shorten the longest text, or free memory");

@@ -114,7 +114,8 @@ public final class Device implements AutoCloseable {
                 ml_context_info.device_name(info).getString(0),
                 ml_context_info.memory_total(info),
                 ml_context_info.memory_in_use(info),
-                ml_context_info.memory_peak(info));
+                ml_context_info.memory_peak(info),
+                ml_context_info.memory_free(info));
     }
 
     private MemorySegment readInfo() {

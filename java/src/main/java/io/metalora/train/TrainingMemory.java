@@ -31,7 +31,7 @@ final class TrainingMemory {
     }
 
     static void requireFits(TrainConfig config, ModelConfig model, LoraLayout layout, List<EncodedTask> tasks, Device device) {
-        estimate(config, model, layout, tasks, device).requireFits("Training " + config.model(),
+        estimate(config, model, layout, tasks, device).requireFits(device, "Training " + config.model(),
                 "lower " + (config.method() == Method.META_LORA ? "meta.tasks_per_iteration, " : "")
                         + "compute.token_budget or adapter.rank, choose a smaller model, hold its weights as bf16, or free memory");
     }

@@ -1,6 +1,7 @@
 package io.metalora.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import io.metalora.adapter.LoraAdapter;
@@ -11,6 +12,7 @@ import io.metalora.runtime.CudaDevice;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import java.util.Arrays;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -109,6 +111,19 @@ class ParityCudaTest extends ParityTest {
                 assertThat(device.info().memoryInUse() - before).isBetween(estimate, estimate + (1 << 20));
                 assertThat(model.group(Projection.Q).isStack()).isEqualTo(!model.config().qkNorm());
             }
+        }
+    }
+
+    /** A model has to fit the memory of the device that it runs on, whatever the machine has. */
+    @Test
+    void memoryIsTheDevices() {
+        try (var device = CudaDevice.open(DType.BF16)) {
+            var info = device.info();
+            assertThat(info.memoryFree()).isBetween(1L, info.memoryTotal());
+            new MemoryEstimate(info.memoryFree() - (2L << 30), 0, 0).requireFits(device, "It", "");
+            assertThatThrownBy(() -> new MemoryEstimate(info.memoryFree(), 0, 0).requireFits(device, "It", "do something"))
+                    .hasMessageContaining("of memory of " + info.deviceName())
+                    .hasMessageEndingWith("are available; do something");
         }
     }
 }

@@ -159,12 +159,12 @@ class ResourcesTest {
     @Test
     void refusesWhatDoesNotFitAndSaysHowMuchIsNeeded() {
         var estimate = new MemoryEstimate(3L << 30, 512L << 20, 0);
-        assertThatThrownBy(() -> estimate.requireFits("Loading m", "choose a smaller model", 2L << 30))
+        assertThatThrownBy(() -> estimate.requireFits("Loading m", "choose a smaller model", "memory", 192L << 20, 2L << 30))
                 .isInstanceOf(InputException.class)
                 .hasMessageContaining("Loading m needs 3.69 GiB")
                 .hasMessageContaining("2.00 GiB are available")
                 .hasMessageContaining("choose a smaller model");
-        estimate.requireFits("Loading m", "", 4L << 30);
+        estimate.requireFits("Loading m", "", "memory", 192L << 20, 4L << 30);
     }
 
     @Test

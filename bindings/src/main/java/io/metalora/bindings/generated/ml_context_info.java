@@ -22,6 +22,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t memory_total;
  *     int64_t memory_in_use;
  *     int64_t memory_peak;
+ *     int64_t memory_free;
  *     char device_name[128];
  *     char isa[32];
  *     char blas[128];
@@ -42,6 +43,7 @@ public class ml_context_info {
         Metalora.C_LONG.withName("memory_total"),
         Metalora.C_LONG.withName("memory_in_use"),
         Metalora.C_LONG.withName("memory_peak"),
+        Metalora.C_LONG.withName("memory_free"),
         MemoryLayout.sequenceLayout(128, Metalora.C_CHAR).withName("device_name"),
         MemoryLayout.sequenceLayout(32, Metalora.C_CHAR).withName("isa"),
         MemoryLayout.sequenceLayout(128, Metalora.C_CHAR).withName("blas")
@@ -360,6 +362,50 @@ public class ml_context_info {
      */
     public static void memory_peak(MemorySegment struct, long fieldValue) {
         struct.set(memory_peak$LAYOUT, memory_peak$OFFSET, fieldValue);
+    }
+
+    private static final OfLong memory_free$LAYOUT = (OfLong)$LAYOUT.select(groupElement("memory_free"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t memory_free
+     * }
+     */
+    public static final OfLong memory_free$layout() {
+        return memory_free$LAYOUT;
+    }
+
+    private static final long memory_free$OFFSET = $LAYOUT.byteOffset(groupElement("memory_free"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t memory_free
+     * }
+     */
+    public static final long memory_free$offset() {
+        return memory_free$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t memory_free
+     * }
+     */
+    public static long memory_free(MemorySegment struct) {
+        return struct.get(memory_free$LAYOUT, memory_free$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t memory_free
+     * }
+     */
+    public static void memory_free(MemorySegment struct, long fieldValue) {
+        struct.set(memory_free$LAYOUT, memory_free$OFFSET, fieldValue);
     }
 
     private static final SequenceLayout device_name$LAYOUT = (SequenceLayout)$LAYOUT.select(groupElement("device_name"));
