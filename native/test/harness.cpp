@@ -132,7 +132,7 @@ void *standin(const char *symbol) {
 
 bool too_slow(double multiplications) {
 #ifdef METALORA_SANITIZE
-    constexpr double most = 3e6;
+    constexpr double most = 1.5e6;
 #else
     constexpr double most = 1.5e7;
 #endif
