@@ -5,8 +5,10 @@
 #include <new>
 
 #include "core/check.h"
+#include "core/contained.h"
 #include "core/context.h"
 #include "core/error.h"
+#include "core/stride.h"
 
 using namespace metalora;
 
@@ -38,32 +40,18 @@ private:
     ml_status status_ = ML_OK;
 };
 
-// No exception crosses the C boundary.
-template <class Call>
-ml_status contained(ml_context &context, const char *op, const Call &call) {
-    try {
-        return call(context);
-    } catch (const std::bad_alloc &) {
-        return fail(ML_OUT_OF_MEMORY, "%s: no memory", op);
-    } catch (const std::exception &e) {
-        return fail(ML_INTERNAL, "%s: %s", op, e.what());
-    } catch (...) {
-        return fail(ML_INTERNAL, "%s: unknown failure", op);
-    }
-}
-
 // Runs a call under the guard.
 template <class Call>
 int32_t guarded(ml_context *context, const char *op, const Call &call) {
     Guard guard(context, op);
-    return guard.status() != ML_OK ? guard.status() : contained(*context, op, call);
+    return guard.status() != ML_OK ? guard.status() : contained(op, [&] { return call(*context); });
 }
 
 // The same for a call that a recording takes up: one that queues work on the device and nothing else.
 template <class Call>
 int32_t recordable(ml_context *context, const char *op, const Call &call) {
     return guarded(context, op, [&](Context &c) -> ml_status {
-        const ml_status status = contained(c, op, call);
+        const ml_status status = contained(op, [&] { return call(c); });
         return c.recording.active ? c.recording.note(op, status) : status;
     });
 }
@@ -101,7 +89,7 @@ Count span(int64_t slots, int64_t stride, Count count) {
 
 bool known_dtype(int32_t dtype) { return dtype == ML_F32 || dtype == ML_BF16 || dtype == ML_F16; }
 
-bool dense(int64_t stride, int64_t width) { return stride == 0 || stride == width; }
+bool dense(int64_t stride, int64_t width) { return stride_of(stride, width) == width; }
 
 constexpr int64_t kMaxFeatures = int64_t(1) << 24;
 constexpr int64_t kMaxSlots = 65535, kMaxHeads = 65535;  // what one dimension of a grid holds
@@ -152,11 +140,8 @@ static ml_status probe(const char *op, int32_t backend) {
 }
 
 int32_t ml_backend_probe(int32_t backend) {
-    try {
-        return probe("ml_backend_probe", backend);
-    } catch (const std::exception &e) {  // while the backend is loaded
-        return fail(ML_INTERNAL, "ml_backend_probe: %s", e.what());
-    }
+    const char *op = "ml_backend_probe";
+    return contained(op, [&] { return probe(op, backend); });
 }
 
 int32_t ml_context_create(const ml_context_options *options, ml_context **context) {
@@ -166,18 +151,15 @@ int32_t ml_context_create(const ml_context_options *options, ml_context **contex
     if (options->threads < 0 || options->threads > 1024) {
         return fail(ML_INVALID_ARGUMENT, "ml_context_create: threads: %d is outside [0, 1024]", options->threads);
     }
-    try {
-        if (int32_t status = probe("ml_context_create", options->backend); status != ML_OK) return status;
+    const char *op = "ml_context_create";
+    return contained(op, [&]() -> ml_status {
+        if (ml_status status = probe(op, options->backend); status != ML_OK) return status;
         auto created = std::make_unique<ml_context>();
         const auto open = options->backend == ML_BACKEND_CUDA ? open_cuda : open_cpu;
         if (ml_status status = open(*created, *options); status != ML_OK) return status;
         *context = created.release();
         return ML_OK;
-    } catch (const std::bad_alloc &) {
-        return fail(ML_OUT_OF_MEMORY, "ml_context_create: no memory");
-    } catch (const std::exception &e) {
-        return fail(ML_INTERNAL, "ml_context_create: %s", e.what());
-    }
+    });
 }
 
 int32_t ml_context_destroy(ml_context *context) {

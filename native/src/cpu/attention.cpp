@@ -6,6 +6,7 @@
 // panels once a key block, which all query heads of a group then share. The other operands are used where they lie.
 #include <string.h>
 
+#include "core/stride.h"
 #include "cpu/ops.h"
 #include "cpu/split.h"
 #include "cpu/vec.h"
@@ -214,7 +215,7 @@ struct Heads {
 };
 
 Heads heads_of(int64_t tokens, int64_t heads, int64_t width, int64_t stride) {
-    return {tokens, heads, width, stride == 0 ? heads * width : stride};
+    return {tokens, heads, width, stride_of(stride, heads * width)};
 }
 
 // To dense rows of heads of `padded`, zeros behind each. nullptr when there is no memory.
@@ -469,8 +470,7 @@ static Problem problem_of(const ml_attention_desc &d) {
 // Whether the tensors are used where they lie.
 bool in_place(const ml_attention_desc &d, const Problem &p) {
     const int64_t q = d.heads * d.head_dim, kv = d.kv_heads * d.head_dim;
-    return p.head_dim == d.head_dim && (d.q_stride == 0 || d.q_stride == q) && (d.kv_stride == 0 || d.kv_stride == kv)
-        && (d.o_stride == 0 || d.o_stride == q);
+    return p.head_dim == d.head_dim && stride_of(d.q_stride, q) == q && stride_of(d.kv_stride, kv) == kv && stride_of(d.o_stride, q) == q;
 }
 
 ml_status attention_forward(Context &context, const ml_attention_desc &d) {

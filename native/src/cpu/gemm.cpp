@@ -1,6 +1,7 @@
 #include "cpu/gemm.h"
 
 #include "core/blas.h"
+#include "core/stride.h"
 #include "cpu/unpack.h"
 #include "cpu/vec.h"
 
@@ -326,7 +327,7 @@ ml_status gemm(Context &context, const Gemm &g) {
     const bool by_blas = weight_is_row_major(*g.w);
     const int64_t blocks = ceil_div(depth, kDepthBlock);
     // Blocks of equal depth; whole panels when the depth runs across them.
-    Plan plan = {g, depth, columns, panels, g.lda == 0 ? depth : g.lda, g.ldc == 0 ? columns : g.ldc,
+    Plan plan = {g, depth, columns, panels, stride_of(g.lda, depth), stride_of(g.ldc, columns),
                  ceil_div(ceil_div(depth, blocks), kPanel) * kPanel, nullptr, nullptr};
     if (g.rows <= kFewRows && !g.transposed && !by_blas) {
         gemm_few_rows(context, plan);

@@ -1,4 +1,5 @@
 // y = W x + scale * B A drop(x): the frozen product carries the adapters of all slots as further terms of its sums.
+#include "core/stride.h"
 #include "cpu/dropout.h"
 #include "cpu/gemm.h"
 #include "cpu/ops.h"
@@ -67,8 +68,6 @@ static void for_slots(const ml_lora_linear_desc &d, int64_t row0, int64_t row1, 
     }
 }
 
-static int64_t ld_of(int64_t stride, int64_t width) { return stride == 0 ? width : stride; }
-
 static bool empty(const ml_lora_linear_desc &d, int64_t slot) { return d.slot_offsets[slot] == d.slot_offsets[slot + 1]; }
 
 constexpr int64_t kRowsAPart = 48;
@@ -76,7 +75,7 @@ constexpr int64_t kRowsAPart = 48;
 // ---- forward ----------------------------------------------------------------------------------------------------
 
 ml_status lora_linear_forward(Context &context, const ml_lora_linear_desc &d) {
-    const int64_t in = weight_in(*d.w), out = weight_out(*d.w), r = d.rank, ranks = d.terms * r, ldx = ld_of(d.x_stride, in);
+    const int64_t in = weight_in(*d.w), out = weight_out(*d.w), r = d.rank, ranks = d.terms * r, ldx = stride_of(d.x_stride, in);
     const float *x = static_cast<const float *>(d.x);
     Gemm product = {x, d.tokens, d.w, false, static_cast<const float *>(d.residual), d.bias, static_cast<float *>(d.y), nullptr,
                     ldx, d.y_stride};
@@ -168,7 +167,7 @@ static void token_sums(const float *left, int64_t rank, int64_t tokens, int64_t 
 
 ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
     const int64_t in = weight_in(*d.w), out = weight_out(*d.w), r = d.rank, ranks = d.terms * r, tokens = d.tokens;
-    const int64_t ldx = ld_of(d.x_stride, in), ldy = ld_of(d.y_stride, out);
+    const int64_t ldx = stride_of(d.x_stride, in), ldy = stride_of(d.y_stride, out);
     const float *x = static_cast<const float *>(d.x), *dy = static_cast<const float *>(d.dy);
     float *dx = static_cast<float *>(d.dx);
     Gemm product = {dy, tokens, d.w, true, d.accumulate ? dx : nullptr, nullptr, dx, nullptr, ldy, 0};

@@ -1,4 +1,5 @@
 // RMSNorm, a row at a time (Zhang and Sennrich 2019).
+#include "core/stride.h"
 #include "cpu/ops.h"
 #include "cpu/split.h"
 #include "cpu/vec.h"
@@ -28,7 +29,7 @@ ml_status rmsnorm_forward(Context &context, const ml_rmsnorm_desc &d) {
     parallel_ranges(context, d.rows, d.width, [&](int64_t first, int64_t last) {
         for (int64_t row = first; row < last; row++) {
             const float *from = x + row * d.width;
-            float *to = y + row * (d.out_stride == 0 ? d.width : d.out_stride);
+            float *to = y + row * stride_of(d.out_stride, d.width);
             const float rstd = 1.0f / __builtin_sqrtf(dot(from, from, d.width) / static_cast<float>(d.width) + d.eps);
             if (d.rstd != nullptr) d.rstd[row] = rstd;
             const Vec factor = broadcast(rstd);
@@ -49,7 +50,7 @@ ml_status rmsnorm_backward(Context &context, const ml_rmsnorm_desc &d) {
     parallel_ranges(context, d.rows, d.width, [&](int64_t first, int64_t last) {
         for (int64_t row = first; row < last; row++) {
             const float *in = x + row * d.width, *grad = dy + row * d.width;
-            float *to = dx + row * (d.out_stride == 0 ? d.width : d.out_stride);
+            float *to = dx + row * stride_of(d.out_stride, d.width);
             Vec along0 = zero(), along1 = zero();
             int64_t i = 0;
             for (; i + 2 * kWidth <= d.width; i += 2 * kWidth) {

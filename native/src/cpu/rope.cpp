@@ -1,5 +1,6 @@
 // Rotary position embedding in the half-split layout (Su et al. 2021).
 #include "core/rope_frequency.h"
+#include "core/stride.h"
 #include "cpu/ops.h"
 #include "cpu/split.h"
 #include "cpu/vec.h"
@@ -27,7 +28,7 @@ ml_status rope_table(Context &context, const ml_rope_table_desc &d) {
 // Rotates by the angle times `direction`: 1 forward, -1 backward.
 static ml_status rotate(Context &context, const ml_rope_desc &d, float direction) {
     float *x = static_cast<float *>(d.x);
-    const int64_t half = d.head_dim / 2, stride = d.stride == 0 ? d.heads * d.head_dim : d.stride;
+    const int64_t half = d.head_dim / 2, stride = stride_of(d.stride, d.heads * d.head_dim);
     parallel_ranges(context, d.tokens, d.heads * d.head_dim, [&](int64_t first, int64_t last) {
         const Vec sign = broadcast(direction);
         for (int64_t t = first; t < last; t++) {

@@ -1,4 +1,5 @@
 // SwiGLU (Shazeer 2020): y = silu(gate) * up.
+#include "core/stride.h"
 #include "cpu/ops.h"
 #include "cpu/split.h"
 #include "cpu/vec.h"
@@ -13,7 +14,7 @@ static inline Vec sigmoid(Vec z) {
 
 // Calls body(element of gate, element of a row of `other_stride`, count) for vectors of the op's elements. Dense rows are one long one.
 template <class Body> static void for_rows(Context &context, const ml_swiglu_desc &d, int64_t other_stride, const Body &body) {
-    const int64_t gate_stride = d.gate_stride == 0 ? d.width : d.gate_stride, other = other_stride == 0 ? d.width : other_stride;
+    const int64_t gate_stride = stride_of(d.gate_stride, d.width), other = stride_of(other_stride, d.width);
     if (gate_stride == d.width && other == d.width) {
         parallel_ranges(context, d.rows * d.width, 1, [&](int64_t first, int64_t last) {
             for_each_vector(first, last, [&](int64_t at, int n) { body(at, at, n); });

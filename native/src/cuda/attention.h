@@ -31,7 +31,7 @@ struct AttentionBlock {
 };
 
 __device__ inline AttentionBlock attention_block(const ml_attention_desc &d, int tile) {
-    const int64_t tiles = (d.max_length + tile - 1) / tile;
+    const int64_t tiles = blocks_for(d.max_length, tile);
     return {blockIdx.x / tiles, blockIdx.x % tiles * tile};
 }
 

@@ -7,11 +7,13 @@
 #include <new>
 #include <string>
 
+#include "core/contained.h"
 #include "core/cuda_plugin.h"
 #include "cuda/entered.h"
 #include "cuda/fault.h"
 #include "cuda/graph.h"
 #include "cuda/kernels.h"
+#include "cuda/status.h"
 
 namespace metalora {
 
@@ -34,43 +36,19 @@ using ll = long long;
 
 constexpr size_t kUploadRing = size_t(8) << 20;
 
-// An error is said once: CUDA would give it to the next launch again.
-ml_status status_of(cudaError_t error, const char *what) {
-    if (error == cudaSuccess) return ML_OK;
-    cudaGetLastError();
-    const ml_status status = error == cudaErrorMemoryAllocation ? ML_OUT_OF_MEMORY : ML_INTERNAL;
-    return fail(status, "%s: CUDA: %s", what, cudaGetErrorString(error));
-}
-
 std::string shape(std::initializer_list<std::pair<const char *, int64_t>> sizes) {
     std::string text;
     for (const auto &[name, size] : sizes) text += (text.empty() ? "" : ", ") + std::string(name) + " " + std::to_string(size);
     return text;
 }
 
-// Runs what the library calls: an exception must not leave this shared object, whose C++ runtime is its own.
-template <class Run> ml_status caught(const char *what, const Run &run) {
-    try {
-        return run();
-    } catch (const std::bad_alloc &) {
-        return fail(ML_OUT_OF_MEMORY, "%s: no memory", what);
-    } catch (const std::exception &e) {
-        return fail(ML_INTERNAL, "%s: %s", what, e.what());
-    } catch (...) {
-        return fail(ML_INTERNAL, "%s: unknown failure", what);
-    }
-}
-
 // Runs an op; an error carries its shapes: shapes() gives their text.
 template <class Shapes, class Op> ml_status queued(Context &c, const char *op, const Shapes &shapes, const Op &run) {
-    return caught(op, [&]() -> ml_status {
+    return contained(op, [&]() -> ml_status {
         const Entered s(c);
         try {
             const cudaError_t error = run(*s);
-            if (error == cudaSuccess) return ML_OK;
-            cudaGetLastError();
-            return fail(error == cudaErrorMemoryAllocation ? ML_OUT_OF_MEMORY : ML_INTERNAL, "%s: CUDA: %s (%s)", op, cudaGetErrorString(error),
-                        shapes().c_str());
+            return error == cudaSuccess ? ML_OK : status_of(error, op, (" (" + shapes() + ")").c_str());
         } catch (const std::bad_alloc &) {
             return fail(ML_OUT_OF_MEMORY, "%s: no device memory for scratch space (%s; %lld of %lld bytes are held)", op, shapes().c_str(),
                         ll(c.in_use()), ll(c.memory_total));
@@ -296,7 +274,7 @@ template <class T> struct Ops {
 // ---- the device -------------------------------------------------------------------------------------------------
 
 ml_status probe() {
-    return caught("ml_backend_probe", []() -> ml_status {
+    return contained("ml_backend_probe", []() -> ml_status {
         int count = 0;
         const cudaError_t error = cudaGetDeviceCount(&count);
         if (error != cudaSuccess) {
@@ -395,7 +373,7 @@ ml_status prepare(Context &c, const ml_context_options &options) {
 ml_status open(Context &c, const ml_context_options &options) {
     if (ml_status status = probe(); status != ML_OK) return status;
     if (ml_status status = check_options(options); status != ML_OK) return status;
-    const ml_status status = caught("ml_context_create", [&] { return prepare(c, options); });
+    const ml_status status = contained("ml_context_create", [&] { return prepare(c, options); });
     if (status != ML_OK) close(c);
     return status;
 }

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "core/stride.h"
+
 #ifdef METALORA_HOSTCUDA
 #include "hostcuda/hostcuda.h"
 #define ML_UNROLL
@@ -74,9 +76,6 @@ template <int N, class T> __device__ inline void store(T *to, const float (&valu
         }
     }
 }
-
-// Elements from row to row: 0 stands for dense.
-inline int64_t stride_of(int64_t stride, int64_t width) { return stride == 0 ? width : stride; }
 
 // Whether every address is a multiple of 16 (null is) and `width`, the elements of a row (or several such
 // numbers, joined by |), one of N.
@@ -199,7 +198,7 @@ template <int kPending> __device__ inline void cp_async_wait() {
 // ---- launches ---------------------------------------------------------------------------------------------------
 
 // Blocks that cover `count` elements.
-inline int64_t blocks_for(int64_t count, int64_t each) { return (count + each - 1) / each; }
+__host__ __device__ inline int64_t blocks_for(int64_t count, int64_t each) { return (count + each - 1) / each; }
 
 // A grid as computed from shapes, which may be larger than a device takes.
 struct Grid {

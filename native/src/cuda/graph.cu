@@ -1,18 +1,12 @@
 #include "cuda/graph.h"
 
-#include "core/error.h"
 #include "cuda/entered.h"
+#include "cuda/status.h"
 
 namespace metalora {
 namespace cuda {
 
 namespace {
-
-ml_status status_of(cudaError_t error, const char *op) {
-    if (error == cudaSuccess) return ML_OK;
-    cudaGetLastError();  // what a capture meets is not the next call's
-    return fail(error == cudaErrorMemoryAllocation ? ML_OUT_OF_MEMORY : ML_INTERNAL, "%s: CUDA: %s", op, cudaGetErrorString(error));
-}
 
 // A call of the thread that CUDA cannot record (an allocation, a wait) then fails and spoils the capture, should one of the
 // ops make it after all.

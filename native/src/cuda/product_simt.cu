@@ -29,7 +29,7 @@ __device__ inline void fill_tile(Line *tile, const Matrix &x, float scale, int64
 __global__ void product_kernel(const __grid_constant__ Product p) {
     ML_SHARED_ARRAY(Line, left, kDepth);
     ML_SHARED_ARRAY(Line, right, kDepth);
-    const int64_t down_tiles = (p.m + kTile - 1) / kTile;
+    const int64_t down_tiles = blocks_for(p.m, kTile);
     const int64_t row0 = blockIdx.x % down_tiles * kTile, column0 = blockIdx.x / down_tiles * kTile;
     const int across = threadIdx.x % 16, down = threadIdx.x / 16;
     float sum[4][4], total[4][4];

@@ -93,7 +93,7 @@ __device__ inline void load_tile(bf16 *tile, const Matrix &x, int64_t slot, int6
 constexpr unsigned kGroup = 8;
 
 __device__ inline uint2 tile_of_block(int64_t m, int tile_rows) {
-    const auto down = static_cast<unsigned>((m + tile_rows - 1) / tile_rows);
+    const auto down = static_cast<unsigned>(blocks_for(m, tile_rows));
     const unsigned in_group = kGroup * (gridDim.x / down), first = blockIdx.x / in_group * kGroup;
     const unsigned rows = down - first < kGroup ? down - first : kGroup;
     return {first + blockIdx.x % in_group % rows, blockIdx.x % in_group / rows};

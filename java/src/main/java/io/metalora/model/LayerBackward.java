@@ -27,7 +27,6 @@ final class LayerBackward {
     private final int kvHeads;
     private final int headDim;
     private final boolean qkNorm;
-    private final boolean stacksHeads;
     /** [T, hidden], the gradient of the residual stream, from the layer above to the layer below. */
     private final Tensor dResidual;
 
@@ -65,7 +64,6 @@ final class LayerBackward {
         this.dq = LayerActivations.output(memory, model, tokens, dqkv, Q);
         this.dk = LayerActivations.output(memory, model, tokens, dqkv, K);
         this.dv = LayerActivations.output(memory, model, tokens, dqkv, V);
-        this.stacksHeads = model.group(Q).isStack();
         this.rstd = memory.floats(tokens);
         this.rotatedQ = qkNorm ? memory.activation(tokens, heads, headDim) : null;
         this.rotatedK = qkNorm ? memory.activation(tokens, kvHeads, headDim) : null;
@@ -151,7 +149,7 @@ final class LayerBackward {
         }
         x = forward.norm(a.in(), weights.inputNorm(), rstd, tokens);
         var dx = below ? dNormed : null;
-        if (stacksHeads) {
+        if (dqkv != null) {
             linear(layer, Q, x, dqkv, dx, tokens, false);
         } else {
             linear(layer, Q, x, dq, dx, tokens, false);

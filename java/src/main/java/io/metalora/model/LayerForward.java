@@ -18,8 +18,6 @@ final class LayerForward {
     private final Tensor positions;
     private final Tensor cos;
     private final Tensor sin;
-    private final boolean stacksHeads;
-    private final boolean stacksGateUp;
     /** [T, hidden], the normed residual, for the Linears of a layer. */
     private final Tensor normed;
     /** The same memory dense, for the final norm. */
@@ -39,11 +37,7 @@ final class LayerForward {
         this.eps = c.rmsNormEps();
         this.lora = lora;
         this.positions = positions;
-        var heads = model.group(Projection.Q);
-        var gateUp = model.group(Projection.GATE);
-        this.stacksHeads = heads.isStack();
-        this.stacksGateUp = gateUp.isStack();
-        int most = Math.max(heads.members().size(), gateUp.members().size());
+        int most = LinearGroup.largest(model.groups());
         var normed = memory.activation(tokens, hidden + model.device().spareColumns(most));
         this.normed = normed == null ? null : normed.withSpare(hidden);
         this.finalNormed = normed == null ? null : normed.view(0, tokens, hidden);
@@ -64,7 +58,7 @@ final class LayerForward {
     /** Norm and projections to q, k and v, before rotation. */
     void project(int layer, LayerActivations a, int tokens) {
         var x = norm(a.in(), model.layer(layer).inputNorm(), null, tokens);
-        if (stacksHeads) {
+        if (a.qkv() != null) {
             linear(layer, Projection.Q, x, null, a.qkv(), tokens);
             return;
         }
@@ -100,7 +94,7 @@ final class LayerForward {
     void finish(int layer, LayerActivations a, int tokens) {
         linear(layer, Projection.O, a.o(), a.in(), a.mid(), tokens);
         var x = norm(a.mid(), model.layer(layer).postAttentionNorm(), null, tokens);
-        if (stacksGateUp) {
+        if (a.gateUp() != null) {
             linear(layer, Projection.GATE, x, null, a.gateUp(), tokens);
         } else {
             linear(layer, Projection.GATE, x, null, a.gate(), tokens);

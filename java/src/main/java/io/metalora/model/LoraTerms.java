@@ -25,8 +25,7 @@ final class LoraTerms {
         this.layout = layout;
         this.terms = new LoraTerm[config.layers() * PER_LAYER];
         int rank = layout.config().rank();
-        int most = model.groups().stream().mapToInt(g -> g.members().size()).max().orElseThrow();
-        Tensor shared = keep ? null : memory.floats(tokens, (long) rank * most);
+        Tensor shared = keep ? null : memory.floats(tokens, (long) rank * LinearGroup.largest(model.groups()));
         var parts = new LinkedHashMap<Integer, List<LoraTerm.Part>>(); // by the index of the group's first member
         for (var site : layout.sites()) {
             var group = model.group(site.projection());

@@ -273,8 +273,7 @@ public final class Device implements AutoCloseable {
             for (var resource : open.toArray(AutoCloseable[]::new)) {
                 switch (resource) {
                     case Tensor t -> t.free();
-                    case FrozenWeight w -> w.free();
-                    case Graph g -> g.free();
+                    case NativeHandle h -> h.free();
                     default -> throw new AssertionError(resource);
                 }
             }
@@ -325,14 +324,9 @@ public final class Device implements AutoCloseable {
         open.remove(tensor);
     }
 
-    void free(FrozenWeight weight, MemorySegment handle) {
-        NativeLibrary.check(Metalora.ml_weight_destroy(context(), handle));
-        open.remove(weight);
-    }
-
-    void free(Graph graph, MemorySegment handle) {
-        NativeLibrary.check(Metalora.ml_graph_destroy(context(), handle));
-        open.remove(graph);
+    /** One that was given back. */
+    void forget(NativeHandle handle) {
+        open.remove(handle);
     }
 
     private static int nativeType(DType dtype) {

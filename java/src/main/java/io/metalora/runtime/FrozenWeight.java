@@ -1,22 +1,20 @@
 package io.metalora.runtime;
 
+import io.metalora.bindings.NativeLibrary;
+import io.metalora.bindings.generated.Metalora;
 import java.lang.foreign.MemorySegment;
 
 /** A matrix [out, in] that never changes, stored the way the device's kernels want it. */
-public final class FrozenWeight implements AutoCloseable {
-    private final Device device;
+public final class FrozenWeight extends NativeHandle {
     private final DType storage;
     private final long outFeatures;
     private final long inFeatures;
-    private final MemorySegment handle;
-    private boolean closed;
 
     FrozenWeight(Device device, DType storage, long outFeatures, long inFeatures, MemorySegment handle) {
-        this.device = device;
+        super(device, handle);
         this.storage = storage;
         this.outFeatures = outFeatures;
         this.inFeatures = inFeatures;
-        this.handle = handle;
     }
 
     public long outFeatures() {
@@ -33,30 +31,12 @@ public final class FrozenWeight implements AutoCloseable {
     }
 
     @Override
-    public void close() {
-        if (!closed && !device.isClosed()) {
-            try (var _ = device.turn()) {
-                free();
-            }
-        }
+    void destroy(MemorySegment handle) {
+        NativeLibrary.check(Metalora.ml_weight_destroy(device().context(), handle));
     }
 
-    /** For who has the device's turn. */
-    void free() {
-        if (!closed) {
-            device.free(this, handle);
-            closed = true;
-        }
-    }
-
-    MemorySegment handle() {
-        if (closed) {
-            throw new IllegalStateException("the weight [" + outFeatures + ", " + inFeatures + "] is closed");
-        }
-        return handle;
-    }
-
-    Device device() {
-        return device;
+    @Override
+    String what() {
+        return "the weight [" + outFeatures + ", " + inFeatures + "]";
     }
 }

@@ -10,14 +10,9 @@ import java.lang.foreign.MemorySegment;
  * Ops recorded by {@link Device#record}, run again as one. What the ops were given is recorded (tensors, sizes, scalars);
  * what lies in the tensors is read when the graph runs.
  */
-public final class Graph implements AutoCloseable {
-    private final Device device;
-    private final MemorySegment handle;
-    private boolean closed;
-
+public final class Graph extends NativeHandle {
     Graph(Device device, MemorySegment handle) {
-        this.device = device;
-        this.handle = handle;
+        super(device, handle);
     }
 
     /**
@@ -27,37 +22,24 @@ public final class Graph implements AutoCloseable {
      *         or a weight of the device was closed, or an op needed more scratch memory than before
      */
     public boolean launch() {
-        try (var _ = device.turn()) {
-            var context = device.context();
-            if (closed) {
-                throw new IllegalStateException("the graph is closed");
+        try (var _ = device().turn()) {
+            NativeLibrary.check(Metalora.ml_graph_launch(device().context(), handle()));
+            return true;
+        } catch (NativeException e) {
+            if (e.status() == Status.INVALID_ARGUMENT) {
+                return false;
             }
-            try {
-                NativeLibrary.check(Metalora.ml_graph_launch(context, handle));
-                return true;
-            } catch (NativeException e) {
-                if (e.status() == Status.INVALID_ARGUMENT) {
-                    return false;
-                }
-                throw e;
-            }
+            throw e;
         }
     }
 
     @Override
-    public void close() {
-        if (!closed && !device.isClosed()) {
-            try (var _ = device.turn()) {
-                free();
-            }
-        }
+    void destroy(MemorySegment handle) {
+        NativeLibrary.check(Metalora.ml_graph_destroy(device().context(), handle));
     }
 
-    /** For who has the device's turn. */
-    void free() {
-        if (!closed) {
-            device.free(this, handle);
-            closed = true;
-        }
+    @Override
+    String what() {
+        return "the graph";
     }
 }

@@ -31,7 +31,10 @@ class GeneratorTest {
     @ParameterizedTest
     @FieldSource("NAMES")
     void cachedTokensGiveTheLogitsOfAFullPass(String name) {
-        var golden = Golden.read(name);
+        assertCachedTokensGiveTheLogitsOfAFullPass(Golden.read(name), device);
+    }
+
+    static void assertCachedTokensGiveTheLogitsOfAFullPass(Golden golden, Device device) {
         var ids = golden.sequences()[2];
         try (var model = CausalLM.load(golden.model(), device, LoadOptions.defaults());
                 var adapter = LoraAdapter.load(golden.adapter(), model.config(), device);
