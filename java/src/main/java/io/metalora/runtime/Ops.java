@@ -367,6 +367,7 @@ public final class Ops {
             ml_swiglu_desc.dy(d, need("dy", dy, act, rows * width));
             ml_swiglu_desc.dgate(d, needRows("dgate", dgate, rows, width));
             ml_swiglu_desc.dup(d, needRows("dup", dup, rows, width));
+            ml_swiglu_desc.y_stride(d, 0); // the forward's would be checked against this width
             NativeLibrary.check(Metalora.ml_swiglu_backward(device.context(), d));
         }
     }
