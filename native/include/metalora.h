@@ -46,7 +46,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a declaration below changes in a way that breaks a caller. */
-#define ML_ABI_VERSION 3
+#define ML_ABI_VERSION 4
 
 typedef enum ml_status {
     ML_OK = 0,
@@ -410,6 +410,18 @@ typedef struct ml_task_reduce_desc {
     int64_t slots;
 } ml_task_reduce_desc;
 ML_API int32_t ml_task_reduce(ml_context *context, const ml_task_reduce_desc *desc);
+
+/* ---- scratch memory --------------------------------------------------------------------------------------- */
+
+/* CUDA only: the CPU backend gives ML_UNSUPPORTED. Ops between begin and end are checked, and what scratch memory they take is
+   counted; none runs. ml_plan_end then holds as much as the largest of them takes, in one piece, so that none of them needs
+   any more when it runs: what does not fit shows before the first of them. The same calls are refused in between as while a
+   graph is recorded. Where products are measured (ml_matmul), there is room for either form and for the measurement.
+
+   scratch_bytes, nullable: what the largest op takes; less than what is held where ops before took more. After an op that
+   failed in between, ml_plan_end fails with that op's text; nothing more is held then, nor where memory does not suffice. */
+ML_API int32_t ml_plan_begin(ml_context *context);
+ML_API int32_t ml_plan_end(ml_context *context, int64_t *scratch_bytes);
 
 /* ---- graphs ----------------------------------------------------------------------------------------------- */
 

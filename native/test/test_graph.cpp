@@ -1,4 +1,5 @@
 // Graphs: what may be recorded, what is refused, and when a graph is not launched any more. A whole model's is in test_model.
+#include <cmath>
 #include <thread>
 
 #include "harness.h"
@@ -120,6 +121,78 @@ TEST(calls_that_cannot_be_recorded_are_refused_and_spoil_nothing) {
         EXPECT(values.read()[99] == 5);
         EXPECT_OK(ml_graph_destroy(device, graph));
         EXPECT_OK(ml_graph_destroy(device, other));
+    });
+}
+
+TEST(a_plan_is_unsupported_on_the_cpu) {
+    ml_context_options options{};
+    ml_context *context = nullptr;
+    EXPECT_OK(ml_context_create(&options, &context));
+    EXPECT_STATUS(ml_plan_begin(context), ML_UNSUPPORTED, "plan: ops of the CPU");
+    EXPECT_INVALID(ml_plan_end(context, nullptr), "nothing is being planned");
+    EXPECT_OK(ml_context_destroy(context));
+}
+
+TEST(a_plan_holds_what_the_largest_op_takes_and_runs_none) {
+    if (!on_cuda()) return;
+    on_every_device([&](Device &device) {
+        Buffer<float> values(device, std::vector<float>(300000, 1.0f)), norm(device, std::vector<float>{7});
+        ml_context_info before{}, planned{}, after{};
+        EXPECT_OK(ml_context_get_info(device, &before));
+        int64_t bytes = -1;
+        EXPECT_OK(ml_plan_begin(device));
+        EXPECT_OK(ml_fill(device, values, 100, 3));
+        EXPECT_OK(ml_copy(device, values.at(1), values, 1000000));  // takes as much, since the two overlap
+        EXPECT_OK(clip(device, values, norm));
+        EXPECT_OK(ml_plan_end(device, &bytes));
+        EXPECT(bytes == 1000000);
+        EXPECT_OK(ml_context_get_info(device, &planned));
+        EXPECT(planned.memory_in_use == before.memory_in_use + bytes);
+        EXPECT(planned.memory_peak >= planned.memory_in_use);
+        EXPECT_SAME_BITS("nothing ran", values.read(), std::vector<float>(300000, 1.0f));
+        EXPECT(norm.read()[0] == 7);
+        ml_graph *graph = nullptr;  // recorded without a first run: its scratch memory is there
+        EXPECT_OK(ml_graph_begin(device));
+        EXPECT_OK(clip(device, values, norm));
+        EXPECT_OK(ml_graph_end(device, &graph));
+        EXPECT_OK(ml_copy(device, values.at(1), values, 1000000));
+        EXPECT_OK(ml_graph_launch(device, graph));
+        EXPECT_CLOSE("the norm of a recorded clip", norm.read(), std::vector<double>{std::sqrt(300000.0)}, 1e-5);
+        EXPECT_OK(ml_context_get_info(device, &after));
+        EXPECT(after.memory_in_use == planned.memory_in_use && after.memory_peak == planned.memory_peak);
+        EXPECT_OK(ml_plan_begin(device));  // of less: what is held stays
+        EXPECT_OK(clip(device, values, norm));
+        EXPECT_OK(ml_plan_end(device, &bytes));
+        EXPECT(bytes > 0 && bytes < 1000000);
+        EXPECT_OK(ml_graph_launch(device, graph));
+        EXPECT_OK(ml_graph_destroy(device, graph));
+    });
+}
+
+TEST(a_plan_refuses_what_a_recording_does_and_fails_with_its_ops) {
+    if (!on_cuda()) return;
+    on_every_device([&](Device &device) {
+        Buffer<float> values(device, kOnes), norm(device, std::vector<float>{7});
+        void *pointer = nullptr;
+        ml_graph *graph = nullptr;
+        int64_t bytes = -1;
+        EXPECT_INVALID(ml_plan_end(device, &bytes), "nothing is being planned");
+        EXPECT_OK(ml_plan_begin(device));
+        EXPECT_STATUS(ml_alloc(device, 8, &pointer), ML_INVALID_ARGUMENT, "ml_alloc: scratch memory is being planned");
+        EXPECT_STATUS(ml_synchronize(device), ML_INVALID_ARGUMENT, "ml_plan_end");
+        EXPECT_STATUS(ml_graph_begin(device), ML_INVALID_ARGUMENT, "ml_plan_end");
+        EXPECT_STATUS(ml_graph_end(device, &graph), ML_INVALID_ARGUMENT, "nothing is being recorded");
+        EXPECT_OK(clip(device, values, norm));
+        EXPECT_INVALID(ml_fill(device, nullptr, 100, 3), "values");
+        EXPECT_STATUS(ml_plan_end(device, &bytes), ML_INVALID_ARGUMENT, "an op of the plan failed: ml_fill");
+        EXPECT(bytes == 0);
+        EXPECT_OK(ml_graph_begin(device));
+        EXPECT_STATUS(ml_plan_end(device, &bytes), ML_INVALID_ARGUMENT, "nothing is being planned");
+        EXPECT_OK(ml_fill(device, values, 100, 3));
+        EXPECT_OK(ml_graph_end(device, &graph));
+        EXPECT_OK(ml_graph_launch(device, graph));
+        EXPECT(values.read()[99] == 3);
+        EXPECT_OK(ml_graph_destroy(device, graph));
     });
 }
 

@@ -61,8 +61,8 @@ template <class Call>
 int32_t unrecordable(ml_context *context, const char *op, const Call &call) {
     return guarded(context, op, [&](Context &c) -> ml_status {
         if (c.recording.active) {
-            return fail(ML_INVALID_ARGUMENT, "%s: a graph is being recorded, and this call cannot be part of it; call it before "
-                        "ml_graph_begin or after ml_graph_end", op);
+            return fail(ML_INVALID_ARGUMENT, "%s: %s, and this call cannot be part of it; call it before that begins or after %s", op,
+                        c.recording.what(), c.recording.ending());
         }
         return call(c);
     });
@@ -169,7 +169,7 @@ int32_t ml_context_destroy(ml_context *context) {
     }
     ml_status status = ML_OK;
     if (context->recording.active) {
-        status = fail(ML_INVALID_ARGUMENT, "ml_context_destroy: a graph is being recorded; call ml_graph_end first");
+        status = fail(ML_INVALID_ARGUMENT, "ml_context_destroy: %s; call %s first", context->recording.what(), context->recording.ending());
     } else if (!context->buffers.empty() || !context->weights.empty() || !context->graphs.empty()) {
         status = fail(ML_INVALID_ARGUMENT, "ml_context_destroy: %zu buffers, %zu weights and %zu graphs are still live; free them first",
                       context->buffers.size(), context->weights.size(), context->graphs.size());
@@ -667,6 +667,40 @@ int32_t ml_task_reduce(ml_context *context, const ml_task_reduce_desc *desc) {
     });
 }
 
+// ---- scratch memory ---------------------------------------------------------------------------------------------
+
+int32_t ml_plan_begin(ml_context *context) {
+    return unrecordable(context, "ml_plan_begin", [&](Context &c) -> ml_status {
+        if (c.backend.graphs == nullptr) {
+            return fail(ML_UNSUPPORTED, "ml_plan_begin: plan: ops of the CPU backend take host memory as they run");
+        }
+        c.recording.start(true);
+        c.scratch.begin_plan();
+        return ML_OK;
+    });
+}
+
+int32_t ml_plan_end(ml_context *context, int64_t *scratch_bytes) {
+    const char *op = "ml_plan_end";
+    return guarded(context, op, [&](Context &c) -> ml_status {
+        if (scratch_bytes != nullptr) *scratch_bytes = 0;
+        if (!c.recording.active || !c.recording.plan) {
+            return fail(ML_INVALID_ARGUMENT, "%s: nothing is being planned; call ml_plan_begin first", op);
+        }
+        c.recording.active = false;
+        const size_t bytes = c.scratch.end_plan();
+        if (c.recording.status != ML_OK) return fail(c.recording.status, "%s: an op of the plan failed: %s", op, c.recording.text.c_str());
+        if (!c.scratch.hold(bytes)) {
+            return fail(ML_OUT_OF_MEMORY, "%s: no device memory for %zu bytes of scratch space, which the largest op takes: this context holds "
+                        "%lld, the device has %lld of %lld left", op, bytes, static_cast<long long>(c.in_use()),
+                        static_cast<long long>(c.backend.memory_free(c)), static_cast<long long>(c.memory_total));
+        }
+        c.note_peak();
+        if (scratch_bytes != nullptr) *scratch_bytes = static_cast<int64_t>(bytes);
+        return ML_OK;
+    });
+}
+
 // ---- graphs -----------------------------------------------------------------------------------------------------
 
 int32_t ml_graph_begin(ml_context *context) {
@@ -675,9 +709,7 @@ int32_t ml_graph_begin(ml_context *context) {
             return fail(ML_UNSUPPORTED, "ml_graph_begin: graph: the CPU backend records none; call the ops themselves");
         }
         if (ml_status status = c.backend.graphs->begin(c); status != ML_OK) return status;
-        c.recording = {};
-        c.recording.active = true;
-        c.recording.thread = std::this_thread::get_id();
+        c.recording.start(false);
         return ML_OK;
     });
 }
@@ -687,7 +719,7 @@ int32_t ml_graph_end(ml_context *context, ml_graph **graph) {
     return guarded(context, op, [&](Context &c) -> ml_status {
         if (graph != nullptr) *graph = nullptr;
         if (c.backend.graphs == nullptr) return fail(ML_UNSUPPORTED, "%s: graph: the CPU backend records none", op);
-        if (!c.recording.active) return fail(ML_INVALID_ARGUMENT, "%s: nothing is being recorded; call ml_graph_begin first", op);
+        if (!c.recording.active || c.recording.plan) return fail(ML_INVALID_ARGUMENT, "%s: nothing is being recorded; call ml_graph_begin first", op);
         if (c.recording.thread != std::this_thread::get_id()) {
             return fail(ML_INVALID_ARGUMENT, "%s: has to be called by the thread that called ml_graph_begin", op);
         }

@@ -26,6 +26,8 @@ void Scratch::free_all() {
 
 namespace {
 
+constexpr uintptr_t kNowhere = 4096;  // aligned, and not NULL
+
 size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 }  // namespace
@@ -34,6 +36,12 @@ bool Scratch::has_room(size_t bytes) const { return !blocks_.empty() && blocks_.
 
 void *Scratch::take(size_t bytes) {
     bytes = aligned(bytes);
+    if (planning_) {
+        void *nowhere = reinterpret_cast<void *>(kNowhere + planned_);
+        planned_ += bytes;
+        if (planned_ > most_planned_) most_planned_ = planned_;
+        return nowhere;
+    }
     if (!has_room(bytes)) {
         try {
             blocks_.reserve(blocks_.size() + 1);
@@ -54,12 +62,31 @@ void *Scratch::take(size_t bytes) {
 }
 
 void Scratch::reset() {
+    planned_ = 0;
     used_ = 0;
     if (blocks_.size() <= 1) return;
     const size_t total = held_;
     free_all();
     take(total);
     used_ = 0;
+}
+
+void Scratch::begin_plan() {
+    planning_ = true;
+    planned_ = most_planned_ = 0;
+}
+
+size_t Scratch::end_plan() {
+    planning_ = false;
+    return most_planned_;
+}
+
+bool Scratch::hold(size_t bytes) {
+    if (held_ >= bytes) return true;
+    free_all();
+    const bool there = take(bytes) != nullptr;
+    used_ = 0;
+    return there;
 }
 
 }  // namespace metalora

@@ -67,6 +67,12 @@ public:
     bool has_room(size_t bytes) const;  // whether take would not grow
     void reset();              // gives all of it back; joins blocks into one that would have been enough
     void free_all();
+
+    // From begin on, take counts: it gives addresses where nothing lies. end tells the most that was taken up to a reset.
+    void begin_plan();
+    size_t end_plan();
+    bool planning() const { return planning_; }
+    bool hold(size_t bytes);  // that much in one block, while nothing is taken; false when there is no memory
     size_t held() const { return held_; }
     uint64_t growths() const { return growths_; }
 
@@ -81,6 +87,8 @@ private:
     size_t used_ = 0;  // of the last block
     size_t held_ = 0;
     uint64_t growths_ = 0;
+    bool planning_ = false;
+    size_t planned_ = 0, most_planned_ = 0;
 };
 
 }  // namespace metalora

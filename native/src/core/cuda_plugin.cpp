@@ -41,7 +41,7 @@ Loaded load() {
     const auto entry = reinterpret_cast<CudaEntry>(dlsym(library, kCudaEntry));
     static const CudaHost host = {kCudaLayout, [](ml_status status, const char *text) { return fail(status, "%s", text); },
                                   [](Context &context, size_t bytes) -> void * {
-                                      if (context.recording.active && !context.scratch.has_room(bytes)) {
+                                      if (context.recording.active && !context.recording.plan && !context.scratch.has_room(bytes)) {
                                           context.recording.missing = "scratch memory";
                                           return nullptr;
                                       }

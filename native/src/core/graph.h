@@ -1,4 +1,5 @@
-// Graphs: ops recorded between ml_graph_begin and ml_graph_end, run again by ml_graph_launch.
+// Graphs: ops recorded between ml_graph_begin and ml_graph_end, run again by ml_graph_launch. A plan of their scratch memory is
+// like a recording that nothing comes of.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +26,17 @@ struct GraphTable {
 // What a context knows between begin and end.
 struct Recording {
     bool active = false;
+    bool plan = false;              // between ml_plan_begin and ml_plan_end instead
     std::thread::id thread;         // CUDA ends a capture in the thread that began it
     ml_status status = ML_OK;       // of the first op that failed
     std::string text;
     const char *missing = nullptr;  // what the running op lacks and a run outside of a recording would have brought
+
+    // What is under way, and the call that ends it.
+    const char *what() const { return plan ? "scratch memory is being planned" : "a graph is being recorded"; }
+    const char *ending() const { return plan ? "ml_plan_end" : "ml_graph_end"; }
+
+    void start(bool of_plan);
 
     // The outcome of a recorded op, whose failure is then the recording's.
     ml_status note(const char *op, ml_status outcome);

@@ -46,6 +46,7 @@ std::string shape(std::initializer_list<std::pair<const char *, int64_t>> sizes)
 template <class Shapes, class Op> ml_status queued(Context &c, const char *op, const Shapes &shapes, const Op &run) {
     return contained(op, [&]() -> ml_status {
         const Entered s(c);
+        const Planning plans(c.scratch.planning());
         try {
             const cudaError_t error = run(*s);
             return error == cudaSuccess ? ML_OK : status_of(error, op, (" (" + shapes() + ")").c_str());
@@ -145,17 +146,20 @@ ml_status copy(Context &c, void *to, const void *from, size_t bytes) {
         const void *source = from;
         if (overlap) {
             void *between = s.take<char>(static_cast<int64_t>(bytes));
+            if (planning) return cudaSuccess;
             const cudaError_t error = cudaMemcpyAsync(between, from, bytes, cudaMemcpyDeviceToDevice, s.stream);
             if (error != cudaSuccess) return error;
             source = between;
         }
-        return cudaMemcpyAsync(to, source, bytes, cudaMemcpyDeviceToDevice, s.stream);
+        return planning ? cudaSuccess : cudaMemcpyAsync(to, source, bytes, cudaMemcpyDeviceToDevice, s.stream);
     });
 }
 
 ml_status copy_rows(Context &c, void *to, size_t to_stride, const void *from, size_t from_stride, size_t bytes, size_t rows) {
     return queued(c, "ml_copy_rows", [&] { return shape({{"bytes", static_cast<int64_t>(bytes)}, {"rows", static_cast<int64_t>(rows)}}); },
-                  [&](State &s) { return cudaMemcpy2DAsync(to, to_stride, from, from_stride, bytes, rows, cudaMemcpyDeviceToDevice, s.stream); });
+                  [&](State &s) {
+                      return planning ? cudaSuccess : cudaMemcpy2DAsync(to, to_stride, from, from_stride, bytes, rows, cudaMemcpyDeviceToDevice, s.stream);
+                  });
 }
 
 int64_t weight_bytes(const ml_weight_desc &d) {

@@ -90,7 +90,7 @@ template <class T> cudaError_t cross_entropy(State &s, const ml_cross_entropy_de
     const ml_weight &w = *d.w;
     const int64_t hidden = w.in_features, vocab = w.out_features, stride = round_up(vocab, 8);
     const int32_t dtype = sizeof(T) == 2 ? ML_BF16 : ML_F32;
-    if (d.dx != nullptr && d.tokens > 0) {
+    if (d.dx != nullptr && d.tokens > 0 && !planning) {
         const cudaError_t error = cudaMemsetAsync(d.dx, 0, static_cast<size_t>(d.tokens * hidden) * sizeof(T), s.stream);
         if (error != cudaSuccess) return error;
     }

@@ -217,10 +217,23 @@ inline size_t shared_memory_limit() {
     return static_cast<size_t>(bytes);
 }
 
+// While scratch memory is planned (ml_plan_begin), an op takes what it takes and queues nothing. Of the thread, since launches
+// have no other way to know.
+inline thread_local bool planning = false;
+
+class Planning {
+public:
+    explicit Planning(bool on) { planning = on; }
+    ~Planning() { planning = false; }
+    Planning(const Planning &) = delete;
+    Planning &operator=(const Planning &) = delete;
+};
+
 // Runs a kernel over a grid. What fails here leaves no error behind that a later call would find.
 template <class... Parameters, class... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), Grid grid, dim3 block, size_t shared, cudaStream_t stream, Arguments... arguments) {
     if (grid.x > 0x7FFFFFFF || grid.y > 65535 || grid.z > 65535) return cudaErrorInvalidConfiguration;
+    if (planning) return cudaSuccess;
     const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z));
 #ifdef METALORA_HOSTCUDA
     hostcuda::launch(blocks, block, shared, stream, [=] { kernel(arguments...); });

@@ -164,13 +164,20 @@ template <class T> struct Call {
         return tensor ? matmul(s, p, *d.w, transposed, low) : product(p, s.stream);
     }
 
+    // No fewer than parts_of, and for more tokens no fewer than for less, which rounding would make of those: what was planned for the
+    // largest pack is enough for the others.
+    int64_t most_parts(int64_t tiles) const {
+        const int64_t smallest = d.tokens / kSmallestPart, wanted = kWantedBlocks / tiles;
+        return (smallest < wanted ? smallest : wanted) + d.slots;
+    }
+
     // A gradient's sum over each slot's tokens, by parts that `tiles` blocks take.
     Product in_parts(int64_t m, int64_t n, int64_t tiles) {
         Product p;
         p.m = m, p.n = n, p.tokens = d.tokens, p.slot_offsets = d.slot_offsets, p.slots = d.slots, p.out_stride = n;
         p.part = round_up(d.tokens * tiles / kWantedBlocks, 64);
         if (p.part < kSmallestPart) p.part = kSmallestPart;
-        p.out = s.take<float>(parts_of(p) * m * n);
+        p.out = s.take<float>(most_parts(tiles) * m * n);
         return p;
     }
     // Rows [row, row + rows) of the parts' sums into a gradient.

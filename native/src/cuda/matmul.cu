@@ -38,8 +38,10 @@ cudaError_t own(const Product &p, const LowRank *low, cudaStream_t stream) {
     return product(all, stream);
 }
 
+cudaError_t library_product(State &s, const Product &p) { return planning ? cudaSuccess : s.library->product(p, s.stream); }
+
 cudaError_t by_library(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low, bf16 *appended) {
-    if (low == nullptr) return s.library->product(p, s.stream);
+    if (low == nullptr) return library_product(s, p);
     const int64_t in = w.in_features, out = w.out_features, width = transposed ? out : in, tail = p.slots * low->rank;
     cudaError_t error = launch(tail_kernel, Grid(blocks_for(tail * (transposed ? in : out), kThreads)), dim3(kThreads), 0, s.stream,
                                static_cast<bf16 *>(w.data), WeightLayout(w).stride, in, out, low->high, low->rank, p.slots, transposed);
@@ -54,7 +56,7 @@ cudaError_t by_library(State &s, const Product &p, const ml_weight &w, bool tran
     if (error != cudaSuccess) return error;
     all.factor[0].left.data = appended;
     all.factor[0].k = width + tail;
-    return s.library->product(all, s.stream);
+    return library_product(s, all);
 }
 
 // Milliseconds of the fastest trial, with the result going elsewhere.
@@ -76,12 +78,16 @@ template <class Run> cudaError_t time(State &s, const Run &run, float &fastest) 
     return error;
 }
 
+// Where the product goes while it is tried out: elsewhere, if it must not be added to twice.
+void *trial_output(State &s, const Product &p) {
+    if (!p.accumulate && p.residual != p.out) return p.out;
+    return s.take<char>(p.m * p.out_stride * (p.out_dtype == ML_BF16 ? 2 : 4));
+}
+
 // Both forms' times. That the library has no kernel for a shape only means that our own is taken.
 cudaError_t measure(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low, bf16 *appended, MatmulChoice &measured) {
     Product trial = p;
-    if (p.accumulate || p.residual == p.out) {  // it must not be added to twice
-        trial.out = s.take<char>(p.m * p.out_stride * (p.out_dtype == ML_BF16 ? 2 : 4));
-    }
+    trial.out = trial_output(s, p);
     const cudaError_t error = time(s, [&] { return own(trial, low, s.stream); }, measured.own_ms);
     if (error != cudaSuccess) return error;
     if (time(s, [&] { return by_library(s, trial, w, transposed, low, appended); }, measured.library_ms) != cudaSuccess) {
@@ -107,6 +113,11 @@ cudaError_t form_of(State &s, const Product &p, const ml_weight &w, bool transpo
     form = {s.matmul == ML_MATMUL_CUBLASLT, nullptr};
     if (form.library) append();
     if (s.matmul != ML_MATMUL_MEASURED) return cudaSuccess;
+    if (planning) {  // either form, after a measurement, may be what runs
+        append();
+        trial_output(s, p);
+        return cudaSuccess;
+    }
     int64_t bucket = 1;  // rows up to the next power of two are taken for alike
     while (bucket < p.m) bucket *= 2;
     const MatmulShape shape{bucket, p.n, width, low == nullptr ? 0 : low->rank, low == nullptr ? 0 : p.slots, transposed,

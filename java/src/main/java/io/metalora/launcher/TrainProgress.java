@@ -1,5 +1,6 @@
 package io.metalora.launcher;
 
+import io.metalora.model.MemoryEstimate;
 import io.metalora.runtime.DeviceInfo;
 import io.metalora.train.IterationReport;
 import io.metalora.train.TrainListener;
@@ -33,6 +34,13 @@ final class TrainProgress implements TrainListener, AutoCloseable {
     @Override
     public void opened(DeviceInfo info) {
         device = info;
+    }
+
+    @Override
+    public void planned(MemoryEstimate buffers, long scratch) {
+        if (scratch > 0) {
+            spec.commandLine().getOut().println(name + ": memory on the GPU: " + buffers.describe(scratch));
+        }
     }
 
     @Override

@@ -49,10 +49,18 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
 
     void requireFits(String what, String help, String memory, long reserve, long available) {
         if (total() + reserve > available) {
-            throw new InputException(what + " needs " + size(total() + reserve) + " of " + memory + " (weights "
-                    + size(weights) + ", activations " + size(activations) + ", adapters " + size(adapters)
-                    + ", other " + size(reserve) + "), but " + size(available) + " are available; " + help);
+            throw new InputException(what + " needs " + size(total() + reserve) + " of " + memory + " ("
+                    + parts() + ", other " + size(reserve) + "), but " + size(available) + " are available; " + help);
         }
+    }
+
+    /** What is held together with the ops' scratch memory, in words. */
+    public String describe(long scratch) {
+        return parts() + ", scratch " + size(scratch) + ": " + size(total() + scratch);
+    }
+
+    private String parts() {
+        return "weights " + size(weights) + ", activations " + size(activations) + ", adapters " + size(adapters);
     }
 
     private static String size(long bytes) {

@@ -183,6 +183,25 @@ public final class ModelPass implements AutoCloseable {
         graphs.run(new PassKey(shape, adapters), this::opsForwardBackward);
     }
 
+    /**
+     * Sets scratch memory aside for {@link #runForwardBackward} of any pack within the limits, so that none of them needs
+     * memory of the device any more.
+     *
+     * @param adapters of as many slots as packs will have
+     * @return bytes that the largest op takes; 0 on the CPU, whose ops take host memory as they run
+     */
+    public long plan(AdapterSlots adapters) {
+        if (backward == null) {
+            throw new IllegalStateException("this pass was made for evaluation");
+        }
+        adapters.gradients();
+        pack.pretendFull();
+        argmaxValid = false;
+        lora.bind(adapters, adapters.slots());
+        lora.dropout(layout.config().dropout(), 0, 0);
+        return model.device().plan(this::opsForwardBackward);
+    }
+
     /** Of the pack that was uploaded. Nothing but ops is called: this may be recorded. */
     private void opsForwardBackward() {
         var hidden = layersForward(backward.rstdFinal());

@@ -67,6 +67,14 @@ final class PackTensors {
         rowScale.upload(pack.rowScale(), lossRows);
     }
 
+    /** Takes on the largest shape there is room for, whatever lies in the tensors: for ops that are only planned. */
+    void pretendFull() {
+        tokens = limits.tokens();
+        sequences = limits.sequences();
+        maxLength = Math.min(limits.tokens(), model.config().maxPositions());
+        lossRows = limits.lossRows();
+    }
+
     private static void requireWithin(String what, int count, int limit) {
         if (count > limit) {
             throw new IllegalArgumentException(

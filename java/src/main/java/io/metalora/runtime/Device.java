@@ -257,6 +257,38 @@ public final class Device implements AutoCloseable {
         }
     }
 
+    /**
+     * Sets scratch memory aside for the ops that {@code ops} calls: they are checked and counted, not run, and need no more
+     * when they do run. In between no tensor of the device can be made, closed, uploaded or downloaded.
+     *
+     * @return bytes that the largest of them takes; 0 on the CPU, whose ops take host memory as they run and are not called
+     * @throws NativeException of {@link Status#OUT_OF_MEMORY} where the device has less left
+     */
+    public long plan(Runnable ops) {
+        if (backend == Backend.CPU) {
+            return 0;
+        }
+        try (var _ = turn()) {
+            NativeLibrary.check(Metalora.ml_plan_begin(context()));
+        }
+        boolean complete = false;
+        try {
+            ops.run();
+            complete = true;
+        } finally {
+            if (!complete) {
+                try (var _ = turn()) {
+                    Metalora.ml_plan_end(context, MemorySegment.NULL); // its own failure would hide that of the ops
+                }
+            }
+        }
+        try (var _ = turn(); var call = Arena.ofConfined()) {
+            var bytes = call.allocate(ValueLayout.JAVA_LONG);
+            NativeLibrary.check(Metalora.ml_plan_end(context(), bytes));
+            return bytes.get(ValueLayout.JAVA_LONG, 0);
+        }
+    }
+
     /** Waits until all ops have run. */
     public void synchronize() {
         try (var _ = turn()) {

@@ -47,6 +47,11 @@ final class GradientPass implements AutoCloseable {
         return (long) ledgerRows(limits) * Float.BYTES;
     }
 
+    /** Sets the scratch memory of {@link #backward} aside; see {@link ModelPass#plan}. */
+    long plan(AdapterSlots slots) {
+        return pass.plan(slots);
+    }
+
     /**
      * Adds the gradient of each slot's mean loss to {@code slots.gradients()}.
      *

@@ -35,6 +35,7 @@ public final class JointLora implements Trainer {
     private final AdapterSlots slot;
     private final Tensor gradient;
     private final GradientPass pass;
+    private final long scratchBytes;
     private final SharedOptimizer optimizer;
     private final long stepsPerEpoch;
     private final long total;
@@ -72,6 +73,7 @@ public final class JointLora implements Trainer {
         this.gradient = slot.gradients().view(0, shared.layout().parameters());
         this.pass = new GradientPass(model, shared.layout(), limits(tasks, config), stop);
         this.optimizer = new SharedOptimizer(device, shared.parameters(), config.optimizer(), total);
+        this.scratchBytes = pass.plan(slot);
     }
 
     /** Of a pass, for any batch of the tasks' samples. */
@@ -84,6 +86,11 @@ public final class JointLora implements Trainer {
     @Override
     public long total() {
         return total;
+    }
+
+    @Override
+    public long scratchBytes() {
+        return scratchBytes;
     }
 
     @Override

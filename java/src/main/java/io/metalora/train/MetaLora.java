@@ -40,6 +40,7 @@ public final class MetaLora implements Trainer {
     private final EpisodeSampler episodes;
     private final AdapterSlots slots;
     private final GradientPass pass;
+    private final long scratchBytes;
     private final InnerLoop inner;
     private final SharedOptimizer optimizer;
     private final Tensor taskWeights;
@@ -91,6 +92,7 @@ public final class MetaLora implements Trainer {
         this.adaptedLoss = new double[n];
         this.queryLoss = new double[n];
         this.gramOnHost = new double[n * n];
+        this.scratchBytes = pass.plan(slots);
     }
 
     /** Of a pass, for any episodes that can be drawn from the tasks. */
@@ -103,6 +105,11 @@ public final class MetaLora implements Trainer {
     @Override
     public long total() {
         return config.meta().iterations();
+    }
+
+    @Override
+    public long scratchBytes() {
+        return scratchBytes;
     }
 
     @Override

@@ -1,5 +1,6 @@
 package io.metalora.train;
 
+import io.metalora.model.MemoryEstimate;
 import io.metalora.runtime.DeviceInfo;
 import java.nio.file.Path;
 
@@ -12,6 +13,15 @@ public interface TrainListener {
 
     /** The device is open, the model is about to be loaded. */
     default void opened(DeviceInfo device) {
+    }
+
+    /**
+     * All memory that the run takes is held.
+     *
+     * @param buffers what was counted before they were made; the weights are 0 where the model was loaded by the caller
+     * @param scratch bytes set aside for the ops' own use; 0 on the CPU, whose ops take it as they run
+     */
+    default void planned(MemoryEstimate buffers, long scratch) {
     }
 
     /**

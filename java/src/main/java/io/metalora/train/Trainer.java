@@ -12,6 +12,9 @@ public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLor
     /** Iterations done. */
     long done();
 
+    /** Bytes of scratch memory that were set aside for the passes; 0 on the CPU, whose ops take host memory as they run. */
+    long scratchBytes();
+
     /**
      * The next iteration: draws, trains, and moves the shared adapter.
      *

@@ -18,21 +18,29 @@ final class TrainingMemory {
     }
 
     static MemoryEstimate estimate(TrainConfig config, ModelConfig model, LoraLayout layout, List<EncodedTask> tasks, Device device) {
+        return CausalLM.estimate(config.model(), device, new LoadOptions(config.compute().weights()))
+                .plus(besideModel(config, model, layout, tasks, device));
+    }
+
+    /** The same without the frozen weights. */
+    static MemoryEstimate besideModel(TrainConfig config, ModelConfig model, LoraLayout layout, List<EncodedTask> tasks, Device device) {
         boolean meta = config.method() == Method.META_LORA;
         PassLimits limits = meta ? MetaLora.limits(tasks, config) : JointLora.limits(tasks, config);
         int slots = meta ? config.meta().tasksPerIteration() : 1;
         boolean adamW = meta && config.meta().innerOptimizer() == InnerOptimizer.ADAMW;
         // A slot's parameters and gradient, and its moments; then the shared adapter, its moments and, of MeTA-LoRA, its gradient.
         long vectors = (adamW ? 4L : 2L) * slots + (meta ? 4 : 3);
-        return CausalLM.estimate(config.model(), device, new LoadOptions(config.compute().weights()))
-                .plus(ModelPass.estimate(model, device, limits, layout, true))
+        return ModelPass.estimate(model, device, limits, layout, true)
                 .plus(new MemoryEstimate(0, GradientPass.ledgerBytes(limits), 0))
                 .plus(new MemoryEstimate(0, 0, Math.multiplyExact(vectors * Float.BYTES, layout.parameters())));
     }
 
-    static void requireFits(TrainConfig config, ModelConfig model, LoraLayout layout, List<EncodedTask> tasks, Device device) {
-        estimate(config, model, layout, tasks, device).requireFits(device, "Training " + config.model(),
+    /** What {@link #estimate} gives, once it is known to fit. */
+    static MemoryEstimate requireFits(TrainConfig config, ModelConfig model, LoraLayout layout, List<EncodedTask> tasks, Device device) {
+        MemoryEstimate needed = estimate(config, model, layout, tasks, device);
+        needed.requireFits(device, "Training " + config.model(),
                 "lower " + (config.method() == Method.META_LORA ? "meta.tasks_per_iteration, " : "")
                         + "compute.token_budget or adapter.rank, choose a smaller model, hold its weights as bf16, or free memory");
+        return needed;
     }
 }

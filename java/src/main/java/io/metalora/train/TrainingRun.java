@@ -5,6 +5,7 @@ import io.metalora.adapter.LoraLayout;
 import io.metalora.io.ModelConfig;
 import io.metalora.model.CausalLM;
 import io.metalora.model.LoadOptions;
+import io.metalora.model.MemoryEstimate;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
@@ -72,7 +73,9 @@ public final class TrainingRun {
                                 TrainListener listener, BooleanSupplier stop) {
         TrainConfig absolute = requirePaths(config).absolute();
         var run = new TrainingRun(absolute, RunFolder.unused(absolute.output()), false, listener, stop);
-        return run.train(model, run.encode(tokenizer, model.config(), tasks));
+        List<EncodedTask> encoded = run.encode(tokenizer, model.config(), tasks);
+        return run.train(model, encoded,
+                TrainingMemory.besideModel(absolute, model.config(), run.layout(model.config()), encoded, model.device()));
     }
 
     /** Goes on with the run in a folder, by its own config. */
@@ -128,9 +131,9 @@ public final class TrainingRun {
         var compute = config.compute();
         try (var device = Device.open(new DeviceOptions(compute.backend(), compute.threads()))) {
             listener.opened(device.info());
-            TrainingMemory.requireFits(config, modelConfig, layout(modelConfig), encoded, device);
+            MemoryEstimate memory = TrainingMemory.requireFits(config, modelConfig, layout(modelConfig), encoded, device);
             try (var model = CausalLM.load(config.model(), device, new LoadOptions(compute.weights()))) {
-                return train(model, encoded);
+                return train(model, encoded, memory);
             }
         }
     }
@@ -146,7 +149,7 @@ public final class TrainingRun {
         return EncodedTask.encode(tasks, encoder, config.data().samplesPerTask(), config.seed());
     }
 
-    private Outcome train(CausalLM model, List<EncodedTask> tasks) {
+    private Outcome train(CausalLM model, List<EncodedTask> tasks, MemoryEstimate memory) {
         Path init = config.adapter().init();
         try (var adapter = init == null
                 ? LoraAdapter.create(model.device(), layout(model.config()), config.seed())
@@ -155,6 +158,7 @@ public final class TrainingRun {
                  case META_LORA -> new MetaLora(model, adapter, tasks, config, stop);
                  case JOINT_LORA -> new JointLora(model, adapter, tasks, config, stop);
              }) {
+            listener.planned(memory, trainer.scratchBytes());
             long metricsBytes = 0;
             long drawsBytes = 0;
             if (resumed) {

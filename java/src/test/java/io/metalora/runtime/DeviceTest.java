@@ -9,6 +9,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.List;
+import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.Test;
 
 /** A device in the hands of several threads, and after it was closed. */
@@ -132,6 +133,20 @@ class DeviceTest {
             assertThatThrownBy(() -> ops.rmsnorm(columns, weight, dense, null, 3, 2, 1e-5f)).hasMessageContaining("x is columns");
             assertThatThrownBy(() -> ops.rmsnorm(dense, weight, columns, null, 2, 3, 1e-5f)).hasMessageContaining("y is F32[3, 2]");
             assertThatThrownBy(() -> ops.swiglu(columns, dense, dense, 3, 2)).hasMessageContaining("up and gate lie differently");
+        }
+    }
+
+    @Test
+    void swigluBackwardKnowsNothingOfTheForwardBefore() {
+        try (var device = Device.cpu(); var gate = device.zeros(DType.F32, 1, 4); var up = device.zeros(DType.F32, 1, 4);
+                var y = device.zeros(DType.F32, 1, 4); var narrow = device.zeros(DType.F32, 1, 2)) {
+            gate.upload(new float[] {1, 2, 3, 4});
+            up.upload(new float[] {2, 2, 2, 2});
+            y.upload(new float[] {1, 1, 1, 1});
+            var ops = device.ops();
+            ops.swiglu(narrow, narrow, narrow, 1, 2);
+            ops.swigluBackward(gate, up, y, gate, up, 1, 4);
+            assertThat(up.toFloats()[3]).isEqualTo((float) (4 / (1 + Math.exp(-4))), Offset.offset(1e-5f)); // silu(4)
         }
     }
 

@@ -23,10 +23,10 @@ public class Metalora extends Metalora$shared {
     static final SymbolLookup SYMBOL_LOOKUP = SymbolLookup.loaderLookup()
             .or(Linker.nativeLinker().defaultLookup());
 
-    private static final int ML_ABI_VERSION = (int)3L;
+    private static final int ML_ABI_VERSION = (int)4L;
     /**
      * {@snippet lang=c :
-     * #define ML_ABI_VERSION 3
+     * #define ML_ABI_VERSION 4
      * }
      */
     public static int ML_ABI_VERSION() {
@@ -2532,6 +2532,127 @@ public class Metalora extends Metalora$shared {
                 traceDowncall("ml_task_reduce", context, desc);
             }
             return (int)mh$.invokeExact(context, desc);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class ml_plan_begin {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Metalora.C_INT,
+            Metalora.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("ml_plan_begin").orElseThrow();
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t ml_plan_begin(ml_context *context)
+     * }
+     */
+    public static FunctionDescriptor ml_plan_begin$descriptor() {
+        return ml_plan_begin.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t ml_plan_begin(ml_context *context)
+     * }
+     */
+    public static MethodHandle ml_plan_begin$handle() {
+        return ml_plan_begin.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t ml_plan_begin(ml_context *context)
+     * }
+     */
+    public static MemorySegment ml_plan_begin$address() {
+        return ml_plan_begin.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t ml_plan_begin(ml_context *context)
+     * }
+     */
+    public static int ml_plan_begin(MemorySegment context) {
+        var mh$ = ml_plan_begin.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("ml_plan_begin", context);
+            }
+            return (int)mh$.invokeExact(context);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class ml_plan_end {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Metalora.C_INT,
+            Metalora.C_POINTER,
+            Metalora.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("ml_plan_end").orElseThrow();
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t ml_plan_end(ml_context *context, int64_t *scratch_bytes)
+     * }
+     */
+    public static FunctionDescriptor ml_plan_end$descriptor() {
+        return ml_plan_end.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t ml_plan_end(ml_context *context, int64_t *scratch_bytes)
+     * }
+     */
+    public static MethodHandle ml_plan_end$handle() {
+        return ml_plan_end.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t ml_plan_end(ml_context *context, int64_t *scratch_bytes)
+     * }
+     */
+    public static MemorySegment ml_plan_end$address() {
+        return ml_plan_end.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t ml_plan_end(ml_context *context, int64_t *scratch_bytes)
+     * }
+     */
+    public static int ml_plan_end(MemorySegment context, MemorySegment scratch_bytes) {
+        var mh$ = ml_plan_end.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("ml_plan_end", context, scratch_bytes);
+            }
+            return (int)mh$.invokeExact(context, scratch_bytes);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
