@@ -46,7 +46,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a declaration below changes in a way that breaks a caller. */
-#define ML_ABI_VERSION 4
+#define ML_ABI_VERSION 5
 
 typedef enum ml_status {
     ML_OK = 0,
@@ -74,6 +74,8 @@ typedef struct ml_weight ml_weight;
 
 /* Recorded ops, to be run again as one: see ml_graph_begin. */
 typedef struct ml_graph ml_graph;
+
+typedef struct ml_lora_linear_desc ml_lora_linear_desc;
 
 /* ---- library ---------------------------------------------------------------------------------------------- */
 
@@ -178,6 +180,8 @@ typedef struct ml_rmsnorm_desc {
     float eps;
     int32_t accumulate;      /* backward: dx += instead of = */
     int64_t out_stride;      /* of y and of dx; y may be x, and dx dy, only where it is dense */
+    const ml_lora_linear_desc *next; /* nullable, host memory; forward only: the LoRA linear that reads y. Its h is computed here,
+                                while y is at hand; see ml_lora_linear_desc.shrunk */
 } ml_rmsnorm_desc;
 ML_API int32_t ml_rmsnorm_forward(ml_context *context, const ml_rmsnorm_desc *desc);
 ML_API int32_t ml_rmsnorm_backward(ml_context *context, const ml_rmsnorm_desc *desc);
@@ -265,7 +269,10 @@ ML_API int32_t ml_attention_backward(ml_context *context, const ml_attention_des
    drop() is inverted dropout with keep probability 1 - dropout, its mask a function of (seed, the term's stream, t, column).
 
    Several Linears of one input (q, k and v; gate and up) are one op: W is theirs, one below the other, y their outputs side
-   by side, and each one that is adapted has a term, which adapts its rows of W alone. h[t] is the terms' side by side. */
+   by side, and each one that is adapted has a term, which adapts its rows of W alone. h[t] is the terms' side by side.
+
+   h (the shrink) is cheapest where x is made: RMSNorm and SwiGLU take the linear that reads their y as `next`, and it is then
+   called with `shrunk`. A `next` holds what the linear's forward reads, but for bias and residual; its y may be NULL. */
 #define ML_LORA_TERMS 3
 typedef struct ml_lora_term {
     const float *a;          /* [r, in] in slot 0 */
@@ -277,7 +284,7 @@ typedef struct ml_lora_term {
     uint64_t stream;         /* of its dropout: tells Linears and micro-batches apart */
 } ml_lora_term;
 
-typedef struct ml_lora_linear_desc {
+struct ml_lora_linear_desc {
     const void *x;           /* act [T, in]; backward: nullable when rank = 0 */
     const ml_weight *w;      /* [out, in] */
     const float *bias;       /* [out], frozen; nullable; forward only */
@@ -297,12 +304,13 @@ typedef struct ml_lora_linear_desc {
     float dropout;           /* in [0, 1); 0 at evaluation */
     uint64_t seed;
     int32_t accumulate;      /* backward: dx += instead of = */
-    int32_t reserved;
+    int32_t shrunk;          /* forward: the op that wrote x had this descriptor as its `next`, and since then nothing has written
+                                to x, h, a or b, nor used w; h is then read, not written. Without dropout only */
     int64_t x_stride;
     int64_t y_stride;        /* of y, residual and dy */
     int64_t spare;           /* columns behind each row of x (forward) and dy (backward) that are the op's to write to: with
                                 adapter_columns of them, CUDA need not copy these rows to put the adapters' beside them */
-} ml_lora_linear_desc;
+};
 ML_API int32_t ml_lora_linear_forward(ml_context *context, const ml_lora_linear_desc *desc);
 ML_API int32_t ml_lora_linear_backward(ml_context *context, const ml_lora_linear_desc *desc);
 
@@ -321,6 +329,7 @@ typedef struct ml_swiglu_desc {
     int64_t width;
     int64_t gate_stride;     /* of gate, up, dgate and dup */
     int64_t y_stride;
+    const ml_lora_linear_desc *next; /* as in ml_rmsnorm_desc */
 } ml_swiglu_desc;
 ML_API int32_t ml_swiglu_forward(ml_context *context, const ml_swiglu_desc *desc);
 ML_API int32_t ml_swiglu_backward(ml_context *context, const ml_swiglu_desc *desc);

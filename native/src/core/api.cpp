@@ -82,6 +82,18 @@ int32_t run_op(ml_context *context, const Desc *desc, const char *op,
     });
 }
 
+// A descriptor with its `next` as they are now: what another thread writes into the caller's meanwhile is of no effect.
+template <class Desc> struct WithNext {
+    explicit WithNext(const Desc *caller) {
+        if (caller == nullptr) return;
+        own = *caller, given = &own;
+        if (own.next != nullptr) next = *own.next, own.next = &next;
+    }
+    const Desc *given = nullptr;
+    Desc own;
+    ml_lora_linear_desc next;
+};
+
 // Floats from the first to one past the last element of `slots` vectors, `stride` apart.
 Count span(int64_t slots, int64_t stride, Count count) {
     return slots <= 0 ? Count(0) : Count(slots - 1) * Count(stride) + count;
@@ -385,6 +397,49 @@ int32_t ml_embedding_forward(ml_context *context, const ml_embedding_desc *desc)
     });
 }
 
+// ---- LoRA linear, as other ops see it --------------------------------------------------------------------------
+
+static void check_lora_linear(Check &c, const ml_lora_linear_desc &d, bool backward) {
+    c.size("tokens", d.tokens).range("rank", d.rank, 0, 65536).weight("w", d.w);
+    if (!c.ok()) return;
+    const int64_t in = d.w->in_features, out = d.w->out_features;
+    c.range("spare", d.spare, 0, kMaxFeatures);
+    c.stride("x_stride", d.x_stride, Count(in) + Count(backward ? 0 : d.spare));
+    c.stride("y_stride", d.y_stride, Count(out) + Count(backward ? d.spare : 0));
+    c.require(d.spare == 0 || (backward ? d.y_stride : d.x_stride) != 0, "spare", "rows without a stride are dense and have none");
+    if (!c.ok() || d.rank == 0) return;
+    c.range("slots", d.slots, 1, kMaxSlots).range("terms", d.terms, 1, ML_LORA_TERMS).finite("scale", d.scale);
+    c.require(d.dropout >= 0 && d.dropout < 1, "dropout", "has to be in [0, 1)");
+    c.require(backward || d.shrunk == 0 || d.dropout == 0, "shrunk", "is not possible with dropout, which x is to go through first");
+    if (!c.ok()) return;
+    c.offsets("slot_offsets", d.slot_offsets, d.slots, d.tokens);
+    for (int64_t i = 0; i < d.terms && c.ok(); i++) {
+        const ml_lora_term &t = d.term[i];
+        c.range("term.first", t.first, i == 0 ? 0 : d.term[i - 1].first + d.term[i - 1].rows, out).range("term.rows", t.rows, 1, out - t.first);
+        if (d.slots > 1) c.range("slot_stride", d.slot_stride, d.rank * (in > t.rows ? in : t.rows), INT64_MAX);
+        if (!c.ok()) return;
+        const Count a = span(d.slots, d.slot_stride, Count(d.rank) * in), b = span(d.slots, d.slot_stride, Count(d.rank) * t.rows);
+        c.floats("a", t.a, a).floats("b", t.b, b);
+        if (backward) c.floats("da", t.da, a).floats("db", t.db, b);
+    }
+    c.floats("h", d.h, Count(d.tokens) * d.terms * d.rank);
+}
+
+// The linear whose shrink an op does on the way, of the rows that it writes.
+static void check_next(Check &c, const ml_lora_linear_desc *next, const void *y, int64_t rows, int64_t width, int64_t stride) {
+    if (!c.ok() || next == nullptr) return;
+    const ml_lora_linear_desc &d = *next;
+    check_lora_linear(c, d, false);
+    if (!c.ok()) return;
+    c.require(d.rank > 0, "next", "has no rank: a frozen Linear has nothing to be computed before it");
+    c.require(d.dropout == 0, "next", "has dropout, which its x is to go through first");
+    c.require(d.x == y, "next", "its x is not y");
+    c.require(d.tokens == rows, "next", "its tokens are not the rows");
+    c.require(d.w->in_features == width, "next", "the in features of its w are not the width");
+    c.require(stride_of(d.x_stride, width) == stride_of(stride, width), "next", "its x_stride is not the stride of y");
+    c.activations("y", y, rows, width, stride, d.spare);
+}
+
 // ---- RMSNorm ----------------------------------------------------------------------------------------------------
 
 static void check_rmsnorm(Check &c, const ml_rmsnorm_desc &d) {
@@ -395,11 +450,13 @@ static void check_rmsnorm(Check &c, const ml_rmsnorm_desc &d) {
 }
 
 int32_t ml_rmsnorm_forward(ml_context *context, const ml_rmsnorm_desc *desc) {
-    return run_op(context, desc, "ml_rmsnorm_forward", &OpTable::rmsnorm_forward, [](Check &c, const ml_rmsnorm_desc &d) {
+    const WithNext<ml_rmsnorm_desc> call(desc);
+    return run_op(context, call.given, "ml_rmsnorm_forward", &OpTable::rmsnorm_forward, [](Check &c, const ml_rmsnorm_desc &d) {
         check_rmsnorm(c, d);
         c.activations("y", d.y, d.rows, d.width, d.out_stride);
         c.require(d.y != d.x || dense(d.out_stride, d.width) || d.rows == 0, "y", "may be x only where out_stride is dense");
         if (d.rstd != nullptr) c.floats("rstd", d.rstd, d.rows);
+        check_next(c, d.next, d.y, d.rows, d.width, d.out_stride);
     });
 }
 
@@ -509,31 +566,6 @@ int32_t ml_attention_backward(ml_context *context, const ml_attention_desc *desc
 
 // ---- LoRA linear ------------------------------------------------------------------------------------------------
 
-static void check_lora_linear(Check &c, const ml_lora_linear_desc &d, bool backward) {
-    c.size("tokens", d.tokens).range("rank", d.rank, 0, 65536).weight("w", d.w);
-    if (!c.ok()) return;
-    const int64_t in = d.w->in_features, out = d.w->out_features;
-    c.range("spare", d.spare, 0, kMaxFeatures);
-    c.stride("x_stride", d.x_stride, Count(in) + Count(backward ? 0 : d.spare));
-    c.stride("y_stride", d.y_stride, Count(out) + Count(backward ? d.spare : 0));
-    c.require(d.spare == 0 || (backward ? d.y_stride : d.x_stride) != 0, "spare", "rows without a stride are dense and have none");
-    if (!c.ok() || d.rank == 0) return;
-    c.range("slots", d.slots, 1, kMaxSlots).range("terms", d.terms, 1, ML_LORA_TERMS).finite("scale", d.scale);
-    c.require(d.dropout >= 0 && d.dropout < 1, "dropout", "has to be in [0, 1)");
-    if (!c.ok()) return;
-    c.offsets("slot_offsets", d.slot_offsets, d.slots, d.tokens);
-    for (int64_t i = 0; i < d.terms && c.ok(); i++) {
-        const ml_lora_term &t = d.term[i];
-        c.range("term.first", t.first, i == 0 ? 0 : d.term[i - 1].first + d.term[i - 1].rows, out).range("term.rows", t.rows, 1, out - t.first);
-        if (d.slots > 1) c.range("slot_stride", d.slot_stride, d.rank * (in > t.rows ? in : t.rows), INT64_MAX);
-        if (!c.ok()) return;
-        const Count a = span(d.slots, d.slot_stride, Count(d.rank) * in), b = span(d.slots, d.slot_stride, Count(d.rank) * t.rows);
-        c.floats("a", t.a, a).floats("b", t.b, b);
-        if (backward) c.floats("da", t.da, a).floats("db", t.db, b);
-    }
-    c.floats("h", d.h, Count(d.tokens) * d.terms * d.rank);
-}
-
 int32_t ml_lora_linear_forward(ml_context *context, const ml_lora_linear_desc *desc) {
     return run_op(context, desc, "ml_lora_linear_forward", &OpTable::lora_linear_forward, [](Check &c, const ml_lora_linear_desc &d) {
         check_lora_linear(c, d, false);
@@ -567,9 +599,11 @@ static void check_swiglu(Check &c, const ml_swiglu_desc &d) {
 }
 
 int32_t ml_swiglu_forward(ml_context *context, const ml_swiglu_desc *desc) {
-    return run_op(context, desc, "ml_swiglu_forward", &OpTable::swiglu_forward, [](Check &c, const ml_swiglu_desc &d) {
+    const WithNext<ml_swiglu_desc> call(desc);
+    return run_op(context, call.given, "ml_swiglu_forward", &OpTable::swiglu_forward, [](Check &c, const ml_swiglu_desc &d) {
         check_swiglu(c, d);
         c.activations("y", d.y, d.rows, d.width, d.y_stride);
+        check_next(c, d.next, d.y, d.rows, d.width, d.y_stride);
     });
 }
 

@@ -72,6 +72,20 @@ static bool empty(const ml_lora_linear_desc &d, int64_t slot) { return d.slot_of
 
 constexpr int64_t kRowsAPart = 48;
 
+// A term's h of rows [row0, row1) of x.
+static void shrink_term(const ml_lora_linear_desc &d, int64_t term, const float *x, int64_t ldx, int64_t row0, int64_t row1) {
+    const int64_t in = weight_in(*d.w), r = d.rank, ranks = d.terms * r;
+    for_slots(d, row0, row1, [&](int64_t slot, int64_t from, int64_t to) {
+        dots(x + from * ldx, ldx, to - from, d.term[term].a + slot * d.slot_stride, in, r, in, 1.0f, d.h + from * ranks + term * r, ranks);
+    });
+}
+
+void lora_shrink(const ml_lora_linear_desc &d, int64_t row0, int64_t row1) {
+    for (int64_t term = 0; term < d.terms; term++) {
+        shrink_term(d, term, static_cast<const float *>(d.x), stride_of(d.x_stride, weight_in(*d.w)), row0, row1);
+    }
+}
+
 // ---- forward ----------------------------------------------------------------------------------------------------
 
 ml_status lora_linear_forward(Context &context, const ml_lora_linear_desc &d) {
@@ -85,21 +99,18 @@ ml_status lora_linear_forward(Context &context, const ml_lora_linear_desc &d) {
     float *b_panels = scratch_floats(context, panels * d.slots * ranks * kPanel);
     float *dropped = d.dropout > 0 ? scratch_floats(context, d.tokens * in) : nullptr;
     if (b_panels == nullptr || (d.dropout > 0 && dropped == nullptr)) return ML_OUT_OF_MEMORY;
-    const int64_t row_parts = ceil_div(d.tokens, kRowsAPart), panels_a_part = 8;
+    const int64_t row_parts = d.shrunk != 0 ? 0 : ceil_div(d.tokens, kRowsAPart), panels_a_part = 8;
     parallel(context, static_cast<int>(row_parts + ceil_div(panels, panels_a_part)), [&](int part) {
         if (part < row_parts) {  // h = A drop(x)
             const int64_t row0 = part * kRowsAPart, row1 = min64(row0 + kRowsAPart, d.tokens);
-            const float *source = dropped == nullptr ? x : dropped;
-            const int64_t ld = dropped == nullptr ? ldx : in;
+            if (dropped == nullptr) {
+                lora_shrink(d, row0, row1);
+                return;
+            }
             for (int64_t i = 0; i < d.terms; i++) {
-                const ml_lora_term &term = d.term[i];
-                if (dropped != nullptr) {
-                    const Dropout dropout(d.dropout, d.seed, term.stream);
-                    for (int64_t t = row0; t < row1; t++) dropout.apply(t, 0, x + t * ldx, dropped + t * in, in);
-                }
-                for_slots(d, row0, row1, [&](int64_t slot, int64_t from, int64_t to) {
-                    dots(source + from * ld, ld, to - from, term.a + slot * d.slot_stride, in, r, in, 1.0f, d.h + from * ranks + i * r, ranks);
-                });
+                const Dropout dropout(d.dropout, d.seed, d.term[i].stream);
+                for (int64_t t = row0; t < row1; t++) dropout.apply(t, 0, x + t * ldx, dropped + t * in, in);
+                shrink_term(d, i, dropped, in, row0, row1);
             }
             return;
         }

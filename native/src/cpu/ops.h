@@ -10,6 +10,7 @@ ml_status weight_pack(Context &, const ml_weight_desc &, ml_weight &, int64_t fi
 ml_status embedding_forward(Context &, const ml_embedding_desc &);                     // embedding.cpp
 ml_status lora_linear_forward(Context &, const ml_lora_linear_desc &);                 // lora_linear.cpp
 ml_status lora_linear_backward(Context &, const ml_lora_linear_desc &);
+void lora_shrink(const ml_lora_linear_desc &, int64_t row0, int64_t row1);  // h of these rows, for the op that writes them
 ml_status cross_entropy(Context &, const ml_cross_entropy_desc &);                     // cross_entropy.cpp
 ml_status rmsnorm_forward(Context &, const ml_rmsnorm_desc &);                         // rmsnorm.cpp
 ml_status rmsnorm_backward(Context &, const ml_rmsnorm_desc &);

@@ -39,6 +39,7 @@ ml_status rmsnorm_forward(Context &context, const ml_rmsnorm_desc &d) {
                 store_first(to + at, load_first(from + at, n) * factor * load_first(d.weight + at, n), n);
             });
         }
+        if (d.next != nullptr) lora_shrink(*d.next, first, last);
     });
     return ML_OK;
 }

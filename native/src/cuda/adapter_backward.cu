@@ -1,5 +1,6 @@
-// A block takes kColumns of dY's columns over the tokens of a part. Of each kTokens of them it adds to dB, which stays in
-// registers, and writes what these columns give of u, which is then summed over the columns' blocks in their order.
+// A block takes kColumns of a term's columns of dY over the tokens of a part. Of each kTokens of them it adds to dB, which stays in
+// registers, and writes what these columns give of u. Both are then summed up, each in a fixed order: dB over the parts of a slot's
+// tokens, u over the columns' blocks of a term.
 #include "cuda/adapter_backward.h"
 
 namespace metalora {
@@ -7,7 +8,7 @@ namespace cuda {
 
 namespace {
 
-constexpr int kColumns = 256, kTokens = 64, kWarps = 4, kThreads = kWarps * kWarp, kPad = 8;
+constexpr int kColumns = kAdapterColumns, kTokens = 64, kWarps = 4, kThreads = kWarps * kWarp, kPad = 8;
 constexpr int kDyLine = kColumns + kPad;
 
 template <int kRank> struct Shared {
@@ -26,24 +27,43 @@ __device__ inline void load_tile(bf16 *tile, const bf16 *from, int64_t stride, i
     }
 }
 
+// Blocks are numbered term by term.
+struct Columns {
+    int term;
+    int64_t first, begin;  // of the term's rows; of all terms' rows together, where the term begins
+};
+
+__device__ inline Columns columns_of_block(const AdapterBackward &p, int64_t block) {
+    Columns c{0, 0, 0};
+    for (; c.term + 1 < p.terms; c.term++) {
+        const int64_t blocks = blocks_for(p.term[c.term].rows, kColumns);
+        if (block < blocks) break;
+        block -= blocks, c.begin += p.term[c.term].rows;
+    }
+    c.first = block * kColumns;
+    return c;
+}
+
 template <int kRank> __global__ void dy_kernel(const __grid_constant__ AdapterBackward p, float *u_parts) {
     constexpr int kLine = Shared<kRank>::kLine, kN = kRank / 8, kM = kColumns / kWarps / 16;
     ML_DYNAMIC_SHARED(Shared<kRank>, s);
-    Product offsets;  // which tokens a part has
-    offsets.slot_offsets = p.slot_offsets, offsets.slots = p.slots, offsets.tokens = p.tokens, offsets.part = p.part, offsets.fault = p.fault;
-    if (blockIdx.z == 0) check_slot_offsets(offsets);
-    const Part tokens = part_of(offsets, blockIdx.z);
+    if (blockIdx.z == 0) check_slot_offsets(p.slot_offsets, p.slots, p.tokens, p.fault);
+    const Part tokens = part_of(p.slot_offsets, p.slots, p.tokens, p.part, blockIdx.z);
     if (tokens.begin == tokens.end) return;
-    const int64_t column0 = static_cast<int64_t>(blockIdx.x) * kColumns;
+    const Columns at = columns_of_block(p, blockIdx.x);
+    const AdapterBackward::Term &term = p.term[at.term];
+    const int64_t column0 = at.first, ranks = p.terms * p.padded;
+    const bf16 *dy_of_term = p.dy + term.first, *h_of_term = p.h + at.term * p.padded;
+    const bf16 *b_of_term = static_cast<const bf16 *>(p.b.data) + tokens.slot * p.b.slot + term.first * p.b.row_stride + at.term * p.padded;
     const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
     auto fetch = [&](int64_t t, int stage) {
         if (t < tokens.end) {
-            load_tile<kTokens, kColumns, kDyLine>(s->dy[stage], p.dy, p.dy_stride, t, tokens.end, column0, p.out);
-            load_tile<kTokens, kRank, kLine>(s->h[stage], p.h, p.h_stride, t, tokens.end, 0, p.rank);
+            load_tile<kTokens, kColumns, kDyLine>(s->dy[stage], dy_of_term, p.dy_stride, t, tokens.end, column0, term.rows);
+            load_tile<kTokens, kRank, kLine>(s->h[stage], h_of_term, ranks, t, tokens.end, 0, p.rank);
         }
         cp_async_commit();
     };
-    load_tile<kColumns, kRank, kLine>(s->b, p.b + tokens.slot * p.b_slot, p.h_stride, column0, p.out, 0, p.rank);
+    load_tile<kColumns, kRank, kLine>(s->b, b_of_term, p.b.row_stride, column0, term.rows, 0, p.rank);
     fetch(tokens.begin, 0);
     float db[kM][kN][4];
     ML_UNROLL
@@ -108,7 +128,7 @@ template <int kRank> __global__ void dy_kernel(const __grid_constant__ AdapterBa
         }
         __syncthreads();  // the stage has been read
     }
-    float *out = p.db_parts + blockIdx.z * p.out * p.rank;
+    float *out = p.db_parts + (blockIdx.z * p.rows() + at.begin) * p.rank;
     ML_UNROLL
     for (int i = 0; i < kM; i++) {
         ML_UNROLL
@@ -117,31 +137,48 @@ template <int kRank> __global__ void dy_kernel(const __grid_constant__ AdapterBa
             for (int e = 0; e < 4; e++) {
                 const int64_t column = column0 + warp * (kColumns / kWarps) + i * 16 + lane / 4 + e / 2 * 8;
                 const int r = j * 8 + lane % 4 * 2 + e % 2;
-                if (column < p.out && r < p.rank) out[column * p.rank + r] = db[i][j][e] * p.scale;
+                if (column < term.rows && r < p.rank) out[column * p.rank + r] = db[i][j][e] * p.scale;
             }
         }
     }
 }
 
-// u = the sum over the columns' blocks, rounded, zeros behind the rank.
-__global__ void add_u_kernel(const float *u_parts, bf16 *u, int64_t tokens, int64_t rank, int64_t padded, int64_t stride, int64_t blocks) {
-    const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-    if (i >= tokens * padded) return;
-    const int64_t token = i / padded, r = i % padded;
+// u = the sum over the columns' blocks of its term, rounded, zeros behind the rank; and dB += the sum over the parts of a slot.
+__global__ void add_kernel(const __grid_constant__ AdapterBackward p, const float *u_parts) {
+    const int64_t values = p.tokens * p.terms * p.padded, rows = p.rows(), each = rows * p.rank;
+    int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+    if (i < values) {
+        const int64_t token = i / (p.terms * p.padded), column = i % (p.terms * p.padded), term = column / p.padded, r = column % p.padded;
+        int64_t block = 0;
+        for (int64_t t = 0; t < term; t++) block += blocks_for(p.term[t].rows, kColumns);
+        const int64_t end = block + blocks_for(p.term[term].rows, kColumns);
+        float sum = 0;
+        for (; r < p.rank && block < end; block++) sum += u_parts[(block * p.tokens + token) * p.rank + r];
+        store_low(p.u, p.slot_offsets, p.slots, p.tokens, token, column, sum);
+        return;
+    }
+    i -= values;
+    if (i >= p.slots * each) return;
+    const int64_t slot = i / each, r = i % p.rank;
+    const Segment tokens = segment_of(p.slot_offsets, slot, p.tokens);
+    if (tokens.begin == tokens.end) return;
+    const float *parts = p.db_parts + first_part(tokens.begin, slot, p.part) * each + i % each;
     float sum = 0;
-    for (int64_t block = 0; r < rank && block < blocks; block++) sum += u_parts[(block * tokens + token) * rank + r];
-    u[token * stride + r] = to_bf16(sum);
+    for (int64_t at = tokens.begin; at < tokens.end; at += p.part, parts += each) sum += *parts;
+    int64_t row = i % each / p.rank, term = 0;
+    for (; row >= p.term[term].rows; term++) row -= p.term[term].rows;
+    p.term[term].db[slot * p.slot_stride + row * p.rank + r] += sum;
 }
 
 template <int kRank> cudaError_t run(State &s, const AdapterBackward &p) {
-    const int64_t blocks = blocks_for(p.out, kColumns);
+    int64_t blocks = 0;
+    for (int64_t t = 0; t < p.terms; t++) blocks += blocks_for(p.term[t].rows, kColumns);
     auto *u_parts = s.take<float>(blocks * p.tokens * p.rank);
     const Grid grid(blocks, 1, p.tokens / p.part + p.slots);
     const cudaError_t error = launch(dy_kernel<kRank>, grid, dim3(kThreads), sizeof(Shared<kRank>), s.stream, p, u_parts);
     if (error != cudaSuccess) return error;
-    const int64_t padded = round_up(p.rank, 8);
-    return launch(add_u_kernel, Grid(blocks_for(p.tokens * padded, kThreads)), dim3(kThreads), 0, s.stream, u_parts, p.u, p.tokens, p.rank,
-                  padded, p.h_stride, blocks);
+    const int64_t values = p.tokens * p.terms * p.padded + p.slots * p.rows() * p.rank;
+    return launch(add_kernel, Grid(blocks_for(values, kThreads)), dim3(kThreads), 0, s.stream, p, u_parts);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// u and dB of a term of a LoRA linear from one pass over dY, on tensor cores.
+// u and dB of a LoRA linear's terms from one pass over dY, on tensor cores.
 #pragma once
 
 #include "cuda/product.h"
@@ -9,18 +9,27 @@ namespace cuda {
 
 struct AdapterBackward {
     const bf16 *dy;                  // [tokens, out], rows dy_stride apart
-    const bf16 *h;                   // [tokens, rank], h_stride apart; zeros up to the next multiple of 8 ranks, as for b and u
-    const bf16 *b;                   // [slots][out][rank], scaled; b_slot and h_stride apart
-    bf16 *u;                         // [tokens, rank], h_stride apart, written: scale B^T dy
-    int64_t tokens, out, rank, slots;
-    int64_t dy_stride, h_stride, b_slot;
+    const bf16 *h;                   // [tokens, terms * padded], dense; zeros behind each term's ranks, as for b and u
+    Matrix b;                        // [slots][out][terms * padded], scaled
+    LowRows u;                       // [tokens, terms * padded], written: scale B^T dy
+    int64_t tokens, rank, padded, slots;
+    int64_t dy_stride;
+    struct Term {
+        int64_t first, rows;         // of dy's columns; first is a multiple of 8
+        float *db;                   // [slots][rows][rank], added to
+    } term[ML_LORA_TERMS];
+    int64_t terms;
+    int64_t slot_stride;             // of db
     const int32_t *slot_offsets;
     float scale;                     // of dB
     int *fault;
-    int64_t part;                    // tokens a part of db_parts
-    float *db_parts;                 // [parts][out][rank], written where a part has tokens
+    int64_t part;                    // tokens of a part
+    float *db_parts;                 // room for [parts][all terms' rows][rank]
+    __host__ __device__ int64_t rows() const { return term[0].rows + term[1].rows + term[2].rows; }
 };
 
+// Columns of dY that a block takes.
+constexpr int kAdapterColumns = 256;
 // Ranks beyond this one take two passes: what the pass would have to write grows with the rank, what it saves does not.
 constexpr int64_t kMostFusedRank = 32;
 cudaError_t adapter_backward(State &, const AdapterBackward &);

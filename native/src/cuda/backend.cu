@@ -185,7 +185,7 @@ template <class T> struct Ops {
     }
     static ml_status norm(Context &c, const ml_rmsnorm_desc &d) {
         return queued(c, "ml_rmsnorm_forward", [&] { return shape({{"rows", d.rows}, {"width", d.width}}); },
-                      [&](State &s) { return rmsnorm_forward<T>(d, s.stream); });
+                      [&](State &s) { return rmsnorm_forward<T>(s, d); });
     }
     static ml_status norm_backward(Context &c, const ml_rmsnorm_desc &d) {
         return queued(c, "ml_rmsnorm_backward", [&] { return shape({{"rows", d.rows}, {"width", d.width}}); },
@@ -230,7 +230,7 @@ template <class T> struct Ops {
         return queued(c, "ml_lora_linear_backward", [&] { return linear_shape(d); }, [&](State &s) { return lora_linear_backward<T>(s, d); });
     }
     static ml_status gated(Context &c, const ml_swiglu_desc &d) {
-        return queued(c, "ml_swiglu_forward", [&] { return shape({{"rows", d.rows}, {"width", d.width}}); }, [&](State &s) { return swiglu_forward<T>(d, s.stream); });
+        return queued(c, "ml_swiglu_forward", [&] { return shape({{"rows", d.rows}, {"width", d.width}}); }, [&](State &s) { return swiglu_forward<T>(s, d); });
     }
     static ml_status gated_backward(Context &c, const ml_swiglu_desc &d) {
         return queued(c, "ml_swiglu_backward", [&] { return shape({{"rows", d.rows}, {"width", d.width}}); }, [&](State &s) { return swiglu_backward<T>(d, s.stream); });

@@ -16,15 +16,15 @@ namespace cuda {
 
 namespace {
 
-// Lines "rows n k rank slots transposed out_dtype adds own_ms library_ms" behind the title of their device.
+// Lines "rows n k rank slots transposed copies out_dtype adds own_ms library_ms" behind the title of their device.
 bool read_line(const std::string &line, MatmulShape &shape, MatmulChoice &choice) {
     std::istringstream in(line);
-    return static_cast<bool>(in >> shape.rows >> shape.n >> shape.k >> shape.rank >> shape.slots >> shape.transposed >> shape.out_dtype
+    return static_cast<bool>(in >> shape.rows >> shape.n >> shape.k >> shape.rank >> shape.slots >> shape.transposed >> shape.copies >> shape.out_dtype
                              >> shape.adds >> choice.own_ms >> choice.library_ms);
 }
 
 void write_line(std::ostream &out, const MatmulShape &s, const MatmulChoice &c) {
-    out << s.rows << ' ' << s.n << ' ' << s.k << ' ' << s.rank << ' ' << s.slots << ' ' << s.transposed << ' ' << s.out_dtype << ' ' << s.adds
+    out << s.rows << ' ' << s.n << ' ' << s.k << ' ' << s.rank << ' ' << s.slots << ' ' << s.transposed << ' ' << s.copies << ' ' << s.out_dtype << ' ' << s.adds
         << ' ' << c.own_ms << ' ' << c.library_ms << '\n';
 }
 

@@ -14,9 +14,10 @@ namespace cuda {
 struct MatmulShape {
     int64_t rows, n, k, rank, slots;
     bool transposed;
+    bool copies;  // the library's form has to put the adapters' columns beside x first
     int32_t out_dtype;
     bool adds;  // a residual, or to what is there
-    auto key() const { return std::make_tuple(rows, n, k, rank, slots, transposed, out_dtype, adds); }
+    auto key() const { return std::make_tuple(rows, n, k, rank, slots, transposed, copies, out_dtype, adds); }
     bool operator<(const MatmulShape &other) const { return key() < other.key(); }
 };
 

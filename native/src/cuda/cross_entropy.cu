@@ -112,7 +112,7 @@ template <class T> cudaError_t cross_entropy(State &s, const ml_cross_entropy_de
         Product p;
         p.m = rows, p.n = vocab, p.out = logits, p.out_stride = stride;
         p.factor[0] = {{gathered, dtype, hidden, 1, 0}, weight, hidden, false, 1};
-        error = tensor ? matmul(s, p, w, false, nullptr) : product(p, s.stream);
+        error = tensor ? matmul(s, p, false, nullptr) : product(p, s.stream);
         if (error != cudaSuccess) return error;
         error = launch(softmax_kernel<T>, grid, threads, 0, s.stream, logits, vocab, stride, d.target + first,
                        d.dx == nullptr ? nullptr : d.row_scale + first, d.logprob + first, d.argmax == nullptr ? nullptr : d.argmax + first,
@@ -123,7 +123,7 @@ template <class T> cudaError_t cross_entropy(State &s, const ml_cross_entropy_de
         back.m = rows, back.n = hidden, back.out = gathered, back.out_dtype = dtype, back.out_stride = hidden;
         back.factor[0] = {{logits, dtype, stride * static_cast<int64_t>(4 / sizeof(T)), 1, 0},
                           {w.data, w.storage_dtype, 1, weight.row_stride, 0}, vocab, false, 1};
-        error = tensor ? matmul(s, back, w, true, nullptr) : product(back, s.stream);
+        error = tensor ? matmul(s, back, true, nullptr) : product(back, s.stream);
         if (error != cudaSuccess) return error;
         error = launch(scatter_kernel<T>, grid, threads, 0, s.stream, gathered, d.rows, first, static_cast<T *>(d.dx), d.tokens, hidden);
         if (error != cudaSuccess) return error;

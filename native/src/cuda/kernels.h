@@ -13,10 +13,10 @@ namespace cuda {
 cudaError_t weight_pack(State &, const ml_weight_desc &, const ml_weight &, int64_t first);  // fills rows from `first` on
 template <class T> cudaError_t embedding_forward(State &, const ml_embedding_desc &);
 
-template <class T> cudaError_t rmsnorm_forward(const ml_rmsnorm_desc &, cudaStream_t);
+template <class T> cudaError_t rmsnorm_forward(State &, const ml_rmsnorm_desc &);
 template <class T> cudaError_t rmsnorm_backward(const ml_rmsnorm_desc &, cudaStream_t);
 
-template <class T> cudaError_t swiglu_forward(const ml_swiglu_desc &, cudaStream_t);
+template <class T> cudaError_t swiglu_forward(State &, const ml_swiglu_desc &);
 template <class T> cudaError_t swiglu_backward(const ml_swiglu_desc &, cudaStream_t);
 
 cudaError_t rope_table(const ml_rope_table_desc &, cudaStream_t);

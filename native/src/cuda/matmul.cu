@@ -9,11 +9,11 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kTrials = 3;
 
-// to[t] = x[t], if that is not where x lies, then each slot's columns: low[t] in those of t's slot, zeros in all others.
+// to[t] = x[t], then each slot's columns: low[t] in those of t's slot, zeros in all others.
 __global__ void append_kernel(const bf16 *x, int64_t x_stride, int64_t width, Matrix low, int64_t rank, const int32_t *slot_offsets,
                               int64_t slots, int64_t tokens, bf16 *to, int64_t stride) {
     const int64_t t = blockIdx.x;
-    for (int64_t c = threadIdx.x * 8; x != to && c < width; c += kThreads * 8) {
+    for (int64_t c = threadIdx.x * 8; c < width; c += kThreads * 8) {
         *reinterpret_cast<Pack<bf16> *>(to + t * stride + c) = *reinterpret_cast<const Pack<bf16> *>(x + t * x_stride + c);
     }
     for (int64_t c = threadIdx.x; c < slots * rank; c += kThreads) {
@@ -21,15 +21,6 @@ __global__ void append_kernel(const bf16 *x, int64_t x_stride, int64_t width, Ma
         const bool own = t >= rows.begin && t < rows.end;
         to[t * stride + width + c] = own ? static_cast<const bf16 *>(low.data)[t * low.row_stride + c % rank] : to_bf16(0.0f);
     }
-}
-
-// The adapters' matrices behind the weight's columns (scale B) or below its rows (A).
-__global__ void tail_kernel(bf16 *weight, int64_t stride, int64_t in, int64_t out, Matrix high, int64_t rank, int64_t slots, bool rows) {
-    const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, width = slots * rank;
-    if (i >= width * (rows ? in : out)) return;
-    const int64_t column = rows ? i / in : i % width, feature = rows ? i % in : i / width;  // column: of all slots' ranks
-    const int64_t from = column / rank * high.slot + feature * high.row_stride + column % rank * high.k_stride;
-    weight[rows ? (out + column) * stride + feature : feature * stride + in + column] = static_cast<const bf16 *>(high.data)[from];
 }
 
 cudaError_t own(const Product &p, const LowRank *low, cudaStream_t stream) {
@@ -40,22 +31,20 @@ cudaError_t own(const Product &p, const LowRank *low, cudaStream_t stream) {
 
 cudaError_t library_product(State &s, const Product &p) { return planning ? cudaSuccess : s.library->product(p, s.stream); }
 
-cudaError_t by_library(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low, bf16 *appended) {
+// appended: room for x with the low-rank rows beside it, where those are not behind x itself.
+cudaError_t by_library(State &s, const Product &p, const LowRank *low, bf16 *appended) {
     if (low == nullptr) return library_product(s, p);
-    const int64_t in = w.in_features, out = w.out_features, width = transposed ? out : in, tail = p.slots * low->rank;
-    cudaError_t error = launch(tail_kernel, Grid(blocks_for(tail * (transposed ? in : out), kThreads)), dim3(kThreads), 0, s.stream,
-                               static_cast<bf16 *>(w.data), WeightLayout(w).stride, in, out, low->high, low->rank, p.slots, transposed);
-    if (error != cudaSuccess) return error;
-    const Matrix &left = p.factor[0].left;
-    const auto *x = static_cast<const bf16 *>(left.data);
+    const int64_t tail = p.slots * low->rank;
     Product all = p;
-    if (appended == nullptr) appended = const_cast<bf16 *>(x);  // the caller's spare columns
-    else all.factor[0].left.row_stride = width + tail;
-    error = launch(append_kernel, Grid(p.m), dim3(kThreads), 0, s.stream, x, left.row_stride, width, low->low, low->rank, p.slot_offsets,
-                   p.slots, p.tokens, appended, all.factor[0].left.row_stride);
-    if (error != cudaSuccess) return error;
-    all.factor[0].left.data = appended;
-    all.factor[0].k = width + tail;
+    Matrix &left = all.factor[0].left;
+    if (!low->beside_rows) {
+        const cudaError_t error = launch(append_kernel, Grid(p.m), dim3(kThreads), 0, s.stream, static_cast<const bf16 *>(left.data),
+                                         left.row_stride, p.factor[0].k, low->low, low->rank, p.slot_offsets, p.slots, p.tokens, appended,
+                                         p.factor[0].k + tail);
+        if (error != cudaSuccess) return error;
+        left.data = appended, left.row_stride = p.factor[0].k + tail;
+    }
+    all.factor[0].k += tail;
     return library_product(s, all);
 }
 
@@ -85,30 +74,29 @@ void *trial_output(State &s, const Product &p) {
 }
 
 // Both forms' times. That the library has no kernel for a shape only means that our own is taken.
-cudaError_t measure(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low, bf16 *appended, MatmulChoice &measured) {
+cudaError_t measure(State &s, const Product &p, const LowRank *low, bf16 *appended, MatmulChoice &measured) {
     Product trial = p;
     trial.out = trial_output(s, p);
     const cudaError_t error = time(s, [&] { return own(trial, low, s.stream); }, measured.own_ms);
     if (error != cudaSuccess) return error;
-    if (time(s, [&] { return by_library(s, trial, w, transposed, low, appended); }, measured.library_ms) != cudaSuccess) {
+    if (time(s, [&] { return by_library(s, trial, low, appended); }, measured.library_ms) != cudaSuccess) {
         cudaGetLastError();
         measured.library_ms = MatmulChoice::kCannot;
     }
     return cudaSuccess;
 }
 
-// The library's form as far as it was measured to be the faster one; `appended`: room for x with h beside it, where there is none
-// beside x itself.
+// The library's form as far as it was measured to be the faster one; `appended`: room for its left operand, where it needs any.
 struct Form {
     bool library;
     bf16 *appended;
 };
 
-cudaError_t form_of(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low, Form &form) {
-    const int64_t width = transposed ? w.out_features : w.in_features;
-    const int64_t tail = low == nullptr ? 0 : p.slots * low->rank;
+cudaError_t form_of(State &s, const Product &p, bool transposed, const LowRank *low, Form &form) {
+    const int64_t width = p.factor[0].k, tail = low == nullptr ? 0 : p.slots * low->rank;
+    const bool copies = low != nullptr && !low->beside_rows;
     auto append = [&] {
-        if (low != nullptr && low->spare < tail) form.appended = s.take<bf16>(p.m * (width + tail));
+        if (copies) form.appended = s.take<bf16>(p.m * (width + tail));
     };
     form = {s.matmul == ML_MATMUL_CUBLASLT, nullptr};
     if (form.library) append();
@@ -120,7 +108,7 @@ cudaError_t form_of(State &s, const Product &p, const ml_weight &w, bool transpo
     }
     int64_t bucket = 1;  // rows up to the next power of two are taken for alike
     while (bucket < p.m) bucket *= 2;
-    const MatmulShape shape{bucket, p.n, width, low == nullptr ? 0 : low->rank, low == nullptr ? 0 : p.slots, transposed,
+    const MatmulShape shape{bucket, p.n, width, low == nullptr ? 0 : low->rank, low == nullptr ? 0 : p.slots, transposed, copies,
                             p.out_dtype, p.residual != nullptr || p.accumulate};
     const MatmulChoice *chosen = s.choices.find(shape);
     if (chosen == nullptr && s.context->recording.active) {
@@ -130,7 +118,7 @@ cudaError_t form_of(State &s, const Product &p, const ml_weight &w, bool transpo
     if (chosen == nullptr) {
         append();
         MatmulChoice measured{};
-        const cudaError_t error = measure(s, p, w, transposed, low, form.appended, measured);
+        const cudaError_t error = measure(s, p, low, form.appended, measured);
         if (error != cudaSuccess) return error;
         chosen = s.choices.add(shape, measured);
         s.context->blas = s.library->name() + ", own kernels for " + std::to_string(s.choices.own()) + " of " + std::to_string(s.choices.size())
@@ -143,14 +131,14 @@ cudaError_t form_of(State &s, const Product &p, const ml_weight &w, bool transpo
 
 }  // namespace
 
-cudaError_t matmul(State &s, const Product &p, const ml_weight &w, bool transposed, const LowRank *low) {
-    const bool can = s.library != nullptr && p.bias == nullptr && p.dropout.threshold == 0 && p.rounded == nullptr && p.m > 0
-        && (low == nullptr || p.slots * low->rank <= WeightLayout(w).tail);
+cudaError_t matmul(State &s, const Product &p, bool transposed, const LowRank *low) {
+    const bool can = s.library != nullptr && p.bias == nullptr && p.dropout.threshold == 0 && p.rounded.data == nullptr && p.m > 0
+        && (low == nullptr || low->beside_weight);
     if (!can || s.matmul == ML_MATMUL_OWN) return own(p, low, s.stream);
     Form form{};
-    const cudaError_t error = form_of(s, p, w, transposed, low, form);
+    const cudaError_t error = form_of(s, p, transposed, low, form);
     if (error != cudaSuccess) return error;
-    return form.library ? by_library(s, p, w, transposed, low, form.appended) : own(p, low, s.stream);
+    return form.library ? by_library(s, p, low, form.appended) : own(p, low, s.stream);
 }
 
 }  // namespace cuda

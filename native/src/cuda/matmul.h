@@ -13,11 +13,12 @@ namespace cuda {
 struct LowRank {
     Matrix low, high;
     int64_t rank = 0;
-    int64_t spare = 0;  // columns behind the rows of factor 0's left operand that may be written to
+    bool beside_rows = false;    // low lies behind the rows of factor 0's left operand, with columns for each slot (LowRows)
+    bool beside_weight = false;  // high lies in the weight's tail, slot by slot
 };
 
-// p's factor 0 is by the weight, bf16 in all; `transposed`: by W^T, so that out features are its k.
-cudaError_t matmul(State &, const Product &p, const ml_weight &, bool transposed, const LowRank *);
+// p's factor 0 is by a weight, bf16 in all; `transposed`: by W^T, so that out features are its k.
+cudaError_t matmul(State &, const Product &p, bool transposed, const LowRank *);
 
 }  // namespace cuda
 }  // namespace metalora

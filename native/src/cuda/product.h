@@ -18,6 +18,14 @@ struct Matrix {
     int64_t row_stride = 0, k_stride = 0, slot = 0;
 };
 
+// Low-rank rows in bf16 (h, or u): of all tokens at data[t * stride + column]; or, where slot > 0, behind the rows of a wider matrix
+// with columns of its own for each slot, slot elements apart, which hold zeros but in those of t's slot.
+struct LowRows {
+    bf16 *data = nullptr;
+    int64_t stride = 0, slot = 0;
+    Matrix matrix() const { return {data, ML_BF16, stride, 1, slot}; }
+};
+
 // Adds sum over k of left[m, k] right[n, k]; by slot: rows of slot i with its right matrix, and no other rows.
 struct Factor {
     Matrix left, right;
@@ -40,8 +48,8 @@ struct Product {
     void *out = nullptr;
     int32_t out_dtype = ML_F32;
     int64_t out_stride = 0;
-    bf16 *rounded = nullptr;                // nullable: the result again, [m, rounded_columns], zeros behind n
-    int64_t rounded_columns = 0, rounded_stride = 0;
+    LowRows rounded;                        // the result again, where it has data
+    int64_t rounded_columns = 0;            // of a row, zeros behind n
 
     float alpha = 1;
     const float *bias = nullptr;
@@ -50,8 +58,8 @@ struct Product {
     DropoutRate dropout{0, 1};              // threshold 0: no mask
     uint64_t seed = 0, stream = 0;
 
-    // With part > 0, k are tokens: factor 0 is summed over each slot's tokens, `part` of them at a time, into
-    // out[first_part(slot) + i][m][n], in float. Parts without tokens are not written.
+    // With part > 0, k are tokens: factor 0 is summed over each slot's tokens, `part` of them at a time and with its operands of the
+    // slot, into out[first_part(slot) + i][m][n], in float. Parts without tokens are not written.
     int64_t part = 0;
 };
 
@@ -72,18 +80,34 @@ struct Part {
     int64_t begin, end, slot;
 };
 
-__device__ inline Part part_of(const Product &p, int64_t number) {
-    for (int64_t slot = 0; slot < p.slots; slot++) {
-        const Segment tokens = segment_of(p.slot_offsets, slot, p.tokens);
-        const int64_t begin = tokens.begin + (number - first_part(tokens.begin, slot, p.part)) * p.part;
-        if (begin >= tokens.begin && begin < tokens.end) return {begin, begin + p.part < tokens.end ? begin + p.part : tokens.end, slot};
+__device__ inline Part part_of(const int32_t *slot_offsets, int64_t slots, int64_t all_tokens, int64_t part, int64_t number) {
+    for (int64_t slot = 0; slot < slots; slot++) {
+        const Segment tokens = segment_of(slot_offsets, slot, all_tokens);
+        const int64_t begin = tokens.begin + (number - first_part(tokens.begin, slot, part)) * part;
+        if (begin >= tokens.begin && begin < tokens.end) return {begin, begin + part < tokens.end ? begin + part : tokens.end, slot};
     }
     return {0, 0, 0};
 }
 
+__device__ inline Part part_of(const Product &p, int64_t number) { return part_of(p.slot_offsets, p.slots, p.tokens, p.part, number); }
+
 // Where the block's result goes: the output, or the place of the part.
 __device__ inline void *out_of(const Product &p) {
     return p.part > 0 ? static_cast<float *>(p.out) + blockIdx.z * p.m * p.out_stride : p.out;
+}
+
+// A number of a token's low-rank row, and zeros in its place in the other slots' columns.
+__device__ inline void store_low(const LowRows &to, const int32_t *slot_offsets, int64_t slots, int64_t tokens, int64_t token, int64_t column,
+                                 float value) {
+    bf16 *at = to.data + token * to.stride + column;
+    if (to.slot == 0) {
+        *at = to_bf16(value);
+        return;
+    }
+    for (int64_t slot = 0; slot < slots; slot++, at += to.slot) {
+        const Segment own = segment_of(slot_offsets, slot, tokens);
+        *at = to_bf16(token >= own.begin && token < own.end ? value : 0.0f);
+    }
 }
 
 // What becomes of N accumulated values of a row, and goes to `out` = out_of(p). packed, for N = 8: out and residual can be accessed so many at a time.
@@ -123,9 +147,9 @@ template <int N> __device__ inline void finish(const Product &p, void *out, int6
     }
     if (p.residual != nullptr) add(p.residual);
     if (p.accumulate) add(out);
-    if (p.rounded != nullptr) {
+    if (p.rounded.data != nullptr) {
         for (int j = 0; j < N; j++) {
-            if (column + j < p.rounded_columns) p.rounded[row * p.rounded_stride + column + j] = to_bf16(column + j < p.n ? v[j] : 0.0f);
+            if (column + j < p.rounded_columns) store_low(p.rounded, p.slot_offsets, p.slots, p.tokens, row, column + j, column + j < p.n ? v[j] : 0.0f);
         }
     }
     if (out == nullptr) return;
@@ -145,15 +169,15 @@ template <int N> __device__ inline void finish(const Product &p, void *out, int6
 
 // Columns that finish() has to see: with `rounded`, those behind n too.
 __host__ __device__ inline int64_t columns_of(const Product &p) {
-    return p.rounded != nullptr && p.rounded_columns > p.n ? p.rounded_columns : p.n;
+    return p.rounded.data != nullptr && p.rounded_columns > p.n ? p.rounded_columns : p.n;
 }
 
 // The first block of a kernel over rows looks at the slots' offsets once.
-__device__ inline void check_slot_offsets(const Product &p) {
-    if (p.fault == nullptr || p.slot_offsets == nullptr || blockIdx.x != 0 || threadIdx.x != 0) return;
-    bool right = p.slot_offsets[0] == 0 && p.slot_offsets[p.slots] == p.tokens;
-    for (int64_t i = 0; i < p.slots; i++) right = right && p.slot_offsets[i] <= p.slot_offsets[i + 1];
-    if (!right) *p.fault = kFaultSlotOffsets;
+__device__ inline void check_slot_offsets(const int32_t *slot_offsets, int64_t slots, int64_t tokens, int *fault) {
+    if (fault == nullptr || slot_offsets == nullptr || blockIdx.x != 0 || threadIdx.x != 0) return;
+    bool right = slot_offsets[0] == 0 && slot_offsets[slots] == tokens;
+    for (int64_t i = 0; i < slots; i++) right = right && slot_offsets[i] <= slot_offsets[i + 1];
+    if (!right) *fault = kFaultSlotOffsets;
 }
 
 }  // namespace cuda

@@ -65,9 +65,9 @@ __global__ void product_kernel(const __grid_constant__ Product p) {
     if (p.part > 0) {
         const Part tokens = part_of(p, blockIdx.z);
         if (tokens.begin == tokens.end) return;
-        accumulate(p.factor[0], 0, 0, p.m, tokens.begin, tokens.end);
+        accumulate(p.factor[0], tokens.slot, 0, p.m, tokens.begin, tokens.end);
     } else {
-        check_slot_offsets(p);
+        check_slot_offsets(p.slot_offsets, p.slots, p.tokens, p.fault);
         for (int f = 0; f < p.factors; f++) {
             const Factor &factor = p.factor[f];
             if (!factor.by_slot) {

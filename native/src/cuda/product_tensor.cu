@@ -44,7 +44,7 @@ template <class S> struct Walk {
     __device__ Cursor start() const {
         if (p.part > 0) {
             const Part tokens = part_of(p, blockIdx.z);
-            return {0, 0, tokens.begin, tokens.end, 0, p.m};
+            return {0, tokens.slot, tokens.begin, tokens.end, 0, p.m};
         }
         return enter(0, 0);
     }
@@ -109,7 +109,7 @@ template <class S> __global__ void __launch_bounds__(S::kThreads, S::kBlocks) pr
     const Walk<S> walk{p, row0};
     Cursor next = walk.start();
     if (p.part > 0 && !walk.valid(next)) return;
-    if (p.part == 0) check_slot_offsets(p);
+    if (p.part == 0) check_slot_offsets(p.slot_offsets, p.slots, p.tokens, p.fault);
 
     auto fetch = [&](int stage) {
         if (walk.valid(next)) {

@@ -1,5 +1,7 @@
-// RMSNorm (Zhang and Sennrich 2019): a warp a row where rows are short (norms per head), a block a row otherwise.
+// RMSNorm (Zhang and Sennrich 2019): a warp a row where rows are short (norms per head), a block a row otherwise; with the shrink of
+// the LoRA linear behind it, a block a number of rows.
 #include "cuda/kernels.h"
+#include "cuda/shrink.h"
 
 namespace metalora {
 namespace cuda {
@@ -71,22 +73,81 @@ __global__ void backward_kernel(const T *x, const float *weight, const float *rs
     }
 }
 
+// Rows for shrink.h. Their first pass leaves them in the second-level cache for the other one.
+struct NormRows {
+    const bf16 *x;
+    const float *weight;
+    bf16 *y;
+    float *rstd;  // nullable
+    int64_t rows;
+    int width;
+    int64_t stride;  // of y
+    float eps;
+    float scale[shrinking::kEach];  // of the lane's rows
+
+    __device__ void begin(int64_t row0) {
+        ML_SHARED_ARRAY(float, scales, shrinking::kRows);
+        const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+        for (int i = warp; i < shrinking::kRows && row0 + i < rows; i += shrinking::kWarps) {
+            float squares = 0;
+            for (int k = lane * 8; k < width; k += kWarp * 8) {
+                float v[8];
+                load<8>(v, x + (row0 + i) * width + k);
+                for (int j = 0; j < 8; j++) squares += v[j] * v[j];
+            }
+            const float of_row = 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(width) + eps);
+            if (lane == 0) {
+                scales[i] = of_row;
+                if (rstd != nullptr) rstd[row0 + i] = of_row;
+            }
+        }
+        __syncthreads();
+        for (int i = 0; i < shrinking::kEach; i++) {
+            const int row = lane / 4 + i * 8;
+            scale[i] = row0 + row < rows ? scales[row] : 0.0f;
+        }
+    }
+
+    __device__ void make(int64_t row0, int k, Pack<bf16> (&packs)[shrinking::kEach]) const {
+        float w[8] = {};
+        if (k < width) load<8>(w, weight + k);
+        ML_UNROLL
+        for (int i = 0; i < shrinking::kEach; i++) {
+            const int64_t row = row0 + threadIdx.x % kWarp / 4 + i * 8;
+            const bool there = row < rows && k < width;
+            float v[8] = {};
+            if (there) load<8>(v, x + row * width + k);
+            ML_UNROLL
+            for (int j = 0; j < 8; j++) packs[i].at[j] = to_bf16(v[j] * scale[i] * w[j]);
+            if (there) *reinterpret_cast<Pack<bf16> *>(y + row * stride + k) = packs[i];
+        }
+    }
+};
+
 template <int kGroup> Grid grid(int64_t rows) { return Grid(blocks_for(rows, kThreads / kGroup)); }
 
 }  // namespace
 
-template <class T> cudaError_t rmsnorm_forward(const ml_rmsnorm_desc &d, cudaStream_t stream) {
+template <class T> cudaError_t rmsnorm_forward(State &s, const ml_rmsnorm_desc &d) {
     if (d.rows == 0) return cudaSuccess;
-    auto run = [&](auto kernel, Grid blocks) {
-        return launch(kernel, blocks, dim3(kThreads), 0, stream, static_cast<const T *>(d.x), d.weight, static_cast<T *>(d.y),
-                      d.rstd, d.rows, static_cast<int>(d.width), stride_of(d.out_stride, d.width), d.eps);
-    };
-    const bool packs = packable<8>(d.width | d.out_stride, d.x, d.weight, d.y);
-    if (d.width <= kShortRow) {
-        return packs ? run(forward_kernel<T, 8, kWarp>, grid<kWarp>(d.rows)) : run(forward_kernel<T, 1, kWarp>, grid<kWarp>(d.rows));
+    const int64_t stride = stride_of(d.out_stride, d.width);
+    const bool packs = packable<8>(d.width | stride, d.x, d.weight, d.y);
+    Shrink shrink;
+    if (d.next != nullptr) {
+        if (const cudaError_t error = begin_shrink<T>(s, *d.next, shrink); error != cudaSuccess) return error;
+        if (packs && shrink.on_the_way) {
+            return make_and_shrink(s, NormRows{static_cast<const bf16 *>(d.x), d.weight, static_cast<bf16 *>(d.y), d.rstd, d.rows,
+                                               static_cast<int>(d.width), stride, d.eps, {}}, shrink);
+        }
     }
-    return packs ? run(forward_kernel<T, 8, kThreads>, grid<kThreads>(d.rows))
-                 : run(forward_kernel<T, 1, kThreads>, grid<kThreads>(d.rows));
+    auto run = [&](auto kernel, Grid blocks) {
+        return launch(kernel, blocks, dim3(kThreads), 0, s.stream, static_cast<const T *>(d.x), d.weight, static_cast<T *>(d.y),
+                      d.rstd, d.rows, static_cast<int>(d.width), stride, d.eps);
+    };
+    const cudaError_t error = d.width <= kShortRow
+        ? packs ? run(forward_kernel<T, 8, kWarp>, grid<kWarp>(d.rows)) : run(forward_kernel<T, 1, kWarp>, grid<kWarp>(d.rows))
+        : packs ? run(forward_kernel<T, 8, kThreads>, grid<kThreads>(d.rows)) : run(forward_kernel<T, 1, kThreads>, grid<kThreads>(d.rows));
+    return error != cudaSuccess || d.next == nullptr ? error : shrink_rows<T>(s, *d.next, shrink);
 }
 
 template <class T> cudaError_t rmsnorm_backward(const ml_rmsnorm_desc &d, cudaStream_t stream) {
@@ -104,8 +165,8 @@ template <class T> cudaError_t rmsnorm_backward(const ml_rmsnorm_desc &d, cudaSt
                  : run(backward_kernel<T, 1, kThreads>, grid<kThreads>(d.rows));
 }
 
-template cudaError_t rmsnorm_forward<float>(const ml_rmsnorm_desc &, cudaStream_t);
-template cudaError_t rmsnorm_forward<bf16>(const ml_rmsnorm_desc &, cudaStream_t);
+template cudaError_t rmsnorm_forward<float>(State &, const ml_rmsnorm_desc &);
+template cudaError_t rmsnorm_forward<bf16>(State &, const ml_rmsnorm_desc &);
 template cudaError_t rmsnorm_backward<float>(const ml_rmsnorm_desc &, cudaStream_t);
 template cudaError_t rmsnorm_backward<bf16>(const ml_rmsnorm_desc &, cudaStream_t);
 

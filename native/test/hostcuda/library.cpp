@@ -12,7 +12,7 @@ class Loops final : public Library {
 public:
     std::string name() const override { return "loops in cuBLASLt's place"; }
     cudaError_t product(const Product &p, cudaStream_t stream) override {
-        const bool can = p.factors == 1 && !p.factor[0].by_slot && p.part == 0 && p.bias == nullptr && p.rounded == nullptr;
+        const bool can = p.factors == 1 && !p.factor[0].by_slot && p.part == 0 && p.bias == nullptr && p.rounded.data == nullptr;
         return can && !refuses ? hostcuda::queue(stream, [p] { run(p); }) : hostcuda::failed(cudaErrorNotSupported);
     }
 

@@ -17,7 +17,7 @@ namespace {
 
 std::string folder() { return format("choices-%d/cache", int(getpid())); }
 const std::string kFile = "/matmul-A-GPU-1.txt";
-const MatmulShape kShape{8192, 4096, 4096, 16, 2, true, ML_BF16, false}, kOther{8192, 4096, 4096, 16, 2, true, ML_BF16, true};
+const MatmulShape kShape{8192, 4096, 4096, 16, 2, true, false, ML_BF16, false}, kOther{8192, 4096, 4096, 16, 2, true, true, ML_BF16, false};
 
 }  // namespace
 
@@ -65,7 +65,7 @@ TEST(choices_of_several_writers_are_all_kept) {
         writers.emplace_back([w] {
             MatmulChoices mine;
             mine.open(folder(), "A GPU/1", "library");
-            for (int i = 0; i < kShapes; i++) mine.add({w + 1, i + 1, 8, 0, 0, false, ML_BF16, false}, {float(w), float(i)});
+            for (int i = 0; i < kShapes; i++) mine.add({w + 1, i + 1, 8, 0, 0, false, false, ML_BF16, false}, {float(w), float(i)});
         });
     }
     for (auto &writer : writers) writer.join();
