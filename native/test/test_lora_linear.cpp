@@ -250,6 +250,57 @@ TEST(lora_linear_matches_reference) {
     }
 }
 
+// x, and h on the way, by the op before: the linear then takes both as they are.
+TEST(lora_linear_after_its_shrink_matches_reference) {
+    std::vector<Shape> all;
+    for (const Shape &s : shapes()) {
+        if (s.rank > 0 && s.tokens() > 0 && s.in > 1) all.push_back(s);
+    }
+    all.push_back({264, 96, 16, {0, 20, 33, 33, 70}, ML_BF16, false, false, {{0, 48}, {48, 24}, {72, 24}}, 192, 192});  // 48 ranks
+    all.push_back({32, 64, 12, {0, 37}, ML_BF16, false, true, {{0, 24}, {24, 40}}, 32, 32});                           // padded ones
+    all.push_back({40, 72, 20, {0, 10, 40}, ML_BF16, false, false, {{0, 24}, {24, 24}, {48, 24}}, 0, 0});              // more than 64
+    for (const Shape &s : all) {
+        if (too_slow(double(s.in) * double(s.out) * double(s.tokens()) / 2)) continue;
+        Case shape(s.text());
+        const Inputs in(s);
+        Random random(static_cast<uint64_t>(s.in + 1));
+        const auto source = random.normal(s.tokens() * s.in, 2), up = random.normal(s.tokens() * s.in), weight = random.normal(s.in);
+        const float eps = 1e-5f;
+        for (bool norm : {true, false}) {
+            Case before(norm ? "after RMSNorm" : "after SwiGLU");
+            const auto x = norm ? reference::rmsnorm(wide(source), wide(weight), eps) : reference::swiglu(wide(source), wide(up));
+            const auto expected = reference::lora_linear(in.lora, x, in.w.values, wide(in.bias), wide(in.residual), in.a, in.b, in.mask);
+            on_every_device([&](Device &device) {
+                Run run(device, s, in);
+                run.x.write(std::vector<float>(x.size(), NAN));
+                const Activations from(device, source), gate_up(device, up);
+                const Buffer<float> w(device, weight), rstd(device, s.tokens());
+                ml_rmsnorm_desc n{};
+                n.x = from, n.weight = w, n.y = run.x, n.rstd = rstd, n.rows = s.tokens(), n.width = s.in, n.eps = eps, n.out_stride = run.d.x_stride;
+                ml_swiglu_desc g{};
+                g.gate = from, g.up = gate_up, g.y = run.x, g.rows = s.tokens(), g.width = s.in, g.y_stride = run.d.x_stride;
+                run.d.y = nullptr;
+                n.next = g.next = &run.d;
+                if (norm) EXPECT_OK(ml_rmsnorm_forward(device, &n));
+                else EXPECT_OK(ml_swiglu_forward(device, &g));
+                EXPECT_CLOSE("x", run.x.read(s.spare), x, 5e-7);
+                EXPECT_CLOSE("h", run.h.read(), expected.h, 2e-6);
+                if (norm) EXPECT_CLOSE("rstd", rstd.read(), reference::rmsnorm_rstd(wide(source), s.in, eps), 5e-7);
+                run.d.y = run.y, run.d.shrunk = 1;
+                EXPECT_OK(ml_lora_linear_forward(device, &run.d));
+                EXPECT_CLOSE("y", run.y.read(), expected.y, 2e-6);
+                run.x.read(s.spare);  // nothing else was written to
+                // The same x, from which the linear makes h itself.
+                run.y.write(std::vector<float>(run.y.read().size(), NAN));
+                run.d.shrunk = 0;
+                EXPECT_OK(ml_lora_linear_forward(device, &run.d));
+                EXPECT_CLOSE("h of the linear's own", run.h.read(), expected.h, 2e-6);
+                EXPECT_CLOSE("y without shrunk", run.y.read(), expected.y, 2e-6);
+            });
+        }
+    }
+}
+
 TEST(lora_linear_with_dropout_matches_reference) {
     for (const Shape &s : {Shape{67, 35, 8, {0, 1, 30, 33}, ML_BF16, true, true}, {192, 64, 16, {0, 50, 50, 90}, ML_F32, false, true},
                            {5, 9, 3, {0, 7}, ML_F32, false, false},
@@ -448,6 +499,42 @@ TEST(lora_linear_rejects_bad_arguments) {
         spoil(bad);
         EXPECT_INVALID(ml_lora_linear_forward(device, &bad), field);
     }
+    // As the `next` of another op.
+    Activations source(device, s.tokens() * s.in);
+    Buffer<float> weight(device, std::vector<float>(s.in, 1.0f));
+    ml_rmsnorm_desc norm{};
+    norm.x = source, norm.weight = weight, norm.y = run.x, norm.rows = s.tokens(), norm.width = s.in, norm.eps = 1;
+    ml_swiglu_desc gated{};
+    gated.gate = gated.up = source, gated.y = run.x, gated.rows = s.tokens(), gated.width = s.in;
+    const std::vector<std::pair<const char *, std::function<void(Desc &)>>> next = {
+        {"next", [](Desc &d) { d.rank = 0; }},
+        {"next", [](Desc &d) { d.dropout = 0.5f; }},
+        {"next", [&](Desc &d) { d.x = source; }},
+        {"slot_offsets", [&](Desc &d) { d.slot_offsets = small; }},
+        {"next", [](Desc &d) { d.x_stride = 17; }},
+        {"w", [](Desc &d) { d.w = nullptr; }},
+        {"h", [](Desc &d) { d.h = nullptr; }},
+        {"a", [](Desc &d) { d.term[0].a = nullptr; }},
+        {"spare", [](Desc &d) { d.spare = 1; }},
+    };
+    for (auto &[field, spoil] : next) {
+        Case name(std::string("next: ") + field);
+        Desc bad = good;
+        spoil(bad);
+        norm.next = gated.next = &bad;
+        EXPECT_INVALID(ml_rmsnorm_forward(device, &norm), field);
+        EXPECT_INVALID(ml_swiglu_forward(device, &gated), field);
+    }
+    norm.next = &good, norm.rows = 9;
+    EXPECT_INVALID(ml_rmsnorm_forward(device, &norm), "next");
+    norm.rows = s.tokens(), norm.width = 8;
+    EXPECT_INVALID(ml_rmsnorm_forward(device, &norm), "next");
+    norm.width = s.in;
+    EXPECT_OK(ml_rmsnorm_forward(device, &norm));
+    Desc dropped = good;
+    dropped.shrunk = 1, dropped.dropout = 0.5f;
+    EXPECT_INVALID(ml_lora_linear_forward(device, &dropped), "shrunk");
+
     const std::vector<std::pair<const char *, std::function<void(Desc &)>>> backward = {
         {"da", [](Desc &d) { d.term[0].da = nullptr; }},
         {"db", [](Desc &d) { d.term[0].db = nullptr; }},

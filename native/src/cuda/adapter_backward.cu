@@ -47,7 +47,7 @@ __device__ inline Columns columns_of_block(const AdapterBackward &p, int64_t blo
 template <int kRank> __global__ void dy_kernel(const __grid_constant__ AdapterBackward p, float *u_parts) {
     constexpr int kLine = Shared<kRank>::kLine, kN = kRank / 8, kM = kColumns / kWarps / 16;
     ML_DYNAMIC_SHARED(Shared<kRank>, s);
-    if (blockIdx.z == 0) check_slot_offsets(p.slot_offsets, p.slots, p.tokens, p.fault);
+    check_slot_offsets(p.slot_offsets, p.slots, p.tokens, p.fault);
     const Part tokens = part_of(p.slot_offsets, p.slots, p.tokens, p.part, blockIdx.z);
     if (tokens.begin == tokens.end) return;
     const Columns at = columns_of_block(p, blockIdx.x);

@@ -49,7 +49,10 @@ template <class Shapes, class Op> ml_status queued(Context &c, const char *op, c
         const Planning plans(c.scratch.planning());
         try {
             const cudaError_t error = run(*s);
-            return error == cudaSuccess ? ML_OK : status_of(error, op, (" (" + shapes() + ")").c_str());
+            if (error == cudaSuccess) return ML_OK;
+            std::string about = " (" + shapes() + ")";
+            if (s->library != nullptr && *s->library->problem() != 0) about += std::string("; cuBLASLt: ") + s->library->problem();
+            return status_of(error, op, about.c_str());
         } catch (const std::bad_alloc &) {
             return fail(ML_OUT_OF_MEMORY, "%s: no device memory for scratch space (%s; %lld of %lld bytes are held)", op, shapes().c_str(),
                         ll(c.in_use()), ll(c.memory_total));
@@ -95,9 +98,14 @@ ml_status take_fault(State &s) {
     return fail(ML_INVALID_ARGUMENT, "%s", fault_text(found));
 }
 
+// Of a call that waits: what was queued before it may be what went wrong.
+ml_status waited(cudaError_t error, const char *op) {
+    return status_of(error, op, " (in this call or an op before it; with CUDA_LAUNCH_BLOCKING=1 the op's own call fails)");
+}
+
 ml_status synchronize(Context &c) {
     const Entered s(c);
-    if (ml_status status = status_of(cudaStreamSynchronize(s->stream), "ml_synchronize"); status != ML_OK) return status;
+    if (ml_status status = waited(cudaStreamSynchronize(s->stream), "ml_synchronize"); status != ML_OK) return status;
     return take_fault(*s);
 }
 
@@ -116,12 +124,12 @@ ml_status upload(Context &c, void *device, const void *from, size_t bytes) {
     const Entered s(c);
     if (bytes > kUploadRing / 4) {
         const cudaError_t error = cudaMemcpyAsync(device, from, bytes, cudaMemcpyHostToDevice, s->stream);
-        const cudaError_t waited = cudaStreamSynchronize(s->stream);
-        return status_of(error != cudaSuccess ? error : waited, "ml_upload");
+        const cudaError_t later = cudaStreamSynchronize(s->stream);
+        return waited(error != cudaSuccess ? error : later, "ml_upload");
     }
     const size_t rounded = (bytes + 63) / 64 * 64;
     if (s->ring_used + rounded > kUploadRing) {
-        if (ml_status status = status_of(cudaStreamSynchronize(s->stream), "ml_upload"); status != ML_OK) return status;
+        if (ml_status status = waited(cudaStreamSynchronize(s->stream), "ml_upload"); status != ML_OK) return status;
         s->ring_used = 0;
     }
     char *pinned = s->ring + s->ring_used;
@@ -133,8 +141,8 @@ ml_status upload(Context &c, void *device, const void *from, size_t bytes) {
 ml_status download(Context &c, void *to, const void *device, size_t bytes) {
     const Entered s(c);
     const cudaError_t error = bytes == 0 ? cudaSuccess : cudaMemcpyAsync(to, device, bytes, cudaMemcpyDeviceToHost, s->stream);
-    const cudaError_t waited = cudaStreamSynchronize(s->stream);
-    if (ml_status status = status_of(error != cudaSuccess ? error : waited, "ml_download"); status != ML_OK) return status;
+    const cudaError_t later = cudaStreamSynchronize(s->stream);
+    if (ml_status status = waited(error != cudaSuccess ? error : later, "ml_download"); status != ML_OK) return status;
     return take_fault(*s);
 }
 
@@ -348,6 +356,7 @@ ml_status prepare(Context &c, const ml_context_options &options) {
     }
     auto owned = std::make_unique<State>();
     owned->context = &c, owned->scratch = host->scratch, owned->device = options.device, owned->matmul = options.matmul;
+    owned->blocks = 2 * properties.multiProcessorCount;
     State *s = owned.release();
     c.state = s;
     const Entered entered(c);

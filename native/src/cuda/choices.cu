@@ -16,16 +16,16 @@ namespace cuda {
 
 namespace {
 
-// Lines "rows n k rank slots transposed copies out_dtype adds own_ms library_ms" behind the title of their device.
+// Lines "rows n k rank slots transposed copies bias out_dtype adds own_ms library_ms algorithm" behind the title of their device.
 bool read_line(const std::string &line, MatmulShape &shape, MatmulChoice &choice) {
     std::istringstream in(line);
-    return static_cast<bool>(in >> shape.rows >> shape.n >> shape.k >> shape.rank >> shape.slots >> shape.transposed >> shape.copies >> shape.out_dtype
-                             >> shape.adds >> choice.own_ms >> choice.library_ms);
+    return static_cast<bool>(in >> shape.rows >> shape.n >> shape.k >> shape.rank >> shape.slots >> shape.transposed >> shape.copies >> shape.bias >> shape.out_dtype
+                             >> shape.adds >> choice.own_ms >> choice.library_ms >> choice.algorithm);
 }
 
 void write_line(std::ostream &out, const MatmulShape &s, const MatmulChoice &c) {
-    out << s.rows << ' ' << s.n << ' ' << s.k << ' ' << s.rank << ' ' << s.slots << ' ' << s.transposed << ' ' << s.copies << ' ' << s.out_dtype << ' ' << s.adds
-        << ' ' << c.own_ms << ' ' << c.library_ms << '\n';
+    out << s.rows << ' ' << s.n << ' ' << s.k << ' ' << s.rank << ' ' << s.slots << ' ' << s.transposed << ' ' << s.copies << ' ' << s.bias << ' ' << s.out_dtype << ' ' << s.adds
+        << ' ' << c.own_ms << ' ' << c.library_ms << ' ' << c.algorithm << '\n';
 }
 
 // Held by one writer at a time, of all threads and processes.
@@ -48,7 +48,7 @@ private:
 }  // namespace
 
 void MatmulChoices::open(const std::string &folder, const std::string &device, const std::string &library) {
-    title_ = "# metalora " METALORA_VERSION ", " + device + ", " + library;
+    title_ = "# metalora " METALORA_VERSION " " METALORA_KERNELS ", " + device + ", " + library;
     if (folder.empty()) return;
     std::string name;
     for (char c : device) name += (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ? c : '-';
@@ -73,9 +73,14 @@ const MatmulChoice *MatmulChoices::find(const MatmulShape &shape) const {
     return found == choices_.end() ? nullptr : &found->second;
 }
 
+// What another run has measured meanwhile is kept, of this shape too, so that all take the same form from then on.
 const MatmulChoice *MatmulChoices::add(const MatmulShape &shape, const MatmulChoice &choice) {
+    if (file_.empty()) return &choices_.emplace(shape, choice).first->second;
+    make_folder();
+    const FileLock lock(file_ + ".lock");
+    if (lock.held()) read();
     const auto at = choices_.emplace(shape, choice).first;
-    save();
+    if (lock.held()) save();
     return &at->second;
 }
 
@@ -85,16 +90,14 @@ size_t MatmulChoices::own() const {
     return count;
 }
 
-// What others have measured meanwhile is kept. Renamed into place; a folder that cannot be written to costs another
-// measurement, nothing else.
-void MatmulChoices::save() {
-    if (file_.empty()) return;
+void MatmulChoices::make_folder() const {
     const std::string folder = file_.substr(0, file_.rfind('/'));
     mkdir(folder.substr(0, folder.rfind('/')).c_str(), 0777);
     mkdir(folder.c_str(), 0777);
-    const FileLock lock(file_ + ".lock");
-    if (!lock.held()) return;
-    read();
+}
+
+// Renamed into place; a folder that cannot be written to costs another measurement, nothing else.
+void MatmulChoices::save() {
     const std::string part = file_ + ".part";
     std::ofstream out(part);
     out.precision(std::numeric_limits<float>::max_digits10);  // read back, the same form wins

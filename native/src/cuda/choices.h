@@ -1,5 +1,5 @@
-// Which form of a matmul was faster, by shape, as measured. Kept in a file, so that a device decides once: another run then takes
-// the same forms and gives the same bits.
+// Which form of a matmul was faster, by shape, as measured. Kept in a file, so that a device decides once for a build of these
+// kernels: another run then takes the same forms and gives the same bits.
 #pragma once
 
 #include <cstddef>
@@ -15,16 +15,20 @@ struct MatmulShape {
     int64_t rows, n, k, rank, slots;
     bool transposed;
     bool copies;  // the library's form has to put the adapters' columns beside x first
+    bool bias;
     int32_t out_dtype;
     bool adds;  // a residual, or to what is there
-    auto key() const { return std::make_tuple(rows, n, k, rank, slots, transposed, copies, out_dtype, adds); }
+    auto key() const { return std::make_tuple(rows, n, k, rank, slots, transposed, copies, bias, out_dtype, adds); }
     bool operator<(const MatmulShape &other) const { return key() < other.key(); }
 };
 
 struct MatmulChoice {
     static constexpr float kCannot = -1;  // the library has no kernel for it
+    // Near ties are the library's, so that measuring anew, where nothing is kept, gives the same choice.
+    static constexpr float kBy = 0.97f;
     float own_ms, library_ms;
-    bool own() const { return library_ms < 0 || own_ms < library_ms; }
+    int algorithm;  // of the library's, the one with that time
+    bool own() const { return library_ms < 0 || own_ms < kBy * library_ms; }
 };
 
 class MatmulChoices {
@@ -38,6 +42,7 @@ public:
 
 private:
     void read();
+    void make_folder() const;
     void save();
     std::string file_, title_;
     std::map<MatmulShape, MatmulChoice> choices_;

@@ -239,10 +239,14 @@ cudaError_t launch(void (*kernel)(Parameters...), Grid grid, dim3 block, size_t 
     hostcuda::launch(blocks, block, shared, stream, [=] { kernel(arguments...); });
     return cudaGetLastError();
 #else
-    if (shared > 48 * 1024) {
+    if (shared > 32 * 1024) {  // with its own arrays, which are below 16 KiB, it may need more than the 48 that it has anyhow
         // The kernel's permission is one of the process: always the same, so that threads cannot take it from each other.
-        const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                       static_cast<int>(shared_memory_limit()));
+        cudaFuncAttributes own{};
+        cudaError_t error = cudaFuncGetAttributes(&own, reinterpret_cast<const void *>(kernel));
+        if (error == cudaSuccess) {
+            error = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         static_cast<int>(shared_memory_limit() - own.sharedSizeBytes));
+        }
         if (error != cudaSuccess) {
             cudaGetLastError();
             return error;

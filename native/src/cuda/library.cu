@@ -8,6 +8,7 @@
 #include <map>
 #include <tuple>
 #include <type_traits>
+#include <vector>
 #endif
 
 namespace metalora {
@@ -18,6 +19,7 @@ namespace cuda {
 namespace {
 
 constexpr size_t kWorkspace = size_t(32) << 20;  // what Hopper's kernels ask for
+constexpr int kMostAlgorithms = 8;
 
 struct Api {
     decltype(&cublasLtCreate) create;
@@ -33,6 +35,7 @@ struct Api {
     decltype(&cublasLtMatmulPreferenceSetAttribute) preference_set;
     decltype(&cublasLtMatmulPreferenceDestroy) preference_destroy;
     decltype(&cublasLtMatmulAlgoGetHeuristic) heuristic;
+    decltype(&cublasLtGetStatusString) text;
 };
 
 // The functions of the library that this was built for; it stays loaded where it has all of them.
@@ -57,7 +60,8 @@ bool load(Api &api, std::string &why) {
         && find(api.desc_set, "cublasLtMatmulDescSetAttribute") && find(api.desc_destroy, "cublasLtMatmulDescDestroy")
         && find(api.layout_create, "cublasLtMatrixLayoutCreate") && find(api.layout_destroy, "cublasLtMatrixLayoutDestroy")
         && find(api.preference_create, "cublasLtMatmulPreferenceCreate") && find(api.preference_set, "cublasLtMatmulPreferenceSetAttribute")
-        && find(api.preference_destroy, "cublasLtMatmulPreferenceDestroy") && find(api.heuristic, "cublasLtMatmulAlgoGetHeuristic");
+        && find(api.preference_destroy, "cublasLtMatmulPreferenceDestroy") && find(api.heuristic, "cublasLtMatmulAlgoGetHeuristic")
+        && find(api.text, "cublasLtGetStatusString");
     const bool fits = complete && api.version() / 10000 == CUBLAS_VER_MAJOR;
     if (complete && !fits) {
         why = "libcublasLt.so is of version " + std::to_string(api.version() / 10000) + ", and version " + std::to_string(CUBLAS_VER_MAJOR) + " is needed";
@@ -70,7 +74,7 @@ bool load(Api &api, std::string &why) {
 struct Plan {
     cublasLtMatmulDesc_t desc = nullptr;
     cublasLtMatrixLayout_t right = nullptr, left = nullptr, out = nullptr;
-    cublasLtMatmulAlgo_t algorithm{};
+    std::vector<cublasLtMatmulAlgo_t> algorithms;
 };
 
 class CublasLt final : public Library {
@@ -87,19 +91,35 @@ public:
         return "cuBLASLt " + std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." + std::to_string(version % 100);
     }
 
-    cudaError_t product(const Product &p, cudaStream_t stream) override {
-        const Plan *plan = plan_of(p);
-        if (plan->desc == nullptr) return cudaErrorNotSupported;
+    int algorithms(const Product &p, bool has_bias) override { return static_cast<int>(plan_of(p, has_bias)->algorithms.size()); }
+
+    cudaError_t product(const Product &p, const bf16 *bias, int algorithm, cudaStream_t stream) override {
+        problem_ = "";
+        const Plan *plan = plan_of(p, bias != nullptr);
+        if (plan->algorithms.empty()) return said("it has no kernel for this shape", cudaErrorNotSupported);
+        if (algorithm >= static_cast<int>(plan->algorithms.size())) algorithm = 0;
+        cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+        if (bias != nullptr) status = api_.desc_set(plan->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
         const float beta = p.residual != nullptr || p.accumulate ? 1.0f : 0.0f;
         const void *added = p.residual != nullptr ? p.residual : p.out;
         const Factor &f = p.factor[0];
-        const cublasStatus_t status = api_.matmul(handle_, plan->desc, &p.alpha, f.right.data, plan->right, f.left.data, plan->left, &beta,
-                                                  added, plan->out, p.out, plan->out, &plan->algorithm, workspace_, kWorkspace, stream);
-        return status == CUBLAS_STATUS_SUCCESS ? cudaSuccess : cudaErrorUnknown;
+        if (status == CUBLAS_STATUS_SUCCESS) {
+            status = api_.matmul(handle_, plan->desc, &p.alpha, f.right.data, plan->right, f.left.data, plan->left, &beta, added, plan->out, p.out,
+                                 plan->out, &plan->algorithms[algorithm], workspace_, kWorkspace, stream);
+        }
+        if (status == CUBLAS_STATUS_SUCCESS) return cudaSuccess;
+        return said(api_.text(status), status == CUBLAS_STATUS_NOT_SUPPORTED ? cudaErrorNotSupported : cudaErrorUnknown);
     }
 
+    const char *problem() const override { return problem_; }
+
 private:
-    using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool, bool, int32_t, bool>;
+    using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool, bool, int32_t, bool, bool>;
+
+    cudaError_t said(const char *problem, cudaError_t error) {
+        problem_ = problem;
+        return error;
+    }
 
     void release(Plan &plan) {
         if (plan.desc != nullptr) api_.desc_destroy(plan.desc);
@@ -108,14 +128,14 @@ private:
         }
     }
 
-    // A plan without a description: there is no kernel for it.
-    const Plan *plan_of(const Product &p) {
+    // A plan without algorithms: there is no kernel for it.
+    const Plan *plan_of(const Product &p, bool has_bias) {
         const Factor &f = p.factor[0];
         const bool left_along_k = f.left.k_stride == 1, right_along_k = f.right.k_stride == 1;
         const int64_t left_stride = left_along_k ? f.left.row_stride : f.left.k_stride;
         const int64_t right_stride = right_along_k ? f.right.row_stride : f.right.k_stride;
         const bool adds = p.residual != nullptr || p.accumulate;
-        const Key key{p.m, p.n, f.k, left_stride, right_stride, p.out_stride, left_along_k, right_along_k, p.out_dtype, adds};
+        const Key key{p.m, p.n, f.k, left_stride, right_stride, p.out_stride, left_along_k, right_along_k, p.out_dtype, adds, has_bias};
         if (const auto found = plans_.find(key); found != plans_.end()) return &found->second;
         Plan plan;
         const cublasOperation_t none = CUBLAS_OP_N, transposed = CUBLAS_OP_T;
@@ -126,6 +146,8 @@ private:
         bool made = api_.desc_create(&plan.desc, CUBLAS_COMPUTE_32F, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS;
         made = made && api_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_TRANSA, right_along_k ? &transposed : &none, sizeof none) == CUBLAS_STATUS_SUCCESS;
         made = made && api_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_TRANSB, left_along_k ? &none : &transposed, sizeof none) == CUBLAS_STATUS_SUCCESS;
+        const cublasLtEpilogue_t epilogue = has_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+        made = made && api_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue) == CUBLAS_STATUS_SUCCESS;
         made = made && layout(plan.right, CUDA_R_16BF, right_along_k ? f.k : p.n, right_along_k ? p.n : f.k, right_stride);
         made = made && layout(plan.left, CUDA_R_16BF, left_along_k ? f.k : p.m, left_along_k ? p.m : f.k, left_stride);
         made = made && layout(plan.out, out, p.n, p.m, p.out_stride);
@@ -133,19 +155,24 @@ private:
         made = made && api_.preference_create(&preference) == CUBLAS_STATUS_SUCCESS;
         const size_t workspace = kWorkspace;
         made = made && api_.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace) == CUBLAS_STATUS_SUCCESS;
+        // Sums that several blocks share are not rounded to the output's type on the way.
+        const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | (p.out_dtype == ML_F32 ? CUBLASLT_REDUCTION_SCHEME_INPLACE : 0);
+        made = made && api_.preference_set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes, sizeof schemes) == CUBLAS_STATUS_SUCCESS;
         // Operands begin at multiples of 16 bytes, not of the 256 that it takes for granted.
         const uint32_t alignment = 16;
         for (auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
                                CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
             made = made && api_.preference_set(preference, attribute, &alignment, sizeof alignment) == CUBLAS_STATUS_SUCCESS;
         }
-        cublasLtMatmulHeuristicResult_t result{};
+        cublasLtMatmulHeuristicResult_t results[kMostAlgorithms] = {};
         int found = 0;
-        made = made && api_.heuristic(handle_, plan.desc, plan.right, plan.left, plan.out, plan.out, preference, 1, &result, &found) == CUBLAS_STATUS_SUCCESS;
+        made = made && api_.heuristic(handle_, plan.desc, plan.right, plan.left, plan.out, plan.out, preference, kMostAlgorithms, results, &found)
+            == CUBLAS_STATUS_SUCCESS;
         if (preference != nullptr) api_.preference_destroy(preference);
-        if (made && found > 0) {
-            plan.algorithm = result.algo;
-        } else {
+        for (int i = 0; made && i < found; i++) {
+            if (results[i].state == CUBLAS_STATUS_SUCCESS) plan.algorithms.push_back(results[i].algo);
+        }
+        if (plan.algorithms.empty()) {
             release(plan);
             plan = {};
         }
@@ -156,6 +183,7 @@ private:
     cublasLtHandle_t handle_;
     void *workspace_;
     std::map<Key, Plan> plans_;
+    const char *problem_ = "";
 };
 
 }  // namespace

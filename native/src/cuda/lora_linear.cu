@@ -17,7 +17,6 @@ namespace cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kWantedBlocks = 264;  // two for each multiprocessor of the largest devices
 constexpr int64_t kSmallestPart = 256;  // tokens
 
 // Where a matrix of an adapter goes: row i of a slot at to[slot * of_slot + i * row]. Not wanted where there is no `to`.
@@ -82,7 +81,7 @@ struct Gradients {
 };
 
 // gradient[slot] += the slot's parts, in their order.
-__global__ void add_parts_kernel(const __grid_constant__ Product p, Gradients gradients, int64_t slot_stride) {
+__global__ void add_parts_kernel(const __grid_constant__ Product p, const __grid_constant__ Gradients gradients, int64_t slot_stride) {
     const int64_t size = p.m * p.n, i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, slot = blockIdx.y;
     if (i >= size) return;
     const int64_t row = i / p.n, term = row / gradients.padded, r = row % gradients.padded;
@@ -221,25 +220,24 @@ template <class T> struct Call {
         return tensor ? matmul(s, p, transposed, low) : product(p, s.stream);
     }
 
-    // No fewer than parts_of, and for more tokens no fewer than for less, which rounding would make of those: what was planned for the
-    // largest pack is enough for the others.
-    int64_t most_parts(int64_t tiles) const {
-        const int64_t smallest = d.tokens / kSmallestPart, wanted = kWantedBlocks / tiles;
-        return (smallest < wanted ? smallest : wanted) + d.slots;
-    }
-
-    // Tokens of a part, where `tiles` blocks take one.
-    int64_t part_of_tiles(int64_t tiles) const {
-        const int64_t part = round_up(d.tokens * tiles / kWantedBlocks, 64);
+    // Tokens of a part of a sum that `tiles` blocks take: as few as there are blocks for in one wave.
+    int64_t tokens_of_part(int64_t tiles) const {
+        const int64_t part = round_up(blocks_for(d.tokens, parts_at_once(tiles)), 64);
         return part < kSmallestPart ? kSmallestPart : part;
+    }
+    int64_t parts_at_once(int64_t tiles) const { return s.blocks < 2 * tiles ? 1 : s.blocks / tiles; }
+    // Room for the parts. What is enough for some tokens is enough for fewer, so that a plan for the largest pack holds for all.
+    int64_t most_parts(int64_t tiles) const {
+        const int64_t smallest = d.tokens / kSmallestPart, at_once = parts_at_once(tiles);
+        return (smallest < at_once ? smallest : at_once) + d.slots;
     }
 
     // gradient += left^T right over each slot's tokens, by parts.
     cudaError_t sum_over_tokens(Matrix left, int64_t m, Matrix right, int64_t n, float alpha, const Gradients &gradients) {
-        const int64_t tiles = ((m + 63) / 64) * ((n + 63) / 64);
+        const int64_t tiles = tiles_of(tensor, m, n);
         Product p;
         p.m = m, p.n = n, p.tokens = d.tokens, p.slot_offsets = d.slot_offsets, p.slots = d.slots, p.out_stride = n;
-        p.part = part_of_tiles(tiles);
+        p.part = tokens_of_part(tiles);
         p.out = s.take<float>(most_parts(tiles) * m * n);
         p.factor[0] = {transposed(left), transposed(right), d.tokens, false, 1};
         p.alpha = alpha;
@@ -270,7 +268,7 @@ template <class T> struct Call {
             tiles += blocks_for(d.term[t].rows, kAdapterColumns);
         }
         p.terms = d.terms, p.slot_stride = d.slot_stride, p.slot_offsets = d.slot_offsets, p.scale = d.scale, p.fault = s.fault;
-        p.part = part_of_tiles(tiles);
+        p.part = tokens_of_part(tiles);
         p.db_parts = s.take<float>(most_parts(tiles) * p.rows() * d.rank);
         return adapter_backward(s, p);
     }

@@ -66,6 +66,10 @@ struct Product {
 // Room for the parts of all slots, however the tokens are divided among them.
 inline int64_t parts_of(const Product &p) { return p.tokens / p.part + p.slots; }
 
+// Blocks that share a result [m, n] of a product in parts.
+int64_t tiles_of(bool tensor, int64_t m, int64_t n);
+int64_t tiles_of_simt(int64_t m, int64_t n);
+
 // Whether tensor cores can: bf16, a stride of 1 in each operand, rows that start at multiples of 16 bytes.
 bool fits_tensor_cores(const Product &);
 cudaError_t product_tensor(const Product &, cudaStream_t);
@@ -172,11 +176,11 @@ __host__ __device__ inline int64_t columns_of(const Product &p) {
     return p.rounded.data != nullptr && p.rounded_columns > p.n ? p.rounded_columns : p.n;
 }
 
-// The first block of a kernel over rows looks at the slots' offsets once.
+// The first block of a kernel looks at the slots' offsets once.
 __device__ inline void check_slot_offsets(const int32_t *slot_offsets, int64_t slots, int64_t tokens, int *fault) {
-    if (fault == nullptr || slot_offsets == nullptr || blockIdx.x != 0 || threadIdx.x != 0) return;
+    if (fault == nullptr || slot_offsets == nullptr || blockIdx.x != 0 || blockIdx.y != 0 || blockIdx.z != 0) return;
     bool right = slot_offsets[0] == 0 && slot_offsets[slots] == tokens;
-    for (int64_t i = 0; i < slots; i++) right = right && slot_offsets[i] <= slot_offsets[i + 1];
+    for (int64_t i = threadIdx.x; i < slots; i += blockDim.x) right = right && slot_offsets[i] <= slot_offsets[i + 1];
     if (!right) *fault = kFaultSlotOffsets;
 }
 

@@ -93,6 +93,8 @@ __global__ void product_kernel(const __grid_constant__ Product p) {
 
 }  // namespace
 
+int64_t tiles_of_simt(int64_t m, int64_t n) { return blocks_for(m, kTile) * blocks_for(n, kTile); }
+
 cudaError_t product_simt(const Product &p, cudaStream_t stream) {
     if (p.m == 0 || p.n == 0) return cudaSuccess;
     const Grid grid(blocks_for(p.m, kTile) * blocks_for(columns_of(p), kTile), 1, p.part > 0 ? parts_of(p) : 1);

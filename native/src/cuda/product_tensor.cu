@@ -15,8 +15,7 @@ struct Shape {
     static constexpr int kRows = kRows_, kColumns = kColumns_, kDepth = kDepth_, kDown = kDown_, kAcross = kAcross_, kStages = kStages_;
     static constexpr bool kLeftAlongK = kLeftAlongK_, kRightAlongK = kRightAlongK_;
     static constexpr int kThreads = kDown * kAcross * kWarp;
-    // Blocks that have to fit a multiprocessor together; the largest tile has too many sums in registers for a second one.
-    static constexpr int kBlocks = kThreads < 256 ? 512 / kThreads : 1;
+    static constexpr int kBlocks = 512 / kThreads;  // that have to fit a multiprocessor's registers together
     static constexpr int kWarpRows = kRows / kDown, kWarpColumns = kColumns / kAcross;
     static constexpr int kM = kWarpRows / 16, kN = kWarpColumns / 8;
     static_assert(kWarpRows % 16 == 0 && kWarpColumns % 16 == 0 && kDepth % 16 == 0, "whole fragments");
@@ -25,7 +24,7 @@ struct Shape {
     static constexpr int kLeftLine = (kLeftAlongK ? kDepth : kRows) + kPad, kLeftLines = kLeftAlongK ? kRows : kDepth;
     static constexpr int kRightLine = (kRightAlongK ? kDepth : kColumns) + kPad, kRightLines = kRightAlongK ? kColumns : kDepth;
     static constexpr int kStage = kLeftLine * kLeftLines + kRightLine * kRightLines;  // bf16
-    static constexpr int kOutLine = kColumns + 4;                                     // floats of the result's tile
+    static constexpr int kOutLine = kColumns + 8;                                     // floats of the result's tile
     static constexpr int kRing = kStages * kStage * 2, kOut = kRows * kOutLine * 4;
     static constexpr int kShared = kRing > kOut ? kRing : kOut;
 };
@@ -74,17 +73,35 @@ template <class S> struct Walk {
     }
 };
 
-// One operand's tile: lines of kWidth elements. Along k: line = row, else line = k.
+// One operand's tile: lines of kWidth elements. Along k: line = row, else line = k. A thread has the same columns of every
+// kStep-th line.
 template <bool kAlongK, int kLines, int kWidth, int kLine, int kThreads>
 __device__ inline void load_tile(bf16 *tile, const Matrix &x, int64_t slot, int64_t row0, int64_t rows, int64_t first, int64_t last,
                                  int64_t k0, int64_t k1) {
-    const auto *data = static_cast<const bf16 *>(x.data) + slot * x.slot;
-    constexpr int kChunks = kWidth / 8;
-    for (int e = threadIdx.x; e < kLines * kChunks; e += kThreads) {
-        const int line = e / kChunks, at = e % kChunks * 8;
-        const int64_t row = row0 + (kAlongK ? line : at), k = k0 + (kAlongK ? at : line);
-        const bool valid = row < rows && k < k1 && (!kAlongK || (row >= first && row < last));
-        cp_async_16(tile + line * kLine + at, data + (valid ? row * x.row_stride + k * x.k_stride : 0), valid);
+    constexpr int kChunks = kWidth / 8, kStep = kThreads / kChunks;
+    static_assert(kThreads % kChunks == 0, "a thread's columns are the same in each line");
+    const int line = static_cast<int>(threadIdx.x) / kChunks, at = static_cast<int>(threadIdx.x) % kChunks * 8;
+    // Lines [begin, end) of the tile have something, and so have the columns of this thread or they have not.
+    int begin = 0, end;
+    bool columns;
+    auto within = [](int64_t n, int most) { return n < 0 ? 0 : n < most ? static_cast<int>(n) : most; };
+    if constexpr (kAlongK) {
+        begin = within(first - row0, kLines), end = within((last < rows ? last : rows) - row0, kLines);
+        columns = k0 + at < k1;
+    } else {
+        end = within(k1 - k0, kLines);
+        columns = row0 + at < rows;
+    }
+    if (!columns) end = 0;
+    const int64_t stride = kAlongK ? x.row_stride : x.k_stride;
+    const auto *nothing = static_cast<const bf16 *>(x.data);
+    const bf16 *from = nothing + slot * x.slot + row0 * x.row_stride + k0 * x.k_stride + line * stride + at;
+    bf16 *to = tile + line * kLine + at;
+    ML_UNROLL
+    for (int i = 0; i < (kLines + kStep - 1) / kStep; i++) {
+        if (kLines % kStep != 0 && line + i * kStep >= kLines) break;
+        const bool valid = line + i * kStep >= begin && line + i * kStep < end;
+        cp_async_16(to + i * kStep * kLine, valid ? from + i * kStep * stride : nothing, valid);
     }
 }
 
@@ -198,16 +215,23 @@ template <class S> __global__ void __launch_bounds__(S::kThreads, S::kBlocks) pr
     }
 }
 
-template <class S> cudaError_t run(const Product &p, cudaStream_t stream) {
-    const Grid grid(blocks_for(p.m, S::kRows) * blocks_for(columns_of(p), S::kColumns), 1, p.part > 0 ? parts_of(p) : 1);
-    return launch(product_kernel<S>, grid, dim3(S::kThreads), S::kShared, stream, p);
-}
+template <class S> struct Run {
+    static cudaError_t of(const Product &p, cudaStream_t stream) {
+        const Grid grid(blocks_for(p.m, S::kRows) * blocks_for(columns_of(p), S::kColumns), 1, p.part > 0 ? parts_of(p) : 1);
+        return launch(product_kernel<S>, grid, dim3(S::kThreads), S::kShared, stream, p);
+    }
+};
 
-template <bool kLeft, bool kRight> cudaError_t choose(const Product &p, cudaStream_t stream) {
-    if (p.m <= 16) return run<Shape<16, 128, 32, 1, 4, 4, kLeft, kRight>>(p, stream);
-    if (p.n <= 16) return run<Shape<64, 16, 64, 4, 1, 4, kLeft, kRight>>(p, stream);
-    if (p.n <= 64 || p.m <= 64) return run<Shape<64, 64, 64, 4, 1, 3, kLeft, kRight>>(p, stream);
-    return run<Shape<128, 128, 32, 2, 4, 4, kLeft, kRight>>(p, stream);
+template <class S> struct Tiles {
+    static int64_t of(int64_t m, int64_t n) { return blocks_for(m, S::kRows) * blocks_for(n, S::kColumns); }
+};
+
+// Do<the shape for a result [m, n]>::of(arguments)
+template <template <class> class Do, bool kLeft, bool kRight, class... Arguments> auto choose(int64_t m, int64_t n, const Arguments &...arguments) {
+    if (m <= 16) return Do<Shape<16, 128, 32, 1, 4, 4, kLeft, kRight>>::of(arguments...);
+    if (n <= 16) return Do<Shape<64, 16, 64, 4, 1, 4, kLeft, kRight>>::of(arguments...);
+    if (n <= 64 || m <= 64) return Do<Shape<64, 64, 64, 4, 1, 3, kLeft, kRight>>::of(arguments...);
+    return Do<Shape<128, 128, 32, 2, 4, 4, kLeft, kRight>>::of(arguments...);
 }
 
 bool fits(const Matrix &x) {
@@ -233,8 +257,13 @@ bool fits_tensor_cores(const Product &p) {
 cudaError_t product_tensor(const Product &p, cudaStream_t stream) {
     if (p.m == 0 || p.n == 0) return cudaSuccess;
     const bool left = p.factor[0].left.k_stride == 1, right = p.factor[0].right.k_stride == 1;
-    if (left) return right ? choose<true, true>(p, stream) : choose<true, false>(p, stream);
-    return right ? choose<false, true>(p, stream) : choose<false, false>(p, stream);
+    if (left) return right ? choose<Run, true, true>(p.m, p.n, p, stream) : choose<Run, true, false>(p.m, p.n, p, stream);
+    return right ? choose<Run, false, true>(p.m, p.n, p, stream) : choose<Run, false, false>(p.m, p.n, p, stream);
+}
+
+int64_t tiles_of(bool tensor, int64_t m, int64_t n) {
+    if (!tensor) return tiles_of_simt(m, n);
+    return choose<Tiles, false, false>(m, n, m, n);  // parts are summed along the operands' other dimension
 }
 
 cudaError_t product(const Product &p, cudaStream_t stream) {

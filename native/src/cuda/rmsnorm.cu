@@ -75,6 +75,7 @@ __global__ void backward_kernel(const T *x, const float *weight, const float *rs
 
 // Rows for shrink.h. Their first pass leaves them in the second-level cache for the other one.
 struct NormRows {
+    static constexpr int kRanksOfTwoBlocks = 48;
     const bf16 *x;
     const float *weight;
     bf16 *y;

@@ -48,9 +48,10 @@ __device__ inline uint32_t pair_of(const Pack<bf16> &pack, int i) {
 // warps' sums, which are added in the warps' order.
 //
 // Rows has: rows, width, begin(row0), which all threads of the block call, and make(row0, k, packs), which gives elements k to k + 7
-// of the lane's rows, zeros where there are none, and stores them.
+// of the lane's rows, zeros where there are none, and stores them. kRanksOfTwoBlocks: up to so many ranks, two blocks fit a
+// multiprocessor's registers.
 template <int kRanks, class Rows>
-__global__ void __launch_bounds__(kThreads, kRanks <= 32 ? 2 : 1) shrink_kernel(const __grid_constant__ Rows given, const __grid_constant__ Shrink p) {
+__global__ void __launch_bounds__(kThreads, kRanks <= Rows::kRanksOfTwoBlocks ? 2 : 1) shrink_kernel(const __grid_constant__ Rows given, const __grid_constant__ Shrink p) {
     ML_DYNAMIC_SHARED(float, sums);  // [kWarps][kRows][kRanks]
     constexpr int kN = kRanks / 8;
     Rows rows = given;
@@ -58,13 +59,13 @@ __global__ void __launch_bounds__(kThreads, kRanks <= 32 ? 2 : 1) shrink_kernel(
     const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, ranks = p.terms * p.padded;
     check_slot_offsets(p.slot_offsets, p.slots, p.tokens, p.fault);
     rows.begin(row0);
-    float sum[2][kN][4];
+    float sum[kN][2][1][4];
     ML_UNROLL
-    for (int i = 0; i < 2; i++) {
+    for (int j = 0; j < kN; j++) {
         ML_UNROLL
-        for (int j = 0; j < kN; j++) {
+        for (int i = 0; i < 2; i++) {
             ML_UNROLL
-            for (int e = 0; e < 4; e++) sum[i][j][e] = 0;
+            for (int e = 0; e < 4; e++) sum[j][i][0][e] = 0;
         }
     }
     int64_t first = p.slots, last = 0;  // slots that have any of the rows
@@ -92,7 +93,6 @@ __global__ void __launch_bounds__(kThreads, kRanks <= 32 ? 2 : 1) shrink_kernel(
                     left[half][i / 2][i % 2 + 2] = of_slot ? pair_of(y[i], half * 2 + 1) : 0;
                 }
             }
-            uint32_t right[2][kN][2];
             const auto *a = static_cast<const bf16 *>(p.a.data) + slot * p.a.slot;
             ML_UNROLL
             for (int j = 0; j < kN; j++) {
@@ -100,10 +100,11 @@ __global__ void __launch_bounds__(kThreads, kRanks <= 32 ? 2 : 1) shrink_kernel(
                 const bool there = rank < ranks && k < rows.width;
                 const Pack<bf16> pack = *reinterpret_cast<const Pack<bf16> *>(a + (there ? rank * p.a.row_stride + k : 0));
                 ML_UNROLL
-                for (int pair = 0; pair < 4; pair++) right[pair / 2][j][pair % 2] = there ? pair_of(pack, pair) : 0;
+                for (int half = 0; half < 2; half++) {
+                    const uint32_t right[1][2] = {{there ? pair_of(pack, half * 2) : 0, there ? pair_of(pack, half * 2 + 1) : 0}};
+                    mma_m16n8k16(sum[j], left[half], right);
+                }
             }
-            mma_m16n8k16(sum, left[0], right[0]);
-            mma_m16n8k16(sum, left[1], right[1]);
         }
     }
     ML_UNROLL
@@ -113,7 +114,7 @@ __global__ void __launch_bounds__(kThreads, kRanks <= 32 ? 2 : 1) shrink_kernel(
             ML_UNROLL
             for (int e = 0; e < 4; e++) {
                 const int row = i * 16 + lane / 4 + e / 2 * 8, rank = j * 8 + lane % 4 * 2 + e % 2;
-                sums[(warp * kRows + row) * kRanks + rank] = sum[i][j][e];
+                sums[(warp * kRows + row) * kRanks + rank] = sum[j][i][0][e];
             }
         }
     }

@@ -15,6 +15,7 @@ struct State {
     Context *context = nullptr;
     void *(*scratch)(Context &, size_t bytes) = nullptr;
     int device = 0;
+    int64_t blocks = 0;           // two for each multiprocessor
     cudaStream_t stream = nullptr;
     char *ring = nullptr;         // pinned memory that small uploads go through
     size_t ring_used = 0;

@@ -52,6 +52,7 @@ template <class T, int N> __global__ void backward_kernel(const __grid_constant_
 
 // Rows for shrink.h.
 struct GatedRows {
+    static constexpr int kRanksOfTwoBlocks = 32;
     const bf16 *gate, *up;
     bf16 *y;
     int64_t rows;

@@ -184,6 +184,7 @@ struct cudaDeviceProp {
     char name[256];
     size_t totalGlobalMem;
     int major, minor;
+    int multiProcessorCount;
 };
 struct CUevent_st;
 using cudaEvent_t = CUevent_st *;

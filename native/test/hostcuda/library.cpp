@@ -11,13 +11,16 @@ bool refuses = false;
 class Loops final : public Library {
 public:
     std::string name() const override { return "loops in cuBLASLt's place"; }
-    cudaError_t product(const Product &p, cudaStream_t stream) override {
-        const bool can = p.factors == 1 && !p.factor[0].by_slot && p.part == 0 && p.bias == nullptr && p.rounded.data == nullptr;
-        return can && !refuses ? hostcuda::queue(stream, [p] { run(p); }) : hostcuda::failed(cudaErrorNotSupported);
+    int algorithms(const Product &, bool) override { return refuses ? 0 : kAlgorithms; }
+    cudaError_t product(const Product &p, const bf16 *bias, int algorithm, cudaStream_t stream) override {
+        const bool can = p.factors == 1 && !p.factor[0].by_slot && p.part == 0 && p.rounded.data == nullptr && (p.bias == nullptr) == (bias == nullptr);
+        return can && !refuses && algorithm < kAlgorithms ? hostcuda::queue(stream, [p, bias] { run(p, bias); }) : hostcuda::failed(cudaErrorNotSupported);
     }
+    const char *problem() const override { return refuses ? "the loops refuse" : ""; }
 
 private:
-    static void run(const Product &p) {
+    static constexpr int kAlgorithms = 2;  // which are the same
+    static void run(const Product &p, const bf16 *bias) {
         const Factor &f = p.factor[0];
         const auto *left = static_cast<const bf16 *>(f.left.data), *right = static_cast<const bf16 *>(f.right.data);
         const bool half = p.out_dtype == ML_BF16;
@@ -30,6 +33,7 @@ private:
                 const int64_t at = i * p.out_stride + j;
                 auto value = [&](const void *x) { return half ? to_float(static_cast<const bf16 *>(x)[at]) : static_cast<const float *>(x)[at]; };
                 sum *= p.alpha;
+                if (bias != nullptr) sum += to_float(bias[j]);
                 if (p.residual != nullptr) sum += value(p.residual);
                 else if (p.accumulate) sum += value(p.out);
                 if (half) static_cast<bf16 *>(p.out)[at] = to_bf16(sum);

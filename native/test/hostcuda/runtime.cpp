@@ -167,7 +167,7 @@ cudaError_t cudaSetDevice(int device) {
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr, int) { return *value = static_cast<int>(hostcuda::shared_memory()), cudaSuccess; }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int) {
-    *properties = {"CUDA kernels on the CPU (for tests)", kDeviceBytes, 9, 0};
+    *properties = {"CUDA kernels on the CPU (for tests)", kDeviceBytes, 9, 0, 132};
     return cudaSuccess;
 }
 
