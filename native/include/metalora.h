@@ -394,6 +394,8 @@ typedef struct ml_adamw_desc {
     const float *grad;
     float *m;
     float *v;
+    const float *norm;       /* [slots], as ml_clip_global_norm wrote them; nullable: a slot whose norm is not finite stays as it
+                                is, with its m and v, so that nobody has to wait for the norm first */
     int64_t count;
     int64_t stride;
     int64_t slots;

@@ -78,6 +78,7 @@ ml_status sgd_step(Context &context, const ml_sgd_desc &d) {
 ml_status adamw_step(Context &context, const ml_adamw_desc &d) {
     const AdamWFactors f = adamw_factors(d);
     for (int64_t slot = 0; slot < d.slots; slot++) {
+        if (d.norm != nullptr && !__builtin_isfinite(d.norm[slot])) continue;
         const int64_t at_slot = slot * d.stride;
         parallel_ranges(context, d.count, 4, [&](int64_t first, int64_t last) {
             const Vec beta1 = broadcast(d.beta1), beta2 = broadcast(d.beta2), eps = broadcast(d.eps);

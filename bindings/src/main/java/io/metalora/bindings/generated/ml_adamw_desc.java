@@ -19,6 +19,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     const float *grad;
  *     float *m;
  *     float *v;
+ *     const float *norm;
  *     int64_t count;
  *     int64_t stride;
  *     int64_t slots;
@@ -43,6 +44,7 @@ public class ml_adamw_desc {
         Metalora.C_POINTER.withName("grad"),
         Metalora.C_POINTER.withName("m"),
         Metalora.C_POINTER.withName("v"),
+        Metalora.C_POINTER.withName("norm"),
         Metalora.C_LONG.withName("count"),
         Metalora.C_LONG.withName("stride"),
         Metalora.C_LONG.withName("slots"),
@@ -236,6 +238,50 @@ public class ml_adamw_desc {
      */
     public static void v(MemorySegment struct, MemorySegment fieldValue) {
         struct.set(v$LAYOUT, v$OFFSET, fieldValue);
+    }
+
+    private static final AddressLayout norm$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("norm"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * const float *norm
+     * }
+     */
+    public static final AddressLayout norm$layout() {
+        return norm$LAYOUT;
+    }
+
+    private static final long norm$OFFSET = $LAYOUT.byteOffset(groupElement("norm"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * const float *norm
+     * }
+     */
+    public static final long norm$offset() {
+        return norm$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * const float *norm
+     * }
+     */
+    public static MemorySegment norm(MemorySegment struct) {
+        return struct.get(norm$LAYOUT, norm$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * const float *norm
+     * }
+     */
+    public static void norm(MemorySegment struct, MemorySegment fieldValue) {
+        struct.set(norm$LAYOUT, norm$OFFSET, fieldValue);
     }
 
     private static final OfLong count$LAYOUT = (OfLong)$LAYOUT.select(groupElement("count"));

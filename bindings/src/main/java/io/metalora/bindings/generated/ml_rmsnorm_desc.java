@@ -26,6 +26,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     float eps;
  *     int32_t accumulate;
  *     int64_t out_stride;
+ *     const ml_lora_linear_desc *next;
  * }
  * }
  */
@@ -46,7 +47,8 @@ public class ml_rmsnorm_desc {
         Metalora.C_LONG.withName("width"),
         Metalora.C_FLOAT.withName("eps"),
         Metalora.C_INT.withName("accumulate"),
-        Metalora.C_LONG.withName("out_stride")
+        Metalora.C_LONG.withName("out_stride"),
+        Metalora.C_POINTER.withName("next")
     ).withName("ml_rmsnorm_desc");
 
     /**
@@ -538,6 +540,50 @@ public class ml_rmsnorm_desc {
      */
     public static void out_stride(MemorySegment struct, long fieldValue) {
         struct.set(out_stride$LAYOUT, out_stride$OFFSET, fieldValue);
+    }
+
+    private static final AddressLayout next$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("next"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * const ml_lora_linear_desc *next
+     * }
+     */
+    public static final AddressLayout next$layout() {
+        return next$LAYOUT;
+    }
+
+    private static final long next$OFFSET = $LAYOUT.byteOffset(groupElement("next"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * const ml_lora_linear_desc *next
+     * }
+     */
+    public static final long next$offset() {
+        return next$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * const ml_lora_linear_desc *next
+     * }
+     */
+    public static MemorySegment next(MemorySegment struct) {
+        return struct.get(next$LAYOUT, next$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * const ml_lora_linear_desc *next
+     * }
+     */
+    public static void next(MemorySegment struct, MemorySegment fieldValue) {
+        struct.set(next$LAYOUT, next$OFFSET, fieldValue);
     }
 
     /**
