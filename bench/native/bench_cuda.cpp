@@ -73,18 +73,20 @@ std::vector<double> interleaved(const std::vector<Work> &works, int repetitions,
     return medians;
 }
 
-enum { kFrozen, kFrozenDx, kForward, kBackward, kBoth, kWorks };
+enum { kFrozen, kFrozenDx, kForward, kBackward, kBoth, kNorm, kNormForward, kWorks };
 
 // A LoRA linear and the frozen one beside it, in one context, with room for the adapters' columns beside the weight and behind the
-// rows that go in, as the runtime has it.
+// rows that go in, as the runtime has it; and a norm before it, alone and with the linear's shrink on its way.
 class Linear {
 public:
     Linear(ml_context *c, int64_t tokens, int64_t in, int64_t out, int64_t rank, int64_t slots, const std::vector<uint16_t> &values)
-        : context(c), spare_(columns(rank, slots)), x_(c, tokens * (in + spare_) * 2), y_(c, tokens * out * 2), dy_(c, tokens * (out + spare_) * 2),
+        : context(c), spare_(columns(rank, slots)), residual_(c, tokens * in * 2), norm_weight_(c, in * 4), x_(c, tokens * (in + spare_) * 2), y_(c, tokens * out * 2), dy_(c, tokens * (out + spare_) * 2),
           dx_(c, tokens * in * 2), h_(c, tokens * rank * 4), adapters_(c, slots * rank * (in + out) * 4), gradients_(c, slots * rank * (in + out) * 4), offsets_(c, (slots + 1) * 4) {
         ml_weight_desc weight{values.data(), ML_BF16, ML_BF16, out, in, spare_};
         CHECK(ml_weight_create(context, &weight, &w_));
         CHECK(ml_upload(context, x_.get(), values.data(), x_.bytes()));
+        CHECK(ml_upload(context, residual_.get(), values.data(), residual_.bytes()));
+        norm_weight_.write(std::vector<float>(static_cast<size_t>(in), 0.02f));  // x then is of the size that it was
         CHECK(ml_upload(context, dy_.get(), values.data(), dy_.bytes()));
         adapters_.write(random_floats(slots * rank * (in + out), 0.02f, 7));
         std::vector<int32_t> bounds;
@@ -99,6 +101,10 @@ public:
         d_.spare = back_.spare = spare_, back_.y_stride = out + spare_;
         frozen_ = d_, frozen_back_ = back_;
         frozen_.rank = frozen_back_.rank = 0;
+        shrunk_ = d_, shrunk_.shrunk = 1;
+        norm_.x = residual_.get(), norm_.weight = norm_weight_.floats(), norm_.y = x_.get(), norm_.rows = tokens, norm_.width = in, norm_.eps = 1e-5f;
+        norm_.out_stride = in + spare_;
+        norm_and_shrink_ = norm_, norm_and_shrink_.next = &d_;
     }
     // Columns that the adapters of one product take.
     static int64_t columns(int64_t rank, int64_t slots) { return slots * ((rank + 7) / 8 * 8); }
@@ -111,6 +117,11 @@ public:
             if (which == kFrozen) CHECK(ml_lora_linear_forward(context, &frozen_));
             if (which == kFrozenDx) CHECK(ml_lora_linear_backward(context, &frozen_back_));
             if (which == kForward || which == kBoth) CHECK(ml_lora_linear_forward(context, &d_));
+            if (which == kNorm) CHECK(ml_rmsnorm_forward(context, &norm_));
+            if (which == kNormForward) {
+                CHECK(ml_rmsnorm_forward(context, &norm_and_shrink_));
+                CHECK(ml_lora_linear_forward(context, &shrunk_));
+            }
             if (which == kBackward || which == kBoth) CHECK(ml_lora_linear_backward(context, &back_));
         }};
     }
@@ -119,9 +130,10 @@ public:
 
 private:
     int64_t spare_;
-    Memory x_, y_, dy_, dx_, h_, adapters_, gradients_, offsets_;
+    Memory residual_, norm_weight_, x_, y_, dy_, dx_, h_, adapters_, gradients_, offsets_;
     ml_weight *w_ = nullptr;
-    ml_lora_linear_desc d_{}, back_{}, frozen_{}, frozen_back_{};
+    ml_lora_linear_desc d_{}, back_{}, frozen_{}, frozen_back_{}, shrunk_{};
+    ml_rmsnorm_desc norm_{}, norm_and_shrink_{};
 };
 
 // Who multiplies: what a context does unless told, cuBLASLt, the own kernels.
@@ -158,21 +170,34 @@ void linear() {
                     seconds[form.name] = std::vector<double>(kWorks, std::nan(""));
                     if (form.context != nullptr) std::copy_n(next, kWorks, seconds[form.name].begin()), next += kWorks;
                 }
-                auto of_forms = [&](int work, double unit, int digits) {
+                auto each_form = [&](auto &&value, double unit, int digits) {
                     std::string text;
                     for (const Form &form : forms) {
-                        text += std::string(text.empty() ? "{" : ", ") + "\"" + form.name + "\": " + number(seconds[form.name][work] / unit, digits);
+                        text += std::string(text.empty() ? "{" : ", ") + "\"" + form.name + "\": " + number(value(seconds[form.name]) / unit, digits);
                     }
                     return text + "}";
                 };
-                const double frozen = seconds["cublaslt"][kFrozen], frozen_dx = seconds["cublaslt"][kFrozenDx];
+                auto of_forms = [&](int work, double unit, int digits) {
+                    return each_form([work](const std::vector<double> &t) { return t[static_cast<size_t>(work)]; }, unit, digits);
+                };
+                // What the linear costs with its shrink in the norm before it: what both take over the norm alone.
+                auto fused = [](const std::vector<double> &t) { return t[kNormForward] - t[kNorm]; };
+                // cuBLASLt's first choice, or the fastest of its algorithms, as the default form takes it: whichever is faster. NAN
+                // without cuBLASLt.
+                auto fastest = [&](size_t work) {
+                    const double first = seconds["cublaslt"][work];
+                    return std::isnan(first) ? first : std::fmin(first, seconds["default"][work]);
+                };
+                const double frozen = fastest(kFrozen), frozen_dx = fastest(kFrozenDx);
                 const double flops = 2.0 * static_cast<double>(tokens) * static_cast<double>(size.in) * static_cast<double>(size.out);
                 std::printf("{\"bench\": \"lora_linear\", \"tokens\": %lld, \"in\": %lld, \"out\": %lld, \"rank\": %lld, \"slots\": %lld, "
                             "\"frozen_us\": %s, \"frozen_tflops\": %s, \"forward_us\": %s, \"forward_ratio\": %s, "
+                            "\"norm_us\": %s, \"fused_forward_us\": %s, \"fused_forward_ratio\": %s, "
                             "\"frozen_dx_us\": %s, \"backward_us\": %s, \"backward_ratio\": %s, \"forward_backward_us\": %s}\n",
                             static_cast<long long>(tokens), static_cast<long long>(size.in), static_cast<long long>(size.out),
                             static_cast<long long>(rank), static_cast<long long>(slots), of_forms(kFrozen, 1e-6, 2).c_str(),
                             number(flops / frozen * 1e-12, 1).c_str(), of_forms(kForward, 1e-6, 2).c_str(), of_forms(kForward, frozen, 4).c_str(),
+                            of_forms(kNorm, 1e-6, 2).c_str(), each_form(fused, 1e-6, 2).c_str(), each_form(fused, frozen, 4).c_str(),
                             of_forms(kFrozenDx, 1e-6, 2).c_str(), of_forms(kBackward, 1e-6, 2).c_str(),
                             of_forms(kBackward, frozen_dx, 4).c_str(), of_forms(kBoth, 1e-6, 2).c_str());
                 std::fflush(stdout);

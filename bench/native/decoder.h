@@ -1,15 +1,19 @@
 // A Llama-shaped decoder with random frozen weights and one LoRA adapter a slot on all Linears, run through the ops as the Java
 // runtime does it: for measuring steps of models whose weights are not at hand. q, k and v are one Linear, and so are gate and up;
-// what goes into a Linear has room behind its rows for the adapters' columns.
+// what goes into a Linear has room behind its rows for the adapters' columns; norms and SwiGLU compute the h of the Linear behind
+// them; and a pass that comes again is replayed as a graph.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -125,6 +129,7 @@ public:
         weights_of_tasks_->write(std::vector<float>(static_cast<size_t>(slots), each));
     }
     ~Decoder() {
+        for (auto &[key, graph] : graphs_) ml_graph_destroy(context_, graph);
         for (auto *w : weights_) ml_weight_destroy(context_, w);
     }
 
@@ -254,23 +259,42 @@ private:
         scale_->write(std::vector<float>(rows.size(), 1.0f / static_cast<float>(rows.size() / static_cast<size_t>(b.slots))));
     }
 
+    // The first time op by op, which measures products and takes scratch memory; the second time the ops are recorded.
     void forward_backward(const Batch &b, float *adapters, float *gradients) {
         upload(b);
         adapters_ = adapters, adapter_gradients_ = gradients, tokens_ = b.tokens(), used_slots_ = b.slots;
+        const auto key = std::make_tuple(b.slots, b.sequences_a_slot, b.length, adapters);
+        const auto found = graphs_.find(key);
+        if (found == graphs_.end()) {
+            graphs_[key] = nullptr;
+            ops(b);
+            return;
+        }
+        if (found->second == nullptr) {
+            CHECK(ml_graph_begin(context_));
+            ops(b);
+            CHECK(ml_graph_end(context_, &found->second));
+        }
+        CHECK(ml_graph_launch(context_, found->second));
+    }
+
+    void ops(const Batch &b) {
         const ml_embedding_desc embed{weights_[static_cast<size_t>(s_.layers * kGroups)], ids_->ints(), layers_[0].x->get(), tokens_};
         CHECK(ml_embedding_forward(context_, &embed));
         for (int64_t i = 0; i < s_.layers; i++) {
             Layer &l = layers_[static_cast<size_t>(i)];
-            norm(l.x->get(), normed_stride());
-            linear(i, kQkv, normed_, normed_stride(), nullptr, l.qkv, qkv_stride());
+            norm_and_linear(i, l.x->get(), kQkv, l.qkv, qkv_stride());
             rope(columns(l.qkv, 0), s_.heads, false), rope(columns(l.qkv, q_width()), s_.kv_heads, false);
             const auto d = attention(l, b);
             CHECK(ml_attention_forward(context_, &d));
-            linear(i, kOut, l.o, o_stride(), l.x->get(), l.mid, s_.hidden);
-            norm(l.mid->get(), normed_stride());
-            linear(i, kGateUp, normed_, normed_stride(), nullptr, l.gate_up, gate_stride());
-            swiglu(l);
-            linear(i, kDowns, act_, s_.inner + spare(kDowns), l.mid->get(), i + 1 < s_.layers ? layers_[static_cast<size_t>(i + 1)].x : last_, s_.hidden);
+            linear(forward_desc(i, kOut, l.o, o_stride(), s_.hidden), l.x->get(), l.mid);
+            norm_and_linear(i, l.mid->get(), kGateUp, l.gate_up, gate_stride());
+            auto down = forward_desc(i, kDowns, act_, s_.inner + spare(kDowns), s_.hidden);
+            ml_swiglu_desc gated = swiglu_desc(l);
+            gated.next = &down;
+            CHECK(ml_swiglu_forward(context_, &gated));
+            down.shrunk = 1;
+            linear(down, l.mid->get(), i + 1 < s_.layers ? layers_[static_cast<size_t>(i + 1)].x : last_);
         }
         norm(last_->get(), s_.hidden);
         ml_cross_entropy_desc loss{};
@@ -317,6 +341,14 @@ private:
         d.y = normed_->get(), d.out_stride = stride;
         CHECK(ml_rmsnorm_forward(context_, &d));
     }
+    void norm_and_linear(int64_t layer, void *x, const Group &g, const Buffer &y, int64_t y_stride) {
+        auto next = forward_desc(layer, g, normed_, normed_stride(), y_stride);
+        auto d = norm_desc(x);
+        d.y = normed_->get(), d.out_stride = normed_stride(), d.next = &next;
+        CHECK(ml_rmsnorm_forward(context_, &d));
+        next.shrunk = 1;
+        linear(next, nullptr, y);
+    }
     void norm_back(void *x, bool accumulate) {
         auto d = norm_desc(x);
         d.dy = dnormed_->get(), d.dx = dx_->get(), d.accumulate = accumulate, d.out_stride = dx_stride();
@@ -348,7 +380,7 @@ private:
         d.q = columns(l.qkv, 0), d.k = columns(l.qkv, q_width()), d.v = columns(l.qkv, q_width() + kv_width()), d.o = l.o->get();
         d.q_stride = d.kv_stride = qkv_stride(), d.o_stride = o_stride(), d.lse = l.lse->floats(), d.q_offsets = sequences_->ints();
         d.tokens = tokens_, d.sequences = b.slots * b.sequences_a_slot, d.max_length = b.length, d.heads = s_.heads, d.kv_heads = s_.kv_heads;
-        d.head_dim = s_.head_dim, d.scale = 0.088388f;
+        d.head_dim = s_.head_dim, d.scale = 1 / std::sqrt(static_cast<float>(s_.head_dim));
         return d;
     }
     ml_lora_linear_desc desc(int64_t layer, const Group &g, const Buffer &x, int64_t x_stride, int64_t y_stride) {
@@ -366,9 +398,13 @@ private:
         d.rank = rank_, d.scale = 2, d.x_stride = x_stride, d.y_stride = y_stride;
         return d;
     }
-    void linear(int64_t layer, const Group &g, const Buffer &x, int64_t x_stride, void *residual, const Buffer &y, int64_t y_stride) {
+    ml_lora_linear_desc forward_desc(int64_t layer, const Group &g, const Buffer &x, int64_t x_stride, int64_t y_stride) {
         auto d = desc(layer, g, x, x_stride, y_stride);
-        d.residual = residual, d.y = y->get(), d.spare = x_stride - in_of(g.first);
+        d.spare = x_stride - in_of(g.first);
+        return d;
+    }
+    void linear(ml_lora_linear_desc d, void *residual, const Buffer &y) {
+        d.residual = residual, d.y = y->get();
         CHECK(ml_lora_linear_forward(context_, &d));
     }
     void back(int64_t layer, const Group &g, const Buffer &x, int64_t x_stride, const Buffer &dy, int64_t dy_stride, void *dx) {
@@ -383,6 +419,7 @@ private:
     Batch uploaded_{0, 0, 0};
     std::vector<ml_weight *> weights_;
     std::vector<Layer> layers_;
+    std::map<std::tuple<int64_t, int64_t, int64_t, const float *>, ml_graph *> graphs_;
     float *adapters_ = nullptr, *adapter_gradients_ = nullptr;
     Buffer shared_, gradient_, m_, v_, slots_, gradients_, ids_, position_, rows_, target_, scale_, logprob_, rstd_, sequences_, slot_offsets_;
     Buffer weights_of_tasks_, norm_, gram_, cos_, sin_, norm_weight_, normed_, dnormed_, dx_, act_, dact_, d_o_, dqkv_, last_;

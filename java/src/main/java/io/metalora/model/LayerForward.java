@@ -57,11 +57,11 @@ final class LayerForward {
 
     /** Norm and projections to q, k and v, before rotation. */
     void project(int layer, LayerActivations a, int tokens) {
-        var x = norm(a.in(), model.layer(layer).inputNorm(), null, tokens);
         if (a.qkv() != null) {
-            linear(layer, Projection.Q, x, null, a.qkv(), tokens);
+            normed(layer, a.in(), model.layer(layer).inputNorm(), Projection.Q, a.qkv(), tokens);
             return;
         }
+        var x = norm(a.in(), model.layer(layer).inputNorm(), null, tokens);
         linear(layer, Projection.Q, x, null, a.q(), tokens);
         linear(layer, Projection.K, x, null, a.k(), tokens);
         linear(layer, Projection.V, x, null, a.v(), tokens);
@@ -93,14 +93,30 @@ final class LayerForward {
     /** From the attention's output to the layer's. */
     void finish(int layer, LayerActivations a, int tokens) {
         linear(layer, Projection.O, a.o(), a.in(), a.mid(), tokens);
-        var x = norm(a.mid(), model.layer(layer).postAttentionNorm(), null, tokens);
         if (a.gateUp() != null) {
-            linear(layer, Projection.GATE, x, null, a.gateUp(), tokens);
+            normed(layer, a.mid(), model.layer(layer).postAttentionNorm(), Projection.GATE, a.gateUp(), tokens);
         } else {
+            var x = norm(a.mid(), model.layer(layer).postAttentionNorm(), null, tokens);
             linear(layer, Projection.GATE, x, null, a.gate(), tokens);
             linear(layer, Projection.UP, x, null, a.up(), tokens);
         }
-        linear(layer, Projection.DOWN, activate(a, tokens), a.mid(), a.out(), tokens);
+        var term = shrinkable(layer, Projection.DOWN);
+        ops.swiglu(a.gate(), a.up(), activated, tokens, model.config().intermediateSize(),
+                model.layer(layer).weight(Projection.DOWN), term);
+        linear(layer, Projection.DOWN, activated, a.mid(), a.out(), tokens, term != null);
+    }
+
+    /** A norm and the stack of Linears that alone reads it, whose h comes from where the rows are made. */
+    private void normed(int layer, Tensor x, Tensor weight, Projection stack, Tensor y, int tokens) {
+        var term = shrinkable(layer, stack);
+        ops.rmsnorm(x, weight, normed, null, tokens, hidden, eps, model.layer(layer).weight(stack), term);
+        linear(layer, stack, normed, null, y, tokens, term != null);
+    }
+
+    /** The term of a Linear whose h can be computed before its input has gone through a dropout; null if there is none. */
+    private LoraTerm shrinkable(int layer, Projection p) {
+        var term = term(layer, p);
+        return term == null || term.drops() ? null : term;
     }
 
     /** The norm of a residual, in a buffer that the next call overwrites. */
@@ -131,7 +147,11 @@ final class LayerForward {
     }
 
     private void linear(int layer, Projection p, Tensor x, Tensor residual, Tensor y, int tokens) {
+        linear(layer, p, x, residual, y, tokens, false);
+    }
+
+    private void linear(int layer, Projection p, Tensor x, Tensor residual, Tensor y, int tokens, boolean shrunk) {
         var weights = model.layer(layer);
-        ops.linear(weights.weight(p), weights.bias(p), term(layer, p), x, residual, y, tokens);
+        ops.linear(weights.weight(p), weights.bias(p), term(layer, p), x, residual, y, tokens, shrunk);
     }
 }

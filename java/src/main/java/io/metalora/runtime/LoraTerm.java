@@ -75,6 +75,11 @@ public final class LoraTerm {
         this.stream = stream;
     }
 
+    /** Whether x goes through a dropout first. */
+    public boolean drops() {
+        return dropout > 0;
+    }
+
     MemorySegment a(int part) {
         return a[part];
     }

@@ -76,8 +76,21 @@ public final class Ops {
 
     /** y = x * rstd * weight by rows of {@code width}; rstd F32 [rows] is nullable; y may be columns, or x. */
     public void rmsnorm(Tensor x, Tensor weight, Tensor y, Tensor rstd, long rows, long width, float eps) {
+        rmsnorm(x, weight, y, rstd, rows, width, eps, null, null);
+    }
+
+    /**
+     * The same, and on the way the h of the Linear that reads y, which is then {@link #linear called} as shrunk.
+     *
+     * @param next     the Linear's weight; ignored without a term
+     * @param nextTerm its low-rank term, without dropout; null = the norm alone
+     */
+    public void rmsnorm(
+            Tensor x, Tensor weight, Tensor y, Tensor rstd, long rows, long width, float eps, FrozenWeight next,
+            LoraTerm nextTerm) {
         try (var _ = device.turn()) {
             var d = rmsnorm(x, weight, rows, width, eps);
+            ml_rmsnorm_desc.next(d, next(next, nextTerm, y, rows));
             ml_rmsnorm_desc.y(d, needRows("y", y, rows, width));
             ml_rmsnorm_desc.out_stride(d, y.stride());
             ml_rmsnorm_desc.rstd(d, nullable("rstd", rstd, DType.F32, rows));
@@ -99,6 +112,7 @@ public final class Ops {
             ml_rmsnorm_desc.dx(d, needRows("dx", dx, rows, width));
             ml_rmsnorm_desc.out_stride(d, dx.stride());
             ml_rmsnorm_desc.accumulate(d, accumulate ? 1 : 0);
+            ml_rmsnorm_desc.next(d, MemorySegment.NULL);
             NativeLibrary.check(Metalora.ml_rmsnorm_backward(device.context(), d));
         }
     }
@@ -255,12 +269,22 @@ public final class Ops {
      */
     public void linear(
             FrozenWeight w, Tensor bias, LoraTerm lora, Tensor x, Tensor residual, Tensor y, long tokens) {
+        linear(w, bias, lora, x, residual, y, tokens, false);
+    }
+
+    /**
+     * The same.
+     *
+     * @param shrunk the op that wrote x had this Linear and its term as its next, and neither x, h nor the adapter was
+     *               written to since, nor the weight used
+     */
+    public void linear(
+            FrozenWeight w, Tensor bias, LoraTerm lora, Tensor x, Tensor residual, Tensor y, long tokens,
+            boolean shrunk) {
         try (var _ = device.turn()) {
-            var d = linear(w, lora, tokens);
-            ml_lora_linear_desc.x(d, needRows("x", x, tokens, w.inFeatures()));
-            ml_lora_linear_desc.x_stride(d, x.stride());
+            var d = linearOf(w, lora, x, tokens);
+            ml_lora_linear_desc.shrunk(d, shrunk ? 1 : 0);
             ml_lora_linear_desc.y_stride(d, y.stride());
-            ml_lora_linear_desc.spare(d, x.spare());
             if (residual != null) {
                 alike("residual and y", residual, y);
             }
@@ -301,6 +325,28 @@ public final class Ops {
             ml_lora_linear_desc.accumulate(d, accumulate ? 1 : 0);
             NativeLibrary.check(Metalora.ml_lora_linear_backward(device.context(), d));
         }
+    }
+
+    /** The forward of a Linear as far as its input goes. */
+    private MemorySegment linearOf(FrozenWeight w, LoraTerm lora, Tensor x, long tokens) {
+        var d = linear(w, lora, tokens);
+        ml_lora_linear_desc.x(d, needRows("x", x, tokens, w.inFeatures()));
+        ml_lora_linear_desc.x_stride(d, x.stride());
+        ml_lora_linear_desc.spare(d, x.spare());
+        return d;
+    }
+
+    /** The Linear that reads y; NULL without a term. */
+    private MemorySegment next(FrozenWeight w, LoraTerm lora, Tensor y, long rows) {
+        if (lora == null) {
+            return MemorySegment.NULL;
+        }
+        var d = linearOf(w, lora, y, rows);
+        ml_lora_linear_desc.shrunk(d, 0);
+        ml_lora_linear_desc.y(d, MemorySegment.NULL);
+        ml_lora_linear_desc.residual(d, MemorySegment.NULL);
+        ml_lora_linear_desc.y_stride(d, 0);
+        return d;
     }
 
     private MemorySegment linear(FrozenWeight w, LoraTerm lora, long tokens) {
@@ -349,8 +395,15 @@ public final class Ops {
 
     /** y = silu(gate) * up, all [rows, width]; gate and up alike, and y, may be columns. */
     public void swiglu(Tensor gate, Tensor up, Tensor y, long rows, long width) {
+        swiglu(gate, up, y, rows, width, null, null);
+    }
+
+    /** The same, and the h of the Linear that reads y; see {@link #rmsnorm}. */
+    public void swiglu(
+            Tensor gate, Tensor up, Tensor y, long rows, long width, FrozenWeight next, LoraTerm nextTerm) {
         try (var _ = device.turn()) {
             var d = swiglu(gate, up, rows, width);
+            ml_swiglu_desc.next(d, next(next, nextTerm, y, rows));
             ml_swiglu_desc.y(d, needRows("y", y, rows, width));
             ml_swiglu_desc.y_stride(d, y.stride());
             NativeLibrary.check(Metalora.ml_swiglu_forward(device.context(), d));
@@ -368,6 +421,7 @@ public final class Ops {
             ml_swiglu_desc.dgate(d, needRows("dgate", dgate, rows, width));
             ml_swiglu_desc.dup(d, needRows("dup", dup, rows, width));
             ml_swiglu_desc.y_stride(d, 0); // the forward's would be checked against this width
+            ml_swiglu_desc.next(d, MemorySegment.NULL);
             NativeLibrary.check(Metalora.ml_swiglu_backward(device.context(), d));
         }
     }
@@ -466,10 +520,14 @@ public final class Ops {
         }
     }
 
-    /** One step of AdamW (Loshchilov and Hutter 2019), as torch.optim.AdamW; step counts from 1. */
+    /**
+     * One step of AdamW (Loshchilov and Hutter 2019), as torch.optim.AdamW; step counts from 1.
+     *
+     * @param norm F32 [slots], of {@link #clipGlobalNorm}; nullable: a slot whose norm is not finite stays as it is
+     */
     public void adamw(
-            Tensor parameter, Tensor grad, Tensor m, Tensor v, long count, long stride, long slots, long step,
-            float lr, float beta1, float beta2, float eps, float weightDecay) {
+            Tensor parameter, Tensor grad, Tensor m, Tensor v, Tensor norm, long count, long stride, long slots,
+            long step, float lr, float beta1, float beta2, float eps, float weightDecay) {
         try (var _ = device.turn()) {
             var d = adamw;
             long elements = slotted(count, stride, slots);
@@ -477,6 +535,7 @@ public final class Ops {
             ml_adamw_desc.grad(d, need("grad", grad, DType.F32, elements));
             ml_adamw_desc.m(d, need("m", m, DType.F32, elements));
             ml_adamw_desc.v(d, need("v", v, DType.F32, elements));
+            ml_adamw_desc.norm(d, nullable("norm", norm, DType.F32, slots));
             ml_adamw_desc.count(d, count);
             ml_adamw_desc.stride(d, stride);
             ml_adamw_desc.slots(d, slots);

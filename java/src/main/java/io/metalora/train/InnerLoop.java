@@ -61,8 +61,8 @@ final class InnerLoop implements AutoCloseable {
             float lr = (float) options.innerLr();
             switch (options.innerOptimizer()) {
                 case SGD -> ops.sgd(slots.parameters(), slots.gradients(), count, count, slots.slots(), lr, 0);
-                case ADAMW -> ops.adamw(slots.parameters(), slots.gradients(), adamW.m(), adamW.v(), count, count,
-                        slots.slots(), step + 1, lr, BETA1, BETA2, EPS, 0);
+                case ADAMW -> ops.adamw(slots.parameters(), slots.gradients(), adamW.m(), adamW.v(), null, count,
+                        count, slots.slots(), step + 1, lr, BETA1, BETA2, EPS, 0);
             }
         }
     }

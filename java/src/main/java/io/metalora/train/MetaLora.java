@@ -158,14 +158,16 @@ public final class MetaLora implements Trainer {
         pass.backward(batch.stream().map(Episode::queryExamples).toList(), slots, dropoutSeed + k, queryLoss);
         long count = gradient.elements();
         ops.taskReduce(slots.gradients(), taskWeights, gradient, gram, count, count, batch.size());
+        double lr = optimizer.learningRate();
+        optimizer.queue(gradient);
+        // All is queued: only now the host waits. A loss that is not finite gives a gradient that is not, which changed nothing.
         pass.settle();
         for (int step = 0; step < k; step++) {
             requireFinite(supportLoss[step], batch, iteration, "support loss after " + step + " inner steps");
         }
         requireFinite(queryLoss, batch, iteration, "query loss");
         gram.download(gramOnHost);
-        double lr = optimizer.learningRate();
-        double norm = optimizer.step(gradient);
+        double norm = optimizer.settle();
         double seconds = (System.nanoTime() - begin) * 1e-9;
         return report(batch, lr, norm, measure, seconds);
     }

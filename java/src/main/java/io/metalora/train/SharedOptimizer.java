@@ -44,23 +44,29 @@ final class SharedOptimizer implements AutoCloseable {
     }
 
     /**
-     * One step.
+     * Queues one step, without waiting for the device. A gradient whose norm is not finite changes nothing.
      *
      * @param gradient [P]; clipped in place
-     * @return the gradient's norm before clipping
-     * @throws TrainingDivergedException if the norm is not finite; the parameters are then unchanged
      */
-    double step(Tensor gradient) {
+    void queue(Tensor gradient) {
         ops.clipGlobalNorm(gradient, norm, count, count, 1, (float) options.clip());
+        ops.adamw(parameters, gradient, state.m(), state.v(), norm, count, count, 1, step + 1, (float) learningRate(),
+                (float) options.beta1(), (float) options.beta2(), (float) options.eps(), (float) options.weightDecay());
+    }
+
+    /**
+     * Waits for the step that was queued.
+     *
+     * @return the gradient's norm before clipping
+     * @throws TrainingDivergedException if the norm is not finite; the step then was none
+     */
+    double settle() {
         norm.download(normOnHost);
         if (!Float.isFinite(normOnHost[0])) {
             throw new TrainingDivergedException("step " + (step + 1) + ": the gradient's norm is " + normOnHost[0]
                     + "; lower optimizer.lr (or meta.inner_lr)");
         }
-        float lr = (float) learningRate();
         step++;
-        ops.adamw(parameters, gradient, state.m(), state.v(), count, count, 1, step, lr, (float) options.beta1(),
-                (float) options.beta2(), (float) options.eps(), (float) options.weightDecay());
         return normOnHost[0];
     }
 
