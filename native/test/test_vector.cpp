@@ -18,7 +18,8 @@ struct Shape {
     }
 };
 
-const std::vector<Shape> shapes = {{1, 1, 1}, {7, 9, 3}, {100, 100, 2}, {1000, 1003, 4}, {70001, 70016, 2}, {5, 5, 0}, {0, 8, 2}};
+const std::vector<Shape> shapes = {{1, 1, 1}, {7, 9, 3}, {100, 100, 2}, {1000, 1003, 4}, {70001, 70016, 2}, {5, 5, 0}, {0, 8, 2},
+                                   {4, 8, 3}, {20004, 20012, 3}, {1000, 1004, 1}};
 
 // What lies between slots must not change; elements of `after` outside the slots are those of `before`.
 void expect_gaps_kept(const Shape &s, const std::vector<float> &before, std::vector<float> after) {
