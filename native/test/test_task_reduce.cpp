@@ -47,7 +47,14 @@ TEST(task_reduce_matches_reference) {
             d.gram = products, d.out = nullptr, d.weight = nullptr;
             EXPECT_OK(ml_task_reduce(device, &d));
             EXPECT_SAME_BITS("Gram matrix alone", products.read(), actual);
-            d.weight = w, d.out = g;
+            Buffer<float> off(device, s.count + 1);  // beside the addresses of packs
+            d.weight = w, d.out = off.at(1);
+            EXPECT_OK(ml_task_reduce(device, &d));
+            EXPECT_SAME_BITS("Gram matrix with out beside", products.read(), actual);
+            auto beside = off.read();
+            beside.erase(beside.begin());
+            EXPECT_SAME_BITS("out beside", beside, both);
+            d.out = g;
             EXPECT_OK(ml_task_reduce(device, &d));
             auto in_place = g.read();
             in_place.resize(s.count);
