@@ -11,7 +11,7 @@ namespace cuda {
 namespace {
 
 constexpr int kThreads = 256;       // of the weighted sum and the totals
-constexpr int kGramThreads = 128;
+constexpr int kGramThreads = 64;
 constexpr int kEach = 4;            // elements a thread takes at a time
 constexpr int kStep = kGramThreads * kEach;
 constexpr int kMostTile = 8;
@@ -65,9 +65,10 @@ template <int kCells> __device__ inline void put(const double (&sums)[kCells], d
 }
 
 // Tile blockIdx.y of the Gram matrix's diagonal over part blockIdx.x of the elements. With kSum, of one tile only, the
-// weighted sum too. Loads run a step ahead, since none would pass a store to memory that may be slot 0's.
+// weighted sum too. The loads of a step stand before the store of the one before, which may be to slot 0 and which none would
+// pass. A multiprocessor then waits for up to 40 KiB at a time with 4 tasks, 48 with 8; it takes some 20 to keep the memory busy.
 template <int kTile, bool kSum, bool kPacks>
-__global__ void __launch_bounds__(kGramThreads, kTile == 4 ? 5 : 3) gram_kernel(ml_task_reduce_desc d, double *partial) {
+__global__ void __launch_bounds__(kGramThreads, kTile == 4 ? 10 : 6) gram_kernel(ml_task_reduce_desc d, double *partial) {
     const int64_t first = blockIdx.y * kTile, tasks = d.slots - first, part = part_of(d.count);
     const int64_t begin = blockIdx.x * part, end = begin + part < d.count ? begin + part : d.count;
     const float *from = d.grad + first * d.stride;
@@ -115,7 +116,7 @@ __global__ void __launch_bounds__(kGramThreads, kTile == 4 ? 5 : 3) gram_kernel(
 
 // Half the columns of a tile below the diagonal, of row blockIdx.y + 1 and column blockIdx.x / 2, over part blockIdx.z: the
 // tiles of a part follow one another, so that its gradients are read again from the cache.
-template <bool kPacks> __global__ void __launch_bounds__(kGramThreads, 3) cross_kernel(ml_task_reduce_desc d, double *partial) {
+template <bool kPacks> __global__ void __launch_bounds__(kGramThreads, 6) cross_kernel(ml_task_reduce_desc d, double *partial) {
     constexpr int kRows = kMostTile, kColumns = kMostTile / 2;
     const int64_t row = blockIdx.y + 1, column = blockIdx.x / 2, half = blockIdx.x % 2, part = part_of(d.count);
     if (column >= row) return;
