@@ -59,7 +59,8 @@ struct Run {
 TEST(cross_entropy_matches_reference) {
     for (const Shape &s : {Shape{1, 1, 2, 1, ML_F32}, {5, 7, 3, 3, ML_F32}, {1, 67, 1001, 1, ML_F32}, {2, 67, 1001, 2, ML_BF16}, {40, 64, 100, 40, ML_BF16}, {33, 67, 1001, 9, ML_F32},
                            {300, 32, 517, 257, ML_F32}, {64, 128, 5003, 20, ML_BF16}, {10, 16, 50, 0, ML_F32}, {0, 16, 50, 0, ML_F32},
-                           {6, 24, 1, 2, ML_F32}, {170, 4, 60001, 150, ML_BF16}, {5, 4, 60001, 3, ML_BF16}}) {
+                           {6, 24, 1, 2, ML_F32}, {170, 4, 60001, 150, ML_BF16}, {5, 4, 60001, 3, ML_BF16}, {4, 8, 2048, 3, ML_BF16},
+                           {4, 8, 4097, 4, ML_BF16}, {3, 8, 6151, 3, ML_F32}}) {
         if (too_slow(double(s.rows) * double(s.hidden) * double(s.vocab))) continue;
         Case shape(s.text());
         const Inputs in(s);
@@ -121,8 +122,8 @@ TEST(cross_entropy_large_logits) {
 
 // Equal logits: the lowest id wins, wherever in the vocabulary the rivals lie.
 TEST(cross_entropy_ties_give_the_lowest_id) {
-    const int64_t vocab = 1000, hidden = 8;
-    for (auto [low, high] : {std::pair<int, int>{0, 999}, {3, 4}, {17, 500}, {998, 999}, {15, 16}}) {
+    const int64_t vocab = 4500, hidden = 8;
+    for (auto [low, high] : {std::pair<int, int>{0, 4499}, {3, 4}, {17, 500}, {4498, 4499}, {15, 16}, {5, 2053}, {2050, 4097}}) {
         Case at(format("ids %d and %d", low, high));
         Random random(3);
         const Shape s{3, hidden, vocab, 3, ML_F32};
@@ -155,6 +156,22 @@ TEST(cross_entropy_scores_alternatives_after_one_token) {
         EXPECT_OK(ml_cross_entropy(device, &run.d));
         EXPECT_CLOSE("logprob", run.logprob.read(), expected.logprob, 1e-6);
         EXPECT_SAME_BITS("argmax", run.argmax.read(), expected.argmax);
+    });
+}
+
+// More rows than a chunk has.
+TEST(cross_entropy_in_chunks) {
+    if (too_slow(2e6)) return;
+    const Shape s{4300, 3, 5, 4200, ML_F32};
+    const Inputs in(s);
+    const auto expected = reference::cross_entropy(wide(in.x), in.w.values, s.hidden, in.rows, in.target, wide(in.scale));
+    on_every_device([&](Device &device) {
+        Run run(device, s, in);
+        EXPECT_OK(ml_cross_entropy(device, &run.d));
+        const Outputs out = run.read();
+        EXPECT_CLOSE("logprob", out.logprob, expected.logprob, 1e-6);
+        EXPECT_CLOSE("dx", out.dx, expected.dx, 2e-6);
+        EXPECT_SAME_BITS("argmax", out.argmax, expected.argmax);
     });
 }
 

@@ -5,7 +5,9 @@ using namespace test;
 
 TEST(task_reduce_matches_reference) {
     struct Shape { int64_t count, stride, slots; };
-    for (const Shape &s : {Shape{1, 1, 1}, {3, 5, 2}, {1023, 1024, 3}, {1025, 1025, 4}, {5000, 5008, 7}, {100001, 100016, 5}, {0, 4, 3}}) {
+    for (const Shape &s : {Shape{1, 1, 1}, {3, 5, 2}, {1023, 1024, 3}, {1025, 1025, 4}, {5000, 5008, 7}, {100001, 100016, 5}, {0, 4, 3},
+                           {4096, 4096, 4}, {10240, 10248, 8}, {2052, 2056, 16}, {2500, 2512, 19}, {301, 303, 9}, {6000, 6001, 2}, {12, 12, 17},
+                           {70000, 70000, 9}}) {
         Case shape(format("count %d, stride %d, slots %d", int(s.count), int(s.stride), int(s.slots)));
         Random random(static_cast<uint64_t>(s.count));
         const auto grad = random.normal((s.slots - 1) * s.stride + s.count), weight = random.normal(s.slots);
@@ -46,7 +48,14 @@ TEST(task_reduce_matches_reference) {
             d.gram = products, d.out = nullptr, d.weight = nullptr;
             EXPECT_OK(ml_task_reduce(device, &d));
             EXPECT_SAME_BITS("Gram matrix alone", products.read(), actual);
-            d.weight = w, d.out = g;
+            Buffer<float> off(device, s.count + 1);  // beside the addresses of packs
+            d.weight = w, d.out = off.at(1);
+            EXPECT_OK(ml_task_reduce(device, &d));
+            EXPECT_SAME_BITS("Gram matrix with out beside", products.read(), actual);
+            auto beside = off.read();
+            beside.erase(beside.begin());
+            EXPECT_SAME_BITS("out beside", beside, both);
+            d.out = g;
             EXPECT_OK(ml_task_reduce(device, &d));
             auto in_place = g.read();
             in_place.resize(s.count);

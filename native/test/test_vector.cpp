@@ -1,6 +1,8 @@
 // Vectors over slots: fill, broadcast, clipping by norm, SGD, AdamW.
 #include "harness.h"
 
+#include <algorithm>
+
 using namespace test;
 
 namespace {
@@ -18,7 +20,8 @@ struct Shape {
     }
 };
 
-const std::vector<Shape> shapes = {{1, 1, 1}, {7, 9, 3}, {100, 100, 2}, {1000, 1003, 4}, {70001, 70016, 2}, {5, 5, 0}, {0, 8, 2}};
+const std::vector<Shape> shapes = {{1, 1, 1}, {7, 9, 3}, {100, 100, 2}, {1000, 1003, 4}, {70001, 70016, 2}, {5, 5, 0}, {0, 8, 2},
+                                   {4, 8, 3}, {20004, 20012, 3}, {1000, 1004, 1}};
 
 // What lies between slots must not change; elements of `after` outside the slots are those of `before`.
 void expect_gaps_kept(const Shape &s, const std::vector<float> &before, std::vector<float> after) {
@@ -46,6 +49,45 @@ TEST(fill_and_broadcast) {
             s.each([&](size_t i) { expected[i] = from[i % static_cast<size_t>(s.stride)]; });
             EXPECT_SAME_BITS("broadcast", to.read(), expected);
         }
+    });
+}
+
+// Vectors that do not begin at a multiple of 16 bytes, though their lengths are.
+TEST(vectors_at_any_address_match_reference) {
+    Random random(6);
+    const auto values = random.normal(65), grad = random.normal(64);
+    on_every_device([&](Device &device) {
+        const std::vector<float> zeros(65, 0.0f);
+        Buffer<float> p(device, values), g(device, grad), m(device, zeros), v(device, zeros), norm(device, 2);
+        ml_sgd_desc sgd{};
+        sgd.parameter = p.at(1), sgd.grad = g, sgd.count = 32, sgd.stride = 32, sgd.slots = 2, sgd.lr = 0.5f;
+        EXPECT_OK(ml_sgd_step(device, &sgd));
+        auto expected = wide(values);
+        for (int i = 0; i < 64; i++) expected[i + 1] -= 0.5 * grad[i];
+        EXPECT_CLOSE("sgd", p.read(), expected, 1e-7);
+
+        ml_clip_desc clip{};
+        clip.grad = p.at(1), clip.norm = norm, clip.count = 64, clip.stride = 64, clip.slots = 1, clip.max_norm = 1;
+        const double first = expected[0], length = std::sqrt(dot(expected, expected) - first * first);
+        EXPECT_OK(ml_clip_global_norm(device, &clip));
+        for (int i = 0; i < 64; i++) expected[i + 1] /= length;
+        EXPECT_CLOSE("clip", p.read(), expected, 2e-7);
+
+        ml_adamw_desc adamw{};  // a first step is one of lr, against the gradient's sign
+        adamw.parameter = p.at(1), adamw.grad = g, adamw.m = m.at(1), adamw.v = v.at(1), adamw.count = adamw.stride = 64, adamw.slots = 1;
+        adamw.lr = 0.25f, adamw.beta1 = 0.9f, adamw.beta2 = 0.999f, adamw.step = 1;
+        EXPECT_OK(ml_adamw_step(device, &adamw));
+        for (int i = 0; i < 64; i++) expected[i + 1] -= grad[i] < 0 ? -0.25 : 0.25;
+        EXPECT_CLOSE("adamw", p.read(), expected, 2e-7);
+
+        EXPECT_OK(ml_broadcast(device, p.at(1), g, 32, 32, 2));
+        EXPECT_OK(ml_fill(device, g.at(3), 60, 2));
+        auto filled = grad, spread = narrow(expected);
+        std::fill_n(filled.begin() + 3, 60, 2.0f);
+        for (int i = 0; i < 64; i++) spread[i + 1] = grad[i % 32];
+        spread[0] = values[0];
+        EXPECT_SAME_BITS("fill", g.read(), filled);
+        EXPECT_SAME_BITS("broadcast", p.read(), spread);
     });
 }
 

@@ -1,5 +1,7 @@
 // lm_head + cross-entropy on the loss-bearing rows, a chunk of them at a time. Logits are float; their gradient takes their
 // place, and a chunk's memory is all there is of both.
+#include <cfloat>
+
 #include "cuda/kernels.h"
 #include "cuda/matmul.h"
 #include "cuda/state.h"
@@ -12,6 +14,9 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int64_t kChunkBytes = int64_t(512) << 20;  // of logits
 constexpr int64_t kMostRows = 4096;
+constexpr int64_t kTileRows = 128;                   // of the products' tiles: larger chunks are whole ones
+constexpr int kEach = 8;                             // logits a thread takes at a time
+constexpr int kStep = kThreads * kEach;
 
 // Row i of `to` is row rows[i] of x; zeros, and a fault, where there is no such row, or where rows have to ascend and do not.
 template <class T>
@@ -52,19 +57,47 @@ __device__ inline Best block_best(Best best) {
     return best;
 }
 
-// A block a row of logits. With `gradient`, the row becomes row_scale * (softmax - onehot), as T from the row's start on,
-// zeros behind the vocabulary: each chunk, and row[wanted], is read by all before anything is written over it.
+// Logits of a row from c on. What lies behind the vocabulary is not read.
+__device__ inline void load_logits(float (&v)[kEach], const float *row, int64_t c, int64_t vocab) {
+    if (c + kEach <= vocab) return load<kEach>(v, row + c);
+    ML_UNROLL
+    for (int j = 0; j < kEach; j++) v[j] = c + j < vocab ? row[c + j] : -INFINITY;
+}
+
+// A block a row of logits. One pass finds the largest and the sum of exponentials, which a thread takes relative to the largest
+// that it has met, and scales down when it meets a larger one. With `gradient`, the row then becomes
+// row_scale * (softmax - onehot), as T from the row's start on, zeros behind the vocabulary. What a step writes over has to
+// be read by all before, in the first step row[wanted] too; a bf16 is half as wide as a logit, so that a barrier's worth of
+// logits lasts for twice as many steps: there is one in the steps 0, 2, 6, 14, ...
 template <class T>
-__global__ void softmax_kernel(float *logits, int64_t vocab, int64_t stride, const int32_t *target, const float *row_scale, float *logprob,
-                               int32_t *argmax, bool gradient, int *fault) {
-    const int64_t i = blockIdx.x;
+__global__ void __launch_bounds__(kThreads, 6)
+    softmax_kernel(float *logits, int64_t vocab, int64_t stride, const int32_t *target, const float *row_scale, float *logprob,
+                   int32_t *argmax, bool gradient, int *fault) {
+    const int64_t i = blockIdx.x, first = threadIdx.x * kEach;
     float *row = logits + i * stride;
-    Best best{-INFINITY, 0x7FFFFFFF};
-    for (int64_t c = threadIdx.x; c < vocab; c += kThreads) best = better(best, {row[c], static_cast<int>(c)});
+    Best best{-INFINITY, static_cast<int>(first)};
+    float sum = 0, shift = -FLT_MAX;  // the largest so far, but finite: logits of -infinity alone are a sum of 0
+    for (int64_t c = first; c < vocab; c += kStep) {
+        float v[kEach];
+        load_logits(v, row, c, vocab);
+        float most = v[0];
+        ML_UNROLL
+        for (int j = 1; j < kEach; j++) most = fmaxf(most, v[j]);
+        if (most > best.value) {
+            ML_UNROLL
+            for (int j = kEach - 1; j >= 0; j--) {
+                if (v[j] == most) best.id = static_cast<int>(c) + j;
+            }
+            best.value = most;
+            sum *= expf(shift - most);
+            shift = most;
+        }
+        ML_UNROLL
+        for (int j = 0; j < kEach; j++) v[j] = expf(v[j] - shift);
+        sum += ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+    }
     best = block_best(best);
-    float sum = 0;
-    for (int64_t c = threadIdx.x; c < vocab; c += kThreads) sum += expf(row[c] - best.value);
-    const double total = block_sum<kThreads>(static_cast<double>(sum));
+    const double total = block_sum<kThreads>(static_cast<double>(sum) * expf(shift - best.value));
     const int32_t wanted = target[i];
     const bool known = wanted >= 0 && wanted < vocab;
     if (threadIdx.x == 0) {
@@ -75,12 +108,21 @@ __global__ void softmax_kernel(float *logits, int64_t vocab, int64_t stride, con
     if (!gradient) return;
     const float scale = known ? row_scale[i] : 0.0f, share = static_cast<float>(1.0 / total);
     T *to = reinterpret_cast<T *>(row);
-    for (int64_t c0 = 0; c0 < stride; c0 += kThreads) {
-        const int64_t c = c0 + threadIdx.x;
-        float value = 0;
-        if (c < vocab) value = scale * (expf(row[c] - best.value) * share - (c == wanted ? 1.0f : 0.0f));
-        __syncthreads();
-        if (c < stride) to[c] = from_float<T>(value);
+    int64_t read = 0;  // logits that all have read
+    for (int64_t c0 = 0; c0 < stride; c0 += kStep) {
+        const int64_t c = c0 + first;
+        float v[kEach];
+        load_logits(v, row, c, vocab);
+        ML_UNROLL
+        for (int j = 0; j < kEach; j++) {
+            const float probability = expf(v[j] - best.value) * share;
+            v[j] = c + j < vocab ? scale * (probability - (c + j == wanted ? 1.0f : 0.0f)) : 0;
+        }
+        if ((c0 + kStep) * static_cast<int64_t>(sizeof(T)) > read * 4) {
+            __syncthreads();
+            read = c0 + kStep;
+        }
+        if (c < stride) store<kEach>(to + c, v);
     }
 }
 
@@ -97,6 +139,7 @@ template <class T> cudaError_t cross_entropy(State &s, const ml_cross_entropy_de
     if (d.count == 0) return cudaSuccess;
     int64_t chunk = kChunkBytes / (stride * 4);
     chunk = chunk < 1 ? 1 : chunk > kMostRows ? kMostRows : chunk;
+    if (chunk > kTileRows) chunk -= chunk % kTileRows;
     if (chunk > d.count) chunk = d.count;
     auto *gathered = s.take<T>(chunk * hidden);
     auto *logits = s.take<float>(chunk * stride);

@@ -9,7 +9,8 @@ namespace cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kClipBlock = 16384;  // floats a block sums; fixed, so that the sum's bits are
+constexpr int64_t kClipPart = 8192;    // floats that are worth a block of a norm
+constexpr int64_t kClipParts = 2048;   // blocks that share a norm's floats, or adding their sums up would show
 
 __device__ inline int64_t element(int n) { return (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * n; }
 
@@ -25,12 +26,10 @@ template <int N> __global__ void fill_kernel(float *values, int64_t count, float
     store<N>(values + i, v);
 }
 
-template <int N> __global__ void broadcast_kernel(float *to, const float *from, int64_t count, int64_t stride) {
-    const int64_t i = element(N);
-    if (i >= count) return;
-    float v[N];
-    load<N>(v, from + i);
-    store<N>(to + blockIdx.y * stride + i, v);
+// T is float or a pack, which stays whole: nvcc stores a pack that load() took apart float by float.
+template <class T> __global__ void broadcast_kernel(T *to, const T *from, int64_t count, int64_t stride) {
+    const int64_t i = element(1);
+    if (i < count) to[blockIdx.y * stride + i] = from[i];
 }
 
 template <int N> __global__ void sgd_kernel(ml_sgd_desc d) {
@@ -61,30 +60,45 @@ template <int N> __global__ void adamw_kernel(ml_adamw_desc d, AdamWFactors f) {
     store<N>(d.parameter + at, p);
 }
 
-__global__ void squares_kernel(const float *grad, int64_t count, int64_t stride, double *partial) {
+template <int N> __global__ void squares_kernel(const float *grad, int64_t count, int64_t stride, int64_t part, double *partial) {
     const float *from = grad + blockIdx.y * stride;
-    const int64_t begin = blockIdx.x * kClipBlock, end = begin + kClipBlock < count ? begin + kClipBlock : count;
+    const int64_t begin = blockIdx.x * part, end = begin + part < count ? begin + part : count;
     double sum = 0;
-    for (int64_t i = begin + threadIdx.x; i < end; i += kThreads) sum += static_cast<double>(from[i]) * from[i];
+    for (int64_t i = begin + threadIdx.x * N; i < end; i += kThreads * N) {
+        float v[N];
+        load<N>(v, from + i);
+        for (int j = 0; j < N; j++) sum += static_cast<double>(v[j]) * v[j];
+    }
     sum = block_sum<kThreads>(sum);
     if (threadIdx.x == 0) partial[blockIdx.y * gridDim.x + blockIdx.x] = sum;
 }
 
 // Every block adds the partial sums up again: it is cheaper than another launch, and the order is the same in all.
-__global__ void clip_kernel(float *grad, float *norm, int64_t count, int64_t stride, float max_norm, const double *partial,
-                            int64_t partials) {
+template <int N>
+__global__ void clip_kernel(float *grad, float *norm, int64_t count, int64_t stride, int64_t part, float max_norm, const double *partial) {
     double sum = 0;
-    for (int64_t i = threadIdx.x; i < partials; i += kThreads) sum += partial[blockIdx.y * partials + i];
+    for (int64_t i = threadIdx.x; i < gridDim.x; i += kThreads) sum += partial[blockIdx.y * gridDim.x + i];
     const double length = sqrt(block_sum<kThreads>(sum));
     if (blockIdx.x == 0 && threadIdx.x == 0) norm[blockIdx.y] = static_cast<float>(length);
     const double factor = max_norm / (length + 1e-6);
     if (!(max_norm > 0) || !(factor < 1)) return;
     float *to = grad + blockIdx.y * stride;
-    const int64_t begin = blockIdx.x * kClipBlock, end = begin + kClipBlock < count ? begin + kClipBlock : count;
-    for (int64_t i = begin + threadIdx.x; i < end; i += kThreads) to[i] *= static_cast<float>(factor);
+    const int64_t begin = blockIdx.x * part, end = begin + part < count ? begin + part : count;
+    for (int64_t i = begin + threadIdx.x * N; i < end; i += kThreads * N) {
+        float v[N];
+        load<N>(v, to + i);
+        for (int j = 0; j < N; j++) v[j] *= static_cast<float>(factor);
+        store<N>(to + i, v);
+    }
 }
 
-int64_t clip_blocks(int64_t count) { return count == 0 ? 1 : blocks_for(count, kClipBlock); }
+// Floats a block sums, and how many do. Of the count alone, so that the sum's bits are.
+int64_t clip_part(int64_t count) {
+    const int64_t part = blocks_for(blocks_for(count, kClipParts), 4 * kThreads) * 4 * kThreads;
+    return part < kClipPart ? kClipPart : part;
+}
+
+int64_t clip_parts(int64_t count) { return count == 0 ? 1 : blocks_for(count, clip_part(count)); }
 
 }  // namespace
 
@@ -96,9 +110,11 @@ cudaError_t fill(float *values, int64_t count, float value, cudaStream_t stream)
 
 cudaError_t broadcast(float *to, const float *from, int64_t count, int64_t stride, int64_t slots, cudaStream_t stream) {
     if (count == 0 || slots == 0) return cudaSuccess;
-    return packable<4>(count | stride, to, from)
-        ? launch(broadcast_kernel<4>, grid(count, 4, slots), dim3(kThreads), 0, stream, to, from, count, stride)
-        : launch(broadcast_kernel<1>, grid(count, 1, slots), dim3(kThreads), 0, stream, to, from, count, stride);
+    if (!packable<4>(count | stride, to, from)) {
+        return launch(broadcast_kernel<float>, grid(count, 1, slots), dim3(kThreads), 0, stream, to, from, count, stride);
+    }
+    return launch(broadcast_kernel<Pack<float>>, grid(count, 4, slots), dim3(kThreads), 0, stream, reinterpret_cast<Pack<float> *>(to),
+                  reinterpret_cast<const Pack<float> *>(from), count / 4, stride / 4);
 }
 
 cudaError_t sgd_step(const ml_sgd_desc &d, cudaStream_t stream) {
@@ -116,15 +132,18 @@ cudaError_t adamw_step(const ml_adamw_desc &d, cudaStream_t stream) {
         : launch(adamw_kernel<1>, grid(d.count, 1, d.slots), dim3(kThreads), 0, stream, d, f);
 }
 
-int64_t clip_global_norm_scratch(const ml_clip_desc &d) { return clip_blocks(d.count) * d.slots; }
+int64_t clip_global_norm_scratch(const ml_clip_desc &d) { return clip_parts(d.count) * d.slots; }
 
 cudaError_t clip_global_norm(const ml_clip_desc &d, double *scratch, cudaStream_t stream) {
     if (d.slots == 0) return cudaSuccess;
-    const int64_t blocks = clip_blocks(d.count);
-    const Grid cover(blocks, d.slots);
-    const cudaError_t error = launch(squares_kernel, cover, dim3(kThreads), 0, stream, d.grad, d.count, d.stride, scratch);
+    const int64_t part = clip_part(d.count);
+    const Grid cover(clip_parts(d.count), d.slots);
+    const bool packs = packable<4>(d.count | d.stride, d.grad);
+    const cudaError_t error = launch(packs ? squares_kernel<4> : squares_kernel<1>, cover, dim3(kThreads), 0, stream, d.grad, d.count,
+                                     d.stride, part, scratch);
     if (error != cudaSuccess) return error;
-    return launch(clip_kernel, cover, dim3(kThreads), 0, stream, d.grad, d.norm, d.count, d.stride, d.max_norm, scratch, blocks);
+    return launch(packs ? clip_kernel<4> : clip_kernel<1>, cover, dim3(kThreads), 0, stream, d.grad, d.norm, d.count, d.stride, part,
+                  d.max_norm, scratch);
 }
 
 }  // namespace cuda
