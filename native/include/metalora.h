@@ -419,7 +419,8 @@ ML_API int32_t ml_task_reduce(ml_context *context, const ml_task_reduce_desc *de
    graph is recorded. Where products are measured (ml_matmul), there is room for either form and for the measurement.
 
    scratch_bytes, nullable: what the largest op takes; less than what is held where ops before took more. After an op that
-   failed in between, ml_plan_end fails with that op's text; nothing more is held then, nor where memory does not suffice. */
+   failed in between, ml_plan_end fails with that op's text; nothing more is held then, nor where memory does not suffice: what
+   was held before is then taken again, and older graphs have to be recorded anew. */
 ML_API int32_t ml_plan_begin(ml_context *context);
 ML_API int32_t ml_plan_end(ml_context *context, int64_t *scratch_bytes);
 
@@ -438,8 +439,8 @@ ML_API int32_t ml_plan_end(ml_context *context, int64_t *scratch_bytes);
    - After an op that failed in between, ml_graph_end fails with that op's text and there is no graph.
    - ml_graph_end ends the recording, whatever it returns, but for ML_BUSY and a call from another thread than that of
      ml_graph_begin, which is refused.
-   - A graph knows addresses. Once a buffer or a weight of the context was freed or its scratch memory grew, its older
-     graphs are not launched any more: ML_INVALID_ARGUMENT; destroy them and record anew. */
+   - A graph knows addresses. Once a buffer or a weight of the context was freed or its scratch memory moved (to grow, or for
+     a plan), its older graphs are not launched any more: ML_INVALID_ARGUMENT; destroy them and record anew. */
 ML_API int32_t ml_graph_begin(ml_context *context);
 ML_API int32_t ml_graph_end(ml_context *context, ml_graph **graph);
 ML_API int32_t ml_graph_launch(ml_context *context, ml_graph *graph);

@@ -169,6 +169,46 @@ TEST(a_plan_holds_what_the_largest_op_takes_and_runs_none) {
     });
 }
 
+// The block that older graphs use was given back for a larger one that there is no memory for.
+TEST(a_plan_that_does_not_fit_keeps_what_was_held_and_leaves_no_older_graph) {
+    if (!on_cuda()) return;
+    Device device(setups().front());
+    Buffer<float> values(device, std::vector<float>(300000, 1.0f)), norm(device, 1);
+    EXPECT_OK(ml_plan_begin(device));
+    EXPECT_OK(clip(device, values, norm));
+    EXPECT_OK(ml_plan_end(device, nullptr));
+    auto recorded_clip = [&] {
+        ml_graph *graph = nullptr;
+        EXPECT_OK(ml_graph_begin(device));
+        EXPECT_OK(clip(device, values, norm));
+        EXPECT_OK(ml_graph_end(device, &graph));
+        return graph;
+    };
+    ml_graph *graph = recorded_clip();
+    EXPECT_OK(ml_graph_launch(device, graph));
+    ml_context_info before{}, after{};
+    EXPECT_OK(ml_context_get_info(device, &before));
+    const int64_t most = before.memory_free / 5 * 3;
+    void *large = nullptr;
+    EXPECT_OK(ml_alloc(device, most, &large));
+    int64_t bytes = -1;
+    EXPECT_OK(ml_plan_begin(device));
+    EXPECT_OK(clip(device, values, norm));
+    EXPECT_OK(ml_copy(device, static_cast<char *>(large) + 64, large, most - 64));
+    EXPECT_OK(clip(device, values, norm));
+    EXPECT_STATUS(ml_plan_end(device, &bytes), ML_OUT_OF_MEMORY, "scratch space");
+    EXPECT(bytes == 0);
+    EXPECT_OK(ml_context_get_info(device, &after));
+    EXPECT(after.memory_in_use == before.memory_in_use + most);
+    EXPECT_INVALID(ml_graph_launch(device, graph), "record anew");
+    EXPECT_OK(ml_graph_destroy(device, graph));
+    graph = recorded_clip();  // without a run before: its scratch memory is there
+    EXPECT_OK(ml_graph_launch(device, graph));
+    EXPECT_CLOSE("the norm", norm.read(), std::vector<double>{1}, 1e-5);
+    EXPECT_OK(ml_graph_destroy(device, graph));
+    EXPECT_OK(ml_free(device, large));
+}
+
 TEST(a_plan_refuses_what_a_recording_does_and_fails_with_its_ops) {
     if (!on_cuda()) return;
     on_every_device([&](Device &device) {

@@ -749,7 +749,7 @@ int32_t ml_graph_launch(ml_context *context, ml_graph *graph) {
         if (c.graphs.count(graph) == 0) return fail(ML_INVALID_ARGUMENT, "%s: graph: not a live graph of this context", op);
         if (graph->generation != c.generation()) {
             return fail(ML_INVALID_ARGUMENT, "%s: graph: memory it may use has gone since it was recorded (a buffer or a weight was freed, "
-                        "or scratch memory grew); destroy it and record anew", op);
+                        "or scratch memory moved); destroy it and record anew", op);
         }
         return c.backend.graphs->launch(c, graph->recorded);
     });
