@@ -16,7 +16,9 @@
  *     and the next ml_download or ml_synchronize returns ML_INVALID_ARGUMENT with the op and the field.
  *   - A pointer marked "nullable" switches its part of the op off when NULL.
  *   - "accumulate" != 0 adds to the output; 0 overwrites it.
- *   - A context serves one thread at a time; a call made while another is running returns ML_BUSY.
+ *   - A context serves one thread at a time; a call made while another is running returns ML_BUSY. From ml_graph_begin or
+ *     ml_plan_begin to its end it is of the thread that called that: another one's calls return ML_BUSY and do nothing, but
+ *     for ml_context_get_info and ml_weight_bytes, which answer.
  *   - For a given backend, instruction set and thread count, results repeat bit for bit.
  *
  * Packs
@@ -437,8 +439,7 @@ ML_API int32_t ml_plan_end(ml_context *context, int64_t *scratch_bytes);
      refused with ML_INVALID_ARGUMENT; they leave the recording as it was. Other CUDA contexts of the same thread may not
      allocate or free either.
    - After an op that failed in between, ml_graph_end fails with that op's text and there is no graph.
-   - ml_graph_end ends the recording, whatever it returns, but for ML_BUSY and a call from another thread than that of
-     ml_graph_begin, which is refused.
+   - ml_graph_end ends the recording, whatever it returns but ML_BUSY.
    - A graph knows addresses. Once a buffer or a weight of the context was freed or its scratch memory moved (to grow, or for
      a plan), its older graphs are not launched any more: ML_INVALID_ARGUMENT; destroy them and record anew. */
 ML_API int32_t ml_graph_begin(ml_context *context);

@@ -112,7 +112,6 @@ TEST(calls_that_cannot_be_recorded_are_refused_and_spoil_nothing) {
         ml_context_info info{};
         EXPECT_OK(ml_context_get_info(device, &info));
         EXPECT(ml_weight_bytes(device, &desc) > 0);
-        std::thread([&] { EXPECT_STATUS(ml_graph_end(device, &graph), ML_INVALID_ARGUMENT, "the thread that called ml_graph_begin"); }).join();
         EXPECT_OK(ml_graph_end(device, &graph));
         EXPECT_SAME_BITS("not run yet", values.read(), kOnes);
         EXPECT_OK(ml_graph_launch(device, graph));
@@ -121,6 +120,46 @@ TEST(calls_that_cannot_be_recorded_are_refused_and_spoil_nothing) {
         EXPECT(values.read()[99] == 5);
         EXPECT_OK(ml_graph_destroy(device, graph));
         EXPECT_OK(ml_graph_destroy(device, other));
+    });
+}
+
+// What another thread calls in between runs neither now nor whenever the graph does.
+TEST(another_thread_is_told_that_the_context_is_busy_until_the_end) {
+    if (!on_cuda()) return;
+    on_every_device([&](Device &device) {
+        Buffer<float> values(device, kOnes), theirs(device, kOnes);
+        ml_graph *graph = nullptr;
+        int64_t bytes = -1;
+        auto others = [&](const char *text) {
+            std::thread([&] {
+                void *pointer = nullptr;
+                ml_context_info info{};
+                EXPECT_STATUS(ml_fill(device, theirs, 100, 9), ML_BUSY, text);
+                EXPECT_STATUS(ml_copy(device, theirs, values, 4), ML_BUSY, text);
+                EXPECT_STATUS(ml_alloc(device, 64, &pointer), ML_BUSY, text);
+                EXPECT_STATUS(ml_plan_end(device, &bytes), ML_BUSY, text);
+                EXPECT_STATUS(ml_context_destroy(device), ML_BUSY, text);
+                EXPECT_OK(ml_context_get_info(device, &info));
+            }).join();
+        };
+        EXPECT_OK(ml_plan_begin(device));
+        others("in another thread scratch memory is being planned");
+        EXPECT_OK(ml_plan_end(device, &bytes));
+        EXPECT(bytes == 0);
+        EXPECT_OK(ml_graph_begin(device));
+        EXPECT_OK(ml_fill(device, values, 100, 2));
+        std::thread([&] {
+            EXPECT_STATUS(ml_fill(device, theirs, 100, 9), ML_BUSY, "in another thread a graph is being recorded");
+            EXPECT_STATUS(ml_graph_begin(device), ML_BUSY, "ml_graph_end");
+            EXPECT_STATUS(ml_graph_end(device, &graph), ML_BUSY, "ml_graph_end");
+        }).join();
+        EXPECT_OK(ml_graph_end(device, &graph));
+        EXPECT_OK(ml_graph_launch(device, graph));
+        EXPECT(values.read()[99] == 2);
+        EXPECT_SAME_BITS("theirs", theirs.read(), kOnes);
+        std::thread([&] { EXPECT_OK(ml_fill(device, theirs, 100, 9)); }).join();
+        EXPECT(theirs.read()[99] == 9);
+        EXPECT_OK(ml_graph_destroy(device, graph));
     });
 }
 

@@ -27,7 +27,7 @@ struct GraphTable {
 struct Recording {
     bool active = false;
     bool plan = false;              // between ml_plan_begin and ml_plan_end instead
-    std::thread::id thread;         // CUDA ends a capture in the thread that began it
+    std::thread::id thread;         // that began it: nobody else's calls belong to it, and CUDA ends a capture in its thread
     ml_status status = ML_OK;       // of the first op that failed
     std::string text;
     const char *missing = nullptr;  // what the running op lacks and a run outside of a recording would have brought
