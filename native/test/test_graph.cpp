@@ -235,7 +235,7 @@ TEST(a_plan_that_does_not_fit_keeps_what_was_held_and_leaves_no_older_graph) {
     EXPECT_OK(clip(device, values, norm));
     EXPECT_OK(ml_copy(device, static_cast<char *>(large) + 64, large, most - 64));
     EXPECT_OK(clip(device, values, norm));
-    EXPECT_STATUS(ml_plan_end(device, &bytes), ML_OUT_OF_MEMORY, "scratch space");
+    EXPECT_STATUS(ml_plan_end(device, &bytes), ML_OUT_OF_MEMORY, format("which ml_copy (bytes %lld) takes", static_cast<long long>(most - 64)).c_str());
     EXPECT(bytes == 0);
     EXPECT_OK(ml_context_get_info(device, &after));
     EXPECT(after.memory_in_use == before.memory_in_use + most);

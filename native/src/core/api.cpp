@@ -702,8 +702,8 @@ int32_t ml_plan_end(ml_context *context, int64_t *scratch_bytes) {
         const size_t bytes = c.scratch.end_plan();
         if (c.recording.status != ML_OK) return fail(c.recording.status, "%s: an op of the plan failed: %s", op, c.recording.text.c_str());
         if (!c.scratch.hold(bytes)) {
-            return fail(ML_OUT_OF_MEMORY, "%s: no device memory for %zu bytes of scratch space, which the largest op takes: this context holds "
-                        "%lld, the device has %lld of %lld left", op, bytes, static_cast<long long>(c.in_use()),
+            return fail(ML_OUT_OF_MEMORY, "%s: no device memory for %zu bytes of scratch space, which %s takes: this context holds "
+                        "%lld, the device has %lld of %lld left", op, bytes, c.recording.largest.c_str(), static_cast<long long>(c.in_use()),
                         static_cast<long long>(c.backend.memory_free(c)), static_cast<long long>(c.memory_total));
         }
         c.note_peak();

@@ -72,6 +72,7 @@ public:
     void begin_plan();
     size_t end_plan();
     bool planning() const { return planning_; }
+    size_t planned() const { return planned_; }  // since the last reset
     bool hold(size_t bytes);  // that much in one block, while nothing is taken; false when there is no memory: what was held then is again
     size_t held() const { return held_; }
     uint64_t moves() const { return moves_; }  // rises whenever memory that was taken from has gone

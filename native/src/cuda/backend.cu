@@ -49,6 +49,7 @@ template <class Shapes, class Op> ml_status queued(Context &c, const char *op, c
         const Planning plans(c.scratch.planning());
         try {
             const cudaError_t error = run(*s);
+            if (c.scratch.planning()) c.recording.note_scratch(c.scratch.planned(), op, shapes);
             return error == cudaSuccess ? ML_OK : status_of(error, op, (" (" + shapes() + ")").c_str());
         } catch (const std::bad_alloc &) {
             return fail(ML_OUT_OF_MEMORY, "%s: no device memory for scratch space (%s; %lld of %lld bytes are held)", op, shapes().c_str(),
