@@ -71,7 +71,8 @@ typedef enum ml_matmul { ML_MATMUL_MEASURED = 0, ML_MATMUL_OWN = 1, ML_MATMUL_CU
 
 typedef struct ml_context ml_context;
 
-/* A frozen matrix [out, in], stored the way the backend's kernels want it. Immutable; may be shared by all ops. */
+/* A frozen matrix [out, in], stored the way the backend's kernels want it; may be shared by all ops. Only ml_weight_write
+   changes it. */
 typedef struct ml_weight ml_weight;
 
 /* Recorded ops, to be run again as one: see ml_graph_begin. */
