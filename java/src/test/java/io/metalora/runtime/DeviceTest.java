@@ -160,6 +160,8 @@ class DeviceTest {
                 device.ops().linear(both, null, null, x, null, y, 1);
             }
             assertThat(y.toFloats()).containsExactly(21, 43, 65);
+            assertThat(device.frozenBytes(DType.F32, 3, 2, 2)).isPositive();
+            assertThatThrownBy(() -> device.frozenBytes(DType.F16, 3, 2, 2)).hasMessageContaining("storage_dtype");
             var wider = HostTensor.of("wider", new float[3], 1, 3);
             assertThatThrownBy(() -> device.freeze(List.of(first, wider), DType.F32)).hasMessageContaining("wider");
         }
