@@ -122,6 +122,21 @@ public final class Device implements AutoCloseable {
                 ml_context_info.memory_free(info));
     }
 
+    /** What ops took for themselves of {@link DeviceInfo#memoryInUse} and keep, to be used again by those that follow. */
+    public long scratchBytes() {
+        try (var _ = turn()) {
+            long bytes = ml_context_info.memory_in_use(readInfo());
+            for (var resource : open) {
+                switch (resource) {
+                    case Tensor t -> bytes -= t.elements() * t.dtype().bytes();
+                    case FrozenWeight w -> bytes -= w.bytes();
+                    default -> { }
+                }
+            }
+            return bytes;
+        }
+    }
+
     private MemorySegment readInfo() {
         var info = ml_context_info.allocate(Arena.ofAuto());
         NativeLibrary.check(Metalora.ml_context_get_info(context(), info));
@@ -163,9 +178,10 @@ public final class Device implements AutoCloseable {
         long in = sources.getFirst().shape()[1];
         try (var _ = turn(); var call = Arena.ofConfined()) {
             var desc = describe(call, storage, out, in, sources.size());
+            long bytes = bytesOf(desc);
             var created = call.allocate(ValueLayout.ADDRESS);
             NativeLibrary.check(Metalora.ml_weight_create(context(), desc, created));
-            var weight = new FrozenWeight(this, storage, out, in, created.get(ValueLayout.ADDRESS, 0));
+            var weight = new FrozenWeight(this, storage, out, in, bytes, created.get(ValueLayout.ADDRESS, 0));
             open.add(weight);
             try {
                 long first = 0;
@@ -197,12 +213,16 @@ public final class Device implements AutoCloseable {
     /** Bytes that {@link #freeze} will hold for {@code matrices} of together this shape. */
     public long frozenBytes(DType storage, long outFeatures, long inFeatures, int matrices) {
         try (var _ = turn(); var call = Arena.ofConfined()) {
-            long bytes = Metalora.ml_weight_bytes(context(), describe(call, storage, outFeatures, inFeatures, matrices));
-            if (bytes < 0) {
-                throw new NativeException(Status.INVALID_ARGUMENT, Metalora.ml_last_error().getString(0));
-            }
-            return bytes;
+            return bytesOf(describe(call, storage, outFeatures, inFeatures, matrices));
         }
+    }
+
+    private long bytesOf(MemorySegment weight) {
+        long bytes = Metalora.ml_weight_bytes(context(), weight);
+        if (bytes < 0) {
+            throw new NativeException(Status.INVALID_ARGUMENT, Metalora.ml_last_error().getString(0));
+        }
+        return bytes;
     }
 
     private static MemorySegment describe(Arena arena, DType storage, long out, long in, int matrices) {
