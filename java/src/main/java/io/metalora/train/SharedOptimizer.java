@@ -9,6 +9,7 @@ import io.metalora.runtime.Tensor;
 /** Clip and AdamW with a schedule on the shared adapter. */
 final class SharedOptimizer implements AutoCloseable {
 
+    private final Held held = new Held();
     private final Ops ops;
     private final Tensor parameters;
     private final long count;
@@ -27,8 +28,8 @@ final class SharedOptimizer implements AutoCloseable {
         this.ops = device.ops();
         this.parameters = parameters;
         this.count = parameters.elements();
-        this.state = AdamWState.zeros(device, count);
-        this.norm = device.zeros(DType.F32, 1);
+        this.state = held.add(() -> AdamWState.zeros(device, count), AdamWState::close);
+        this.norm = held.add(() -> device.zeros(DType.F32, 1), Tensor::close);
         this.options = options;
         this.total = total;
     }
@@ -51,7 +52,7 @@ final class SharedOptimizer implements AutoCloseable {
      * @throws TrainingDivergedException if the norm is not finite; the parameters are then unchanged
      */
     double step(Tensor gradient) {
-        ops.clipGlobalNorm(gradient, norm, count, count, 1, (float) options.clip());
+        clip(gradient);
         norm.download(normOnHost);
         if (!Float.isFinite(normOnHost[0])) {
             throw new TrainingDivergedException("step " + (step + 1) + ": the gradient's norm is " + normOnHost[0]
@@ -59,9 +60,23 @@ final class SharedOptimizer implements AutoCloseable {
         }
         float lr = (float) learningRate();
         step++;
+        descend(gradient, step, lr);
+        return normOnHost[0];
+    }
+
+    /** The ops of a step, for a plan of their scratch memory. */
+    void planned(Tensor gradient) {
+        clip(gradient);
+        descend(gradient, 1, 0);
+    }
+
+    private void clip(Tensor gradient) {
+        ops.clipGlobalNorm(gradient, norm, count, count, 1, (float) options.clip());
+    }
+
+    private void descend(Tensor gradient, long step, float lr) {
         ops.adamw(parameters, gradient, state.m(), state.v(), count, count, 1, step, lr, (float) options.beta1(),
                 (float) options.beta2(), (float) options.eps(), (float) options.weightDecay());
-        return normOnHost[0];
     }
 
     /** Copies the whole state to the host. */
@@ -87,7 +102,6 @@ final class SharedOptimizer implements AutoCloseable {
 
     @Override
     public void close() {
-        state.close();
-        norm.close();
+        held.close();
     }
 }
