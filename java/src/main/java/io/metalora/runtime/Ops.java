@@ -259,15 +259,15 @@ public final class Ops {
             var d = linear(w, lora, tokens);
             ml_lora_linear_desc.x(d, needRows("x", x, tokens, w.inFeatures()));
             ml_lora_linear_desc.x_stride(d, x.stride());
-            ml_lora_linear_desc.y_stride(d, y.stride());
             ml_lora_linear_desc.spare(d, x.spare());
+            ml_lora_linear_desc.y(d, needRows("y", y, tokens, w.outFeatures()));
+            ml_lora_linear_desc.y_stride(d, y.stride());
             if (residual != null) {
                 alike("residual and y", residual, y);
             }
             ml_lora_linear_desc.bias(d, nullable("bias", bias, DType.F32, w.outFeatures()));
             ml_lora_linear_desc.residual(
                     d, residual == null ? MemorySegment.NULL : needRows("residual", residual, tokens, w.outFeatures()));
-            ml_lora_linear_desc.y(d, needRows("y", y, tokens, w.outFeatures()));
             NativeLibrary.check(Metalora.ml_lora_linear_forward(device.context(), d));
         }
     }
