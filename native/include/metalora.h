@@ -16,7 +16,9 @@
  *     and the next ml_download or ml_synchronize returns ML_INVALID_ARGUMENT with the op and the field.
  *   - A pointer marked "nullable" switches its part of the op off when NULL.
  *   - "accumulate" != 0 adds to the output; 0 overwrites it.
- *   - A context serves one thread at a time; a call made while another is running returns ML_BUSY.
+ *   - A context serves one thread at a time; a call made while another is running returns ML_BUSY. From ml_graph_begin or
+ *     ml_plan_begin to its end it is of the thread that called that: another one's calls return ML_BUSY and do nothing, but
+ *     for ml_context_get_info and ml_weight_bytes, which answer.
  *   - For a given backend, instruction set and thread count, results repeat bit for bit.
  *
  * Packs
@@ -69,7 +71,8 @@ typedef enum ml_matmul { ML_MATMUL_MEASURED = 0, ML_MATMUL_OWN = 1, ML_MATMUL_CU
 
 typedef struct ml_context ml_context;
 
-/* A frozen matrix [out, in], stored the way the backend's kernels want it. Immutable; may be shared by all ops. */
+/* A frozen matrix [out, in], stored the way the backend's kernels want it; may be shared by all ops. Only ml_weight_write
+   changes it. */
 typedef struct ml_weight ml_weight;
 
 /* Recorded ops, to be run again as one: see ml_graph_begin. */
@@ -430,7 +433,8 @@ ML_API int32_t ml_task_reduce(ml_context *context, const ml_task_reduce_desc *de
    graph is recorded. Where products are measured (ml_matmul), there is room for either form and for the measurement.
 
    scratch_bytes, nullable: what the largest op takes; less than what is held where ops before took more. After an op that
-   failed in between, ml_plan_end fails with that op's text; nothing more is held then, nor where memory does not suffice. */
+   failed in between, ml_plan_end fails with that op's text; nothing more is held then, nor where memory does not suffice: what
+   was held before is then taken again, and older graphs have to be recorded anew. */
 ML_API int32_t ml_plan_begin(ml_context *context);
 ML_API int32_t ml_plan_end(ml_context *context, int64_t *scratch_bytes);
 
@@ -447,10 +451,9 @@ ML_API int32_t ml_plan_end(ml_context *context, int64_t *scratch_bytes);
      refused with ML_INVALID_ARGUMENT; they leave the recording as it was. Other CUDA contexts of the same thread may not
      allocate or free either.
    - After an op that failed in between, ml_graph_end fails with that op's text and there is no graph.
-   - ml_graph_end ends the recording, whatever it returns, but for ML_BUSY and a call from another thread than that of
-     ml_graph_begin, which is refused.
-   - A graph knows addresses. Once a buffer or a weight of the context was freed or its scratch memory grew, its older
-     graphs are not launched any more: ML_INVALID_ARGUMENT; destroy them and record anew. */
+   - ml_graph_end ends the recording, whatever it returns but ML_BUSY.
+   - A graph knows addresses. Once a buffer or a weight of the context was freed or its scratch memory moved (to grow, or for
+     a plan), its older graphs are not launched any more: ML_INVALID_ARGUMENT; destroy them and record anew. */
 ML_API int32_t ml_graph_begin(ml_context *context);
 ML_API int32_t ml_graph_end(ml_context *context, ml_graph **graph);
 ML_API int32_t ml_graph_launch(ml_context *context, ml_graph *graph);

@@ -53,7 +53,11 @@ public:
 
 // Relative L2 error of `actual` (float) against `expected` (double), at most `bound`.
 // Anything but the same bits in every order of a kernel's threads fails too.
-#define EXPECT_CLOSE(what, actual, expected, bound) test::expect_close(__FILE__, __LINE__, what, actual, expected, bound)
+#define EXPECT_CLOSE(what, actual, expected, bound) test::expect_close(__FILE__, __LINE__, what, actual, expected, test::bound(bound))
+
+// The same of what is float on every backend and made from exact inputs alone: bf16 activations are no excuse.
+#define EXPECT_CLOSE_FLOAT(what, actual, expected, bound) \
+    test::expect_close(__FILE__, __LINE__, what, actual, expected, test::float_bound(bound))
 
 #define EXPECT_SAME_BITS(what, a, b) test::expect_same_bits(__FILE__, __LINE__, what, a, b)
 
@@ -83,8 +87,9 @@ bool on_cuda();
 int32_t activation_dtype();
 bool is_measured();  // products take the form that was measured to be the faster one
 
-// A bound of the CPU's, or what the backend under test has to keep.
+// A bound of the CPU's, or what the backend under test has to keep: of activations, and of what is float there too.
 double bound(double of_the_cpu);
+double float_bound(double of_the_cpu);
 
 // A float as an activation holds it.
 float as_activation(float value);
@@ -201,9 +206,10 @@ private:
 
 // ---- numbers ----------------------------------------------------------------------------------------------------
 
+// Numbers are the same in every run, unless METALORA_TEST_SEED names others; a failure tells it.
 class Random {
 public:
-    explicit Random(uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15ull + 1) {}
+    explicit Random(uint64_t seed);
     uint64_t bits();
     double uniform();                 // [0, 1)
     int64_t below(int64_t n);         // [0, n)

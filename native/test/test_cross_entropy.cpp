@@ -73,7 +73,7 @@ TEST(cross_entropy_matches_reference) {
                 for (float value : out.logprob) EXPECT(std::fabs(value) < 1e-6);
                 for (float value : out.dx) EXPECT(std::fabs(value) < 1e-6);
             } else {
-                EXPECT_CLOSE("logprob", out.logprob, expected.logprob, 1e-6);
+                EXPECT_CLOSE_FLOAT("logprob", out.logprob, expected.logprob, 1e-6);
                 EXPECT_CLOSE("dx", out.dx, expected.dx, 2e-6);
             }
             EXPECT_SAME_BITS("argmax", out.argmax, expected.argmax);
@@ -115,7 +115,7 @@ TEST(cross_entropy_large_logits) {
     on_every_device([&](Device &device) {
         Run run(device, s, in);
         EXPECT_OK(ml_cross_entropy(device, &run.d));
-        EXPECT_CLOSE("logprob", run.logprob.read(), expected.logprob, 1e-6);
+        EXPECT_CLOSE_FLOAT("logprob", run.logprob.read(), expected.logprob, 1e-6);
         EXPECT_CLOSE("dx", run.dx.read(), expected.dx, 1e-4);
     });
 }
@@ -154,7 +154,7 @@ TEST(cross_entropy_scores_alternatives_after_one_token) {
         run.d.dx = nullptr;
         run.d.row_scale = nullptr;
         EXPECT_OK(ml_cross_entropy(device, &run.d));
-        EXPECT_CLOSE("logprob", run.logprob.read(), expected.logprob, 1e-6);
+        EXPECT_CLOSE_FLOAT("logprob", run.logprob.read(), expected.logprob, 1e-6);
         EXPECT_SAME_BITS("argmax", run.argmax.read(), expected.argmax);
     });
 }
@@ -169,7 +169,7 @@ TEST(cross_entropy_in_chunks) {
         Run run(device, s, in);
         EXPECT_OK(ml_cross_entropy(device, &run.d));
         const Outputs out = run.read();
-        EXPECT_CLOSE("logprob", out.logprob, expected.logprob, 1e-6);
+        EXPECT_CLOSE_FLOAT("logprob", out.logprob, expected.logprob, 1e-6);
         EXPECT_CLOSE("dx", out.dx, expected.dx, 2e-6);
         EXPECT_SAME_BITS("argmax", out.argmax, expected.argmax);
     });

@@ -112,7 +112,6 @@ TEST(calls_that_cannot_be_recorded_are_refused_and_spoil_nothing) {
         ml_context_info info{};
         EXPECT_OK(ml_context_get_info(device, &info));
         EXPECT(ml_weight_bytes(device, &desc) > 0);
-        std::thread([&] { EXPECT_STATUS(ml_graph_end(device, &graph), ML_INVALID_ARGUMENT, "the thread that called ml_graph_begin"); }).join();
         EXPECT_OK(ml_graph_end(device, &graph));
         EXPECT_SAME_BITS("not run yet", values.read(), kOnes);
         EXPECT_OK(ml_graph_launch(device, graph));
@@ -121,6 +120,46 @@ TEST(calls_that_cannot_be_recorded_are_refused_and_spoil_nothing) {
         EXPECT(values.read()[99] == 5);
         EXPECT_OK(ml_graph_destroy(device, graph));
         EXPECT_OK(ml_graph_destroy(device, other));
+    });
+}
+
+// What another thread calls in between runs neither now nor whenever the graph does.
+TEST(another_thread_is_told_that_the_context_is_busy_until_the_end) {
+    if (!on_cuda()) return;
+    on_every_device([&](Device &device) {
+        Buffer<float> values(device, kOnes), theirs(device, kOnes);
+        ml_graph *graph = nullptr;
+        int64_t bytes = -1;
+        auto others = [&](const char *text) {
+            std::thread([&] {
+                void *pointer = nullptr;
+                ml_context_info info{};
+                EXPECT_STATUS(ml_fill(device, theirs, 100, 9), ML_BUSY, text);
+                EXPECT_STATUS(ml_copy(device, theirs, values, 4), ML_BUSY, text);
+                EXPECT_STATUS(ml_alloc(device, 64, &pointer), ML_BUSY, text);
+                EXPECT_STATUS(ml_plan_end(device, &bytes), ML_BUSY, text);
+                EXPECT_STATUS(ml_context_destroy(device), ML_BUSY, text);
+                EXPECT_OK(ml_context_get_info(device, &info));
+            }).join();
+        };
+        EXPECT_OK(ml_plan_begin(device));
+        others("in another thread scratch memory is being planned");
+        EXPECT_OK(ml_plan_end(device, &bytes));
+        EXPECT(bytes == 0);
+        EXPECT_OK(ml_graph_begin(device));
+        EXPECT_OK(ml_fill(device, values, 100, 2));
+        std::thread([&] {
+            EXPECT_STATUS(ml_fill(device, theirs, 100, 9), ML_BUSY, "in another thread a graph is being recorded");
+            EXPECT_STATUS(ml_graph_begin(device), ML_BUSY, "ml_graph_end");
+            EXPECT_STATUS(ml_graph_end(device, &graph), ML_BUSY, "ml_graph_end");
+        }).join();
+        EXPECT_OK(ml_graph_end(device, &graph));
+        EXPECT_OK(ml_graph_launch(device, graph));
+        EXPECT(values.read()[99] == 2);
+        EXPECT_SAME_BITS("theirs", theirs.read(), kOnes);
+        std::thread([&] { EXPECT_OK(ml_fill(device, theirs, 100, 9)); }).join();
+        EXPECT(theirs.read()[99] == 9);
+        EXPECT_OK(ml_graph_destroy(device, graph));
     });
 }
 
@@ -167,6 +206,50 @@ TEST(a_plan_holds_what_the_largest_op_takes_and_runs_none) {
         EXPECT_OK(ml_graph_launch(device, graph));
         EXPECT_OK(ml_graph_destroy(device, graph));
     });
+}
+
+// The block that older graphs use was given back for a larger one that there is no memory for.
+TEST(a_plan_that_does_not_fit_keeps_what_was_held_and_leaves_no_older_graph) {
+    if (!on_cuda()) return;
+    Device device(setups().front());
+    Buffer<float> values(device, std::vector<float>(300000, 1.0f)), norm(device, 1);
+    EXPECT_OK(ml_plan_begin(device));
+    EXPECT_OK(clip(device, values, norm));
+    EXPECT_OK(ml_plan_end(device, nullptr));
+    auto recorded_clip = [&] {
+        ml_graph *graph = nullptr;
+        EXPECT_OK(ml_graph_begin(device));
+        EXPECT_OK(clip(device, values, norm));
+        EXPECT_OK(ml_graph_end(device, &graph));
+        return graph;
+    };
+    ml_graph *graph = recorded_clip();
+    EXPECT_OK(ml_graph_launch(device, graph));
+    ml_context_info before{}, after{};
+    EXPECT_OK(ml_context_get_info(device, &before));
+    // The stand-in clears memory slowly: there it is another program that leaves little of it.
+    const auto hold_elsewhere = reinterpret_cast<void (*)(int64_t)>(standin("hostcuda_hold"));
+    const int64_t most = hold_elsewhere != nullptr ? 1 << 20 : before.memory_free / 5 * 3;
+    void *large = nullptr;
+    EXPECT_OK(ml_alloc(device, most, &large));
+    if (hold_elsewhere != nullptr) hold_elsewhere(before.memory_free - most / 2 * 3);
+    int64_t bytes = -1;
+    EXPECT_OK(ml_plan_begin(device));
+    EXPECT_OK(clip(device, values, norm));
+    EXPECT_OK(ml_copy(device, static_cast<char *>(large) + 64, large, most - 64));
+    EXPECT_OK(clip(device, values, norm));
+    EXPECT_STATUS(ml_plan_end(device, &bytes), ML_OUT_OF_MEMORY, format("which ml_copy (bytes %lld) takes", static_cast<long long>(most - 64)).c_str());
+    EXPECT(bytes == 0);
+    EXPECT_OK(ml_context_get_info(device, &after));
+    EXPECT(after.memory_in_use == before.memory_in_use + most);
+    EXPECT_INVALID(ml_graph_launch(device, graph), "record anew");
+    EXPECT_OK(ml_graph_destroy(device, graph));
+    graph = recorded_clip();  // without a run before: its scratch memory is there
+    EXPECT_OK(ml_graph_launch(device, graph));
+    EXPECT_CLOSE("the norm", norm.read(), std::vector<double>{1}, 1e-5);
+    EXPECT_OK(ml_graph_destroy(device, graph));
+    EXPECT_OK(ml_free(device, large));
+    if (hold_elsewhere != nullptr) hold_elsewhere(0);
 }
 
 TEST(a_plan_refuses_what_a_recording_does_and_fails_with_its_ops) {

@@ -49,7 +49,7 @@ TEST(rmsnorm_matches_reference) {
             d.x = x, d.weight = weight, d.y = y, d.rstd = rstd, d.rows = s.rows, d.width = s.width, d.eps = in.eps;
             EXPECT_OK(ml_rmsnorm_forward(device, &d));
             EXPECT_CLOSE("y", y.read(), y_expected, 5e-7);
-            EXPECT_CLOSE("rstd", rstd.read(), rstd_expected, 5e-7);
+            EXPECT_CLOSE_FLOAT("rstd", rstd.read(), rstd_expected, 5e-7);
             const auto forward = y.read();
             d.dy = dy, d.dx = dx;
             EXPECT_OK(ml_rmsnorm_backward(device, &d));

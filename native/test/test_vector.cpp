@@ -198,6 +198,37 @@ TEST(adamw_matches_reference) {
     }
 }
 
+// A slot whose norm is not finite stays as it is, with its moments; the others take their step.
+TEST(adamw_leaves_slots_alone_whose_norm_is_not_finite) {
+    for (int64_t count : {64, 67}) {  // in packs and one by one
+        const int64_t slots = 4;
+        Random random(13);
+        const auto start = random.normal(slots * count), grad = random.normal(slots * count);
+        on_every_device([&](Device &device) {
+            std::vector<std::vector<float>> results;
+            for (bool guarded : {false, true}) {
+                Buffer<float> p(device, start), g(device, grad), m(device, start), v(device, std::vector<float>(start.size(), 1.0f));
+                Buffer<float> norm(device, {1.0f, INFINITY, 2.0f, NAN});
+                ml_adamw_desc d{};
+                d.parameter = p, d.grad = g, d.m = m, d.v = v, d.count = d.stride = count, d.slots = slots, d.step = 2;
+                d.lr = 0.1f, d.beta1 = 0.9f, d.beta2 = 0.95f, d.eps = 1e-6f;
+                if (guarded) d.norm = norm;
+                EXPECT_OK(ml_adamw_step(device, &d));
+                for (const auto &values : {p.read(), m.read(), v.read()}) results.push_back(values);
+            }
+            const std::vector<std::vector<float>> before{start, start, std::vector<float>(start.size(), 1.0f)};
+            for (size_t i = 0; i < before.size(); i++) {
+                for (int64_t slot = 0; slot < slots; slot++) {
+                    auto of_slot = [&](const std::vector<float> &x) { return std::vector<float>(x.begin() + slot * count, x.begin() + (slot + 1) * count); };
+                    Case name(format("array %d, slot %d", int(i), int(slot)));
+                    EXPECT_SAME_BITS("after the step", of_slot(results[3 + i]), of_slot(slot % 2 == 0 ? results[i] : before[i]));
+                    EXPECT(of_slot(results[i]) != of_slot(before[i]));
+                }
+            }
+        });
+    }
+}
+
 TEST(vectors_do_not_depend_on_threads) {
     Random random(12);
     const auto grad = random.normal(300001), parameter = random.normal(300001);
@@ -277,7 +308,8 @@ TEST(vectors_reject_bad_arguments) {
     const std::vector<std::pair<const char *, void (*)(ml_adamw_desc &)>> adamws = {
         {"count", [](ml_adamw_desc &d) { d.count = -1; }},   {"parameter", [](ml_adamw_desc &d) { d.parameter = nullptr; }},
         {"grad", [](ml_adamw_desc &d) { d.grad = nullptr; }}, {"m", [](ml_adamw_desc &d) { d.m = nullptr; }},
-        {"v", [](ml_adamw_desc &d) { d.v = nullptr; }},      {"step", [](ml_adamw_desc &d) { d.step = 0; }},
+        {"v", [](ml_adamw_desc &d) { d.v = nullptr; }},      {"norm", [](ml_adamw_desc &d) { d.norm = &d.lr; }},
+        {"step", [](ml_adamw_desc &d) { d.step = 0; }},
         {"lr", [](ml_adamw_desc &d) { d.lr = NAN; }},        {"beta1", [](ml_adamw_desc &d) { d.beta1 = 1; }},
         {"beta2", [](ml_adamw_desc &d) { d.beta2 = -0.1f; }}, {"eps", [](ml_adamw_desc &d) { d.eps = -1; }},
         {"beta2", [](ml_adamw_desc &d) { d.beta2 = NAN; }},  {"slots", [](ml_adamw_desc &d) { d.slots = INT64_MAX; }},

@@ -47,10 +47,19 @@ int32_t guarded(ml_context *context, const char *op, const Call &call) {
     return guard.status() != ML_OK ? guard.status() : contained(op, [&] { return call(*context); });
 }
 
+// From the begin of a recording or a plan to its end the context is of the thread that began it: another one's ops would be
+// taken up, not run.
+ml_status of_this_thread(const Context &c, const char *op) {
+    if (!c.recording.active || c.recording.thread == std::this_thread::get_id()) return ML_OK;
+    return fail(ML_BUSY, "%s: in another thread %s on this context; call it after that thread has called %s", op, c.recording.what(),
+                c.recording.ending());
+}
+
 // The same for a call that a recording takes up: one that queues work on the device and nothing else.
 template <class Call>
 int32_t recordable(ml_context *context, const char *op, const Call &call) {
     return guarded(context, op, [&](Context &c) -> ml_status {
+        if (ml_status status = of_this_thread(c, op); status != ML_OK) return status;
         const ml_status status = contained(op, [&] { return call(c); });
         return c.recording.active ? c.recording.note(op, status) : status;
     });
@@ -60,6 +69,7 @@ int32_t recordable(ml_context *context, const char *op, const Call &call) {
 template <class Call>
 int32_t unrecordable(ml_context *context, const char *op, const Call &call) {
     return guarded(context, op, [&](Context &c) -> ml_status {
+        if (ml_status status = of_this_thread(c, op); status != ML_OK) return status;
         if (c.recording.active) {
             return fail(ML_INVALID_ARGUMENT, "%s: %s, and this call cannot be part of it; call it before that begins or after %s", op,
                         c.recording.what(), c.recording.ending());
@@ -179,10 +189,10 @@ int32_t ml_context_destroy(ml_context *context) {
     if (context->busy.exchange(true, std::memory_order_acquire)) {
         return fail(ML_BUSY, "ml_context_destroy: the context is running a call of another thread");
     }
-    ml_status status = ML_OK;
-    if (context->recording.active) {
+    ml_status status = of_this_thread(*context, "ml_context_destroy");
+    if (status == ML_OK && context->recording.active) {
         status = fail(ML_INVALID_ARGUMENT, "ml_context_destroy: %s; call %s first", context->recording.what(), context->recording.ending());
-    } else if (!context->buffers.empty() || !context->weights.empty() || !context->graphs.empty()) {
+    } else if (status == ML_OK && (!context->buffers.empty() || !context->weights.empty() || !context->graphs.empty())) {
         status = fail(ML_INVALID_ARGUMENT, "ml_context_destroy: %zu buffers, %zu weights and %zu graphs are still live; free them first",
                       context->buffers.size(), context->weights.size(), context->graphs.size());
     }
@@ -722,12 +732,13 @@ int32_t ml_plan_end(ml_context *context, int64_t *scratch_bytes) {
         if (!c.recording.active || !c.recording.plan) {
             return fail(ML_INVALID_ARGUMENT, "%s: nothing is being planned; call ml_plan_begin first", op);
         }
+        if (ml_status status = of_this_thread(c, op); status != ML_OK) return status;
         c.recording.active = false;
         const size_t bytes = c.scratch.end_plan();
         if (c.recording.status != ML_OK) return fail(c.recording.status, "%s: an op of the plan failed: %s", op, c.recording.text.c_str());
         if (!c.scratch.hold(bytes)) {
-            return fail(ML_OUT_OF_MEMORY, "%s: no device memory for %zu bytes of scratch space, which the largest op takes: this context holds "
-                        "%lld, the device has %lld of %lld left", op, bytes, static_cast<long long>(c.in_use()),
+            return fail(ML_OUT_OF_MEMORY, "%s: no device memory for %zu bytes of scratch space, which %s takes: this context holds "
+                        "%lld, the device has %lld of %lld left", op, bytes, c.recording.largest.c_str(), static_cast<long long>(c.in_use()),
                         static_cast<long long>(c.backend.memory_free(c)), static_cast<long long>(c.memory_total));
         }
         c.note_peak();
@@ -755,9 +766,7 @@ int32_t ml_graph_end(ml_context *context, ml_graph **graph) {
         if (graph != nullptr) *graph = nullptr;
         if (c.backend.graphs == nullptr) return fail(ML_UNSUPPORTED, "%s: graph: the CPU backend records none", op);
         if (!c.recording.active || c.recording.plan) return fail(ML_INVALID_ARGUMENT, "%s: nothing is being recorded; call ml_graph_begin first", op);
-        if (c.recording.thread != std::this_thread::get_id()) {
-            return fail(ML_INVALID_ARGUMENT, "%s: has to be called by the thread that called ml_graph_begin", op);
-        }
+        if (ml_status status = of_this_thread(c, op); status != ML_OK) return status;
         c.recording.active = false;
         if (graph == nullptr || c.recording.status != ML_OK) {
             c.backend.graphs->end(c, nullptr);
@@ -784,7 +793,7 @@ int32_t ml_graph_launch(ml_context *context, ml_graph *graph) {
         if (c.graphs.count(graph) == 0) return fail(ML_INVALID_ARGUMENT, "%s: graph: not a live graph of this context", op);
         if (graph->generation != c.generation()) {
             return fail(ML_INVALID_ARGUMENT, "%s: graph: memory it may use has gone since it was recorded (a buffer or a weight was freed, "
-                        "or scratch memory grew); destroy it and record anew", op);
+                        "or scratch memory moved); destroy it and record anew", op);
         }
         return c.backend.graphs->launch(c, graph->recorded);
     });

@@ -19,6 +19,7 @@ ScratchMemory Scratch::host_memory() {
 Scratch::~Scratch() { free_all(); }
 
 void Scratch::free_all() {
+    if (!blocks_.empty()) moves_++;
     for (auto &block : blocks_) memory_.release(memory_.owner, block.data);
     blocks_.clear();
     held_ = used_ = 0;
@@ -53,7 +54,6 @@ void *Scratch::take(size_t bytes) {
         blocks_.push_back({data, bytes});
         held_ += bytes;
         used_ = 0;
-        growths_++;
     }
     void *result = blocks_.back().data + used_;
     used_ += bytes;
@@ -83,8 +83,10 @@ size_t Scratch::end_plan() {
 
 bool Scratch::hold(size_t bytes) {
     if (held_ >= bytes) return true;
+    const size_t before = held_;
     free_all();
     const bool there = take(bytes) != nullptr;
+    if (!there && before > 0) take(before);  // what was held for earlier plans
     used_ = 0;
     return there;
 }

@@ -72,9 +72,10 @@ public:
     void begin_plan();
     size_t end_plan();
     bool planning() const { return planning_; }
-    bool hold(size_t bytes);  // that much in one block, while nothing is taken; false when there is no memory
+    size_t planned() const { return planned_; }  // since the last reset
+    bool hold(size_t bytes);  // that much in one block, while nothing is taken; false when there is no memory: what was held then is again
     size_t held() const { return held_; }
-    uint64_t growths() const { return growths_; }
+    uint64_t moves() const { return moves_; }  // rises whenever memory that was taken from has gone
 
 private:
     struct Block {
@@ -86,7 +87,7 @@ private:
     std::vector<Block> blocks_;
     size_t used_ = 0;  // of the last block
     size_t held_ = 0;
-    uint64_t growths_ = 0;
+    uint64_t moves_ = 0;
     bool planning_ = false;
     size_t planned_ = 0, most_planned_ = 0;
 };
@@ -115,7 +116,7 @@ struct ml_context {
 
     int64_t in_use() const { return held + static_cast<int64_t>(scratch.held()); }
     // Rises whenever an address that a graph may know has gone.
-    uint64_t generation() const { return freed + scratch.growths(); }
+    uint64_t generation() const { return freed + scratch.moves(); }
     void note_peak() { if (in_use() > peak) peak = in_use(); }
 };
 

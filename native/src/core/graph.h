@@ -2,6 +2,7 @@
 // like a recording that nothing comes of.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <thread>
@@ -27,10 +28,12 @@ struct GraphTable {
 struct Recording {
     bool active = false;
     bool plan = false;              // between ml_plan_begin and ml_plan_end instead
-    std::thread::id thread;         // CUDA ends a capture in the thread that began it
+    std::thread::id thread;         // that began it: nobody else's calls belong to it, and CUDA ends a capture in its thread
     ml_status status = ML_OK;       // of the first op that failed
     std::string text;
     const char *missing = nullptr;  // what the running op lacks and a run outside of a recording would have brought
+    size_t most_scratch = 0;        // of a plan: what the largest op takes,
+    std::string largest;            // and that op with its shapes
 
     // What is under way, and the call that ends it.
     const char *what() const { return plan ? "scratch memory is being planned" : "a graph is being recorded"; }
@@ -40,6 +43,13 @@ struct Recording {
 
     // The outcome of a recorded op, whose failure is then the recording's.
     ml_status note(const char *op, ml_status outcome);
+
+    // An op of a plan takes so much scratch memory; shapes() gives the text of its shapes.
+    template <class Shapes> void note_scratch(size_t bytes, const char *op, const Shapes &shapes) {
+        if (bytes <= most_scratch) return;
+        most_scratch = bytes;
+        largest = std::string(op) + " (" + shapes() + ")";
+    }
 };
 
 }  // namespace metalora

@@ -49,6 +49,7 @@ template <class Shapes, class Op> ml_status queued(Context &c, const char *op, c
         const Planning plans(c.scratch.planning());
         try {
             const cudaError_t error = run(*s);
+            if (c.scratch.planning()) c.recording.note_scratch(c.scratch.planned(), op, shapes);
             if (error == cudaSuccess) return ML_OK;
             std::string about = " (" + shapes() + ")";
             if (s->library != nullptr && *s->library->problem() != 0) about += std::string("; cuBLASLt: ") + s->library->problem();
@@ -270,7 +271,8 @@ template <class T> struct Ops {
                       [&](State &s) { return task_reduce(d, s.take<double>(task_reduce_scratch(d)), s.stream); });
     }
     static ml_status pack(Context &c, const ml_weight_desc &d, ml_weight &w, int64_t first) {
-        return queued(c, "ml_weight_create", [&] { return shape({{"out", d.out_features}, {"in", d.in_features}}); },
+        const char *op = c.weights.count(&w) == 0 ? "ml_weight_create" : "ml_weight_write";  // not live yet: it is being made
+        return queued(c, op, [&] { return shape({{"out", d.out_features}, {"in", d.in_features}}); },
                       [&](State &s) { return weight_pack(s, d, w, first); });
     }
 

@@ -13,7 +13,11 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int64_t kChunkBytes = int64_t(512) << 20;  // of logits
+#ifdef METALORA_HOSTCUDA
+constexpr int64_t kMostRows = 16;  // small tests have several chunks too
+#else
 constexpr int64_t kMostRows = 4096;
+#endif
 constexpr int64_t kTileRows = 128;                   // of the products' tiles: larger chunks are whole ones
 constexpr int kEach = 8;                             // logits a thread takes at a time
 constexpr int kStep = kThreads * kEach;

@@ -44,7 +44,7 @@ template <int N> __global__ void sgd_kernel(ml_sgd_desc d) {
 
 template <int N> __global__ void adamw_kernel(ml_adamw_desc d, AdamWFactors f) {
     const int64_t i = element(N), at = blockIdx.y * d.stride + i;
-    if (i >= d.count) return;
+    if (i >= d.count || (d.norm != nullptr && !isfinite(d.norm[blockIdx.y]))) return;
     float p[N], g[N], m[N], v[N];
     load<N>(p, d.parameter + at);
     load<N>(g, d.grad + at);

@@ -103,6 +103,7 @@ struct Thread {
     Position position;
     int lane = 0;
     const char *waits_for = "";
+    std::pair<const char *, int> place;  // of the barrier it waits at
     uint32_t mask = 0;
     void *data = nullptr;
     void (*combine)(void *const *) = nullptr;
@@ -257,6 +258,9 @@ void run_block(const std::vector<size_t> &warps, const std::vector<size_t> &orde
         }
         if (done == count) return;
         if (at_barrier != count) stop("not all threads reach the same barrier");
+        for (auto &thread : block->threads) {
+            if (thread.place != block->threads.front().place) stop("threads of a block wait at different barriers");
+        }
         for (auto &thread : block->threads) thread.state = State::kReady;
     }
 }
@@ -359,7 +363,9 @@ void *static_shared(const void *key, size_t bytes) {
 }
 
 void block_barrier(const char *file, int line) {
-    if (!is_skipped(file, line)) wait(State::kBarrier, "__syncthreads");
+    if (is_skipped(file, line)) return;
+    block->current->place = {file, line};
+    wait(State::kBarrier, "__syncthreads");
 }
 
 void warp_barrier(uint32_t mask, const char *file, int line) {

@@ -28,6 +28,7 @@ constexpr size_t kDeviceBytes = size_t(4) << 30;
 thread_local int current_device = 0;
 thread_local cudaError_t last_error = cudaSuccess;
 size_t used[kDevices] = {};
+size_t held_elsewhere = 0;  // of every device
 uint64_t times_told = 0, cases = 0;
 
 struct Allocation {
@@ -98,6 +99,11 @@ Arena arena;
 int accesses = 0;
 
 #endif
+
+size_t bytes_left() {
+    const size_t taken = used[current_device] + held_elsewhere;
+    return taken < kDeviceBytes ? kDeviceBytes - taken : 0;
+}
 
 // Whether [memory, memory + bytes) is an allocation's, or no device's at all; of the current device where it is one.
 bool is_usable(const void *memory, size_t bytes) {
@@ -228,9 +234,9 @@ cudaError_t cudaMalloc(void **memory, size_t bytes) {
     if (const cudaError_t error = unsafe(); error != cudaSuccess) return error;
     const size_t rounded = (bytes + 255) / 256 * 256;
 #if defined(__SANITIZE_ADDRESS__)
-    *memory = rounded > kDeviceBytes - used[current_device] ? nullptr : std::aligned_alloc(256, rounded);
+    *memory = rounded > bytes_left() ? nullptr : std::aligned_alloc(256, rounded);
 #else
-    *memory = rounded > kDeviceBytes - used[current_device] ? nullptr : arena.take(rounded);
+    *memory = rounded > bytes_left() ? nullptr : arena.take(rounded);
 #endif
     if (*memory == nullptr) return failed(cudaErrorMemoryAllocation);
     allocations[reinterpret_cast<uintptr_t>(*memory)] = {rounded, current_device};
@@ -267,7 +273,7 @@ cudaError_t cudaFreeHost(void *memory) {
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
     *total = kDeviceBytes;
-    return *free_bytes = kDeviceBytes - used[current_device], cudaSuccess;
+    return *free_bytes = bytes_left(), cudaSuccess;
 }
 
 // What comes from the host's ordinary memory is read before the call returns.
@@ -342,3 +348,6 @@ extern "C" __attribute__((visibility("default"))) void hostcuda_set_order(int or
     times_told = 0;
     cases += order == 0;
 }
+
+// As if another program held so many bytes of every device.
+extern "C" __attribute__((visibility("default"))) void hostcuda_hold(int64_t bytes) { held_elsewhere = static_cast<size_t>(bytes); }

@@ -100,6 +100,10 @@ void divergent_kernel(int kind) {
     if (kind == 0 && threadIdx.x < 10) return;
     if (kind == 1 && threadIdx.x < 16) __syncwarp();
     if (kind == 2 && threadIdx.x == 5) __shfl_sync(kFullMask, 1, 0);
+    if (kind == 3 && threadIdx.x < 32) {
+        __syncthreads();
+        return;
+    }
     __syncthreads();
 }
 
@@ -175,17 +179,17 @@ TEST(standin_copies_arrive_at_the_wait) {
 }
 
 TEST(standin_stops_at_divergent_barriers) {
-    for (int kind = 0; kind < 3; kind++) {
+    for (int kind = 0; kind < 4; kind++) {
         Case name(format("kind %d", kind));
         EXPECT(aborts([&] { (void)launch(divergent_kernel, 1, 64, 0, nullptr, kind); }));
     }
-    EXPECT(!aborts([] { (void)launch(divergent_kernel, 1, 64, 0, nullptr, 3); }));
+    EXPECT(!aborts([] { (void)launch(divergent_kernel, 1, 64, 0, nullptr, 4); }));
 }
 
 TEST(standin_refuses_launches_a_device_would) {
-    EXPECT(launch(divergent_kernel, 1, 2048, 0, nullptr, 3) != cudaSuccess);
-    EXPECT(launch(divergent_kernel, 0, 32, 0, nullptr, 3) != cudaSuccess);
-    EXPECT(launch(divergent_kernel, 1, 32, 300 << 10, nullptr, 3) != cudaSuccess);
+    EXPECT(launch(divergent_kernel, 1, 2048, 0, nullptr, 4) != cudaSuccess);
+    EXPECT(launch(divergent_kernel, 0, 32, 0, nullptr, 4) != cudaSuccess);
+    EXPECT(launch(divergent_kernel, 1, 32, 300 << 10, nullptr, 4) != cudaSuccess);
 }
 
 // As late as the host waits, in one of the orders: pinned memory is read then, other memory when the copy is asked for.

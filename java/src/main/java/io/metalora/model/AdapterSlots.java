@@ -23,7 +23,12 @@ public final class AdapterSlots implements AutoCloseable {
         this.slots = slots;
         this.owner = true;
         this.parameters = device.zeros(DType.F32, slots, layout.parameters());
-        this.gradients = gradients ? device.zeros(DType.F32, slots, layout.parameters()) : null;
+        try {
+            this.gradients = gradients ? device.zeros(DType.F32, slots, layout.parameters()) : null;
+        } catch (RuntimeException e) {
+            parameters.close();
+            throw e;
+        }
     }
 
     private AdapterSlots(LoraAdapter adapter) {

@@ -79,7 +79,7 @@ public final class Generator implements AutoCloseable {
         this.lora = adapters == null
                 ? null
                 : new LoraTerms(memory, adapters.layout(), model, maxTokens, false, slotOffsets);
-        this.forward = new LayerForward(memory, model, lora, maxTokens, positions);
+        this.forward = memory.orClose(() -> new LayerForward(memory, model, lora, maxTokens, positions));
         this.activations =
                 LayerActivations.shared(memory, model, maxTokens, memory.activation(maxTokens, c.hiddenSize()));
         this.attention = ModelPass.attentionShapes(model);

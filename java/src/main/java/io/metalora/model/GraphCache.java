@@ -5,6 +5,7 @@ import io.metalora.bindings.Status;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Graph;
 import java.util.LinkedHashMap;
+import java.util.function.Function;
 
 /**
  * Runs ops that come again and again: the first time as they are, then recorded as a graph, then by that graph. The first
@@ -15,64 +16,84 @@ import java.util.LinkedHashMap;
 final class GraphCache<K> implements AutoCloseable {
     private static final int MOST = 16;
 
-    private final Device device;
-    private final LinkedHashMap<K, Graph> graphs = new LinkedHashMap<>(MOST, 0.75f, true); // null: run once
+    /** Recordings of a key that may be refused before it is run as it is for good: each costs the host the ops once more. */
+    private static final int TRIES = 3;
 
-    GraphCache(Device device) {
-        this.device = device;
+    /** Of a key whose ops ran once. */
+    private static final class Entry {
+        Graph graph; // null: not recorded
+        int refused;
+
+        void closeGraph() {
+            if (graph != null) {
+                graph.close();
+                graph = null;
+            }
+        }
+    }
+
+    private final Function<Runnable, Graph> recorder;
+    private final LinkedHashMap<K, Entry> entries = new LinkedHashMap<>(MOST, 0.75f, true);
+    private long replayed;
+
+    /** @param recorder {@link Device#record} */
+    GraphCache(Function<Runnable, Graph> recorder) {
+        this.recorder = recorder;
     }
 
     void run(K key, Runnable ops) {
-        if (!graphs.containsKey(key)) {
-            ops.run();
-            graphs.put(key, null);
-            closeOldest();
-            return;
+        var entry = entries.get(key);
+        if (entry != null && entry.graph == null && entry.refused < TRIES) {
+            record(entry, ops);
         }
-        var graph = graphs.get(key);
-        if (graph == null) {
-            graph = record(ops);
-            graphs.put(key, graph);
-        }
-        if (graph != null && graph.launch()) {
-            return;
-        }
-        if (graph != null) {
-            graph.close();
-            graphs.put(key, null);
+        if (entry != null && entry.graph != null) {
+            if (entry.graph.launch()) {
+                replayed++;
+                return;
+            }
+            close(); // what made this one stale did so to those that were recorded before it
         }
         ops.run();
+        if (entries.putIfAbsent(key, new Entry()) == null) {
+            closeOldest();
+        }
     }
 
-    /** Null where they cannot be recorded now; run as they are, they succeed or tell what is wrong. */
-    private Graph record(Runnable ops) {
+    /** Leaves no graph where the ops cannot be recorded now; run as they are, they succeed or tell what is wrong. */
+    private void record(Entry entry, Runnable ops) {
         try {
-            return device.record(ops);
+            entry.graph = recorder.apply(ops);
         } catch (NativeException e) {
-            if (e.status() == Status.INVALID_ARGUMENT) {
-                return null;
+            switch (e.status()) {
+                case INVALID_ARGUMENT -> entry.refused++;
+                case OUT_OF_MEMORY -> { // which graphs take too, and those that are stale in vain
+                    entry.refused++;
+                    entries.values().forEach(Entry::closeGraph);
+                }
+                default -> throw e;
             }
-            throw e;
         }
     }
 
     private void closeOldest() {
-        if (graphs.size() > MOST) {
-            var oldest = graphs.pollFirstEntry().getValue();
-            if (oldest != null) {
-                oldest.close();
-            }
+        if (entries.size() > MOST) {
+            entries.pollFirstEntry().getValue().closeGraph();
         }
     }
 
     /** Graphs held. */
     int recorded() {
-        return (int) graphs.values().stream().filter(graph -> graph != null).count();
+        return (int) entries.values().stream().filter(entry -> entry.graph != null).count();
+    }
+
+    /** Runs that were a graph's. */
+    long replayed() {
+        return replayed;
     }
 
     @Override
     public void close() {
-        graphs.values().stream().filter(graph -> graph != null).forEach(Graph::close);
-        graphs.clear();
+        entries.values().forEach(Entry::closeGraph);
+        entries.clear();
     }
 }

@@ -56,6 +56,11 @@ final class LoraTerms {
             throw new IllegalArgumentException(
                     "the adapters are " + adapters.layout() + ", not the " + layout + " that the pass was made for");
         }
+        float scale = adapters.layout().config().scale();
+        if (scale != layout.config().scale()) {
+            throw new IllegalArgumentException("the adapters have the scale " + scale + ", but the pass was made for "
+                    + layout.config().scale() + "; make one for adapters of their alpha");
+        }
         var gradients = adapters.hasGradients() ? adapters.gradients() : null;
         for (var term : terms) {
             if (term != null) {

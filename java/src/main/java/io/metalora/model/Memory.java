@@ -5,6 +5,7 @@ import io.metalora.runtime.Device;
 import io.metalora.runtime.Tensor;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Supplier;
 
 /**
  * Where buffers come from: a device, or nowhere, when only their bytes are to be counted. One constructor of buffers
@@ -58,6 +59,16 @@ final class Memory implements AutoCloseable {
         return bytes;
     }
 
+    /** What {@code make} makes with these buffers, which go where it fails. */
+    <T> T orClose(Supplier<T> make) {
+        try {
+            return make.get();
+        } catch (RuntimeException e) {
+            close();
+            throw e;
+        }
+    }
+
     private Tensor tensor(DType dtype, long... shape) {
         long size = dtype.bytes();
         for (long d : shape) {
@@ -67,14 +78,9 @@ final class Memory implements AutoCloseable {
         if (device == null) {
             return null;
         }
-        try {
-            var tensor = device.zeros(dtype, shape);
-            owned.add(tensor);
-            return tensor;
-        } catch (RuntimeException e) {
-            close();
-            throw e;
-        }
+        var tensor = orClose(() -> device.zeros(dtype, shape));
+        owned.add(tensor);
+        return tensor;
     }
 
     @Override

@@ -43,12 +43,14 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
         if (info.backend() == Backend.CPU) {
             requireFits(what, help, "memory", RESERVE, SystemMemory.available());
         } else {
-            requireFits(what, help, "memory of " + info.deviceName(), DEVICE_RESERVE, info.memoryFree());
+            long reserve = Math.max(0, DEVICE_RESERVE - device.scratchBytes()); // what is held serves the next ops too
+            requireFits(what, help, "memory of " + info.deviceName(), reserve, info.memoryFree());
         }
     }
 
+    /** @param available below 0: it could not be told, and what is too much will show when it is taken */
     void requireFits(String what, String help, String memory, long reserve, long available) {
-        if (total() + reserve > available) {
+        if (available >= 0 && total() + reserve > available) {
             throw new InputException(what + " needs " + size(total() + reserve) + " of " + memory + " ("
                     + parts() + ", other " + size(reserve) + "), but " + size(available) + " are available; " + help);
         }
@@ -63,7 +65,7 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
         return "weights " + size(weights) + ", activations " + size(activations) + ", adapters " + size(adapters);
     }
 
-    private static String size(long bytes) {
+    static String size(long bytes) {
         return bytes < 1L << 30
                 ? String.format(Locale.ROOT, "%.0f MiB", bytes / 0x1p20)
                 : String.format(Locale.ROOT, "%.2f GiB", bytes / 0x1p30);

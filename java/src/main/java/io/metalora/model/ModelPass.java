@@ -1,9 +1,12 @@
 package io.metalora.model;
 
 import io.metalora.adapter.LoraLayout;
+import io.metalora.bindings.NativeException;
+import io.metalora.bindings.Status;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.AttentionShape;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.InputException;
 import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
 import java.util.Arrays;
@@ -15,7 +18,10 @@ import java.util.stream.IntStream;
  * evaluation holds the activations of a single layer.
  */
 public final class ModelPass implements AutoCloseable {
+    private static final String HELP = "lower the token budget, or adapt fewer layers, or free memory";
+
     private final CausalLM model;
+    private final PassLimits limits;
     private final Ops ops;
     private final Memory memory;
     private final LoraLayout layout;
@@ -50,8 +56,7 @@ public final class ModelPass implements AutoCloseable {
                 .requireFits(
                         model.device(),
                         "A pass of " + limits.tokens() + " tokens",
-                        training ? "lower the token budget, or adapt fewer layers, or free memory"
-                                : "shorten the longest text, or free memory");
+                        training ? HELP : "shorten the longest text, or free memory");
         return Memory.of(model.device());
     }
 
@@ -61,8 +66,7 @@ public final class ModelPass implements AutoCloseable {
         }
         // With dropout every pass has a seed of its own, which would be recorded.
         boolean replays = training && model.device().recordsGraphs() && layout.config().dropout() == 0;
-        var limits = replays ? PackShape.room(given) : given;
-        var c = model.config();
+        this.limits = replays ? PackShape.room(given) : given;
         int tokens = limits.tokens();
         this.model = model;
         this.ops = model.device().ops();
@@ -72,7 +76,7 @@ public final class ModelPass implements AutoCloseable {
         this.lora = layout == null
                 ? null
                 : new LoraTerms(memory, layout, model, tokens, training, pack.slotOffsets());
-        this.forward = new LayerForward(memory, model, lora, tokens, pack.positions());
+        this.forward = memory.orClose(() -> new LayerForward(memory, model, lora, tokens, pack.positions()));
         this.backward = training ? new LayerBackward(memory, model, forward, tokens) : null;
         this.layers = activations(tokens);
         this.attention = attentionShapes(model);
@@ -80,7 +84,7 @@ public final class ModelPass implements AutoCloseable {
         this.argmaxOnDevice = memory.ints(limits.lossRows());
         this.logprob = new float[limits.lossRows()];
         this.argmax = new int[limits.lossRows()];
-        this.graphs = replays ? new GraphCache<>(model.device()) : null;
+        this.graphs = replays ? new GraphCache<>(model.device()::record) : null;
         this.filledUp = replays ? new TokenPack(limits) : null;
         this.ownRow = new boolean[limits.lossRows()];
     }
@@ -131,11 +135,16 @@ public final class ModelPass implements AutoCloseable {
     /** As {@link #forward}, without waiting for the device: what it computes stays there, for {@link #copyLogprob}. */
     public void runForward(TokenPack tokens, AdapterSlots adapters) {
         begin(tokens, adapters);
+        argmaxValid = false;
+        opsForward();
+    }
+
+    /** Of the pack that was uploaded, without dropout. */
+    private void opsForward() {
         if (lora != null) {
             lora.dropout(0f, 0, 0);
         }
         var hidden = layersForward(null);
-        argmaxValid = false;
         ops.crossEntropy(
                 model.head(), hidden, pack.rows(), pack.targets(), null, logprobOnDevice, argmaxOnDevice, null,
                 pack.tokens(), pack.lossRows());
@@ -175,7 +184,7 @@ public final class ModelPass implements AutoCloseable {
             return;
         }
         pack.check(tokens);
-        var shape = PackShape.bucketOf(tokens, filledUp.ids().length, model.config().maxPositions());
+        var shape = PackShape.bucketOf(tokens, limits.tokens(), model.config().maxPositions());
         filledUp.fillUp(tokens, shape, ownRow);
         pack.copy(filledUp);
         lora.bind(adapters, tokens.slots());
@@ -184,13 +193,16 @@ public final class ModelPass implements AutoCloseable {
     }
 
     /**
-     * Sets scratch memory aside for {@link #runForwardBackward} of any pack within the limits, so that none of them needs
-     * memory of the device any more.
+     * Sets scratch memory aside for passes of any pack within the limits and for {@code others}, so that none of their ops
+     * needs memory of the device any more. What the driver takes to keep recorded passes is beside it; where there is none
+     * left for that, passes run op by op.
      *
      * @param adapters of as many slots as packs will have
+     * @param others   calls the ops that run between passes, and nothing else
      * @return bytes that the largest op takes; 0 on the CPU, whose ops take host memory as they run
+     * @throws InputException where the device has too little memory left
      */
-    public long plan(AdapterSlots adapters) {
+    public long plan(AdapterSlots adapters, Runnable others) {
         if (backward == null) {
             throw new IllegalStateException("this pass was made for evaluation");
         }
@@ -199,7 +211,19 @@ public final class ModelPass implements AutoCloseable {
         argmaxValid = false;
         lora.bind(adapters, adapters.slots());
         lora.dropout(layout.config().dropout(), 0, 0);
-        return model.device().plan(this::opsForwardBackward);
+        try {
+            return model.device().plan(() -> {
+                opsForwardBackward();
+                opsForward();
+                others.run();
+            });
+        } catch (NativeException e) {
+            if (e.status() != Status.OUT_OF_MEMORY) {
+                throw e;
+            }
+            throw new InputException("A pass of " + limits.tokens() + " tokens has its buffers of " + MemoryEstimate.size(memory.bytes())
+                    + ", but the scratch memory of its ops does not fit beside them: " + e.getMessage() + "; " + HELP, e);
+        }
     }
 
     /** Of the pack that was uploaded. Nothing but ops is called: this may be recorded. */
@@ -296,6 +320,11 @@ public final class ModelPass implements AutoCloseable {
     /** Passes that are replayed when they come again. */
     int recorded() {
         return graphs == null ? 0 : graphs.recorded();
+    }
+
+    /** Passes so far that were a graph's. */
+    public long replayed() {
+        return graphs == null ? 0 : graphs.replayed();
     }
 
     @Override

@@ -16,17 +16,23 @@ record PackShape(int tokens, int sequences, int lossRows, int maxLength, int slo
         int tokens = Math.min(rounded(pack.tokens()), mostTokens);
         int maxLength = Math.min(rounded(pack.maxLength()), Math.min(longest, mostTokens));
         int sequences = rounded(pack.sequences() + Math.ceilDiv(tokens - pack.tokens(), maxLength));
-        return new PackShape(tokens, sequences, Math.min(rounded(pack.lossRows()), tokens), maxLength, pack.slots());
+        int lossRows = Math.max(pack.lossRows(), Math.min(rounded(pack.lossRows()), tokens));
+        return new PackShape(tokens, sequences, lossRows, maxLength, pack.slots());
     }
 
     /** Limits of buffers that hold every bucket of packs within {@code limits}. */
     static PassLimits room(PassLimits limits) {
         return new PassLimits(
-                limits.tokens(), rounded(limits.sequences() + limits.tokens()), limits.tokens(), limits.slots());
+                limits.tokens(),
+                rounded(limits.sequences() + limits.tokens()),
+                Math.max(limits.lossRows(), limits.tokens()),
+                limits.slots());
     }
 
-    private static int rounded(int count) {
-        return count <= 1024 ? Math.max(1, Integer.highestOneBit(Math.max(1, count - 1)) << (count > 1 ? 1 : 0))
-                : Math.ceilDiv(count, 512) * 512;
+    static int rounded(int count) {
+        if (count > 1024) {
+            return Math.ceilDiv(count, 512) * 512;
+        }
+        return count <= 1 ? 1 : Integer.highestOneBit(count - 1) << 1;
     }
 }

@@ -139,7 +139,8 @@ public final class TokenPack {
     /**
      * Becomes {@code pack}, filled up to {@code shape} with what changes no result: tokens in sequences of their own at
      * the end of the last slot, loss rows of scale 0, and sequences without tokens. Added rows are the last tokens that
-     * have none: behind the pack's own rows where the added tokens suffice, between them otherwise.
+     * have none: behind the pack's own rows where the added tokens suffice, between them otherwise. Added tokens repeat the
+     * pack's: what any other might compute, a NaN say, times 0 is no 0.
      *
      * @param own written: whether a row is the pack's own; [lossRows] are in use
      */
@@ -153,7 +154,7 @@ public final class TokenPack {
         for (tokens = pack.tokens; tokens < shape.tokens(); seqOffsets[++sequences] = tokens) {
             int end = Math.min(shape.tokens(), tokens + shape.maxLength());
             for (int position = 0; tokens < end; tokens++) {
-                ids[tokens] = 0;
+                ids[tokens] = pack.ids[position % pack.tokens];
                 positions[tokens] = position++;
             }
         }

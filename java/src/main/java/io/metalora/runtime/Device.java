@@ -15,6 +15,8 @@ import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.ToIntBiFunction;
+import java.util.function.ToIntFunction;
 
 /**
  * A place where ops run, with the memory held there. It serves one thread at a time: a call made while another thread's
@@ -39,7 +41,9 @@ public final class Device implements AutoCloseable {
     private final Ops ops;
     private final Set<AutoCloseable> open = Collections.newSetFromMap(new IdentityHashMap<>());
     private final AtomicReference<Thread> holder = new AtomicReference<>();
-    private final Turn turn = new Turn();
+    private final Turn turn = new Turn(() -> holder.setRelease(null));
+    private final Turn turnWithin = new Turn(() -> { });
+    private boolean collecting; // of who has the turn
     private volatile boolean closed;
 
     private Device(Backend backend, String reason, DeviceOptions options) {
@@ -118,6 +122,21 @@ public final class Device implements AutoCloseable {
                 ml_context_info.memory_free(info));
     }
 
+    /** What ops took for themselves of {@link DeviceInfo#memoryInUse} and keep, to be used again by those that follow. */
+    public long scratchBytes() {
+        try (var _ = turn()) {
+            long bytes = ml_context_info.memory_in_use(readInfo());
+            for (var resource : open) {
+                switch (resource) {
+                    case Tensor t -> bytes -= t.elements() * t.dtype().bytes();
+                    case FrozenWeight w -> bytes -= w.bytes();
+                    default -> { }
+                }
+            }
+            return bytes;
+        }
+    }
+
     private MemorySegment readInfo() {
         var info = ml_context_info.allocate(Arena.ofAuto());
         NativeLibrary.check(Metalora.ml_context_get_info(context(), info));
@@ -159,9 +178,10 @@ public final class Device implements AutoCloseable {
         long in = sources.getFirst().shape()[1];
         try (var _ = turn(); var call = Arena.ofConfined()) {
             var desc = describe(call, storage, out, in, sources.size());
+            long bytes = bytesOf(desc);
             var created = call.allocate(ValueLayout.ADDRESS);
             NativeLibrary.check(Metalora.ml_weight_create(context(), desc, created));
-            var weight = new FrozenWeight(this, storage, out, in, created.get(ValueLayout.ADDRESS, 0));
+            var weight = new FrozenWeight(this, storage, out, in, bytes, created.get(ValueLayout.ADDRESS, 0));
             open.add(weight);
             try {
                 long first = 0;
@@ -192,9 +212,17 @@ public final class Device implements AutoCloseable {
 
     /** Bytes that {@link #freeze} will hold for {@code matrices} of together this shape. */
     public long frozenBytes(DType storage, long outFeatures, long inFeatures, int matrices) {
-        try (var call = Arena.ofConfined()) {
-            return Metalora.ml_weight_bytes(context(), describe(call, storage, outFeatures, inFeatures, matrices));
+        try (var _ = turn(); var call = Arena.ofConfined()) {
+            return bytesOf(describe(call, storage, outFeatures, inFeatures, matrices));
         }
+    }
+
+    private long bytesOf(MemorySegment weight) {
+        long bytes = Metalora.ml_weight_bytes(context(), weight);
+        if (bytes < 0) {
+            throw new NativeException(Status.INVALID_ARGUMENT, Metalora.ml_last_error().getString(0));
+        }
+        return bytes;
     }
 
     private static MemorySegment describe(Arena arena, DType storage, long out, long in, int matrices) {
@@ -228,29 +256,15 @@ public final class Device implements AutoCloseable {
 
     /**
      * Records the ops that {@code ops} calls, without running them. They have to have run once before. In between no
-     * tensor of the device can be made, closed, uploaded or downloaded.
+     * tensor of the device can be made, closed, uploaded or downloaded, and other threads are refused.
      *
      * @throws NativeException of {@link Status#UNSUPPORTED} on the CPU, of {@link Status#INVALID_ARGUMENT} where an op
      *                         cannot be recorded
      */
     public Graph record(Runnable ops) {
-        try (var _ = turn()) {
-            NativeLibrary.check(Metalora.ml_graph_begin(context()));
-        }
-        boolean complete = false;
-        try {
-            ops.run();
-            complete = true;
-        } finally {
-            if (!complete) {
-                try (var _ = turn()) {
-                    Metalora.ml_graph_end(context, MemorySegment.NULL); // what was recorded goes
-                }
-            }
-        }
         try (var _ = turn(); var call = Arena.ofConfined()) {
             var out = call.allocate(ValueLayout.ADDRESS);
-            NativeLibrary.check(Metalora.ml_graph_end(context(), out));
+            collect(Metalora::ml_graph_begin, ops, Metalora::ml_graph_end, out);
             var graph = new Graph(this, out.get(ValueLayout.ADDRESS, 0));
             open.add(graph);
             return graph;
@@ -259,7 +273,8 @@ public final class Device implements AutoCloseable {
 
     /**
      * Sets scratch memory aside for the ops that {@code ops} calls: they are checked and counted, not run, and need no more
-     * when they do run. In between no tensor of the device can be made, closed, uploaded or downloaded.
+     * when they do run. In between no tensor of the device can be made, closed, uploaded or downloaded, and other threads
+     * are refused.
      *
      * @return bytes that the largest of them takes; 0 on the CPU, whose ops take host memory as they run and are not called
      * @throws NativeException of {@link Status#OUT_OF_MEMORY} where the device has less left
@@ -268,25 +283,33 @@ public final class Device implements AutoCloseable {
         if (backend == Backend.CPU) {
             return 0;
         }
-        try (var _ = turn()) {
-            NativeLibrary.check(Metalora.ml_plan_begin(context()));
-        }
-        boolean complete = false;
-        try {
-            ops.run();
-            complete = true;
-        } finally {
-            if (!complete) {
-                try (var _ = turn()) {
-                    Metalora.ml_plan_end(context, MemorySegment.NULL); // its own failure would hide that of the ops
-                }
-            }
-        }
         try (var _ = turn(); var call = Arena.ofConfined()) {
             var bytes = call.allocate(ValueLayout.JAVA_LONG);
-            NativeLibrary.check(Metalora.ml_plan_end(context(), bytes));
+            collect(Metalora::ml_plan_begin, ops, Metalora::ml_plan_end, bytes);
             return bytes.get(ValueLayout.JAVA_LONG, 0);
         }
+    }
+
+    /** Has the ops between begin and end taken up instead of run; the turn is kept, since another thread's would be too. */
+    private void collect(
+            ToIntFunction<MemorySegment> begin, Runnable ops, ToIntBiFunction<MemorySegment, MemorySegment> end,
+            MemorySegment out) {
+        NativeLibrary.check(begin.applyAsInt(context()));
+        collecting = true;
+        try {
+            ops.run();
+        } catch (Throwable e) {
+            end.applyAsInt(context, MemorySegment.NULL); // its own failure would hide that of the ops
+            throw e;
+        } finally {
+            collecting = false;
+        }
+        NativeLibrary.check(end.applyAsInt(context, out));
+    }
+
+    /** Whether {@link #record} or {@link #plan} runs, for who has the device's turn. */
+    boolean collects() {
+        return collecting;
     }
 
     /** Waits until all ops have run. */
@@ -324,6 +347,9 @@ public final class Device implements AutoCloseable {
      * must be refused before it writes to them.
      */
     Turn turn() {
+        if (holder.getPlain() == Thread.currentThread() && collecting) {
+            return turnWithin;
+        }
         if (!holder.compareAndSet(null, Thread.currentThread())) {
             throw new NativeException(Status.BUSY, "the device is in use by " + holder.get() + "; it serves one thread"
                     + " at a time: let the threads take turns, or open a device for each");
@@ -331,11 +357,11 @@ public final class Device implements AutoCloseable {
         return turn;
     }
 
-    /** Held for a call; there is one for all, so that taking it allocates nothing. */
-    final class Turn implements AutoCloseable {
+    /** Held for a call; made once, so that taking it allocates nothing. */
+    record Turn(Runnable end) implements AutoCloseable {
         @Override
         public void close() {
-            holder.setRelease(null);
+            end.run();
         }
     }
 

@@ -9,8 +9,8 @@ package io.metalora.runtime;
  * @param memoryTotal bytes of the device
  * @param memoryInUse bytes held through this device
  * @param memoryPeak  the highest memoryInUse so far
- * @param memoryFree  bytes that can still be taken: of a GPU, what nobody holds; -1 for the CPU, where
- *                    {@link SystemMemory#available} tells
+ * @param memoryFree  bytes that can still be taken: of a GPU, what nobody holds, or -1 where the driver could not tell; -1
+ *                    for the CPU, where {@link SystemMemory#available} tells
  */
 public record DeviceInfo(
         Backend backend,

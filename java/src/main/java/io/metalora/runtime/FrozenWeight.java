@@ -9,12 +9,14 @@ public final class FrozenWeight extends NativeHandle {
     private final DType storage;
     private final long outFeatures;
     private final long inFeatures;
+    private final long bytes;
 
-    FrozenWeight(Device device, DType storage, long outFeatures, long inFeatures, MemorySegment handle) {
+    FrozenWeight(Device device, DType storage, long outFeatures, long inFeatures, long bytes, MemorySegment handle) {
         super(device, handle);
         this.storage = storage;
         this.outFeatures = outFeatures;
         this.inFeatures = inFeatures;
+        this.bytes = bytes;
     }
 
     public long outFeatures() {
@@ -28,6 +30,11 @@ public final class FrozenWeight extends NativeHandle {
     /** How the values are held: F32 or BF16. */
     public DType storage() {
         return storage;
+    }
+
+    /** What it holds on the device. */
+    long bytes() {
+        return bytes;
     }
 
     @Override

@@ -20,16 +20,16 @@ public final class Graph extends NativeHandle {
      *
      * @return false, and nothing happens, where memory that the graph may use has gone since it was recorded: a tensor
      *         or a weight of the device was closed, or an op needed more scratch memory than before
+     * @throws NativeException of {@link Status#INVALID_ARGUMENT} within {@link Device#record} or {@link Device#plan}
      */
     public boolean launch() {
         try (var _ = device().turn()) {
-            NativeLibrary.check(Metalora.ml_graph_launch(device().context(), handle()));
-            return true;
-        } catch (NativeException e) {
-            if (e.status() == Status.INVALID_ARGUMENT) {
+            int status = Metalora.ml_graph_launch(device().context(), handle());
+            if (status == Status.INVALID_ARGUMENT.code() && !device().collects()) {
                 return false;
             }
-            throw e;
+            NativeLibrary.check(status);
+            return true;
         }
     }
 

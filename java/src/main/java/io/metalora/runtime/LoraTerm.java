@@ -1,5 +1,6 @@
 package io.metalora.runtime;
 
+import io.metalora.bindings.generated.Metalora;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 
@@ -38,20 +39,36 @@ public final class LoraTerm {
     long stream;
 
     /**
-     * @param parts       in the order of their rows; three at most
+     * @param parts       in the order of their rows, of which they share none; one at least, {@code ML_LORA_TERMS} at most
      * @param h           F32 [tokens, parts * rank], written forward and read backward
      * @param slotOffsets I32 [slots + 1]
      */
     public LoraTerm(int rank, float scale, List<Part> parts, Tensor h, Tensor slotOffsets) {
         this.rank = rank;
         this.scale = scale;
-        this.parts = List.copyOf(parts);
+        this.parts = checked(parts);
         this.a = new MemorySegment[parts.size()];
         this.b = new MemorySegment[parts.size()];
         this.gradientA = new MemorySegment[parts.size()];
         this.gradientB = new MemorySegment[parts.size()];
         this.h = h;
         this.slotOffsets = slotOffsets;
+    }
+
+    private static List<Part> checked(List<Part> parts) {
+        if (parts.isEmpty() || parts.size() > Metalora.ML_LORA_TERMS()) {
+            throw new IllegalArgumentException(
+                    "a term of " + parts.size() + " parts; it takes 1 to " + Metalora.ML_LORA_TERMS() + " Linears of one weight");
+        }
+        for (int i = 1; i < parts.size(); i++) {
+            var before = parts.get(i - 1);
+            if (parts.get(i).first() < before.first() + before.rows()) {
+                throw new IllegalArgumentException("part " + i + " of the term begins at row " + parts.get(i).first()
+                        + ", before the end of the one before it at " + (before.first() + before.rows())
+                        + "; give the parts in the order of their rows");
+            }
+        }
+        return List.copyOf(parts);
     }
 
     /** @param gradients of the layout of parameters [slots, stride]; null when only forward is called */

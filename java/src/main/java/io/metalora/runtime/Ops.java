@@ -284,6 +284,7 @@ public final class Ops {
         try (var _ = device.turn()) {
             var d = linearOf(w, lora, x, tokens);
             ml_lora_linear_desc.shrunk(d, shrunk ? 1 : 0);
+            ml_lora_linear_desc.y(d, needRows("y", y, tokens, w.outFeatures()));
             ml_lora_linear_desc.y_stride(d, y.stride());
             if (residual != null) {
                 alike("residual and y", residual, y);
@@ -291,7 +292,6 @@ public final class Ops {
             ml_lora_linear_desc.bias(d, nullable("bias", bias, DType.F32, w.outFeatures()));
             ml_lora_linear_desc.residual(
                     d, residual == null ? MemorySegment.NULL : needRows("residual", residual, tokens, w.outFeatures()));
-            ml_lora_linear_desc.y(d, needRows("y", y, tokens, w.outFeatures()));
             NativeLibrary.check(Metalora.ml_lora_linear_forward(device.context(), d));
         }
     }

@@ -122,17 +122,25 @@ public final class Tensor implements AutoCloseable {
         }
     }
 
-    /** Copies the first {@code rows} rows of {@code source} to row {@code row} on; both are matrices of that width. */
+    /**
+     * Copies the first {@code rows} rows of {@code source} to row {@code row} on; both are matrices of that width. What is
+     * read and what is written may not reach into each other.
+     */
     public void copyRows(Tensor source, long row, long rows) {
         if (source.dtype != dtype || source.device != device || source.width() != width()) {
-            throw new IllegalArgumentException("cannot copy rows of " + source + " to " + this);
+            var differs = source.device != device ? "device" : source.dtype != dtype ? "type" : "width";
+            throw new IllegalArgumentException("cannot copy rows of " + source + " to " + this + " of another " + differs);
         }
         if (row < 0 || rows < 0 || rows > source.shape[0] || row + rows > shape[0]) {
             throw new IndexOutOfBoundsException(rows + " rows of " + source + " to row " + row + " of " + this);
         }
+        if (rows > 0 && Math.max(start(row), source.start(0)) < Math.min(end(row + rows), source.end(rows))) {
+            throw new IllegalArgumentException(
+                    "cannot copy " + rows + " rows of " + source + " to row " + row + " of " + this + ": they overlap");
+        }
         long size = dtype.bytes();
         try (var _ = device.turn()) {
-            var to = MemorySegment.ofAddress(pointer().address() + row * rowStride() * size);
+            var to = MemorySegment.ofAddress(start(row));
             if (stride == 0 && source.stride == 0) {
                 NativeLibrary.check(Metalora.ml_copy(device.context(), to, source.pointer(), rows * width() * size));
             } else {
@@ -182,6 +190,16 @@ public final class Tensor implements AutoCloseable {
 
     private long rowStride() {
         return stride == 0 ? width() : stride;
+    }
+
+    /** Address of a row. */
+    private long start(long row) {
+        return pointer().address() + row * rowStride() * dtype.bytes();
+    }
+
+    /** Where the row before {@code row} ends. */
+    private long end(long row) {
+        return start(row - 1) + width() * dtype.bytes();
     }
 
     /** Elements from row to row as the native descriptors have it: 0 where rows are dense. */

@@ -13,7 +13,9 @@ import io.metalora.runtime.Tensor;
 record AdamWState(Tensor m, Tensor v) implements AutoCloseable {
 
     static AdamWState zeros(Device device, long... shape) {
-        return new AdamWState(device.zeros(DType.F32, shape), device.zeros(DType.F32, shape));
+        var held = new Held();
+        var m = held.add(() -> device.zeros(DType.F32, shape), Tensor::close);
+        return new AdamWState(m, held.or(() -> device.zeros(DType.F32, shape)));
     }
 
     @Override

@@ -21,6 +21,7 @@ final class GradientPass implements AutoCloseable {
     /** Whose losses are kept before the host waits for them: as many as an iteration usually has. */
     private static final int PASSES = 16;
 
+    private final Held held = new Held();
     private final ModelPass pass;
     private final PackBuilder packs;
     private final BooleanSupplier stop;
@@ -32,10 +33,10 @@ final class GradientPass implements AutoCloseable {
      * @param stop   asked before every pack; true abandons the batch with a {@link CancellationException}
      */
     GradientPass(CausalLM model, LoraLayout layout, PassLimits limits, BooleanSupplier stop) {
-        this.pass = new ModelPass(model, limits, layout, true);
+        this.pass = held.add(() -> new ModelPass(model, limits, layout, true), ModelPass::close);
         this.packs = new PackBuilder(limits);
         this.stop = stop;
-        this.losses = new LossLedger(model.device(), ledgerRows(limits));
+        this.losses = held.add(() -> new LossLedger(model.device(), ledgerRows(limits)), LossLedger::close);
     }
 
     private static int ledgerRows(PassLimits limits) {
@@ -47,9 +48,14 @@ final class GradientPass implements AutoCloseable {
         return (long) ledgerRows(limits) * Float.BYTES;
     }
 
-    /** Sets the scratch memory of {@link #backward} aside; see {@link ModelPass#plan}. */
-    long plan(AdapterSlots slots) {
-        return pass.plan(slots);
+    /** Sets scratch memory aside for passes and for the ops of {@code others}; see {@link ModelPass#plan}. */
+    long plan(AdapterSlots slots, Runnable others) {
+        return pass.plan(slots, others);
+    }
+
+    /** Passes that were replayed; see {@link ModelPass#replayed}. */
+    long replayed() {
+        return pass.replayed();
     }
 
     /**
@@ -100,7 +106,6 @@ final class GradientPass implements AutoCloseable {
 
     @Override
     public void close() {
-        losses.close();
-        pass.close();
+        held.close();
     }
 }

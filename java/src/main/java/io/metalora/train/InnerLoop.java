@@ -19,6 +19,7 @@ final class InnerLoop implements AutoCloseable {
     private static final float BETA2 = 0.999f;
     private static final float EPS = 1e-8f;
 
+    private final Held held = new Held();
     private final Ops ops;
     private final AdapterSlots slots;
     private final TrainConfig.Meta options;
@@ -31,8 +32,9 @@ final class InnerLoop implements AutoCloseable {
         this.slots = slots;
         this.options = options;
         long[] shape = slots.parameters().shape();
-        this.adamW = options.innerOptimizer() == InnerOptimizer.ADAMW ? AdamWState.zeros(device, shape) : null;
-        this.norms = device.zeros(DType.F32, slots.slots());
+        this.adamW = options.innerOptimizer() == InnerOptimizer.ADAMW
+                ? held.add(() -> AdamWState.zeros(device, shape), AdamWState::close) : null;
+        this.norms = held.add(() -> device.zeros(DType.F32, slots.slots()), Tensor::close);
     }
 
     /**
@@ -46,32 +48,44 @@ final class InnerLoop implements AutoCloseable {
      */
     void adapt(Tensor shared, List<List<EncodedExample>> support, int steps, GradientPass pass, long dropoutSeed,
                double[][] losses) {
-        long count = shared.elements();
+        begin(shared);
+        for (int step = 0; step < steps; step++) {
+            slots.zeroGradients();
+            pass.backward(support, slots, dropoutSeed + step, losses[step]);
+            descend(step);
+        }
+    }
+
+    /** The ops of an adaptation beside its passes, for a plan of their scratch memory. */
+    void planned(Tensor shared) {
+        begin(shared);
+        slots.zeroGradients();
+        descend(0);
+    }
+
+    private void begin(Tensor shared) {
         slots.setAll(shared);
         if (adamW != null) {
             ops.fill(adamW.m(), adamW.m().elements(), 0);
             ops.fill(adamW.v(), adamW.v().elements(), 0);
         }
-        for (int step = 0; step < steps; step++) {
-            slots.zeroGradients();
-            pass.backward(support, slots, dropoutSeed + step, losses[step]);
-            if (options.innerClip() > 0) {
-                ops.clipGlobalNorm(slots.gradients(), norms, count, count, slots.slots(), (float) options.innerClip());
-            }
-            float lr = (float) options.innerLr();
-            switch (options.innerOptimizer()) {
-                case SGD -> ops.sgd(slots.parameters(), slots.gradients(), count, count, slots.slots(), lr, 0);
-                case ADAMW -> ops.adamw(slots.parameters(), slots.gradients(), adamW.m(), adamW.v(), null, count,
-                        count, slots.slots(), step + 1, lr, BETA1, BETA2, EPS, 0);
-            }
+    }
+
+    private void descend(int step) {
+        long count = slots.layout().parameters();
+        if (options.innerClip() > 0) {
+            ops.clipGlobalNorm(slots.gradients(), norms, count, count, slots.slots(), (float) options.innerClip());
+        }
+        float lr = (float) options.innerLr();
+        switch (options.innerOptimizer()) {
+            case SGD -> ops.sgd(slots.parameters(), slots.gradients(), count, count, slots.slots(), lr, 0);
+            case ADAMW -> ops.adamw(slots.parameters(), slots.gradients(), adamW.m(), adamW.v(), null, count,
+                    count, slots.slots(), step + 1, lr, BETA1, BETA2, EPS, 0);
         }
     }
 
     @Override
     public void close() {
-        if (adamW != null) {
-            adamW.close();
-        }
-        norms.close();
+        held.close();
     }
 }

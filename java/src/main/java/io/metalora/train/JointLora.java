@@ -30,6 +30,7 @@ public final class JointLora implements Trainer {
     }
 
     private final TrainConfig config;
+    private final Held held = new Held();
     private final LoraAdapter shared;
     private final List<Sample> samples;
     private final AdapterSlots slot;
@@ -69,11 +70,16 @@ public final class JointLora implements Trainer {
         this.stepsPerEpoch = Math.ceilDiv(samples.size(), batch);
         this.total = stepsPerEpoch * config.joint().epochs();
         Device device = model.device();
-        this.slot = new AdapterSlots(device, shared.layout(), 1, true);
+        this.slot = held.add(() -> new AdapterSlots(device, shared.layout(), 1, true), AdapterSlots::close);
         this.gradient = slot.gradients().view(0, shared.layout().parameters());
-        this.pass = new GradientPass(model, shared.layout(), limits(tasks, config), stop);
-        this.optimizer = new SharedOptimizer(device, shared.parameters(), config.optimizer(), total);
-        this.scratchBytes = pass.plan(slot);
+        this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits(tasks, config), stop), GradientPass::close);
+        this.optimizer = held.add(
+                () -> new SharedOptimizer(device, shared.parameters(), config.optimizer(), total), SharedOptimizer::close);
+        this.scratchBytes = held.or(() -> pass.plan(slot, () -> {
+            slot.setAll(shared.parameters());
+            slot.zeroGradients();
+            optimizer.queue(gradient);
+        }));
     }
 
     /** Of a pass, for any batch of the tasks' samples. */
@@ -150,8 +156,6 @@ public final class JointLora implements Trainer {
 
     @Override
     public void close() {
-        optimizer.close();
-        pass.close();
-        slot.close();
+        held.close();
     }
 }

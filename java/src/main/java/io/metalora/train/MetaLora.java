@@ -35,6 +35,7 @@ import java.util.function.BooleanSupplier;
 public final class MetaLora implements Trainer {
 
     private final TrainConfig config;
+    private final Held held = new Held();
     private final Ops ops;
     private final LoraAdapter shared;
     private final EpisodeSampler episodes;
@@ -78,21 +79,36 @@ public final class MetaLora implements Trainer {
         Device device = model.device();
         this.ops = device.ops();
         long parameters = shared.layout().parameters();
-        this.slots = new AdapterSlots(device, shared.layout(), n, true);
-        this.pass = new GradientPass(model, shared.layout(), limits(tasks, config), stop);
-        this.inner = new InnerLoop(device, slots, meta);
-        this.optimizer = new SharedOptimizer(device, shared.parameters(), config.optimizer(), meta.iterations());
-        this.taskWeights = device.zeros(DType.F32, n);
-        this.gradient = device.zeros(DType.F32, parameters);
-        this.gram = device.zeros(DType.F64, n, n);
-        float[] weights = new float[n];
-        Arrays.fill(weights, 1f / n);
-        taskWeights.upload(weights);
+        this.slots = held.add(() -> new AdapterSlots(device, shared.layout(), n, true), AdapterSlots::close);
+        this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits(tasks, config), stop), GradientPass::close);
+        this.inner = held.add(() -> new InnerLoop(device, slots, meta), InnerLoop::close);
+        this.optimizer = held.add(
+                () -> new SharedOptimizer(device, shared.parameters(), config.optimizer(), meta.iterations()), SharedOptimizer::close);
+        this.taskWeights = held.add(() -> device.zeros(DType.F32, n), Tensor::close);
+        this.gradient = held.add(() -> device.zeros(DType.F32, parameters), Tensor::close);
+        this.gram = held.add(() -> device.zeros(DType.F64, n, n), Tensor::close);
         this.supportLoss = new double[meta.innerSteps()][n];
         this.adaptedLoss = new double[n];
         this.queryLoss = new double[n];
         this.gramOnHost = new double[n * n];
-        this.scratchBytes = pass.plan(slots);
+        this.scratchBytes = held.or(this::prepare);
+    }
+
+    private long prepare() {
+        float[] weights = new float[slots.slots()];
+        Arrays.fill(weights, 1f / weights.length);
+        taskWeights.upload(weights);
+        return pass.plan(slots, () -> {
+            inner.planned(shared.parameters());
+            reduce();
+            optimizer.queue(gradient);
+        });
+    }
+
+    /** The mean of the tasks' gradients, and their Gram matrix. */
+    private void reduce() {
+        long count = gradient.elements();
+        ops.taskReduce(slots.gradients(), taskWeights, gradient, gram, count, count, slots.slots());
     }
 
     /** Of a pass, for any episodes that can be drawn from the tasks. */
@@ -110,6 +126,11 @@ public final class MetaLora implements Trainer {
     @Override
     public long scratchBytes() {
         return scratchBytes;
+    }
+
+    /** Passes that were replayed; see {@link io.metalora.model.ModelPass#replayed}. */
+    long replayed() {
+        return pass.replayed();
     }
 
     @Override
@@ -156,8 +177,7 @@ public final class MetaLora implements Trainer {
 
         slots.zeroGradients();
         pass.backward(batch.stream().map(Episode::queryExamples).toList(), slots, dropoutSeed + k, queryLoss);
-        long count = gradient.elements();
-        ops.taskReduce(slots.gradients(), taskWeights, gradient, gram, count, count, batch.size());
+        reduce();
         double lr = optimizer.learningRate();
         optimizer.queue(gradient);
         // All is queued: only now the host waits. A loss that is not finite gives a gradient that is not, which changed nothing.
@@ -205,12 +225,6 @@ public final class MetaLora implements Trainer {
 
     @Override
     public void close() {
-        gram.close();
-        gradient.close();
-        taskWeights.close();
-        optimizer.close();
-        inner.close();
-        pass.close();
-        slots.close();
+        held.close();
     }
 }

@@ -9,6 +9,7 @@ import io.metalora.runtime.Tensor;
 /** Clip and AdamW with a schedule on the shared adapter. */
 final class SharedOptimizer implements AutoCloseable {
 
+    private final Held held = new Held();
     private final Ops ops;
     private final Tensor parameters;
     private final long count;
@@ -27,8 +28,8 @@ final class SharedOptimizer implements AutoCloseable {
         this.ops = device.ops();
         this.parameters = parameters;
         this.count = parameters.elements();
-        this.state = AdamWState.zeros(device, count);
-        this.norm = device.zeros(DType.F32, 1);
+        this.state = held.add(() -> AdamWState.zeros(device, count), AdamWState::close);
+        this.norm = held.add(() -> device.zeros(DType.F32, 1), Tensor::close);
         this.options = options;
         this.total = total;
     }
@@ -93,7 +94,6 @@ final class SharedOptimizer implements AutoCloseable {
 
     @Override
     public void close() {
-        state.close();
-        norm.close();
+        held.close();
     }
 }

@@ -58,6 +58,9 @@ public final class TaskAdaptation {
         try (var slots = new AdapterSlots(device, layout, n, true);
              var pass = new GradientPass(model, layout, limits, () -> false);
              var inner = new InnerLoop(device, slots, config.meta())) {
+            if (steps > 0) {
+                pass.plan(slots, () -> inner.planned(shared.parameters()));
+            }
             inner.adapt(shared.parameters(), examples, steps, pass, dropoutSeed, losses);
             long count = layout.parameters();
             for (int slot = 0; slot < n; slot++) {

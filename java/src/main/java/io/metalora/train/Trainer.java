@@ -12,7 +12,10 @@ public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLor
     /** Iterations done. */
     long done();
 
-    /** Bytes of scratch memory that were set aside for the passes; 0 on the CPU, whose ops take host memory as they run. */
+    /**
+     * Bytes of scratch memory that the largest op takes: they were set aside, unless ops before had taken more. 0 on the CPU,
+     * whose ops take host memory as they run.
+     */
     long scratchBytes();
 
     /**

@@ -207,6 +207,16 @@ class IdentitiesTest {
     }
 
     @Test
+    void adaptersOfAnotherScaleAreRefused() {
+        var c = adapter.layout().config();
+        var layout = new LoraLayout(
+                model.config(), new LoraConfig(c.rank(), 2 * c.alpha(), c.rslora(), c.dropout(), c.targets()));
+        try (var louder = new AdapterSlots(device, layout, 1, true)) {
+            assertThatThrownBy(() -> pass.forward(pack(1, 0), louder)).hasMessageContaining("scale");
+        }
+    }
+
+    @Test
     void evaluationEqualsTrainingWithoutDropout() {
         try (var slots = slots(1);
                 var evaluation = new ModelPass(model, LIMITS, adapter.layout(), false)) {

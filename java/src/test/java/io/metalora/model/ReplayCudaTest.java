@@ -8,6 +8,7 @@ import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import java.util.Arrays;
 import java.util.Random;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -65,6 +66,23 @@ class ReplayCudaTest {
             assertThat(pass.recorded()).isZero();
             assertThat(outcome(pass, packs[2], slots)).containsExactly(direct[2]);
             assertThat(pass.recorded()).isEqualTo(1);
+        }
+    }
+
+    /** Alternatives are more loss rows than tokens; only a forward takes them. */
+    @Test
+    void aTrainingPassTakesAsManyRowsAsItWasMadeFor() {
+        var golden = Golden.read(Golden.NAMES[0]);
+        var limits = new PassLimits(40, 8, 256, 1);
+        try (var device = CudaDevice.open(DType.F32);
+                var model = CausalLM.load(golden.model(), device, LoadOptions.defaults());
+                var adapter = LoraAdapter.load(golden.adapter(), model.config(), device);
+                var slots = new AdapterSlots(device, adapter.layout(), 1, true);
+                var pass = new ModelPass(model, limits, adapter.layout(), true)) {
+            var pack = new TokenPack(limits);
+            pack.addAlternatives(0, new int[] {1, 2, 3}, new Random(6).ints(200, 0, 64).toArray());
+            pass.forward(pack, slots);
+            assertThat(pass.logprob()[199]).isNegative();
         }
     }
 

@@ -165,6 +165,7 @@ class ResourcesTest {
                 .hasMessageContaining("2.00 GiB are available")
                 .hasMessageContaining("choose a smaller model");
         estimate.requireFits("Loading m", "", "memory", 192L << 20, 4L << 30);
+        estimate.requireFits("Loading m", "", "memory", 192L << 20, -1); // the driver could not tell
     }
 
     @Test

@@ -1,5 +1,11 @@
 package io.metalora.runtime;
 
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.SymbolLookup;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Path;
 import org.junit.jupiter.api.Assumptions;
 
 /**
@@ -14,7 +20,29 @@ public final class CudaDevice {
         try {
             return Device.open(new DeviceOptions(Backend.CUDA, 0, null, activations));
         } catch (InputException unavailable) {
+            var asked = System.getenv("METALORA_CUDA_LIBRARY");
+            if (asked != null && !asked.isEmpty()) {
+                throw unavailable; // what was asked for has to be there
+            }
             return Assumptions.abort(unavailable.getMessage());
+        }
+    }
+
+    /** As if another program held all memory but so many bytes; 0 frees it. Skips on a GPU. */
+    public static void leave(Device device, long bytes) {
+        var file = System.getenv("METALORA_CUDA_LIBRARY");
+        Assumptions.assumeTrue(file != null && !file.isEmpty(), "needs the kernels compiled for the CPU");
+        try (var call = Arena.ofConfined()) {
+            var hold = SymbolLookup.libraryLookup(Path.of(file), call).find("hostcuda_hold").orElseThrow();
+            var handle = Linker.nativeLinker().downcallHandle(hold, FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG));
+            handle.invokeExact(0L);
+            if (bytes > 0) {
+                handle.invokeExact(device.info().memoryFree() - bytes);
+            }
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw new AssertionError("a native call throws nothing", e);
         }
     }
 }

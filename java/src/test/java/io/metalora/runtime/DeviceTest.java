@@ -127,7 +127,11 @@ class DeviceTest {
             assertThatThrownBy(() -> columns.view(0, 1)).hasMessageContaining("not one piece");
             assertThatThrownBy(() -> matrix.columns(7, 2)).isInstanceOf(IndexOutOfBoundsException.class);
             assertThatThrownBy(() -> dense.copyRows(columns, 1, 3)).isInstanceOf(IndexOutOfBoundsException.class);
-            assertThatThrownBy(() -> dense.copyRows(matrix, 0, 1)).hasMessageContaining("cannot copy rows");
+            assertThatThrownBy(() -> dense.copyRows(matrix, 0, 1)).hasMessageContaining("cannot copy rows").hasMessageContaining("width");
+            assertThatThrownBy(() -> matrix.copyRows(matrix, 1, 2)).hasMessageContaining("overlap");
+            assertThatThrownBy(() -> columns.copyRows(columns, 1, 2)).hasMessageContaining("overlap");
+            matrix.copyRows(matrix, 2, 1);
+            assertThat(dense.view(0, 1).toFloats()).containsExactly(3);
             // Where an op needs a dense tensor, or rows of another width, it says which one is wrong.
             var ops = device.ops();
             assertThatThrownBy(() -> ops.rmsnorm(columns, weight, dense, null, 3, 2, 1e-5f)).hasMessageContaining("x is columns");
@@ -151,6 +155,19 @@ class DeviceTest {
     }
 
     @Test
+    void partsOfATermAreFewAndInOrder() {
+        try (var device = Device.cpu(); var h = device.zeros(DType.F32, 1, 2); var offsets = device.zeros(DType.I32, 2)) {
+            var first = new LoraTerm.Part(0, 4, 0, 4, 0);
+            var second = new LoraTerm.Part(8, 12, 4, 4, 1);
+            new LoraTerm(1, 1, List.of(first, second), h, offsets);
+            assertThatThrownBy(() -> new LoraTerm(1, 1, List.of(), h, offsets)).hasMessageContaining("0 parts");
+            assertThatThrownBy(() -> new LoraTerm(1, 1, List.of(first, second, second, second), h, offsets))
+                    .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("4 parts");
+            assertThatThrownBy(() -> new LoraTerm(1, 1, List.of(second, first), h, offsets)).hasMessageContaining("order");
+        }
+    }
+
+    @Test
     void matricesOfOneInputAreOneWeight() {
         try (var device = Device.cpu(); var x = device.zeros(DType.F32, 1, 2); var y = device.zeros(DType.F32, 1, 3)) {
             var first = HostTensor.of("first", new float[] {1, 2}, 1, 2);
@@ -160,6 +177,11 @@ class DeviceTest {
                 device.ops().linear(both, null, null, x, null, y, 1);
             }
             assertThat(y.toFloats()).containsExactly(21, 43, 65);
+            try (var one = device.freeze(second, DType.F32)) {
+                assertThatThrownBy(() -> device.ops().linear(one, null, null, x, null, null, 1)).hasMessageContaining("y is missing");
+            }
+            assertThat(device.frozenBytes(DType.F32, 3, 2, 2)).isPositive();
+            assertThatThrownBy(() -> device.frozenBytes(DType.F16, 3, 2, 2)).hasMessageContaining("storage_dtype");
             var wider = HostTensor.of("wider", new float[3], 1, 3);
             assertThatThrownBy(() -> device.freeze(List.of(first, wider), DType.F32)).hasMessageContaining("wider");
         }

@@ -7,19 +7,23 @@ import io.metalora.runtime.DType;
 import io.metalora.task.Episode;
 import java.io.IOException;
 import java.util.List;
-import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** Iterations whose passes come to be replayed, against those of a trainer that is made anew for each and replays none. */
 class ReplayedIterationsCudaTest {
 
-    @Test
-    void giveTheSameBits() throws IOException {
+    @ParameterizedTest
+    @EnumSource(value = DType.class, names = {"F32", "BF16"})
+    void giveTheSameBits(DType activations) throws IOException {
         List<List<Episode>> episodes = TinyLlama.episodes().subList(0, 4);
         var config = TrainConfig.of("meta.iterations=8", "meta.tasks_per_iteration=3", "meta.support_size=3", "meta.query_size=2",
                 "meta.inner_steps=1", "meta.inner_lr=0.05", "optimizer.lr=0.01", "compute.token_budget=1024");
-        try (var llama = new TinyLlama(CudaDevice.open(DType.F32)); var replayed = llama.adapter(); var direct = llama.adapter()) {
+        try (var llama = new TinyLlama(CudaDevice.open(activations)); var replayed = llama.adapter(); var direct = llama.adapter()) {
             try (var meta = new MetaLora(llama.model(), replayed, TinyLlama.tasks(), config)) {
                 episodes.forEach(meta::iterate);
+                // Of four support and four query passes; the first of a shape runs op by op.
+                assertThat(meta.replayed()).isEqualTo(5);
             }
             TrainerState state = null;
             for (List<Episode> batch : episodes) {
@@ -28,6 +32,7 @@ class ReplayedIterationsCudaTest {
                         meta.restore(state);
                     }
                     meta.iterate(batch);
+                    assertThat(meta.replayed()).isZero();
                     state = meta.state();
                 }
             }
