@@ -15,7 +15,7 @@ record AdamWState(Tensor m, Tensor v) implements AutoCloseable {
     static AdamWState zeros(Device device, long... shape) {
         var held = new Held();
         var m = held.add(() -> device.zeros(DType.F32, shape), Tensor::close);
-        return new AdamWState(m, held.or(() -> device.zeros(DType.F32, shape)));
+        return new AdamWState(m, held.orClose(() -> device.zeros(DType.F32, shape)));
     }
 
     @Override

@@ -14,13 +14,13 @@ final class Held implements AutoCloseable {
 
     /** Makes one that {@link #close} closes. */
     <T> T add(Supplier<T> make, Consumer<T> closing) {
-        T made = or(make);
+        T made = orClose(make);
         closings.push(() -> closing.accept(made));
         return made;
     }
 
     /** A step of the constructor that makes nothing to be closed, but may fail. */
-    <T> T or(Supplier<T> step) {
+    <T> T orClose(Supplier<T> step) {
         try {
             return step.get();
         } catch (RuntimeException e) {

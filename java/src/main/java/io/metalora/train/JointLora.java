@@ -75,7 +75,7 @@ public final class JointLora implements Trainer {
         this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits(tasks, config), stop), GradientPass::close);
         this.optimizer = held.add(
                 () -> new SharedOptimizer(device, shared.parameters(), config.optimizer(), total), SharedOptimizer::close);
-        this.scratchBytes = held.or(() -> pass.plan(slot, () -> {
+        this.scratchBytes = held.orClose(() -> pass.plan(slot, () -> {
             slot.setAll(shared.parameters());
             slot.zeroGradients();
             optimizer.queue(gradient);

@@ -91,7 +91,7 @@ public final class MetaLora implements Trainer {
         this.adaptedLoss = new double[n];
         this.queryLoss = new double[n];
         this.gramOnHost = new double[n * n];
-        this.scratchBytes = held.or(this::prepare);
+        this.scratchBytes = held.orClose(this::prepare);
     }
 
     private long prepare() {
