@@ -72,6 +72,11 @@ Outputs run(Device &device, const Shape &s, const Inputs &in, bool backward) {
     return out;
 }
 
+// lse is float whatever the activations are, and what the backward makes weights of.
+void expect_exact_lse(const std::vector<float> &lse, const reference::Vec &expected) {
+    for (size_t i = 0; i < lse.size(); i++) EXPECT(std::fabs(lse[i] - expected[i]) <= 1e-5 * (1 + std::fabs(expected[i])));
+}
+
 const std::vector<Shape> &shapes() {
     static const std::vector<Shape> all = {
         {1, 1, 64, 0, {1}, {}},
@@ -81,6 +86,10 @@ const std::vector<Shape> &shapes() {
         {4, 1, 128, 0, {70, 2}, {}},
         {2, 1, 96, 0, {66, 130}, {}},
         {4, 2, 80, 33, {150}, {}},
+        {2, 1, 128, 0, {200}, {}},       // more tiles than a ring holds
+        {3, 1, 80, 0, {200}, {}},
+        {1, 1, 128, 100, {250}, {}},     // tiles within the window, and at either of its edges
+        {2, 2, 96, 64, {193}, {}},
         {2, 2, 20, 0, {129}, {}},        // no multiple of a vector, more than two key blocks
         {3, 3, 6, 0, {25, 40}, {}},
         {4, 2, 64, 0, {70, 0, 9}, {}, 40},   // rows apart, as q, k and v of one Linear lie
@@ -113,6 +122,7 @@ TEST(attention_matches_reference) {
             const Outputs out = run(device, s, in, true);
             EXPECT_CLOSE("o", out.o, forward.o, 1e-6);
             EXPECT_CLOSE("lse", out.lse, forward.lse, 1e-6);
+            expect_exact_lse(out.lse, forward.lse);
             EXPECT_CLOSE("dv", out.dv, gradient.dv, 1e-6);
             if (s.window == 1 || in.q_offsets.back() == 1) {
                 // The softmax of one score is constant: no gradient but rounding.
@@ -135,6 +145,9 @@ TEST(attention_with_cache_matches_reference) {
         {4, 2, 32, 24, {1, 40}, {100, 90}},          // window
         {3, 1, 20, 0, {2}, {37}},
         {4, 2, 64, 0, {1, 3}, {40, 70}, 24},
+        {2, 1, 128, 90, {70}, {201}},
+        {2, 2, 96, 0, {3, 65}, {130, 190}},
+        {2, 1, 80, 64, {33}, {160}},
     };
     for (auto &s : cached) {
         Case shape(s.text());
@@ -144,6 +157,7 @@ TEST(attention_with_cache_matches_reference) {
             const Outputs out = run(device, s, in, false);
             EXPECT_CLOSE("o", out.o, expected.o, 1e-6);
             EXPECT_CLOSE("lse", out.lse, expected.lse, 1e-6);
+            expect_exact_lse(out.lse, expected.lse);
         });
     }
 }
