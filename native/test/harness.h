@@ -53,11 +53,11 @@ public:
 
 // Relative L2 error of `actual` (float) against `expected` (double), at most `bound`.
 // Anything but the same bits in every order of a kernel's threads fails too.
-#define EXPECT_CLOSE(what, actual, expected, bound) test::expect_close(__FILE__, __LINE__, what, actual, expected, test::bound(bound))
+#define EXPECT_CLOSE(what, actual, expected, most) test::expect_close(__FILE__, __LINE__, what, actual, expected, test::bound(most))
 
 // The same of what is float on every backend and made from exact inputs alone: bf16 activations are no excuse.
-#define EXPECT_CLOSE_FLOAT(what, actual, expected, bound) \
-    test::expect_close(__FILE__, __LINE__, what, actual, expected, test::float_bound(bound))
+#define EXPECT_CLOSE_FLOAT(what, actual, expected, most) \
+    test::expect_close(__FILE__, __LINE__, what, actual, expected, test::float_bound(most))
 
 #define EXPECT_SAME_BITS(what, a, b) test::expect_same_bits(__FILE__, __LINE__, what, a, b)
 

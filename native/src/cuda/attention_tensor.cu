@@ -93,15 +93,6 @@ template <int kHeadDim, int N> __device__ inline void multiply_along(float (&sum
     }
 }
 
-__device__ inline uint32_t pair_of(float low, float high) {
-    union {
-        bf16 half[2];
-        uint32_t bits;
-    } pair;
-    pair.half[0] = to_bf16(low), pair.half[1] = to_bf16(high);
-    return pair.bits;
-}
-
 // sum[16, kHeadDim] += weights[16, 8 N] b[8 N, kHeadDim]. What a product of fragments left in registers is the left operand
 // of the next one as it lies there.
 template <int kHeadDim, int N>
@@ -110,7 +101,7 @@ __device__ inline void multiply_across(float (&sum)[kHeadDim / 8][4], const floa
     ML_UNROLL
     for (int k = 0; k < N * 8; k += 16) {
         const auto &low = weights[k / 8], &high = weights[k / 8 + 1];
-        const uint32_t left[4] = {pair_of(low[0], low[1]), pair_of(low[2], low[3]), pair_of(high[0], high[1]), pair_of(high[2], high[3])};
+        const uint32_t left[4] = {bf16_pair(low[0], low[1]), bf16_pair(low[2], low[3]), bf16_pair(high[0], high[1]), bf16_pair(high[2], high[3])};
         ML_UNROLL
         for (int c = 0; c < kHeadDim; c += 16) {
             uint32_t both[4];
@@ -154,7 +145,7 @@ __device__ inline void store_rows(void *x, const float (&sum)[kHeadDim / 8][4], 
         ML_UNROLL
         for (int c = 0; c < kHeadDim / 8; c++) {
             *reinterpret_cast<uint32_t *>(to + (token0 + row) * stride + c * 8 + lane % 4 * 2) =
-                pair_of(sum[c][half * 2] * factor, sum[c][half * 2 + 1] * factor);
+                bf16_pair(sum[c][half * 2] * factor, sum[c][half * 2 + 1] * factor);
         }
     }
 }
@@ -248,14 +239,14 @@ __global__ void __launch_bounds__(kThreads, kForwardBlocks<kHeadDim>) forward_ke
             for (int j = 0; j < kTile / 8; j++) most = fmaxf(most, fmaxf(score[j][half * 2], score[j][half * 2 + 1]));
             const float now = fmaxf(highest[half], row_max(most) * scale);
             shift[half] = now == -INFINITY ? 0.0f : -now;  // no key seen yet
-            keep[half] = exp2f(highest[half] + shift[half]);
+            keep[half] = exp2_approximate(highest[half] + shift[half]);
             highest[half] = now;
         }
         ML_UNROLL
         for (int j = 0; j < kTile / 8; j++) {
             ML_UNROLL
             for (int e = 0; e < 4; e++) {
-                score[j][e] = exp2f(fmaf(score[j][e], scale, shift[e / 2]));
+                score[j][e] = exp2_approximate(fmaf(score[j][e], scale, shift[e / 2]));
                 sum[e / 2] += score[j][e];
             }
         }
@@ -340,7 +331,7 @@ __global__ void __launch_bounds__(kThreads, kDqBlocks<kHeadDim>) dq_kernel(const
         ML_UNROLL
         for (int j = 0; j < kStep / 8; j++) {
             ML_UNROLL
-            for (int e = 0; e < 4; e++) slope[j][e] = exp2f(fmaf(score[j][e], scale, -lse[e / 2])) * (slope[j][e] - delta[e / 2]);
+            for (int e = 0; e < 4; e++) slope[j][e] = exp2_approximate(fmaf(score[j][e], scale, -lse[e / 2])) * (slope[j][e] - delta[e / 2]);
         }
         multiply_across<kHeadDim>(dq, slope, k);
     }
@@ -420,7 +411,7 @@ __global__ void __launch_bounds__(kThreads, kDkDvBlocks<kHeadDim>) dk_dv_kernel(
                     const Statistics now = statistics[(stage * kStep + column_of(j, 0)) / 2];
                     ML_UNROLL
                     for (int e = 0; e < 4; e++) {
-                        weight[j][e] = exp2f(fmaf(weight[j][e], scale, -now.lse[e % 2]));
+                        weight[j][e] = exp2_approximate(fmaf(weight[j][e], scale, -now.lse[e % 2]));
                         slope[j][e] = weight[j][e] * (slope[j][e] - now.delta[e % 2]);
                     }
                 }

@@ -36,6 +36,29 @@ __device__ inline bf16 to_bf16(float x) { return __float2bfloat16_rn(x); }
 #endif
 __device__ inline float to_float(float x) { return x; }
 
+// Two bf16 in a register, the first one in its lower half.
+__device__ inline uint32_t bf16_pair(float low, float high) {
+#ifdef METALORA_HOSTCUDA
+    const bf16 pair[2] = {to_bf16(low), to_bf16(high)};
+#else
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+#endif
+    uint32_t bits;
+    memcpy(&bits, &pair, sizeof bits);
+    return bits;
+}
+
+// 2^x to within 2^-22; 0 where that is too small for a normal number.
+__device__ inline float exp2_approximate(float x) {
+#ifdef METALORA_HOSTCUDA
+    return exp2f(x);
+#else
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+
 template <class T> __device__ T from_float(float x);
 template <> __device__ inline float from_float<float>(float x) { return x; }
 template <> __device__ inline bf16 from_float<bf16>(float x) { return to_bf16(x); }

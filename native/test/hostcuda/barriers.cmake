@@ -2,6 +2,7 @@
 # them in: one has to fail, or to end at a barrier that not all threads reach.
 # cmake -DSOURCES=<src/cuda> -DTESTS=<folder of the test programs> -DLIBRARY=<libmetalora_cuda.so for the CPU> -P barriers.cmake
 
+cmake_minimum_required(VERSION 3.22)
 set(ENV{METALORA_CUDA_LIBRARY} ${LIBRARY})
 set(tests_of_device.cuh test_task_reduce test_rmsnorm)
 set(tests_of_adapter_backward.cu test_lora_linear)
