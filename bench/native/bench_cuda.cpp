@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <map>
 
 #include "decoder.h"
@@ -112,6 +113,9 @@ public:
     Linear(const Linear &) = delete;
     Linear &operator=(const Linear &) = delete;
 
+    std::vector<uint16_t> y() const { return read(y_); }
+    std::vector<uint16_t> dx() const { return read(dx_); }
+
     Work work(int which) {
         return {context, [this, which] {
             if (which == kFrozen) CHECK(ml_lora_linear_forward(context, &frozen_));
@@ -129,12 +133,35 @@ public:
     ml_context *const context;
 
 private:
+    static std::vector<uint16_t> read(const Memory &memory) {
+        std::vector<uint16_t> values(static_cast<size_t>(memory.bytes() / 2));
+        CHECK(ml_download(memory.context(), values.data(), memory.get(), memory.bytes()));
+        return values;
+    }
+
     int64_t spare_;
     Memory residual_, norm_weight_, x_, y_, dy_, dx_, h_, adapters_, gradients_, offsets_;
     ml_weight *w_ = nullptr;
     ml_lora_linear_desc d_{}, back_{}, frozen_{}, frozen_back_{}, shrunk_{};
     ml_rmsnorm_desc norm_{}, norm_and_shrink_{};
 };
+
+float from_bf16(uint16_t half) {
+    const uint32_t bits = static_cast<uint32_t>(half) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+// Relative L2 difference.
+double difference(const std::vector<uint16_t> &a, const std::vector<uint16_t> &b) {
+    double squares = 0, all = 0;
+    for (size_t i = 0; i < a.size(); i++) {
+        const double x = from_bf16(a[i]), y = from_bf16(b[i]);
+        squares += (x - y) * (x - y), all += y * y;
+    }
+    return std::sqrt(squares / all);
+}
 
 // Who multiplies: what a context does unless told, cuBLASLt, the own kernels.
 struct Form {
@@ -164,6 +191,12 @@ void linear() {
                     for (int work = 0; work < kWorks; work++) works.push_back(linears.back()->work(work));
                 }
                 const auto t = interleaved(works, tiny ? 1 : 11, tiny ? 1 : 10);
+                // The last form, our own, beside the one before it, cuBLASLt's, from the same inputs: forward last, then backward.
+                double y_differs = std::nan(""), dx_differs = std::nan("");
+                if (linears.size() == std::size(forms)) {
+                    for (auto &linear : {linears[1].get(), linears[2].get()}) linear->work(kNormForward).run(), linear->work(kBackward).run();
+                    y_differs = difference(linears[2]->y(), linears[1]->y()), dx_differs = difference(linears[2]->dx(), linears[1]->dx());
+                }
                 std::map<std::string, std::vector<double>> seconds;  // of a form's works; NAN where the form cannot be had
                 auto next = t.begin();
                 for (const Form &form : forms) {
@@ -193,13 +226,15 @@ void linear() {
                 std::printf("{\"bench\": \"lora_linear\", \"tokens\": %lld, \"in\": %lld, \"out\": %lld, \"rank\": %lld, \"slots\": %lld, "
                             "\"frozen_us\": %s, \"frozen_tflops\": %s, \"forward_us\": %s, \"forward_ratio\": %s, "
                             "\"norm_us\": %s, \"fused_forward_us\": %s, \"fused_forward_ratio\": %s, "
-                            "\"frozen_dx_us\": %s, \"backward_us\": %s, \"backward_ratio\": %s, \"forward_backward_us\": %s}\n",
+                            "\"frozen_dx_us\": %s, \"backward_us\": %s, \"backward_ratio\": %s, \"forward_backward_us\": %s, "
+                            "\"own_differs_from_cublaslt\": {\"y\": %s, \"dx\": %s}}\n",
                             static_cast<long long>(tokens), static_cast<long long>(size.in), static_cast<long long>(size.out),
                             static_cast<long long>(rank), static_cast<long long>(slots), of_forms(kFrozen, 1e-6, 2).c_str(),
                             number(flops / frozen * 1e-12, 1).c_str(), of_forms(kForward, 1e-6, 2).c_str(), of_forms(kForward, frozen, 4).c_str(),
                             of_forms(kNorm, 1e-6, 2).c_str(), each_form(fused, 1e-6, 2).c_str(), each_form(fused, frozen, 4).c_str(),
                             of_forms(kFrozenDx, 1e-6, 2).c_str(), of_forms(kBackward, 1e-6, 2).c_str(),
-                            of_forms(kBackward, frozen_dx, 4).c_str(), of_forms(kBoth, 1e-6, 2).c_str());
+                            of_forms(kBackward, frozen_dx, 4).c_str(), of_forms(kBoth, 1e-6, 2).c_str(), number(y_differs, 6).c_str(),
+                            number(dx_differs, 6).c_str());
                 std::fflush(stdout);
             }
         }
@@ -207,6 +242,32 @@ void linear() {
     for (const Form &form : forms) {
         if (form.context != nullptr) CHECK(ml_context_destroy(form.context));
     }
+}
+
+// Clip and AdamW over one flat adapter buffer, beside a copy. What a clip moves: it reads the gradient, and reads and writes it again.
+void optimizer() {
+    const int64_t n = tiny ? 5000 : 40'000'000;
+    Memory parameters(context, n * 4), gradient(context, n * 4), m(context, n * 4), v(context, n * 4), norm(context, 4);
+    gradient.write(random_floats(n, 1, 3));
+    ml_clip_desc clip{};
+    clip.grad = gradient.floats(), clip.norm = norm.floats(), clip.count = clip.stride = n, clip.slots = 1, clip.max_norm = 1e-3f;
+    ml_adamw_desc adamw{};
+    adamw.parameter = parameters.floats(), adamw.grad = gradient.floats(), adamw.m = m.floats(), adamw.v = v.floats(), adamw.norm = norm.floats();
+    adamw.count = adamw.stride = n, adamw.slots = 1, adamw.step = 1, adamw.lr = 1e-4f, adamw.beta1 = 0.9f, adamw.beta2 = 0.999f, adamw.eps = 1e-8f;
+    const auto t = interleaved({{context, [&] { CHECK(ml_copy(context, m.get(), v.get(), n * 4)); }},
+                                // The gradient grows again before each clip, which then has something to do; that time is taken off.
+                                {context, [&] { CHECK(ml_fill(context, gradient.floats(), n, 1)); }},
+                                {context, [&] {
+                                     CHECK(ml_fill(context, gradient.floats(), n, 1));
+                                     CHECK(ml_clip_global_norm(context, &clip));
+                                 }},
+                                {context, [&] { CHECK(ml_adamw_step(context, &adamw)); }}},
+                               tiny ? 1 : 11, tiny ? 1 : 10);
+    const double bytes = static_cast<double>(n) * 4, copied = 2 * bytes / t[0], clipped = 3 * bytes / (t[2] - t[1]), stepped = 7 * bytes / t[3];
+    std::printf("{\"bench\": \"optimizer\", \"count\": %lld, \"copy_gb_s\": %.1f, \"clip_gb_s\": %.1f, \"clip_share\": %.3f, "
+                "\"adamw_gb_s\": %.1f, \"adamw_share\": %.3f}\n",
+                static_cast<long long>(n), copied * 1e-9, clipped * 1e-9, clipped / copied, stepped * 1e-9, stepped / copied);
+    std::fflush(stdout);
 }
 
 void reduce() {
@@ -229,6 +290,7 @@ void reduce() {
                     moved / t[2] * 1e-9, moved / t[2] / copied);
         std::fflush(stdout);
     }
+    optimizer();
     CHECK(ml_context_destroy(context));
 }
 

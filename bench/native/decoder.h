@@ -39,6 +39,7 @@ public:
     float *floats() const { return static_cast<float *>(pointer_); }
     int32_t *ints() const { return static_cast<int32_t *>(pointer_); }
     int64_t bytes() const { return bytes_; }
+    ml_context *context() const { return context_; }
     template <class T> void write(const std::vector<T> &values) {
         CHECK(ml_upload(context_, pointer_, values.data(), static_cast<int64_t>(values.size() * sizeof(T))));
     }
