@@ -1,5 +1,4 @@
 // Rotary position embedding in the half-split layout (Su et al. 2021).
-#include "core/rope_frequency.h"
 #include "cuda/fault.h"
 #include "cuda/kernels.h"
 
@@ -9,14 +8,6 @@ namespace cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-__global__ void table_kernel(ml_rope_table_desc d) {
-    const int64_t half = d.head_dim / 2, i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-    if (i >= d.positions * half) return;
-    const double angle = static_cast<double>(i / half) * rope_inverse_frequency(d, i % half);
-    d.cos[i] = static_cast<float>(cos(angle));
-    d.sin[i] = static_cast<float>(sin(angle));
-}
 
 // A thread takes N pairs of one head. `direction`: 1 forward, -1 backward.
 template <class T, int N>
@@ -59,12 +50,6 @@ template <class T> cudaError_t rotate(const ml_rope_desc &d, float direction, in
 }
 
 }  // namespace
-
-cudaError_t rope_table(const ml_rope_table_desc &d, cudaStream_t stream) {
-    const int64_t count = d.positions * (d.head_dim / 2);
-    if (count == 0) return cudaSuccess;
-    return launch(table_kernel, Grid(blocks_for(count, kThreads)), dim3(kThreads), 0, stream, d);
-}
 
 template <class T> cudaError_t rope_forward(const ml_rope_desc &d, int *fault, cudaStream_t stream) {
     return rotate<T>(d, 1.0f, fault, stream);
