@@ -170,7 +170,8 @@ ML_API int32_t ml_embedding_forward(ml_context *context, const ml_embedding_desc
 /* ---- RMSNorm ---------------------------------------------------------------------------------------------- */
 
 /* y = x * rstd * weight with rstd = 1 / sqrt(mean(x^2) + eps), a row at a time (Zhang and Sennrich 2019).
-   For a norm per head, rows = T * heads and width = head_dim. */
+   For a norm per head, rows = T * heads, width = head_dim and group = heads: rows lie side by side, `group` of them, and strides
+   are from one group to the next. y may be x, and dx dy, where both have the same stride. */
 typedef struct ml_rmsnorm_desc {
     const void *x;           /* act [rows, width] */
     const float *weight;     /* [width], frozen */
@@ -178,11 +179,14 @@ typedef struct ml_rmsnorm_desc {
     float *rstd;             /* [rows]; forward: written, nullable; backward: read */
     const void *dy;          /* act [rows, width]; backward only */
     void *dx;                /* act [rows, width]; backward only; may be dy when accumulate = 0 */
-    int64_t rows;
+    int64_t rows;            /* a multiple of group */
     int64_t width;
     float eps;
     int32_t accumulate;      /* backward: dx += instead of = */
-    int64_t out_stride;      /* of y and of dx; y may be x, and dx dy, only where it is dense */
+    int64_t group;           /* rows side by side; 0: 1 */
+    int64_t x_stride;
+    int64_t dy_stride;
+    int64_t out_stride;      /* of y and of dx */
     const ml_lora_linear_desc *next; /* nullable, host memory; forward only: the LoRA linear that reads y. Its h is computed here,
                                 while y is at hand; see ml_lora_linear_desc.shrunk */
 } ml_rmsnorm_desc;

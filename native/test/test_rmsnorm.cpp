@@ -78,6 +78,40 @@ TEST(rmsnorm_matches_reference) {
     }
 }
 
+// Heads side by side, as columns of wider rows; in their own place, and from other rows to others.
+TEST(rmsnorm_of_groups_matches_reference) {
+    struct Size { int64_t tokens, heads, width, between; };
+    for (const Size &s : {Size{9, 3, 16, 24}, {5, 2, 128, 8}, {4, 2, 33, 3}, {3, 2, 520, 40}, {2, 4, 8, 0}}) {
+        Case shape(format("tokens %d, heads %d, width %d, between %d", int(s.tokens), int(s.heads), int(s.width), int(s.between)));
+        const int64_t rows = s.tokens * s.heads, all = s.heads * s.width;
+        const Inputs in({rows, s.width, 1e-6});
+        const auto y_expected = reference::rmsnorm(wide(in.x), wide(in.weight), in.eps);
+        const auto dx_expected = reference::rmsnorm_dx(wide(in.x), wide(in.weight), in.eps, wide(in.dy));
+        on_every_device([&](Device &device) {
+            Strided x(device, all, s.between, in.x), y(device, s.tokens, all, s.between + 8), dy(device, all, s.between + 16, in.dy);
+            Activations dx(device, in.x.size());
+            Buffer<float> weight(device, in.weight), rstd(device, rows);
+            y.write(std::vector<float>(in.x.size(), NAN));
+            ml_rmsnorm_desc d{};
+            d.x = x, d.weight = weight, d.y = y, d.rstd = rstd, d.rows = rows, d.width = s.width, d.group = s.heads, d.eps = in.eps;
+            d.x_stride = x.stride(), d.out_stride = y.stride();
+            EXPECT_OK(ml_rmsnorm_forward(device, &d));
+            const auto forward = y.read();
+            EXPECT_CLOSE("y", forward, y_expected, 5e-7);
+            EXPECT_CLOSE_FLOAT("rstd", rstd.read(), reference::rmsnorm_rstd(wide(in.x), s.width, in.eps), 5e-7);
+            d.dy = dy, d.dy_stride = dy.stride(), d.dx = dx, d.out_stride = 0;
+            EXPECT_OK(ml_rmsnorm_backward(device, &d));
+            EXPECT_CLOSE("dx", dx.read(), dx_expected, 1e-6);
+            d.dx = dy, d.out_stride = dy.stride();
+            EXPECT_OK(ml_rmsnorm_backward(device, &d));
+            EXPECT_CLOSE("dx in dy's place", dy.read(), dx_expected, 1e-6);
+            d.y = x, d.out_stride = x.stride();
+            EXPECT_OK(ml_rmsnorm_forward(device, &d));
+            EXPECT_SAME_BITS("y in x's place", x.read(), forward);
+        });
+    }
+}
+
 TEST(rmsnorm_gradient_matches_finite_differences) {
     const Shape s{3, 11, 1e-3};
     const Inputs in(s);
@@ -133,6 +167,18 @@ TEST(rmsnorm_rejects_bad_arguments) {
     }
     Desc bad = good;
     bad.y = nullptr;
+    EXPECT_INVALID(ml_rmsnorm_forward(device, &bad), "y");
+    bad = good, bad.group = 3;
+    EXPECT_INVALID(ml_rmsnorm_forward(device, &bad), "rows");
+    bad = good, bad.group = -1;
+    EXPECT_INVALID(ml_rmsnorm_backward(device, &bad), "group");
+    bad = good, bad.group = 2, bad.x_stride = 39;
+    EXPECT_INVALID(ml_rmsnorm_forward(device, &bad), "x_stride");
+    bad = good, bad.x_stride = 200;
+    EXPECT_INVALID(ml_rmsnorm_forward(device, &bad), "x");
+    bad = good, bad.dy_stride = 200;
+    EXPECT_INVALID(ml_rmsnorm_backward(device, &bad), "dy");
+    bad = good, bad.rows = 1, bad.y = x, bad.out_stride = 21;
     EXPECT_INVALID(ml_rmsnorm_forward(device, &bad), "y");
     bad = good, bad.rstd = nullptr;
     EXPECT_INVALID(ml_rmsnorm_backward(device, &bad), "rstd");

@@ -26,10 +26,11 @@ static float dot(const float *a, const float *b, int64_t n) {
 ml_status rmsnorm_forward(Context &context, const ml_rmsnorm_desc &d) {
     const float *x = static_cast<const float *>(d.x);
     float *y = static_cast<float *>(d.y);
+    const int64_t group = d.group == 0 ? 1 : d.group;
     parallel_ranges(context, d.rows, d.width, [&](int64_t first, int64_t last) {
         for (int64_t row = first; row < last; row++) {
-            const float *from = x + row * d.width;
-            float *to = y + row * stride_of(d.out_stride, d.width);
+            const float *from = x + row_offset(row, group, d.width, stride_of(d.x_stride, group * d.width));
+            float *to = y + row_offset(row, group, d.width, stride_of(d.out_stride, group * d.width));
             const float rstd = 1.0f / __builtin_sqrtf(dot(from, from, d.width) / static_cast<float>(d.width) + d.eps);
             if (d.rstd != nullptr) d.rstd[row] = rstd;
             const Vec factor = broadcast(rstd);
@@ -48,10 +49,12 @@ ml_status rmsnorm_forward(Context &context, const ml_rmsnorm_desc &d) {
 ml_status rmsnorm_backward(Context &context, const ml_rmsnorm_desc &d) {
     const float *x = static_cast<const float *>(d.x), *dy = static_cast<const float *>(d.dy);
     float *dx = static_cast<float *>(d.dx);
+    const int64_t group = d.group == 0 ? 1 : d.group;
     parallel_ranges(context, d.rows, d.width, [&](int64_t first, int64_t last) {
         for (int64_t row = first; row < last; row++) {
-            const float *in = x + row * d.width, *grad = dy + row * d.width;
-            float *to = dx + row * stride_of(d.out_stride, d.width);
+            const float *in = x + row_offset(row, group, d.width, stride_of(d.x_stride, group * d.width));
+            const float *grad = dy + row_offset(row, group, d.width, stride_of(d.dy_stride, group * d.width));
+            float *to = dx + row_offset(row, group, d.width, stride_of(d.out_stride, group * d.width));
             Vec along0 = zero(), along1 = zero();
             int64_t i = 0;
             for (; i + 2 * kWidth <= d.width; i += 2 * kWidth) {

@@ -16,13 +16,24 @@ template <int kGroup> __device__ inline float group_sum(float value) {
     else return block_sum<kGroup>(value);
 }
 
+// How rows lie; strides are those of x, dy and the output.
+struct Rows {
+    int64_t rows, group, x_stride, dy_stride, out_stride;
+    int width;
+    explicit Rows(const ml_rmsnorm_desc &d) : rows(d.rows), group(d.group == 0 ? 1 : d.group), width(static_cast<int>(d.width)) {
+        x_stride = stride_of(d.x_stride, group * width), dy_stride = stride_of(d.dy_stride, group * width), out_stride = stride_of(d.out_stride, group * width);
+    }
+    __device__ int64_t at(int64_t row, int64_t stride) const { return row_offset(row, group, width, stride); }
+};
+
 // N elements a thread at a time; kGroup threads a row.
 template <class T, int N, int kGroup>
-__global__ void forward_kernel(const T *x, const float *weight, T *y, float *rstd, int64_t rows, int width, int64_t out_stride, float eps) {
+__global__ void forward_kernel(const T *x, const float *weight, T *y, float *rstd, Rows r, float eps) {
     const int64_t row = static_cast<int64_t>(blockIdx.x) * (kThreads / kGroup) + threadIdx.x / kGroup;
-    if (row >= rows) return;  // whole warps; a block of one row has no such threads
-    const int first = static_cast<int>(threadIdx.x) % kGroup * N;
-    const T *from = x + row * width;
+    if (row >= r.rows) return;  // whole warps; a block of one row has no such threads
+    const int first = static_cast<int>(threadIdx.x) % kGroup * N, width = r.width;
+    const T *from = x + r.at(row, r.x_stride);
+    T *to = y + r.at(row, r.out_stride);
     float squares = 0;
     for (int i = first; i < width; i += kGroup * N) {
         float v[N];
@@ -36,18 +47,18 @@ __global__ void forward_kernel(const T *x, const float *weight, T *y, float *rst
         load<N>(v, from + i);
         load<N>(w, weight + i);
         for (int j = 0; j < N; j++) v[j] = v[j] * scale * w[j];
-        store<N>(y + row * out_stride + i, v);
+        store<N>(to + i, v);
     }
 }
 
 // dx = rstd * (dy * weight - x * rstd^2 * mean(dy * weight * x))
 template <class T, int N, int kGroup>
-__global__ void backward_kernel(const T *x, const float *weight, const float *rstd, const T *dy, T *dx, int64_t rows,
-                                int width, int64_t out_stride, bool accumulate) {
+__global__ void backward_kernel(const T *x, const float *weight, const float *rstd, const T *dy, T *dx, Rows r, bool accumulate) {
     const int64_t row = static_cast<int64_t>(blockIdx.x) * (kThreads / kGroup) + threadIdx.x / kGroup;
-    if (row >= rows) return;
-    const int first = static_cast<int>(threadIdx.x) % kGroup * N;
-    const T *in = x + row * width, *grad = dy + row * width;
+    if (row >= r.rows) return;
+    const int first = static_cast<int>(threadIdx.x) % kGroup * N, width = r.width;
+    const T *in = x + r.at(row, r.x_stride), *grad = dy + r.at(row, r.dy_stride);
+    T *to = dx + r.at(row, r.out_stride);
     float along = 0;
     for (int i = first; i < width; i += kGroup * N) {
         float v[N], w[N], g[N];
@@ -66,10 +77,10 @@ __global__ void backward_kernel(const T *x, const float *weight, const float *rs
         for (int j = 0; j < N; j++) v[j] = v[j] * back + g[j] * w[j] * scale;
         if (accumulate) {
             float before[N];
-            load<N>(before, dx + row * out_stride + i);
+            load<N>(before, to + i);
             for (int j = 0; j < N; j++) v[j] += before[j];
         }
-        store<N>(dx + row * out_stride + i, v);
+        store<N>(to + i, v);
     }
 }
 
@@ -82,7 +93,7 @@ struct NormRows {
     float *rstd;  // nullable
     int64_t rows;
     int width;
-    int64_t stride;  // of y
+    int64_t x_stride, stride;  // stride: of y
     float eps;
     float scale[shrinking::kEach];  // of the lane's rows
 
@@ -93,7 +104,7 @@ struct NormRows {
             float squares = 0;
             for (int k = lane * 8; k < width; k += kWarp * 8) {
                 float v[8];
-                load<8>(v, x + (row0 + i) * width + k);
+                load<8>(v, x + (row0 + i) * x_stride + k);
                 for (int j = 0; j < 8; j++) squares += v[j] * v[j];
             }
             const float of_row = 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(width) + eps);
@@ -117,7 +128,7 @@ struct NormRows {
             const int64_t row = row0 + threadIdx.x % kWarp / 4 + i * 8;
             const bool there = row < rows && k < width;
             float v[8] = {};
-            if (there) load<8>(v, x + row * width + k);
+            if (there) load<8>(v, x + row * x_stride + k);
             ML_UNROLL
             for (int j = 0; j < 8; j++) packs[i].at[j] = to_bf16(v[j] * scale[i] * w[j]);
             if (there) *reinterpret_cast<Pack<bf16> *>(y + row * stride + k) = packs[i];
@@ -131,19 +142,19 @@ template <int kGroup> Grid grid(int64_t rows) { return Grid(blocks_for(rows, kTh
 
 template <class T> cudaError_t rmsnorm_forward(State &s, const ml_rmsnorm_desc &d) {
     if (d.rows == 0) return cudaSuccess;
-    const int64_t stride = stride_of(d.out_stride, d.width);
-    const bool packs = packable<8>(d.width | stride, d.x, d.weight, d.y);
+    const Rows rows(d);
+    const bool packs = packable<8>(d.width | d.x_stride | d.out_stride, d.x, d.weight, d.y);
     Shrink shrink;
     if (d.next != nullptr) {
         if (const cudaError_t error = begin_shrink<T>(s, *d.next, shrink); error != cudaSuccess) return error;
         if (packs && shrink.on_the_way) {
             return make_and_shrink(s, NormRows{static_cast<const bf16 *>(d.x), d.weight, static_cast<bf16 *>(d.y), d.rstd, d.rows,
-                                               static_cast<int>(d.width), stride, d.eps, {}}, shrink);
+                                               rows.width, rows.x_stride, rows.out_stride, d.eps, {}}, shrink);
         }
     }
     auto run = [&](auto kernel, Grid blocks) {
         return launch(kernel, blocks, dim3(kThreads), 0, s.stream, static_cast<const T *>(d.x), d.weight, static_cast<T *>(d.y),
-                      d.rstd, d.rows, static_cast<int>(d.width), stride, d.eps);
+                      d.rstd, rows, d.eps);
     };
     const cudaError_t error = d.width <= kShortRow
         ? packs ? run(forward_kernel<T, 8, kWarp>, grid<kWarp>(d.rows)) : run(forward_kernel<T, 1, kWarp>, grid<kWarp>(d.rows))
@@ -155,10 +166,10 @@ template <class T> cudaError_t rmsnorm_backward(const ml_rmsnorm_desc &d, cudaSt
     if (d.rows == 0) return cudaSuccess;
     auto run = [&](auto kernel, Grid blocks) {
         return launch(kernel, blocks, dim3(kThreads), 0, stream, static_cast<const T *>(d.x), d.weight,
-                      static_cast<const float *>(d.rstd), static_cast<const T *>(d.dy), static_cast<T *>(d.dx), d.rows,
-                      static_cast<int>(d.width), stride_of(d.out_stride, d.width), d.accumulate != 0);
+                      static_cast<const float *>(d.rstd), static_cast<const T *>(d.dy), static_cast<T *>(d.dx), Rows(d),
+                      d.accumulate != 0);
     };
-    const bool packs = packable<8>(d.width | d.out_stride, d.x, d.weight, d.dy, d.dx);
+    const bool packs = packable<8>(d.width | d.x_stride | d.dy_stride | d.out_stride, d.x, d.weight, d.dy, d.dx);
     if (d.width <= kShortRow) {
         return packs ? run(backward_kernel<T, 8, kWarp>, grid<kWarp>(d.rows)) : run(backward_kernel<T, 1, kWarp>, grid<kWarp>(d.rows));
     }

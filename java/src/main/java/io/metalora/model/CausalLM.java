@@ -33,7 +33,7 @@ public final class CausalLM implements AutoCloseable {
     private CausalLM(ModelConfig config, Device device, ModelFiles files, WeightStorage storage) {
         this.config = config;
         this.device = device;
-        this.groups = LinearGroup.of(config, device);
+        this.groups = LinearGroup.of(device);
         try {
             var shapes = WeightNames.shapes(config);
             var loader = new Loader(files, storage, shapes);
@@ -52,7 +52,7 @@ public final class CausalLM implements AutoCloseable {
     private CausalLM(ModelConfig config, Device device) {
         this.config = config;
         this.device = device;
-        this.groups = LinearGroup.of(config, device);
+        this.groups = LinearGroup.of(device);
         this.embedding = null;
         this.head = null;
         this.finalNorm = null;
@@ -98,7 +98,7 @@ public final class CausalLM implements AutoCloseable {
                 bytes += shape[0] * DType.F32.bytes();
             }
         }
-        for (var names : WeightNames.matrices(config, LinearGroup.of(config, device))) {
+        for (var names : WeightNames.matrices(config, LinearGroup.of(device))) {
             var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
             long out = sources.stream().mapToLong(source -> source.shape()[0]).sum();
             bytes += device.frozenBytes(

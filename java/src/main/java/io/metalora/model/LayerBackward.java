@@ -38,7 +38,10 @@ final class LayerBackward {
     private final Tensor dk;
     private final Tensor dv;
     private final Tensor rstd;
-    /** The rotated heads of a model with norms per head, which keeps q and k from before their norm. */
+    /**
+     * The rotated heads of a model with norms per head, which keeps q and k from before their norm. They lie as those do,
+     * beside columns that nobody uses: attention wants k where v is.
+     */
     private final Tensor rotatedQ;
 
     private final Tensor rotatedK;
@@ -65,8 +68,9 @@ final class LayerBackward {
         this.dk = LayerActivations.output(memory, model, tokens, dqkv, K);
         this.dv = LayerActivations.output(memory, model, tokens, dqkv, V);
         this.rstd = memory.floats(tokens);
-        this.rotatedQ = qkNorm ? memory.activation(tokens, heads, headDim) : null;
-        this.rotatedK = qkNorm ? memory.activation(tokens, kvHeads, headDim) : null;
+        var rotated = qkNorm ? LayerActivations.stack(memory, model, tokens, Q) : null;
+        this.rotatedQ = qkNorm ? LayerActivations.output(memory, model, tokens, rotated, Q) : null;
+        this.rotatedK = qkNorm ? LayerActivations.output(memory, model, tokens, rotated, K) : null;
         this.rstdQ = qkNorm ? memory.floats(tokens, heads) : null;
         this.rstdK = qkNorm ? memory.floats(tokens, kvHeads) : null;
     }
@@ -142,10 +146,8 @@ final class LayerBackward {
                 pack.sequences(), pack.maxLength());
         forward.rotateBack(dq, dk, tokens);
         if (qkNorm) {
-            ops.rmsnormBackward(
-                    a.q(), weights.queryNorm(), rstdQ, dq, dq, (long) tokens * heads, headDim, eps, false);
-            ops.rmsnormBackward(
-                    a.k(), weights.keyNorm(), rstdK, dk, dk, (long) tokens * kvHeads, headDim, eps, false);
+            ops.headNormBackward(a.q(), weights.queryNorm(), rstdQ, dq, dq, tokens, heads, headDim, eps);
+            ops.headNormBackward(a.k(), weights.keyNorm(), rstdK, dk, dk, tokens, kvHeads, headDim, eps);
         }
         x = forward.norm(a.in(), weights.inputNorm(), rstd, tokens);
         var dx = below ? dNormed : null;

@@ -77,8 +77,8 @@ final class LayerForward {
         var c = model.config();
         if (c.qkNorm()) {
             var weights = model.layer(layer);
-            ops.rmsnorm(a.q(), weights.queryNorm(), q, rstdQ, (long) tokens * c.heads(), c.headDim(), eps);
-            ops.rmsnorm(a.k(), weights.keyNorm(), k, rstdK, (long) tokens * c.kvHeads(), c.headDim(), eps);
+            ops.headNorm(a.q(), weights.queryNorm(), q, rstdQ, tokens, c.heads(), c.headDim(), eps);
+            ops.headNorm(a.k(), weights.keyNorm(), k, rstdK, tokens, c.kvHeads(), c.headDim(), eps);
         }
         ops.rope(q, cos, sin, positions, tokens, c.heads(), c.headDim());
         ops.rope(k, cos, sin, positions, tokens, c.kvHeads(), c.headDim());

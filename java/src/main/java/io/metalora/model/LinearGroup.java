@@ -13,11 +13,10 @@ import java.util.List;
  * @param members in the order of the weight's rows
  */
 record LinearGroup(List<Projection> members) {
-    /** The groups of a model's layers on a device, which together have every projection once. */
-    static List<LinearGroup> of(ModelConfig config, Device device) {
+    /** The groups of a layer on a device, which together have every projection once. */
+    static List<LinearGroup> of(Device device) {
         var groups = new ArrayList<LinearGroup>();
-        // Norms per head need q and k as rows of their own.
-        add(groups, device.stacksLinears() && !config.qkNorm(), Projection.Q, Projection.K, Projection.V);
+        add(groups, device.stacksLinears(), Projection.Q, Projection.K, Projection.V);
         add(groups, false, Projection.O);
         add(groups, device.stacksLinears(), Projection.GATE, Projection.UP);
         add(groups, false, Projection.DOWN);

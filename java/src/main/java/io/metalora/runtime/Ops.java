@@ -117,9 +117,57 @@ public final class Ops {
         }
     }
 
+    /**
+     * The norm of each head, weight [headDim]; x and y [tokens, heads * headDim], each of which may be columns; y may be x.
+     *
+     * @param rstd F32 [tokens, heads], nullable
+     */
+    public void headNorm(
+            Tensor x, Tensor weight, Tensor y, Tensor rstd, long tokens, long heads, long headDim, float eps) {
+        try (var _ = device.turn()) {
+            var d = headNorm(x, weight, tokens, heads, headDim, eps);
+            ml_rmsnorm_desc.y(d, needRows("y", y, tokens, heads * headDim));
+            ml_rmsnorm_desc.out_stride(d, y.stride());
+            ml_rmsnorm_desc.rstd(d, nullable("rstd", rstd, DType.F32, tokens * heads));
+            ml_rmsnorm_desc.next(d, MemorySegment.NULL);
+            NativeLibrary.check(Metalora.ml_rmsnorm_forward(device.context(), d));
+        }
+    }
+
+    /** dx = the gradient of x; dx and dy, which may be one, may be columns. */
+    public void headNormBackward(
+            Tensor x, Tensor weight, Tensor rstd, Tensor dy, Tensor dx, long tokens, long heads, long headDim,
+            float eps) {
+        try (var _ = device.turn()) {
+            var d = headNorm(x, weight, tokens, heads, headDim, eps);
+            ml_rmsnorm_desc.rstd(d, need("rstd", rstd, DType.F32, tokens * heads));
+            ml_rmsnorm_desc.dy(d, needRows("dy", dy, tokens, heads * headDim));
+            ml_rmsnorm_desc.dy_stride(d, dy.stride());
+            ml_rmsnorm_desc.dx(d, needRows("dx", dx, tokens, heads * headDim));
+            ml_rmsnorm_desc.out_stride(d, dx.stride());
+            ml_rmsnorm_desc.accumulate(d, 0);
+            ml_rmsnorm_desc.next(d, MemorySegment.NULL);
+            NativeLibrary.check(Metalora.ml_rmsnorm_backward(device.context(), d));
+        }
+    }
+
+    private MemorySegment headNorm(Tensor x, Tensor weight, long tokens, long heads, long headDim, float eps) {
+        var d = norm(needRows("x", x, tokens, heads * headDim), weight, tokens * heads, headDim, eps);
+        ml_rmsnorm_desc.group(d, heads);
+        ml_rmsnorm_desc.x_stride(d, x.stride());
+        return d;
+    }
+
     private MemorySegment rmsnorm(Tensor x, Tensor weight, long rows, long width, float eps) {
+        return norm(need("x", x, act, rows * width), weight, rows, width, eps);
+    }
+
+    private MemorySegment norm(MemorySegment x, Tensor weight, long rows, long width, float eps) {
         var d = rmsnorm;
-        ml_rmsnorm_desc.x(d, need("x", x, act, rows * width));
+        ml_rmsnorm_desc.x(d, x);
+        ml_rmsnorm_desc.group(d, 1);
+        ml_rmsnorm_desc.x_stride(d, 0);
+        ml_rmsnorm_desc.dy_stride(d, 0);
         ml_rmsnorm_desc.weight(d, need("weight", weight, DType.F32, width));
         ml_rmsnorm_desc.rows(d, rows);
         ml_rmsnorm_desc.width(d, width);

@@ -25,6 +25,9 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t width;
  *     float eps;
  *     int32_t accumulate;
+ *     int64_t group;
+ *     int64_t x_stride;
+ *     int64_t dy_stride;
  *     int64_t out_stride;
  *     const ml_lora_linear_desc *next;
  * }
@@ -47,6 +50,9 @@ public class ml_rmsnorm_desc {
         Metalora.C_LONG.withName("width"),
         Metalora.C_FLOAT.withName("eps"),
         Metalora.C_INT.withName("accumulate"),
+        Metalora.C_LONG.withName("group"),
+        Metalora.C_LONG.withName("x_stride"),
+        Metalora.C_LONG.withName("dy_stride"),
         Metalora.C_LONG.withName("out_stride"),
         Metalora.C_POINTER.withName("next")
     ).withName("ml_rmsnorm_desc");
@@ -496,6 +502,138 @@ public class ml_rmsnorm_desc {
      */
     public static void accumulate(MemorySegment struct, int fieldValue) {
         struct.set(accumulate$LAYOUT, accumulate$OFFSET, fieldValue);
+    }
+
+    private static final OfLong group$LAYOUT = (OfLong)$LAYOUT.select(groupElement("group"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t group
+     * }
+     */
+    public static final OfLong group$layout() {
+        return group$LAYOUT;
+    }
+
+    private static final long group$OFFSET = $LAYOUT.byteOffset(groupElement("group"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t group
+     * }
+     */
+    public static final long group$offset() {
+        return group$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t group
+     * }
+     */
+    public static long group(MemorySegment struct) {
+        return struct.get(group$LAYOUT, group$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t group
+     * }
+     */
+    public static void group(MemorySegment struct, long fieldValue) {
+        struct.set(group$LAYOUT, group$OFFSET, fieldValue);
+    }
+
+    private static final OfLong x_stride$LAYOUT = (OfLong)$LAYOUT.select(groupElement("x_stride"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t x_stride
+     * }
+     */
+    public static final OfLong x_stride$layout() {
+        return x_stride$LAYOUT;
+    }
+
+    private static final long x_stride$OFFSET = $LAYOUT.byteOffset(groupElement("x_stride"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t x_stride
+     * }
+     */
+    public static final long x_stride$offset() {
+        return x_stride$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t x_stride
+     * }
+     */
+    public static long x_stride(MemorySegment struct) {
+        return struct.get(x_stride$LAYOUT, x_stride$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t x_stride
+     * }
+     */
+    public static void x_stride(MemorySegment struct, long fieldValue) {
+        struct.set(x_stride$LAYOUT, x_stride$OFFSET, fieldValue);
+    }
+
+    private static final OfLong dy_stride$LAYOUT = (OfLong)$LAYOUT.select(groupElement("dy_stride"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int64_t dy_stride
+     * }
+     */
+    public static final OfLong dy_stride$layout() {
+        return dy_stride$LAYOUT;
+    }
+
+    private static final long dy_stride$OFFSET = $LAYOUT.byteOffset(groupElement("dy_stride"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int64_t dy_stride
+     * }
+     */
+    public static final long dy_stride$offset() {
+        return dy_stride$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int64_t dy_stride
+     * }
+     */
+    public static long dy_stride(MemorySegment struct) {
+        return struct.get(dy_stride$LAYOUT, dy_stride$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int64_t dy_stride
+     * }
+     */
+    public static void dy_stride(MemorySegment struct, long fieldValue) {
+        struct.set(dy_stride$LAYOUT, dy_stride$OFFSET, fieldValue);
     }
 
     private static final OfLong out_stride$LAYOUT = (OfLong)$LAYOUT.select(groupElement("out_stride"));
