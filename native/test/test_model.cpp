@@ -1,6 +1,7 @@
 // A whole decoder through the ops, forward and backward, and one MeTA-LoRA iteration (arXiv 2510.11598, first order) on top,
 // against the same composed of the double-precision references.
 #include <algorithm>
+#include <tuple>
 
 #include "reference.h"
 #include "weights.h"
@@ -450,7 +451,7 @@ private:
 };
 
 // The second task has no texts.
-const std::vector<std::vector<int>> kSupport = {{9, 14}, {}, {70, 5, 3}}, kQuery = {{17}, {}, {8, 12}};
+const std::vector<std::vector<int>> kLong = {{9, 14}, {}, {70, 5, 3}}, kSupport = {{9, 14}, {}, {21, 5, 3}}, kQuery = {{17}, {}, {8, 12}};
 
 // A chain of many rounded ops: more than an op's own bound, no more than what bf16 training has anywhere.
 double gradient_bound() { return activation_dtype() == ML_BF16 ? 4e-2 : on_cuda() ? 1e-5 : 5e-6; }
@@ -463,7 +464,13 @@ struct Variant {
 
 // The large heads are of a size that tensor cores take, and the ranks there are not whole tiles.
 constexpr Shape kSmallHeads{64, 4, 2, 16, 96, 8}, kLargeHeads{64, 2, 1, 64, 96, 12};
-const std::vector<Variant> kBoth{{kSmallHeads, false}, {kLargeHeads, true}}, kAll{kBoth[0], kBoth[1], {kSmallHeads, true}, {kLargeHeads, false}};
+const std::vector<Variant> kVariants{{kLargeHeads, true}, {kSmallHeads, false}, {kSmallHeads, true}, {kLargeHeads, false}};
+
+// The first so many, or half of them where a pass takes long.
+std::vector<Variant> variants(int64_t count) {
+    if (too_slow(8e6)) count /= 2;
+    return {kVariants.begin(), kVariants.begin() + count};
+}
 
 // Matrix by matrix: a small one's error must not hide behind a large one.
 void expect_close(const char *what, const Shape &s, const std::vector<float> &actual, const Vec &expected) {
@@ -472,10 +479,12 @@ void expect_close(const char *what, const Shape &s, const std::vector<float> &ac
         for (int64_t layer = 0; layer < kLayers; layer++) {
             for (int p = 0; p < kProjections; p++) {
                 const Site site = s.site(layer, p);
-                const size_t at = task * s.parameters(), a = at + site.a, b = at + site.b, end = at + site.end;
-                Case where(format("task %d, layer %d, Linear %d", int(task), int(layer), p));
-                EXPECT_CLOSE((what + std::string(", A")).c_str(), std::vector<float>(actual.begin() + a, actual.begin() + b), Vec(expected.begin() + a, expected.begin() + b), gradient_bound());
-                EXPECT_CLOSE((what + std::string(", B")).c_str(), std::vector<float>(actual.begin() + b, actual.begin() + end), Vec(expected.begin() + b, expected.begin() + end), gradient_bound());
+                for (auto [matrix, first, last] : {std::tuple("A", site.a, site.b), std::tuple("B", site.b, site.end)}) {
+                    Case where(format("task %d, layer %d, Linear %d, %s", int(task), int(layer), p, matrix));
+                    const size_t from = task * s.parameters() + first, to = task * s.parameters() + last;
+                    EXPECT_CLOSE(what, std::vector<float>(actual.begin() + from, actual.begin() + to),
+                                 Vec(expected.begin() + from, expected.begin() + to), gradient_bound());
+                }
             }
         }
     }
@@ -494,12 +503,12 @@ template <class T> std::vector<T> logits(std::vector<T> logprobs) {
 }  // namespace
 
 TEST(model_matches_reference) {
-    for (const Variant &variant : kAll) {
+    for (const Variant &variant : variants(4)) {
         Case which(variant.text());
         const Shape &shape = variant.shape;
         Random random(1);
         const Frozen frozen(random, shape);
-        const Pack pack(random, kSupport);
+        const Pack pack(random, kLong);
         const auto adapters = random.normal(kTasks * shape.parameters(), 0.1);
         const Result result = expected(frozen, pack, wide(adapters));
         const Ints after{0, 8, 60, static_cast<int32_t>(pack.tokens()) - 1};
@@ -516,6 +525,7 @@ TEST(model_matches_reference) {
             EXPECT_CLOSE("logits", logits(model.logprobs(pass, after)), logits(all), 2e-6);
             const auto once = gradients.read();
             expect_close("gradients", shape, once, result.gradient);
+            if (on_cuda()) return;  // where graphs below repeat a pass
             gradients.write(zeros);
             model.run(pass, slots, gradients);
             EXPECT_SAME_BITS("gradients again", gradients.read(), once);
@@ -529,7 +539,7 @@ TEST(model_meta_iteration_matches_reference) {
     constexpr int steps = 2;
     constexpr float inner_rate = 0.5f, outer_rate = 0.01f, most_norm = 0.25f;
     const std::vector<float> weight{0.5f, 0, 0.5f};
-    for (const Variant &variant : kBoth) {
+    for (const Variant &variant : variants(2)) {
         Case which(variant.text());
         const Shape &shape = variant.shape;
         Random random(2);
@@ -545,8 +555,8 @@ TEST(model_meta_iteration_matches_reference) {
             const auto inner = expected(frozen, support, copies);
             for (size_t i = 0; i < copies.size(); i++) copies[i] -= inner_rate * inner.gradient[i];
         }
-        Vec adapted = copies;
-        for (size_t i = 0; i < adapted.size(); i++) adapted[i] -= shared[i % count];
+        Vec changes = copies;
+        for (size_t i = 0; i < changes.size(); i++) changes[i] -= shared[i % count];
         const auto outer = expected(frozen, query, copies);
         Vec mean(count, 0.0);
         for (size_t i = 0; i < kTasks * count; i++) mean[i % count] += weight[i / count] * outer.gradient[i];
@@ -580,9 +590,9 @@ TEST(model_meta_iteration_matches_reference) {
                 model.run(adapting, slots, gradients);
                 EXPECT_OK(ml_sgd_step(device, &sgd));
             }
-            auto changes = slots.read();
-            for (size_t i = 0; i < changes.size(); i++) changes[i] -= shared[i % count];
-            expect_close("changes of the copies", shape, changes, adapted);
+            auto changed = slots.read();
+            for (size_t i = 0; i < changed.size(); i++) changed[i] -= shared[i % count];
+            expect_close("changes of the copies", shape, changed, changes);
             EXPECT_OK(ml_fill(device, gradients, kTasks * n, 0));
             model.run(asking, slots, gradients);
             EXPECT_CLOSE("query log-probabilities", asking.logprob.read(), outer.logprob, 2e-6);
@@ -619,13 +629,13 @@ TEST(model_meta_iteration_matches_reference) {
 // run directly.
 TEST(model_replayed_gives_the_bits_of_a_direct_pass) {
     if (!on_cuda()) return;
-    for (const Variant &variant : kBoth) {
+    for (const Variant &variant : variants(2)) {
         Case which(variant.text());
         const Shape &shape = variant.shape;
         Random random(3);
         const Frozen frozen(random, shape);
         // Of one shape: as many tokens, texts and rows, the same longest text.
-        const std::vector<Pack> packs{Pack(random, {{9, 14}, {}, {21, 5, 3}}), Pack(random, {{}, {4, 21, 3}, {10, 14}})};
+        const std::vector<Pack> packs{Pack(random, kSupport), Pack(random, {{}, {4, 21, 3}, {10, 14}})};
         const std::vector<std::vector<float>> adapters{random.normal(kTasks * shape.parameters(), 0.1), random.normal(kTasks * shape.parameters(), 0.1)};
         const std::vector<float> zeros(adapters[0].size(), 0.0f);
         const Result last = expected(frozen, packs[1], wide(adapters[1]));
@@ -650,7 +660,7 @@ TEST(model_replayed_gives_the_bits_of_a_direct_pass) {
                 model.run(pass, slots, gradients);
                 EXPECT_OK(ml_graph_end(device, &graph));
             }), std::vector<float>(direct[0].size(), 0.0f));
-            for (size_t i : {1, 0, 1}) {
+            for (size_t i : {0, 1}) {
                 Case contents(format("contents %zu", i));
                 EXPECT_SAME_BITS("gradients and log-probabilities", outcome(i, [&] { EXPECT_OK(ml_graph_launch(device, graph)); }), direct[i]);
             }
