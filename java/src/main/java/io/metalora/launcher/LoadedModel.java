@@ -1,6 +1,7 @@
 package io.metalora.launcher;
 
 import io.metalora.adapter.LoraAdapter;
+import io.metalora.io.ModelConfig;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
 import io.metalora.model.LoadOptions;
@@ -18,12 +19,17 @@ import java.nio.file.Path;
 record LoadedModel(Path folder, Device device, TextTokenizer tokenizer, CausalLM model, LoraAdapter adapter, AdapterSlots slots)
         implements AutoCloseable {
 
-    static LoadedModel open(Path modelFolder, Path adapterFolder, DeviceOptions options) {
+    /** @param slots how many adapters like this one will go through a pass together */
+    static LoadedModel open(Path modelFolder, Path adapterFolder, int slots, DeviceOptions options) {
         Device device = Device.open(options);
         try {
             // The tokenizer first: it is small, and a folder without one is found out before the weights are read.
             TextTokenizer tokenizer = TextTokenizer.load(modelFolder);
-            CausalLM model = CausalLM.load(modelFolder, device, LoadOptions.defaults());
+            LoadOptions load = LoadOptions.defaults();
+            if (adapterFolder != null) {
+                load = load.withRoomFor(LoraAdapter.layout(adapterFolder, ModelConfig.read(modelFolder)).config(), slots);
+            }
+            CausalLM model = CausalLM.load(modelFolder, device, load);
             LoraAdapter adapter = adapterFolder == null ? null : LoraAdapter.load(adapterFolder, model.config(), device);
             return new LoadedModel(modelFolder, device, tokenizer, model, adapter, adapter == null ? null : AdapterSlots.of(adapter));
         } catch (RuntimeException e) {

@@ -36,6 +36,6 @@ final class ModelChoice {
             throw new InputException(adapter + ": holds no adapter_config.json, so it is no adapter in PEFT form"
                     + (Files.exists(inside.resolve("adapter_config.json")) ? "; this run's adapter is " + inside : ""));
         }
-        return LoadedModel.open(model, adapter, device.options());
+        return LoadedModel.open(model, adapter, 1, device.options());
     }
 }

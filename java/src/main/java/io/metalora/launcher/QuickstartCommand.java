@@ -74,7 +74,7 @@ final class QuickstartCommand implements Callable<Integer> {
         var outcomes = new ArrayList<QuickstartSetting>();
         // What is said of a stop is said while the signal is held: the process may be gone once it is closed.
         try (var stop = new StopSignal(() -> spec.commandLine().getErr().println("\nstopping"))) {
-            try (var loaded = LoadedModel.open(model, null, device.options())) {
+            try (var loaded = LoadedModel.open(model, null, 1, device.options())) {
                 for (Setting setting : plan.settings()) {
                     out.println();
                     out.println(setting.name() + ": " + setting.title());

@@ -43,7 +43,7 @@ final class RunEvaluation {
     static Comparison evaluate(CommandSpec spec, TrainConfig config, Path adapter, Split split) {
         List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
         var device = new DeviceOptions(config.compute().backend(), config.compute().threads());
-        try (var loaded = LoadedModel.open(config.model(), adapter, device)) {
+        try (var loaded = LoadedModel.open(config.model(), adapter, config.slots(), device)) {
             var evaluation = new RunEvaluation(spec, loaded.model(), loaded.tokenizer(), tasks, split);
             var arms = new ArrayList<Arm>();
             arms.add(new Arm("base model", evaluation.shared("base model", null)));

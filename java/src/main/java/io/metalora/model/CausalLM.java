@@ -1,5 +1,6 @@
 package io.metalora.model;
 
+import io.metalora.adapter.LoraConfig;
 import io.metalora.adapter.Projection;
 import io.metalora.io.ModelConfig;
 import io.metalora.io.ModelFiles;
@@ -23,6 +24,7 @@ import java.util.Map;
 public final class CausalLM implements AutoCloseable {
     private final ModelConfig config;
     private final Device device;
+    private final LoadOptions options;
     private final List<AutoCloseable> owned = new ArrayList<>();
     private final List<LinearGroup> groups;
     private final List<LayerWeights> layers = new ArrayList<>();
@@ -30,13 +32,14 @@ public final class CausalLM implements AutoCloseable {
     private final FrozenWeight head;
     private final Tensor finalNorm;
 
-    private CausalLM(ModelConfig config, Device device, ModelFiles files, WeightStorage storage) {
+    private CausalLM(ModelConfig config, Device device, ModelFiles files, LoadOptions options) {
         this.config = config;
         this.device = device;
+        this.options = options;
         this.groups = LinearGroup.of(device);
         try {
             var shapes = WeightNames.shapes(config);
-            var loader = new Loader(files, storage, shapes);
+            var loader = new Loader(files, shapes);
             embedding = loader.matrix(WeightNames.EMBEDDING);
             for (int i = 0; i < config.layers(); i++) {
                 layers.add(loader.layer(i));
@@ -49,9 +52,10 @@ public final class CausalLM implements AutoCloseable {
         }
     }
 
-    private CausalLM(ModelConfig config, Device device) {
+    private CausalLM(ModelConfig config, Device device, LoadOptions options) {
         this.config = config;
         this.device = device;
+        this.options = options;
         this.groups = LinearGroup.of(device);
         this.embedding = null;
         this.head = null;
@@ -59,8 +63,8 @@ public final class CausalLM implements AutoCloseable {
     }
 
     /** A model of this shape without weights, by which the buffers of passes are counted before anything is loaded. */
-    static CausalLM withoutWeights(ModelConfig config, Device device) {
-        return new CausalLM(config, device);
+    static CausalLM withoutWeights(ModelConfig config, Device device, LoadOptions options) {
+        return new CausalLM(config, device, options);
     }
 
     /**
@@ -75,7 +79,7 @@ public final class CausalLM implements AutoCloseable {
                             device,
                             "Loading " + modelDir,
                             "choose a smaller model, hold the weights as bf16, or free memory");
-            return new CausalLM(config, device, files, options.storage());
+            return new CausalLM(config, device, files, options);
         }
     }
 
@@ -102,9 +106,15 @@ public final class CausalLM implements AutoCloseable {
             var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
             long out = sources.stream().mapToLong(source -> source.shape()[0]).sum();
             bytes += device.frozenBytes(
-                    storageOf(sources, options.storage(), device), out, sources.getFirst().shape()[1], sources.size());
+                    storageOf(sources, options.storage(), device), out, sources.getFirst().shape()[1],
+                    adapterColumns(names, options));
         }
         return new MemoryEstimate(bytes, 0, 0);
+    }
+
+    /** Room beside the Linears of these names, held as one weight; embedding and head have no adapters. */
+    private static long adapterColumns(List<String> names, LoadOptions options) {
+        return WeightNames.isOfLayer(names.getFirst()) ? (long) options.adapterColumns() * names.size() : 0;
     }
 
     /** A stack is held as its widest member would be. */
@@ -126,6 +136,21 @@ public final class CausalLM implements AutoCloseable {
 
     public Device device() {
         return device;
+    }
+
+    /** What it was loaded with. */
+    public LoadOptions options() {
+        return options;
+    }
+
+    /** Whether products with adapters in so many slots can take their fastest form. */
+    public boolean hasRoomFor(LoraConfig adapter, int slots) {
+        return !device.putsAdaptersBeside() || options.hasRoomFor(adapter, slots);
+    }
+
+    /** Columns that the input of a group should have behind its rows, for the ops to put adapters into. */
+    int spareColumns(int members) {
+        return device.putsAdaptersBeside() ? options.adapterColumns() * members : 0;
     }
 
     LayerWeights layer(int i) {
@@ -181,12 +206,10 @@ public final class CausalLM implements AutoCloseable {
     /** Moves tensors from files to the device; what it makes belongs to the model. */
     private final class Loader {
         private final ModelFiles files;
-        private final WeightStorage storage;
         private final Map<String, long[]> shapes;
 
-        Loader(ModelFiles files, WeightStorage storage, Map<String, long[]> shapes) {
+        Loader(ModelFiles files, Map<String, long[]> shapes) {
             this.files = files;
-            this.storage = storage;
             this.shapes = shapes;
         }
 
@@ -215,7 +238,7 @@ public final class CausalLM implements AutoCloseable {
 
         FrozenWeight matrix(List<String> names) {
             var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
-            var weight = device.freeze(sources, storageOf(sources, storage, device));
+            var weight = device.freeze(sources, storageOf(sources, options.storage(), device), adapterColumns(names, options));
             owned.add(weight);
             return weight;
         }

@@ -55,7 +55,7 @@ record LayerActivations(
                 output(memory, model, tokens, qkv, Projection.K),
                 output(memory, model, tokens, qkv, Projection.V),
                 qkv,
-                memory.rows(tokens, Projection.O.in(c), model.device().spareColumns(1)),
+                memory.rows(tokens, Projection.O.in(c), model.spareColumns(1)),
                 lse,
                 output(memory, model, tokens, gateUp, Projection.GATE),
                 output(memory, model, tokens, gateUp, Projection.UP),
@@ -69,7 +69,7 @@ record LayerActivations(
     static Tensor stack(Memory memory, CausalLM model, int tokens, Projection first) {
         var group = model.group(first);
         return group.isStack()
-                ? memory.rows(tokens, group.out(model.config()), model.device().spareColumns(group.members().size()))
+                ? memory.rows(tokens, group.out(model.config()), model.spareColumns(group.members().size()))
                 : null;
     }
 

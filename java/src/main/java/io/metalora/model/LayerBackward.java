@@ -59,7 +59,7 @@ final class LayerBackward {
         this.kvHeads = c.kvHeads();
         this.headDim = c.headDim();
         this.qkNorm = c.qkNorm();
-        this.dResidual = memory.rows(tokens, hidden, model.device().spareColumns(1));
+        this.dResidual = memory.rows(tokens, hidden, model.spareColumns(1));
         this.dNormed = memory.activation(tokens, hidden);
         this.dActivated = memory.activation(tokens, c.intermediateSize());
         this.dO = memory.activation(tokens, heads, headDim);

@@ -38,10 +38,10 @@ final class LayerForward {
         this.lora = lora;
         this.positions = positions;
         int most = LinearGroup.largest(model.groups());
-        var normed = memory.activation(tokens, hidden + model.device().spareColumns(most));
+        var normed = memory.activation(tokens, hidden + model.spareColumns(most));
         this.normed = normed == null ? null : normed.withSpare(hidden);
         this.finalNormed = normed == null ? null : normed.view(0, tokens, hidden);
-        this.activated = memory.rows(tokens, c.intermediateSize(), model.device().spareColumns(1));
+        this.activated = memory.rows(tokens, c.intermediateSize(), model.spareColumns(1));
         // A pack of T tokens has no position beyond T - 1.
         int reach = Math.min(tokens, c.maxPositions());
         this.cos = memory.floats(reach, c.headDim() / 2);

@@ -52,7 +52,7 @@ public final class ModelPass implements AutoCloseable {
     }
 
     private static Memory checked(CausalLM model, PassLimits limits, LoraLayout layout, boolean training) {
-        estimate(model.config(), model.device(), limits, layout, training)
+        estimate(model.config(), model.device(), model.options(), limits, layout, training)
                 .requireFits(
                         model.device(),
                         "A pass of " + limits.tokens() + " tokens",
@@ -112,11 +112,11 @@ public final class ModelPass implements AutoCloseable {
                 .toArray(AttentionShape[]::new);
     }
 
-    /** What the buffers of such a pass take. */
+    /** What the buffers of such a pass take, on a model loaded with {@code options}. */
     public static MemoryEstimate estimate(
-            ModelConfig config, Device device, PassLimits limits, LoraLayout layout, boolean training) {
+            ModelConfig config, Device device, LoadOptions options, PassLimits limits, LoraLayout layout, boolean training) {
         var counting = Memory.counting(device);
-        new ModelPass(CausalLM.withoutWeights(config, device), limits, layout, training, counting);
+        new ModelPass(CausalLM.withoutWeights(config, device, options), limits, layout, training, counting);
         return new MemoryEstimate(0, counting.bytes(), 0);
     }
 

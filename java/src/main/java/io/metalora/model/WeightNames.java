@@ -31,6 +31,10 @@ final class WeightNames {
         return "model.layers." + layer + ".post_attention_layernorm.weight";
     }
 
+    static boolean isOfLayer(String name) {
+        return name.startsWith("model.layers.");
+    }
+
     static String queryNorm(int layer) {
         return "model.layers." + layer + ".self_attn.q_norm.weight";
     }

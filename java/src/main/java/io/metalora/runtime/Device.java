@@ -26,12 +26,6 @@ import java.util.function.ToIntFunction;
 public final class Device implements AutoCloseable {
     private static final long STAGING_BYTES = 1 << 20;
 
-    /**
-     * Columns that a frozen matrix has room for beside it, and rows of a Linear's input behind them: adapters of four
-     * tasks at rank 16. More of them are only slower.
-     */
-    private static final int ADAPTER_COLUMNS = 64;
-
     private final Arena arena = Arena.ofShared();
     private final Backend backend;
     private final String reason;
@@ -162,11 +156,15 @@ public final class Device implements AutoCloseable {
 
     /** Copies a matrix [out, in] into the form the frozen GEMM wants, held as {@code storage} (F32 or BF16). */
     public FrozenWeight freeze(HostTensor source, DType storage) {
-        return freeze(List.of(source), storage);
+        return freeze(List.of(source), storage, 0);
     }
 
-    /** Matrices [out, in] of one input as one weight, each below the one before. */
-    public FrozenWeight freeze(List<HostTensor> sources, DType storage) {
+    /**
+     * Matrices [out, in] of one input as one weight, each below the one before.
+     *
+     * @param adapterColumns room beside it for the adapters of one product, where the device has a use for it; 0: the default
+     */
+    public FrozenWeight freeze(List<HostTensor> sources, DType storage, long adapterColumns) {
         long out = 0;
         for (var source : sources) {
             var shape = source.shape();
@@ -177,7 +175,7 @@ public final class Device implements AutoCloseable {
         }
         long in = sources.getFirst().shape()[1];
         try (var _ = turn(); var call = Arena.ofConfined()) {
-            var desc = describe(call, storage, out, in, sources.size());
+            var desc = describe(call, storage, out, in, adapterColumns);
             long bytes = bytesOf(desc);
             var created = call.allocate(ValueLayout.ADDRESS);
             NativeLibrary.check(Metalora.ml_weight_create(context(), desc, created));
@@ -210,10 +208,10 @@ public final class Device implements AutoCloseable {
         }
     }
 
-    /** Bytes that {@link #freeze} will hold for {@code matrices} of together this shape. */
-    public long frozenBytes(DType storage, long outFeatures, long inFeatures, int matrices) {
+    /** Bytes that {@link #freeze} will hold for matrices of together this shape. */
+    public long frozenBytes(DType storage, long outFeatures, long inFeatures, long adapterColumns) {
         try (var _ = turn(); var call = Arena.ofConfined()) {
-            return bytesOf(describe(call, storage, outFeatures, inFeatures, matrices));
+            return bytesOf(describe(call, storage, outFeatures, inFeatures, adapterColumns));
         }
     }
 
@@ -225,12 +223,12 @@ public final class Device implements AutoCloseable {
         return bytes;
     }
 
-    private static MemorySegment describe(Arena arena, DType storage, long out, long in, int matrices) {
+    private static MemorySegment describe(Arena arena, DType storage, long out, long in, long adapterColumns) {
         var desc = ml_weight_desc.allocate(arena);
         ml_weight_desc.storage_dtype(desc, nativeType(storage));
         ml_weight_desc.out_features(desc, out);
         ml_weight_desc.in_features(desc, in);
-        ml_weight_desc.adapter_columns(desc, (long) ADAPTER_COLUMNS * matrices);
+        ml_weight_desc.adapter_columns(desc, adapterColumns);
         return desc;
     }
 
@@ -239,9 +237,9 @@ public final class Device implements AutoCloseable {
         return backend == Backend.CUDA;
     }
 
-    /** Columns that the input of {@code matrices} held as one weight should have behind its rows, for the ops to use. */
-    public int spareColumns(int matrices) {
-        return backend == Backend.CUDA && activationType == DType.BF16 ? ADAPTER_COLUMNS * matrices : 0;
+    /** Whether products are faster where there is room for their adapters beside the weight and behind the rows of its input. */
+    public boolean putsAdaptersBeside() {
+        return backend == Backend.CUDA && activationType == DType.BF16;
     }
 
     /** The ops of this device. */

@@ -3,7 +3,9 @@ package io.metalora.train;
 import com.fasterxml.jackson.databind.annotation.JsonNaming;
 import com.fasterxml.jackson.databind.PropertyNamingStrategies.SnakeCaseStrategy;
 import io.metalora.adapter.LoraConfig;
+import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.TargetModules;
+import io.metalora.model.LoadOptions;
 import io.metalora.model.WeightStorage;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.InputException;
@@ -129,6 +131,16 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
             new Joint(3, 8),
             new Optimizer(1e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0),
             new Compute(Backend.AUTO, 0, WeightStorage.AUTO, 0, 50));
+
+    /** How many adapters go through a pass together: one of each task of a meta-batch, or that of joint LoRA. */
+    public int slots() {
+        return method == Method.META_LORA ? meta.tasksPerIteration : 1;
+    }
+
+    /** How the model is to be loaded for an adapter to be trained. */
+    LoadOptions loadOptions(LoraLayout adapter) {
+        return new LoadOptions(compute.weights).withRoomFor(adapter.config(), slots());
+    }
 
     /**
      * Reads a YAML file.

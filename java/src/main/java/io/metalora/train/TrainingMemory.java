@@ -18,19 +18,19 @@ final class TrainingMemory {
     }
 
     static MemoryEstimate estimate(TrainConfig config, ModelConfig model, LoraLayout layout, List<EncodedTask> tasks, Device device) {
-        return CausalLM.estimate(config.model(), device, new LoadOptions(config.compute().weights()))
-                .plus(besideModel(config, model, layout, tasks, device));
+        LoadOptions options = config.loadOptions(layout);
+        return CausalLM.estimate(config.model(), device, options).plus(besideModel(config, model, options, layout, tasks, device));
     }
 
     /** The same without the frozen weights. */
-    static MemoryEstimate besideModel(TrainConfig config, ModelConfig model, LoraLayout layout, List<EncodedTask> tasks, Device device) {
+    static MemoryEstimate besideModel(TrainConfig config, ModelConfig model, LoadOptions options, LoraLayout layout,
+                                      List<EncodedTask> tasks, Device device) {
         boolean meta = config.method() == Method.META_LORA;
         PassLimits limits = meta ? MetaLora.limits(tasks, config) : JointLora.limits(tasks, config);
-        int slots = meta ? config.meta().tasksPerIteration() : 1;
         boolean adamW = meta && config.meta().innerOptimizer() == InnerOptimizer.ADAMW;
         // A slot's parameters and gradient, and its moments; then the shared adapter, its moments and, of MeTA-LoRA, its gradient.
-        long vectors = (adamW ? 4L : 2L) * slots + (meta ? 4 : 3);
-        return ModelPass.estimate(model, device, limits, layout, true)
+        long vectors = (adamW ? 4L : 2L) * config.slots() + (meta ? 4 : 3);
+        return ModelPass.estimate(model, device, options, limits, layout, true)
                 .plus(new MemoryEstimate(0, GradientPass.ledgerBytes(limits), 0))
                 .plus(new MemoryEstimate(0, 0, Math.multiplyExact(vectors * Float.BYTES, layout.parameters())));
     }

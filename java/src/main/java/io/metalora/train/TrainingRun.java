@@ -4,7 +4,6 @@ import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.io.ModelConfig;
 import io.metalora.model.CausalLM;
-import io.metalora.model.LoadOptions;
 import io.metalora.model.MemoryEstimate;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceOptions;
@@ -74,8 +73,8 @@ public final class TrainingRun {
         TrainConfig absolute = requirePaths(config).absolute();
         var run = new TrainingRun(absolute, RunFolder.unused(absolute.output()), false, listener, stop);
         List<EncodedTask> encoded = run.encode(tokenizer, model.config(), tasks);
-        return run.train(model, encoded,
-                TrainingMemory.besideModel(absolute, model.config(), run.layout(model.config()), encoded, model.device()));
+        return run.train(model, encoded, TrainingMemory.besideModel(absolute, model.config(), model.options(),
+                run.layout(model.config()), encoded, model.device()));
     }
 
     /** Goes on with the run in a folder, by its own config. */
@@ -131,8 +130,9 @@ public final class TrainingRun {
         var compute = config.compute();
         try (var device = Device.open(new DeviceOptions(compute.backend(), compute.threads()))) {
             listener.opened(device.info());
-            MemoryEstimate memory = TrainingMemory.requireFits(config, modelConfig, layout(modelConfig), encoded, device);
-            try (var model = CausalLM.load(config.model(), device, new LoadOptions(compute.weights()))) {
+            LoraLayout layout = layout(modelConfig);
+            MemoryEstimate memory = TrainingMemory.requireFits(config, modelConfig, layout, encoded, device);
+            try (var model = CausalLM.load(config.model(), device, config.loadOptions(layout))) {
                 return train(model, encoded, memory);
             }
         }
@@ -159,6 +159,11 @@ public final class TrainingRun {
                  case JOINT_LORA -> new JointLora(model, adapter, tasks, config, stop);
              }) {
             listener.planned(memory, trainer.scratchBytes());
+            var lora = adapter.layout().config();
+            if (!model.hasRoomFor(lora, config.slots())) {
+                listener.warning("adapters of rank " + lora.rank() + " in " + config.slots() + " slots have no room beside weights "
+                        + "loaded for " + model.options().adapterColumns() + " columns: products take their slower form");
+            }
             long metricsBytes = 0;
             long drawsBytes = 0;
             if (resumed) {

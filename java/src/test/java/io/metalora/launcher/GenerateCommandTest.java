@@ -18,7 +18,7 @@ class GenerateCommandTest {
     }
 
     private static String expected(String prompt, int count) {
-        try (var loaded = LoadedModel.open(Cli.model(), null, DeviceOptions.cpu());
+        try (var loaded = LoadedModel.open(Cli.model(), null, 1, DeviceOptions.cpu());
                 var generator = new Generator(loaded.model(), null, 90)) {
             int[] ids = loaded.tokenizer().encode(prompt, true);
             int[] next = generator.generate(ids, GenerationOptions.greedy(count, loaded.model().config().eosTokenIds()));

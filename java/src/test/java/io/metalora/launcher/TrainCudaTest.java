@@ -22,10 +22,21 @@ class TrainCudaTest {
     @TempDir
     private Path folder;
 
+    /** Room for this one would make the weights themselves much larger. */
+    @Test
+    void anAdapterThatHasNoRoomIsNamed() throws IOException {
+        CudaDevice.open(DType.BF16).close(); // or skips
+        Path config = Cli.config(folder, Cli.tasks(folder), folder.resolve("run"));
+        var trained = Cli.run("train", config, "adapter.rank=136", "meta.iterations=1", "meta.inner_steps=1", "--no-eval");
+        assertThat(trained.code()).as(trained.err()).isZero();
+        assertThat(trained.err()).contains("warning: adapters of rank 136 in 2 slots have no room");
+    }
+
     private List<JsonNode> train(Path config, String device) throws IOException {
         Path run = folder.resolve(device);
         var trained = Cli.run("train", config, "output=" + run, "compute.backend=" + device, "meta.iterations=2", "--no-eval");
         assertThat(trained.code()).as(trained.err()).isZero();
+        assertThat(trained.err()).doesNotContain("have no room");
         assertThat(trained.out() + trained.err()).containsIgnoringCase(device.equals("auto") ? "cuda" : "cpu");
         var lines = new ArrayList<JsonNode>();
         for (String line : Files.readAllLines(run.resolve("metrics.jsonl"))) {

@@ -11,13 +11,17 @@ import io.metalora.adapter.Projection;
 import io.metalora.runtime.CudaDevice;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
-import java.util.Arrays;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** The same on CUDA: in F32 as on the CPU, and in BF16 as far as BF16 goes. */
 class ParityCudaTest extends ParityTest {
+    /** Relative L2 errors, where 1.3e-2 of a sequence's logits and 2.8e-2 of a matrix's gradient were the largest seen. */
+    private static final double LOGITS_IN_BF16 = 2.5e-2;
+
+    private static final double GRADIENTS_IN_BF16 = 5e-2;
+
     @Override
     Device openDevice() {
         return CudaDevice.open(DType.F32);
@@ -40,17 +44,20 @@ class ParityCudaTest extends ParityTest {
             }
             assertThat(loss).isCloseTo(golden.loss(), within(1e-2 * golden.loss()));
 
-            var gradients = slots.gradients().toFloats();
-            var expected = new float[gradients.length];
-            for (var site : adapter.layout().sites()) {
-                var name = "grad.base_model.model." + site.path();
-                var a = golden.tensors().get(name + ".lora_A.weight");
-                var b = golden.tensors().get(name + ".lora_B.weight");
-                System.arraycopy(a, 0, expected, (int) site.offsetA(), a.length);
-                System.arraycopy(b, 0, expected, (int) site.offsetB(), b.length);
-            }
-            assertThat(Arrays.equals(expected, new float[expected.length])).isFalse();
-            assertThat(Golden.error(gradients, expected)).isLessThan(5e-2);
+            assertGradients(golden, slots, GRADIENTS_IN_BF16);
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("goldens")
+    void logitsInBfloat16(Golden golden) {
+        try (var device = CudaDevice.open(DType.BF16);
+                var model = CausalLM.load(golden.model(), device, LoadOptions.defaults());
+                var adapter = LoraAdapter.load(golden.adapter(), model.config(), device);
+                var slots = AdapterSlots.of(adapter);
+                var pass = new ModelPass(model, PassLimits.ofTokens(128, 1), adapter.layout(), false)) {
+            assertLogits(golden, "base_logits.", model, pass, null, LOGITS_IN_BF16);
+            assertLogits(golden, "logits.", model, pass, slots, LOGITS_IN_BF16);
         }
     }
 

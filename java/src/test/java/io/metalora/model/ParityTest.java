@@ -48,7 +48,7 @@ class ParityTest {
     void logitsOfTheBaseModel(Golden golden) {
         try (var model = CausalLM.load(golden.model(), device, LoadOptions.defaults());
                 var pass = new ModelPass(model, PassLimits.ofTokens(128, 1), null, false)) {
-            assertLogits(golden, "base_logits.", model, pass, null);
+            assertLogits(golden, "base_logits.", model, pass, null, TOLERANCE);
         }
     }
 
@@ -59,16 +59,18 @@ class ParityTest {
                 var adapter = LoraAdapter.load(golden.adapter(), model.config(), device);
                 var slots = AdapterSlots.of(adapter);
                 var pass = new ModelPass(model, PassLimits.ofTokens(128, 1), adapter.layout(), false)) {
-            assertLogits(golden, "logits.", model, pass, slots);
+            assertLogits(golden, "logits.", model, pass, slots, TOLERANCE);
         }
     }
 
-    private void assertLogits(
-            Golden golden, String prefix, CausalLM model, ModelPass pass, AdapterSlots slots) {
+    /** @param tolerance of the relative L2 error of each sequence's logits */
+    static void assertLogits(
+            Golden golden, String prefix, CausalLM model, ModelPass pass, AdapterSlots slots, double tolerance) {
+        var device = model.device();
         var pack = golden.pack();
         pass.forward(pack, slots);
         int vocab = model.config().vocabSize();
-        try (var logits = device.zeros(DType.F32, pack.tokens(), vocab)) {
+        try (var logits = device.zeros(device.activationType(), pack.tokens(), vocab)) {
             device.ops().linear(model.head(), null, null, pass.lastHidden(), null, logits, pack.tokens());
             var all = logits.toFloats();
             var sequences = golden.sequences();
@@ -79,7 +81,7 @@ class ParityTest {
                 int count = (sequences[i].length - 1) * vocab;
                 var expected = Arrays.copyOf(golden.tensors().get(prefix + i), count);
                 double error = Golden.error(Arrays.copyOfRange(all, from, from + count), expected);
-                assertThat(error).as(prefix + i).isLessThan(TOLERANCE);
+                assertThat(error).as(prefix + i).isLessThan(tolerance);
                 worst = Math.max(worst, error);
             }
             print(golden, prefix.replace(".", ""), worst);
@@ -102,29 +104,33 @@ class ParityTest {
             }
             assertThat(loss).isCloseTo(golden.loss(), within(1e-5 * golden.loss()));
 
-            var gradients = slots.gradients().toFloats();
-            int rank = adapter.layout().config().rank();
-            int checked = 0;
-            double worst = 0;
-            for (var site : adapter.layout().sites()) {
-                var name = "grad.base_model.model." + site.path();
-                int sizeA = rank * site.in();
-                int sizeB = rank * site.out();
-                double a = Golden.error(
-                        Arrays.copyOfRange(gradients, (int) site.offsetA(), (int) site.offsetA() + sizeA),
-                        golden.tensors().get(name + ".lora_A.weight"));
-                double b = Golden.error(
-                        Arrays.copyOfRange(gradients, (int) site.offsetB(), (int) site.offsetB() + sizeB),
-                        golden.tensors().get(name + ".lora_B.weight"));
-                assertThat(a).as(name + " A").isLessThan(TOLERANCE);
-                assertThat(b).as(name + " B").isLessThan(TOLERANCE);
-                checked += 2;
-                worst = Math.max(worst, Math.max(a, b));
-            }
-            print(golden, "adapter gradients", worst);
-            assertThat(golden.tensors().keySet().stream().filter(k -> k.startsWith("grad.")))
-                    .hasSize(checked);
+            assertGradients(golden, slots, TOLERANCE);
         }
+    }
+
+    /** @param tolerance of the relative L2 error of each matrix's gradient */
+    static void assertGradients(Golden golden, AdapterSlots slots, double tolerance) {
+        var gradients = slots.gradients().toFloats();
+        int rank = slots.layout().config().rank();
+        int checked = 0;
+        double worst = 0;
+        for (var site : slots.layout().sites()) {
+            var name = "grad.base_model.model." + site.path();
+            int sizeA = rank * site.in();
+            int sizeB = rank * site.out();
+            double a = Golden.error(
+                    Arrays.copyOfRange(gradients, (int) site.offsetA(), (int) site.offsetA() + sizeA),
+                    golden.tensors().get(name + ".lora_A.weight"));
+            double b = Golden.error(
+                    Arrays.copyOfRange(gradients, (int) site.offsetB(), (int) site.offsetB() + sizeB),
+                    golden.tensors().get(name + ".lora_B.weight"));
+            assertThat(a).as(name + " A").isLessThan(tolerance);
+            assertThat(b).as(name + " B").isLessThan(tolerance);
+            checked += 2;
+            worst = Math.max(worst, Math.max(a, b));
+        }
+        print(golden, "adapter gradients", worst);
+        assertThat(golden.tensors().keySet().stream().filter(k -> k.startsWith("grad."))).hasSize(checked);
     }
 
     private static void print(Golden golden, String what, double worst) {

@@ -122,7 +122,7 @@ class ResourcesTest {
                 new ModelPass(model, LIMITS, null, false).close(); // has the ops take their working memory
                 for (boolean training : new boolean[] {false, true}) {
                     long before = device.info().memoryInUse();
-                    var estimate = ModelPass.estimate(model.config(), model.device(), LIMITS, adapter.layout(), training);
+                    var estimate = ModelPass.estimate(model.config(), model.device(), model.options(), LIMITS, adapter.layout(), training);
                     try (var pass = new ModelPass(model, LIMITS, adapter.layout(), training)) {
                         assertThat(device.info().memoryInUse() - before)
                                 .as(pass + " training " + training)
@@ -144,9 +144,9 @@ class ResourcesTest {
         try (var model = CausalLM.load(Golden.read("llama3-rope").model(), device, LoadOptions.defaults());
                 var all = LoraAdapter.load(Golden.read("llama").adapter(), model.config(), device);
                 var last = LoraAdapter.load(Golden.read("llama3-rope").adapter(), model.config(), device)) {
-            long evaluation = ModelPass.estimate(model.config(), model.device(), LIMITS, all.layout(), false).total();
-            long lastLayer = ModelPass.estimate(model.config(), model.device(), LIMITS, last.layout(), true).total();
-            long bothLayers = ModelPass.estimate(model.config(), model.device(), LIMITS, all.layout(), true).total();
+            long evaluation = ModelPass.estimate(model.config(), model.device(), model.options(), LIMITS, all.layout(), false).total();
+            long lastLayer = ModelPass.estimate(model.config(), model.device(), model.options(), LIMITS, last.layout(), true).total();
+            long bothLayers = ModelPass.estimate(model.config(), model.device(), model.options(), LIMITS, all.layout(), true).total();
             var c = model.config();
             long layer = 4L * LIMITS.tokens()
                     * (2 * c.heads() * c.headDim() + 2 * c.kvHeads() * c.headDim() + 2 * c.intermediateSize());

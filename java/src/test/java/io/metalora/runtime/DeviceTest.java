@@ -173,17 +173,17 @@ class DeviceTest {
             var first = HostTensor.of("first", new float[] {1, 2}, 1, 2);
             var second = HostTensor.of("second", new float[] {3, 4, 5, 6}, 2, 2);
             x.upload(new float[] {1, 10});
-            try (var both = device.freeze(List.of(first, second), DType.F32)) {
+            try (var both = device.freeze(List.of(first, second), DType.F32, 0)) {
                 device.ops().linear(both, null, null, x, null, y, 1);
             }
             assertThat(y.toFloats()).containsExactly(21, 43, 65);
             try (var one = device.freeze(second, DType.F32)) {
                 assertThatThrownBy(() -> device.ops().linear(one, null, null, x, null, null, 1)).hasMessageContaining("y is missing");
             }
-            assertThat(device.frozenBytes(DType.F32, 3, 2, 2)).isPositive();
-            assertThatThrownBy(() -> device.frozenBytes(DType.F16, 3, 2, 2)).hasMessageContaining("storage_dtype");
+            assertThat(device.frozenBytes(DType.F32, 3, 2, 0)).isPositive();
+            assertThatThrownBy(() -> device.frozenBytes(DType.F16, 3, 2, 0)).hasMessageContaining("storage_dtype");
             var wider = HostTensor.of("wider", new float[3], 1, 3);
-            assertThatThrownBy(() -> device.freeze(List.of(first, wider), DType.F32)).hasMessageContaining("wider");
+            assertThatThrownBy(() -> device.freeze(List.of(first, wider), DType.F32, 0)).hasMessageContaining("wider");
         }
     }
 }
