@@ -2,10 +2,10 @@ package io.metalora.launcher;
 
 import io.metalora.task.synthetic.SyntheticTasks;
 import io.metalora.train.TrainConfig;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
-import java.util.function.LongFunction;
 
 /**
  * What quickstart trains. The settings of each arm were chosen by its accuracy on the dev splits; docs/quickstart.md lists
@@ -23,8 +23,9 @@ record QuickstartPlan(List<Setting> settings, Arm jointFew, Arm jointAll, Arm me
 
     static final QuickstartPlan DEFAULT = new QuickstartPlan(
             List.of(
-                    new Setting("multi-task", "ten tasks in English", SyntheticTasks::multiTask),
-                    new Setting("multilingual", "one task in four languages", SyntheticTasks::multilingual)),
+                    new Setting("multi-task", "ten tasks in English", (seed, folder) -> SyntheticTasks.multiTask(seed).writeTo(folder)),
+                    new Setting("multilingual", "one task in four languages",
+                            (seed, folder) -> SyntheticTasks.multilingual(seed).writeTo(folder))),
             new Arm("joint-few", "joint LoRA, " + FEW, 0, List.of(
                     "method=joint-lora", "data.samples_per_task=" + FEW, "joint.epochs=8", "joint.batch_size=8",
                     "optimizer.lr=4e-3", "optimizer.warmup_ratio=0.06")),
@@ -36,14 +37,19 @@ record QuickstartPlan(List<Setting> settings, Arm jointFew, Arm jointAll, Arm me
                     "meta.query_size=12", "meta.inner_steps=1", "meta.inner_lr=0.005", "optimizer.lr=8e-3",
                     "optimizer.warmup_ratio=0.06")));
 
+    /** Makes tasks from a seed, in a folder. */
+    interface TaskWriter {
+        void write(long seed, Path folder) throws IOException;
+    }
+
     /**
      * A set of tasks.
      *
      * @param name  its folder in the run
      * @param title what it is, in a few words
-     * @param tasks makes them from a seed
+     * @param tasks makes them
      */
-    record Setting(String name, String title, LongFunction<SyntheticTasks> tasks) {
+    record Setting(String name, String title, TaskWriter tasks) {
     }
 
     /**

@@ -56,7 +56,7 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
             DeviceChoice device, BooleanSupplier stop) throws IOException {
         PrintWriter out = spec.commandLine().getOut();
         Path tasksFolder = folder.resolve(setting.name()).resolve("tasks");
-        setting.tasks().apply(seed).writeTo(tasksFolder);
+        setting.tasks().write(seed, tasksFolder);
         List<Task> tasks = TaskFolder.read(tasksFolder);
         out.println("  tasks written to " + tasksFolder);
         var evaluation = new RunEvaluation(spec, loaded.model(), loaded.tokenizer(), tasks, Split.TEST);
