@@ -29,7 +29,8 @@
  * Adapter slots
  *   The parameters of one adapter form one flat vector of P floats; n slots are n such vectors, slot_stride floats
  *   apart. `a` and `b` point at A [r, in] and B [out, r] of one Linear inside slot 0; `da` and `db` likewise inside
- *   the gradients, which have the same layout. There are at most 65,535 slots.
+ *   the gradients, which have the same layout. There are at most 65,000 slots. Slots may be
+ *   computed together, so that numbers of one that are not finite can reach others; those of a slot without tokens cannot.
  */
 #ifndef METALORA_H
 #define METALORA_H
@@ -66,7 +67,8 @@ typedef enum ml_dtype { ML_F32 = 0, ML_BF16 = 1, ML_F16 = 2 } ml_dtype;
 typedef enum ml_backend { ML_BACKEND_CPU = 0, ML_BACKEND_CUDA = 1 } ml_backend;
 
 /* Who multiplies by frozen bf16 weights on CUDA: whichever was measured to be faster for the shape, always the fused
-   kernels of this library, or always cuBLASLt (with the adapter's columns and rows appended to the weight). */
+   kernels of this library, or always cuBLASLt (with the adapter's columns and rows appended to the weight), but for what it
+   cannot take: adapters without room beside the weight (adapter_columns), sizes that are no multiples of 8, dropout. */
 typedef enum ml_matmul { ML_MATMUL_MEASURED = 0, ML_MATMUL_OWN = 1, ML_MATMUL_CUBLASLT = 2 } ml_matmul;
 
 typedef struct ml_context ml_context;
@@ -311,8 +313,9 @@ struct ml_lora_linear_desc {
     float dropout;           /* in [0, 1); 0 at evaluation */
     uint64_t seed;
     int32_t accumulate;      /* backward: dx += instead of = */
-    int32_t shrunk;          /* forward: the op that wrote x had this descriptor as its `next`, and since then nothing has written
-                                to x, h, a or b, nor used w; h is then read, not written. Without dropout only */
+    int32_t shrunk;          /* forward: the op that wrote x had this descriptor as its `next`, no LoRA linear was called since,
+                                and nothing has written to x, the columns behind its rows, h, a or b; h is then read, not
+                                written. Without dropout only */
     int64_t x_stride;
     int64_t y_stride;        /* of y, residual and dy */
     int64_t spare;           /* columns behind each row of x (forward) and dy (backward) that are the op's to write to: with
@@ -323,8 +326,8 @@ ML_API int32_t ml_lora_linear_backward(ml_context *context, const ml_lora_linear
 
 /* ---- SwiGLU ----------------------------------------------------------------------------------------------- */
 
-/* y = silu(gate) * up (Shazeer 2020). Backward overwrites dgate and dup; each may be the buffer of gate, up or dy where both
-   have the same stride. */
+/* y = silu(gate) * up (Shazeer 2020); y may be the buffer of gate or up where both have the same stride. Backward overwrites dgate
+   and dup; each may be the buffer of gate, up or dy, likewise. */
 typedef struct ml_swiglu_desc {
     const void *gate;        /* act [rows, width] */
     const void *up;          /* act [rows, width] */

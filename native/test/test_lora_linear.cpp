@@ -67,7 +67,7 @@ const std::vector<Shape> &shapes() {
         {136, 144, 0, {0, 140}, ML_BF16, true, true},
         {16, 312, 24, {0, 70, 200, 264}, ML_BF16, false, false},
         {24, 264, 8, {0, 300, 600}, ML_BF16, false, false},       // more than one part of a slot's tokens
-        {8, 136, 8, {0, 1030}, ML_BF16, false, true},             // tiles of more than one group of rows
+        {8, 136, 8, {0, 1030}, ML_BF16, false, true, {}, 8, 8},   // tiles of more than one group of rows
         // several Linears in one, rows apart
         {64, 96, 8, {0, 20, 45}, ML_BF16, true, true, {{0, 48}, {48, 24}, {72, 24}}, 48, 48},
         {72, 112, 16, {0, 50}, ML_BF16, false, false, {{0, 64}, {64, 48}}, 40, 32},
@@ -431,6 +431,27 @@ TEST(lora_linear_slots_are_separate) {
     });
 }
 
+// Whatever a slot without tokens holds reaches nobody.
+TEST(lora_linear_empty_slots_may_hold_anything) {
+    for (int64_t spare : {0, 24}) {
+        const Shape s{64, 48, 8, {0, 20, 20, 45}, ML_BF16, false, false, {}, spare, spare};
+        Case shape(s.text());
+        Inputs in(s);
+        on_every_device([&](Device &device) {
+            std::vector<std::vector<float>> first;
+            for (float value : {1.0f, NAN, INFINITY}) {
+                for (int64_t i = s.stride(); i < 2 * s.stride(); i++) in.parameters[static_cast<size_t>(i)] = value;
+                Run run(device, s, in);
+                EXPECT_OK(ml_lora_linear_forward(device, &run.d));
+                EXPECT_OK(ml_lora_linear_backward(device, &run.d));
+                const std::vector<std::vector<float>> now{run.y.read(), run.h.read(), run.dx.read(), run.gradients.read()};
+                for (size_t i = 0; i < first.size(); i++) EXPECT_SAME_BITS("with something else in it", now[i], first[i]);
+                first = now;
+            }
+        });
+    }
+}
+
 TEST(lora_linear_rejects_bad_arguments) {
     Device device(setups().front());
     const Shape s{16, 24, 4, {0, 3, 10}, ML_F32, true, true};
@@ -536,6 +557,20 @@ TEST(lora_linear_rejects_bad_arguments) {
     Desc dropped = good;
     dropped.shrunk = 1, dropped.dropout = 0.5f;
     EXPECT_INVALID(ml_lora_linear_forward(device, &dropped), "shrunk");
+    // Shrunk once, right behind the op that has done it, with what it was done for.
+    Desc shrunk = good;
+    shrunk.shrunk = 1;
+    EXPECT_INVALID(ml_lora_linear_forward(device, &shrunk), "shrunk");
+    norm.next = &good;
+    EXPECT_OK(ml_rmsnorm_forward(device, &norm));
+    EXPECT_OK(ml_lora_linear_forward(device, &shrunk));
+    EXPECT_INVALID(ml_lora_linear_forward(device, &shrunk), "shrunk");
+    EXPECT_OK(ml_rmsnorm_forward(device, &norm));
+    EXPECT_OK(ml_lora_linear_backward(device, &good));
+    EXPECT_INVALID(ml_lora_linear_forward(device, &shrunk), "shrunk");
+    EXPECT_OK(ml_rmsnorm_forward(device, &norm));
+    shrunk.term[0].a += 1;
+    EXPECT_INVALID(ml_lora_linear_forward(device, &shrunk), "shrunk");
 
     const std::vector<std::pair<const char *, std::function<void(Desc &)>>> backward = {
         {"da", [](Desc &d) { d.term[0].da = nullptr; }},

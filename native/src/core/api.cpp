@@ -114,7 +114,8 @@ bool known_dtype(int32_t dtype) { return dtype == ML_F32 || dtype == ML_BF16 || 
 bool dense(int64_t stride, int64_t width) { return stride_of(stride, width) == width; }
 
 constexpr int64_t kMaxFeatures = int64_t(1) << 24;
-constexpr int64_t kMaxSlots = 65535, kMaxHeads = 65535;  // what one dimension of a grid holds
+constexpr int64_t kMaxHeads = 65535;  // what one dimension of a grid holds
+constexpr int64_t kMaxSlots = 65000;  // that too, and parts of tokens beside them
 
 ml_status take(Context &context, size_t bytes, void **pointer) {
     void *memory = nullptr;
@@ -435,6 +436,8 @@ static void check_lora_linear(Check &c, const ml_lora_linear_desc &d, bool backw
     c.floats("h", d.h, Count(d.tokens) * d.terms * d.rank);
 }
 
+static ml_context::Shrunk shrunk_of(const ml_lora_linear_desc &d) { return {d.w, d.x, d.h, d.term[0].a, d.slots, d.spare}; }
+
 // The linear whose shrink an op does on the way, of the rows that it writes.
 static void check_next(Check &c, const ml_lora_linear_desc *next, const void *y, int64_t rows, int64_t width, int64_t stride) {
     if (!c.ok() || next == nullptr) return;
@@ -448,6 +451,7 @@ static void check_next(Check &c, const ml_lora_linear_desc *next, const void *y,
     c.require(d.w->in_features == width, "next", "the in features of its w are not the width");
     c.require(stride_of(d.x_stride, width) == stride_of(stride, width), "next", "its x_stride is not the stride of y");
     c.activations("y", y, rows, width, stride, d.spare);
+    if (c.ok()) c.context().shrunk = shrunk_of(d);
 }
 
 // ---- RMSNorm ----------------------------------------------------------------------------------------------------
@@ -489,6 +493,7 @@ int32_t ml_rmsnorm_backward(ml_context *context, const ml_rmsnorm_desc *desc) {
         c.floats("rstd", d.rstd, d.rows).activations("dy", d.dy, norm_groups(d), norm_width(d), d.dy_stride);
         c.activations("dx", d.dx, norm_groups(d), norm_width(d), d.out_stride);
         c.require(d.dx != d.dy || same_stride(d, d.out_stride, d.dy_stride) || d.rows == 0, "dx", "may be dy only where out_stride is dy_stride");
+        c.require(d.dx != d.x || d.rows == 0, "dx", "may not be x");
         c.require(d.dx != d.dy || d.accumulate == 0 || d.rows == 0, "dx", "may be dy only when accumulate is 0");
     });
 }
@@ -592,6 +597,9 @@ int32_t ml_attention_backward(ml_context *context, const ml_attention_desc *desc
 int32_t ml_lora_linear_forward(ml_context *context, const ml_lora_linear_desc *desc) {
     return run_op(context, desc, "ml_lora_linear_forward", &OpTable::lora_linear_forward, [](Check &c, const ml_lora_linear_desc &d) {
         check_lora_linear(c, d, false);
+        c.require(d.shrunk == 0 || d.rank == 0 || c.context().shrunk == shrunk_of(d), "shrunk",
+                  "the last op with a `next` had another one, or a LoRA linear was called since");
+        c.context().shrunk = {};
         if (!c.ok()) return;
         c.activations("x", d.x, d.tokens, d.w->in_features, d.x_stride, d.spare);
         c.activations("y", d.y, d.tokens, d.w->out_features, d.y_stride);
@@ -604,6 +612,7 @@ int32_t ml_lora_linear_forward(ml_context *context, const ml_lora_linear_desc *d
 int32_t ml_lora_linear_backward(ml_context *context, const ml_lora_linear_desc *desc) {
     return run_op(context, desc, "ml_lora_linear_backward", &OpTable::lora_linear_backward, [](Check &c, const ml_lora_linear_desc &d) {
         check_lora_linear(c, d, true);
+        c.context().shrunk = {};
         if (!c.ok()) return;
         if (d.rank > 0) c.activations("x", d.x, d.tokens, d.w->in_features, d.x_stride);
         c.activations("dy", d.dy, d.tokens, d.w->out_features, d.y_stride, d.spare);
@@ -618,6 +627,7 @@ int32_t ml_lora_linear_backward(ml_context *context, const ml_lora_linear_desc *
 static void check_swiglu(Check &c, const ml_swiglu_desc &d) {
     c.range("rows", d.rows, 0, INT64_MAX).range("width", d.width, 0, INT64_MAX);
     c.stride("gate_stride", d.gate_stride, d.width).stride("y_stride", d.y_stride, d.width);
+    if (!c.ok()) return;
     c.activations("gate", d.gate, d.rows, d.width, d.gate_stride).activations("up", d.up, d.rows, d.width, d.gate_stride);
 }
 
@@ -626,6 +636,8 @@ int32_t ml_swiglu_forward(ml_context *context, const ml_swiglu_desc *desc) {
     return run_op(context, call.given, "ml_swiglu_forward", &OpTable::swiglu_forward, [](Check &c, const ml_swiglu_desc &d) {
         check_swiglu(c, d);
         c.activations("y", d.y, d.rows, d.width, d.y_stride);
+        c.require((d.y != d.gate && d.y != d.up) || stride_of(d.y_stride, d.width) == stride_of(d.gate_stride, d.width) || d.rows == 0, "y",
+                  "may be gate or up only where both have the same stride");
         check_next(c, d.next, d.y, d.rows, d.width, d.y_stride);
     });
 }

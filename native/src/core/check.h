@@ -32,6 +32,7 @@ class Check {
 public:
     Check(Context &context, const char *op) : context_(context), op_(op) {}
 
+    Context &context() { return context_; }
     ml_status status() const { return status_; }
     bool ok() const { return status_ == ML_OK; }
     bool reads_contents() const { return context_.backend.host_readable; }  // of arrays in device memory

@@ -106,6 +106,14 @@ struct ml_context {
     std::set<const ml_graph *> graphs;        // live graphs
     metalora::Recording recording;
     uint64_t freed = 0;                       // buffers and weights so far
+
+    // The linear whose shrink the last op with a `next` has done; none once a LoRA linear was called.
+    struct Shrunk {
+        const ml_weight *w = nullptr;
+        const void *x = nullptr, *h = nullptr, *a = nullptr;
+        int64_t slots = 0, spare = 0;
+        bool operator==(const Shrunk &o) const { return w == o.w && x == o.x && h == o.h && a == o.a && slots == o.slots && spare == o.spare; }
+    } shrunk;
     int64_t held = 0;                         // bytes of both
     int64_t peak = 0;
 

@@ -47,6 +47,7 @@ template <class Shapes, class Op> ml_status queued(Context &c, const char *op, c
     return contained(op, [&]() -> ml_status {
         const Entered s(c);
         const Planning plans(c.scratch.planning());
+        if (s->library != nullptr) s->library->forget_problem();
         try {
             const cudaError_t error = run(*s);
             if (c.scratch.planning()) c.recording.note_scratch(c.scratch.planned(), op, shapes);

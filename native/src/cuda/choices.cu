@@ -16,16 +16,17 @@ namespace cuda {
 
 namespace {
 
-// Lines "rows n k rank slots transposed copies bias out_dtype adds own_ms library_ms algorithm" behind the title of their device.
+// Lines "rows n k rank slots transposed copies bias out_dtype adds own_ms library_ms algorithm rows" behind the title of their device.
 bool read_line(const std::string &line, MatmulShape &shape, MatmulChoice &choice) {
     std::istringstream in(line);
-    return static_cast<bool>(in >> shape.rows >> shape.n >> shape.k >> shape.rank >> shape.slots >> shape.transposed >> shape.copies >> shape.bias >> shape.out_dtype
-                             >> shape.adds >> choice.own_ms >> choice.library_ms >> choice.algorithm);
+    return (in >> shape.rows >> shape.n >> shape.k >> shape.rank >> shape.slots >> shape.transposed >> shape.copies >> shape.bias >> shape.out_dtype
+                             >> shape.adds >> choice.own_ms >> choice.library_ms >> choice.algorithm >> choice.rows)
+        && choice.algorithm >= 0;
 }
 
 void write_line(std::ostream &out, const MatmulShape &s, const MatmulChoice &c) {
     out << s.rows << ' ' << s.n << ' ' << s.k << ' ' << s.rank << ' ' << s.slots << ' ' << s.transposed << ' ' << s.copies << ' ' << s.bias << ' ' << s.out_dtype << ' ' << s.adds
-        << ' ' << c.own_ms << ' ' << c.library_ms << ' ' << c.algorithm << '\n';
+        << ' ' << c.own_ms << ' ' << c.library_ms << ' ' << c.algorithm << ' ' << c.rows << '\n';
 }
 
 // Held by one writer at a time, of all threads and processes.

@@ -27,7 +27,8 @@ struct MatmulChoice {
     // Near ties are the library's, so that measuring anew, where nothing is kept, gives the same choice.
     static constexpr float kBy = 0.97f;
     float own_ms, library_ms;
-    int algorithm;  // of the library's, the one with that time
+    int algorithm;  // of the library's for so many rows, the one with that time
+    int64_t rows;
     bool own() const { return library_ms < 0 || own_ms < kBy * library_ms; }
 };
 

@@ -94,7 +94,6 @@ public:
     int algorithms(const Product &p, bool has_bias) override { return static_cast<int>(plan_of(p, has_bias)->algorithms.size()); }
 
     cudaError_t product(const Product &p, const bf16 *bias, int algorithm, cudaStream_t stream) override {
-        problem_ = "";
         const Plan *plan = plan_of(p, bias != nullptr);
         if (plan->algorithms.empty()) return said("it has no kernel for this shape", cudaErrorNotSupported);
         if (algorithm >= static_cast<int>(plan->algorithms.size())) algorithm = 0;
@@ -112,6 +111,7 @@ public:
     }
 
     const char *problem() const override { return problem_; }
+    void forget_problem() override { problem_ = ""; }
 
 private:
     using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool, bool, int32_t, bool, bool>;
@@ -148,6 +148,12 @@ private:
         made = made && api_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_TRANSB, left_along_k ? &none : &transposed, sizeof none) == CUBLAS_STATUS_SUCCESS;
         const cublasLtEpilogue_t epilogue = has_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
         made = made && api_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue) == CUBLAS_STATUS_SUCCESS;
+        if (has_bias) {  // its type, and some address, by whose alignment kernels are chosen
+            const cudaDataType_t type = CUDA_R_16BF;
+            const void *aligned = workspace_;
+            made = made && api_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type, sizeof type) == CUBLAS_STATUS_SUCCESS
+                && api_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &aligned, sizeof aligned) == CUBLAS_STATUS_SUCCESS;
+        }
         made = made && layout(plan.right, CUDA_R_16BF, right_along_k ? f.k : p.n, right_along_k ? p.n : f.k, right_stride);
         made = made && layout(plan.left, CUDA_R_16BF, left_along_k ? f.k : p.m, left_along_k ? p.m : f.k, left_stride);
         made = made && layout(plan.out, out, p.n, p.m, p.out_stride);

@@ -21,6 +21,7 @@ public:
     virtual cudaError_t product(const Product &, const bf16 *bias, int algorithm, cudaStream_t) = 0;
     // What was wrong with the last product, in its own words; "": nothing.
     virtual const char *problem() const = 0;
+    virtual void forget_problem() = 0;
 };
 
 // nullptr, and why, when there is none.

@@ -33,11 +33,14 @@ template <class E>
 __global__ void prepare_kernel(const __grid_constant__ ml_lora_linear_desc d, int64_t in, int64_t out, int64_t padded, Place<E> a, Place<E> b,
                                LowRows h) {
     const int64_t slot = blockIdx.y, ranks = d.terms * padded;
+    // What a slot without tokens holds is of no account: beside a weight it would meet other slots' zeros, and might not be finite.
+    const Segment own = segment_of(d.slot_offsets, slot, d.tokens);
+    const bool used = own.begin < own.end;
     int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
     if (a.to != nullptr) {
         if (i < ranks * in) {
             const int64_t rank = i / in, feature = i % in, r = rank % padded;
-            const float value = r < d.rank ? d.term[rank / padded].a[slot * d.slot_stride + r * in + feature] : 0.0f;
+            const float value = used && r < d.rank ? d.term[rank / padded].a[slot * d.slot_stride + r * in + feature] : 0.0f;
             a.to[slot * a.of_slot + rank * a.row + feature] = from_float<E>(value);
             return;
         }
@@ -48,7 +51,7 @@ __global__ void prepare_kernel(const __grid_constant__ ml_lora_linear_desc d, in
             const int64_t feature = i / ranks, rank = i % ranks, r = rank % padded;
             const ml_lora_term &t = d.term[rank / padded];
             const int64_t row = feature - t.first;
-            const float value = r < d.rank && row >= 0 && row < t.rows ? d.scale * t.b[slot * d.slot_stride + row * d.rank + r] : 0.0f;
+            const float value = used && r < d.rank && row >= 0 && row < t.rows ? d.scale * t.b[slot * d.slot_stride + row * d.rank + r] : 0.0f;
             b.to[slot * b.of_slot + feature * b.row + rank] = from_float<E>(value);
             return;
         }

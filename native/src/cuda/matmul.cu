@@ -7,7 +7,11 @@ namespace cuda {
 namespace {
 
 constexpr int kThreads = 256;
+#ifdef METALORA_HOSTCUDA
+constexpr int kTrials = 1;  // whose times are made up
+#else
 constexpr int kTrials = 3;
+#endif
 
 // to[t] = x[t], then each slot's columns: low[t] in those of t's slot, zeros in all others.
 __global__ void append_kernel(const bf16 *x, int64_t x_stride, int64_t width, Matrix low, int64_t rank, const int32_t *slot_offsets,
@@ -115,11 +119,11 @@ cudaError_t measure(State &s, const Product &p, const LowRank *low, const Operan
     for (int i = 0; i < algorithms && error == cudaSuccess; i++) {
         float taken = 0;
         error = time(s, [&] { return by_library(s, trial, low, o, i); }, taken);
-        if (error == cudaErrorNotSupported) {  // of this algorithm alone
+        if (error == cudaErrorNotSupported || error == cudaErrorUnknown) {  // the library's word on this algorithm alone
             cudaGetLastError();
             error = cudaSuccess;
         } else if (measured.library_ms == MatmulChoice::kCannot || taken < measured.library_ms) {
-            measured.library_ms = taken, measured.algorithm = i;
+            measured.library_ms = taken, measured.algorithm = i, measured.rows = p.m;
         }
     }
     return error;
@@ -161,7 +165,8 @@ cudaError_t form_of(State &s, const Product &p, bool transposed, const LowRank *
     } else if (!chosen->own()) {
         form.operands = operands(s, p, low);
     }
-    form.library = !chosen->own(), form.algorithm = chosen->algorithm;
+    // The library lists its algorithms anew for every number of rows.
+    form.library = !chosen->own(), form.algorithm = chosen->rows == p.m ? chosen->algorithm : 0;
     return cudaSuccess;
 }
 
@@ -174,7 +179,10 @@ cudaError_t matmul(State &s, const Product &p, bool transposed, const LowRank *l
     Form form{};
     const cudaError_t error = form_of(s, p, transposed, low, form);
     if (error != cudaSuccess) return error;
-    return form.library ? by_library(s, p, low, form.operands, form.algorithm) : own(p, low, s.stream);
+    if (!form.library) return own(p, low, s.stream);
+    const cudaError_t done = by_library(s, p, low, form.operands, form.algorithm);
+    // Measured for as many rows up to a power of two, it may have no kernel for these.
+    return done == cudaErrorNotSupported && s.matmul == ML_MATMUL_MEASURED ? own(p, low, s.stream) : done;
 }
 
 }  // namespace cuda

@@ -84,9 +84,8 @@ __global__ void backward_kernel(const T *x, const float *weight, const float *rs
     }
 }
 
-// Rows for shrink.h. Their first pass leaves them in the second-level cache for the other one.
+// Rows for shrink.h. They are read twice, the second time from the second-level cache as far as that holds what all blocks read.
 struct NormRows {
-    static constexpr int kRanksOfTwoBlocks = 48;
     const bf16 *x;
     const float *weight;
     bf16 *y;
@@ -123,15 +122,19 @@ struct NormRows {
     __device__ void make(int64_t row0, int k, Pack<bf16> (&packs)[shrinking::kEach]) const {
         float w[8] = {};
         if (k < width) load<8>(w, weight + k);
+        Pack<bf16> v[shrinking::kEach];  // all on their way before the first is stored
+        const int64_t first = row0 + threadIdx.x % kWarp / 4;
         ML_UNROLL
         for (int i = 0; i < shrinking::kEach; i++) {
-            const int64_t row = row0 + threadIdx.x % kWarp / 4 + i * 8;
-            const bool there = row < rows && k < width;
-            float v[8] = {};
-            if (there) load<8>(v, x + row * x_stride + k);
+            const bool there = first + i * 8 < rows && k < width;
+            v[i] = *reinterpret_cast<const Pack<bf16> *>(x + (there ? (first + i * 8) * x_stride + k : 0));
+        }
+        ML_UNROLL
+        for (int i = 0; i < shrinking::kEach; i++) {
+            const bool there = first + i * 8 < rows && k < width;
             ML_UNROLL
-            for (int j = 0; j < 8; j++) packs[i].at[j] = to_bf16(v[j] * scale[i] * w[j]);
-            if (there) *reinterpret_cast<Pack<bf16> *>(y + row * stride + k) = packs[i];
+            for (int j = 0; j < 8; j++) packs[i].at[j] = to_bf16(there ? to_float(v[i].at[j]) * scale[i] * w[j] : 0.0f);
+            if (there) *reinterpret_cast<Pack<bf16> *>(y + (first + i * 8) * stride + k) = packs[i];
         }
     }
 };

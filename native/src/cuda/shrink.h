@@ -48,10 +48,9 @@ __device__ inline uint32_t pair_of(const Pack<bf16> &pack, int i) {
 // warps' sums, which are added in the warps' order.
 //
 // Rows has: rows, width, begin(row0), which all threads of the block call, and make(row0, k, packs), which gives elements k to k + 7
-// of the lane's rows, zeros where there are none, and stores them. kRanksOfTwoBlocks: up to so many ranks, two blocks fit a
-// multiprocessor's registers.
+// of the lane's rows, zeros where there are none, and stores them.
 template <int kRanks, class Rows>
-__global__ void __launch_bounds__(kThreads, kRanks <= Rows::kRanksOfTwoBlocks ? 2 : 1) shrink_kernel(const __grid_constant__ Rows given, const __grid_constant__ Shrink p) {
+__global__ void __launch_bounds__(kThreads, kRanks <= 32 ? 2 : 1) shrink_kernel(const __grid_constant__ Rows given, const __grid_constant__ Shrink p) {
     ML_DYNAMIC_SHARED(float, sums);  // [kWarps][kRows][kRanks]
     constexpr int kN = kRanks / 8;
     Rows rows = given;

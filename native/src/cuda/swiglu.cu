@@ -52,7 +52,6 @@ template <class T, int N> __global__ void backward_kernel(const __grid_constant_
 
 // Rows for shrink.h.
 struct GatedRows {
-    static constexpr int kRanksOfTwoBlocks = 32;
     const bf16 *gate, *up;
     bf16 *y;
     int64_t rows;
@@ -62,18 +61,24 @@ struct GatedRows {
     __device__ void begin(int64_t) const {}
 
     __device__ void make(int64_t row0, int k, Pack<bf16> (&packs)[shrinking::kEach]) const {
+        Pack<bf16> g[shrinking::kEach], u[shrinking::kEach];  // all on their way before the first is stored
+        const int64_t first = row0 + threadIdx.x % kWarp / 4;
         ML_UNROLL
         for (int i = 0; i < shrinking::kEach; i++) {
-            const int64_t row = row0 + threadIdx.x % kWarp / 4 + i * 8;
-            const bool there = row < rows && k < width;
-            float g[8] = {}, u[8] = {};
-            if (there) {
-                load<8>(g, gate + row * gate_stride + k);
-                load<8>(u, up + row * gate_stride + k);
-            }
+            const bool there = first + i * 8 < rows && k < width;
+            const int64_t at = there ? (first + i * 8) * gate_stride + k : 0;
+            g[i] = *reinterpret_cast<const Pack<bf16> *>(gate + at);
+            u[i] = *reinterpret_cast<const Pack<bf16> *>(up + at);
+        }
+        ML_UNROLL
+        for (int i = 0; i < shrinking::kEach; i++) {
+            const bool there = first + i * 8 < rows && k < width;
             ML_UNROLL
-            for (int j = 0; j < 8; j++) packs[i].at[j] = to_bf16(g[j] * sigmoid(g[j]) * u[j]);
-            if (there) *reinterpret_cast<Pack<bf16> *>(y + row * stride + k) = packs[i];
+            for (int j = 0; j < 8; j++) {
+                const float z = to_float(g[i].at[j]);
+                packs[i].at[j] = to_bf16(there ? z * sigmoid(z) * to_float(u[i].at[j]) : 0.0f);
+            }
+            if (there) *reinterpret_cast<Pack<bf16> *>(y + (first + i * 8) * stride + k) = packs[i];
         }
     }
 };

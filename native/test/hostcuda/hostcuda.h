@@ -31,7 +31,7 @@ struct uint3 {
 
 enum cudaError_t {
     cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorInvalidConfiguration = 9, cudaErrorInvalidDevice = 101,
-    cudaErrorInvalidResourceHandle = 400, cudaErrorIllegalState = 401, cudaErrorNotSupported = 801, cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorInvalidResourceHandle = 400, cudaErrorIllegalState = 401, cudaErrorNotSupported = 801, cudaErrorUnknown = 999, cudaErrorStreamCaptureUnsupported = 900,
     cudaErrorStreamCaptureInvalidated = 901
 };
 struct CUstream_st;

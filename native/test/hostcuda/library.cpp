@@ -16,6 +16,7 @@ public:
         const bool can = p.factors == 1 && !p.factor[0].by_slot && p.part == 0 && p.rounded.data == nullptr && (p.bias == nullptr) == (bias == nullptr);
         return can && !refuses && algorithm < kAlgorithms ? hostcuda::queue(stream, [p, bias] { run(p, bias); }) : hostcuda::failed(cudaErrorNotSupported);
     }
+    void forget_problem() override {}
     const char *problem() const override { return refuses ? "the loops refuse" : ""; }
 
 private:

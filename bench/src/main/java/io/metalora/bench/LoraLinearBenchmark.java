@@ -70,7 +70,7 @@ public class LoraLinearBenchmark {
         int out = Integer.parseInt(inByOut.substring(inByOut.indexOf('x') + 1));
         device = Device.cpu();
         ops = device.ops();
-        long copies = Math.max(2, CACHE / device.frozenBytes(storage, out, in, 1));
+        long copies = Math.max(2, CACHE / device.frozenBytes(storage, out, in, 0));
         weights = new FrozenWeight[(int) copies];
         for (int i = 0; i < weights.length; i++) {
             weights[i] = device.freeze(HostTensor.of("w" + i, Values.random(i, out * in, 0.05f), out, in), storage);
