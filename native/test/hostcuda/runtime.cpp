@@ -183,9 +183,12 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
     return cudaSuccess;
 }
 
+static int64_t waits = 0;  // of the host for a stream
+
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     if (const cudaError_t error = unsafe(); error != cudaSuccess) return error;
     if (!hostcuda::is_of_current_device(stream)) return failed(cudaErrorInvalidResourceHandle);
+    waits++;
     if (stream != nullptr) flush(stream);
     return cudaSuccess;
 }
@@ -348,6 +351,9 @@ extern "C" __attribute__((visibility("default"))) void hostcuda_set_order(int or
     times_told = 0;
     cases += order == 0;
 }
+
+// How often the host has waited for a stream.
+extern "C" __attribute__((visibility("default"))) int64_t hostcuda_waits() { return waits; }
 
 // As if another program held so many bytes of every device.
 extern "C" __attribute__((visibility("default"))) void hostcuda_hold(int64_t bytes) { held_elsewhere = static_cast<size_t>(bytes); }

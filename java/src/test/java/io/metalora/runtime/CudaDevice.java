@@ -28,6 +28,23 @@ public final class CudaDevice {
         }
     }
 
+    /** How often the host has waited for the device, all of its contexts together. Skips on a GPU. */
+    public static long waits() {
+        var file = System.getenv("METALORA_CUDA_LIBRARY");
+        Assumptions.assumeTrue(file != null && !file.isEmpty(), "needs the kernels compiled for the CPU");
+        try (var call = Arena.ofConfined()) {
+            var waits = SymbolLookup.libraryLookup(Path.of(file), call).find("hostcuda_waits");
+            Assumptions.assumeTrue(waits.isPresent(), "needs the kernels compiled for the CPU");
+            return (long) Linker.nativeLinker()
+                    .downcallHandle(waits.orElseThrow(), FunctionDescriptor.of(ValueLayout.JAVA_LONG))
+                    .invokeExact();
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw new AssertionError("a native call throws nothing", e);
+        }
+    }
+
     /** As if another program held all memory but so many bytes; 0 frees it. Skips on a GPU. */
     public static void leave(Device device, long bytes) {
         var file = System.getenv("METALORA_CUDA_LIBRARY");

@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.util.List;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Iterations whose passes come to be replayed, against those of a trainer that is made anew for each and replays none. */
 class ReplayedIterationsCudaTest {
@@ -37,6 +38,25 @@ class ReplayedIterationsCudaTest {
                 }
             }
             assertThat(replayed.parameters().toFloats()).containsExactly(direct.parameters().toFloats());
+        }
+    }
+
+    /** The losses, the Gram matrix and the norm are waited for in the end, and nothing before, however many passes there were. */
+    @ParameterizedTest
+    @ValueSource(ints = {1, 3})
+    void waitForTheirResultsAlone(int innerSteps) throws IOException {
+        List<List<Episode>> episodes = TinyLlama.episodes().subList(0, 3);
+        var config = TrainConfig.of("meta.iterations=8", "meta.tasks_per_iteration=3", "meta.support_size=3", "meta.query_size=2",
+                "meta.inner_steps=" + innerSteps, "meta.inner_clip=1", "meta.inner_lr=0.05", "optimizer.lr=0.01",
+                "compute.token_budget=1024");
+        try (var llama = new TinyLlama(CudaDevice.open(DType.F32)); var adapter = llama.adapter();
+             var meta = new MetaLora(llama.model(), adapter, TinyLlama.tasks(), config)) {
+            meta.iterate(episodes.get(0));
+            for (List<Episode> batch : episodes.subList(1, 3)) {
+                long before = CudaDevice.waits();
+                meta.iterate(batch);
+                assertThat(CudaDevice.waits() - before).isEqualTo(3);
+            }
         }
     }
 }
