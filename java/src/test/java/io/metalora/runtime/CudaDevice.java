@@ -5,6 +5,7 @@ import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
 import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Assumptions;
 
@@ -30,32 +31,33 @@ public final class CudaDevice {
 
     /** How often the host has waited for the device, all of its contexts together. Skips on a GPU. */
     public static long waits() {
-        var file = System.getenv("METALORA_CUDA_LIBRARY");
-        Assumptions.assumeTrue(file != null && !file.isEmpty(), "needs the kernels compiled for the CPU");
-        try (var call = Arena.ofConfined()) {
-            var waits = SymbolLookup.libraryLookup(Path.of(file), call).find("hostcuda_waits");
-            Assumptions.assumeTrue(waits.isPresent(), "needs the kernels compiled for the CPU");
-            return (long) Linker.nativeLinker()
-                    .downcallHandle(waits.orElseThrow(), FunctionDescriptor.of(ValueLayout.JAVA_LONG))
-                    .invokeExact();
-        } catch (RuntimeException | Error e) {
-            throw e;
-        } catch (Throwable e) {
-            throw new AssertionError("a native call throws nothing", e);
-        }
+        return standIn("hostcuda_waits", FunctionDescriptor.of(ValueLayout.JAVA_LONG), waits -> (long) waits.invokeExact());
     }
 
     /** As if another program held all memory but so many bytes; 0 frees it. Skips on a GPU. */
     public static void leave(Device device, long bytes) {
+        standIn("hostcuda_hold", FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG), hold -> {
+            hold.invokeExact(0L);
+            if (bytes > 0) {
+                hold.invokeExact(device.info().memoryFree() - bytes);
+            }
+            return 0L;
+        });
+    }
+
+    @FunctionalInterface
+    private interface Call {
+        long with(MethodHandle function) throws Throwable;
+    }
+
+    /** Calls a function that the kernels compiled for the CPU have beside the backend, and a GPU's library has not. */
+    private static long standIn(String name, FunctionDescriptor descriptor, Call call) {
         var file = System.getenv("METALORA_CUDA_LIBRARY");
         Assumptions.assumeTrue(file != null && !file.isEmpty(), "needs the kernels compiled for the CPU");
-        try (var call = Arena.ofConfined()) {
-            var hold = SymbolLookup.libraryLookup(Path.of(file), call).find("hostcuda_hold").orElseThrow();
-            var handle = Linker.nativeLinker().downcallHandle(hold, FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG));
-            handle.invokeExact(0L);
-            if (bytes > 0) {
-                handle.invokeExact(device.info().memoryFree() - bytes);
-            }
+        try (var arena = Arena.ofConfined()) {
+            var function = SymbolLookup.libraryLookup(Path.of(file), arena).find(name);
+            Assumptions.assumeTrue(function.isPresent(), "needs the kernels compiled for the CPU");
+            return call.with(Linker.nativeLinker().downcallHandle(function.orElseThrow(), descriptor));
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {
