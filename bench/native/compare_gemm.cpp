@@ -1,7 +1,7 @@
-// The products with a frozen weight of two builds of libmetalora, such as with and without a BLAS, taking turns in one
-// process so that what else the machine does hits both alike.
+// The products with a frozen weight of two builds of libmetalora, such as with and without a BLAS, or of one build's
+// kernels for two instruction sets, taking turns in one process so that what else the machine does hits both alike.
 //   c++ -O2 -std=c++17 -Inative/include bench/native/compare_gemm.cpp -ldl -o build/compare_gemm
-//   build/compare_gemm FIRST/libmetalora.so SECOND/libmetalora.so
+//   build/compare_gemm FIRST/libmetalora.so[:ISA] SECOND/libmetalora.so[:ISA]
 #include <dlfcn.h>
 #include <metalora.h>
 
@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <string>
 #include <vector>
 
 namespace {
@@ -37,9 +38,12 @@ struct Library {
 // a whole model do.
 class Build {
 public:
-    Build(const char *path, int threads) : library_(path) {
+    // `name` is a path, or a path and an instruction set: PATH:avx2.
+    Build(const std::string &name, int threads) : library_(name.substr(0, name.find(':')).c_str()) {
+        const std::string isa = name.find(':') == std::string::npos ? "" : name.substr(name.find(':') + 1);
         ml_context_options options{};
         options.threads = threads;
+        options.isa = isa.empty() ? nullptr : isa.c_str();
         check(library_.find<decltype(ml_context_create)>("ml_context_create")(&options, &context_));
     }
     ~Build() { check(library_.find<decltype(ml_context_destroy)>("ml_context_destroy")(context_)); }
@@ -114,16 +118,16 @@ double median(std::vector<double> values) {
 }  // namespace
 
 int main(int argc, char **argv) {
-    if (argc != 3) die("usage", "compare_gemm FIRST/libmetalora.so SECOND/libmetalora.so");
+    if (argc != 3) die("usage", "compare_gemm FIRST/libmetalora.so[:ISA] SECOND/libmetalora.so[:ISA]");
     const int64_t shapes[][2] = {{576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {49152, 576}};  // out, in of SmolLM2-135M
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
     for (int threads : {1, 2}) {
         Build builds[] = {{argv[1], threads}, {argv[2], threads}};
         const ml_context_info infos[] = {builds[0].info(), builds[1].info()};
-        std::printf("\n%s, %s, %d thread%s; GFLOP/s, medians\n\n", infos[0].device_name, infos[0].isa, threads, threads > 1 ? "s" : "");
-        std::printf("| product | out x in | rows | %s | %s | ratio |\n| --- | --- | ---: | ---: | ---: | ---: |\n", infos[0].blas,
-                    infos[1].blas);
+        std::printf("\n%s, %d thread%s; GFLOP/s, medians\n\n", infos[0].device_name, threads, threads > 1 ? "s" : "");
+        std::printf("| product | out x in | rows | %s, %s | %s, %s | ratio |\n| --- | --- | ---: | ---: | ---: | ---: |\n",
+                    infos[0].isa, infos[0].blas, infos[1].isa, infos[1].blas);
         for (bool backward : {false, true}) {
             for (auto [out, in] : shapes) {
                 std::vector<float> w(out * in);
