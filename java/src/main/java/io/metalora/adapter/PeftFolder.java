@@ -65,7 +65,7 @@ final class PeftFolder implements AutoCloseable {
 
     /** Opens an adapter for {@code model} and checks everything but the values. */
     static PeftFolder open(Path dir, ModelConfig model) {
-        var layout = new LoraLayout(model, readConfig(dir), false);
+        LoraLayout layout = layout(dir, model);
         Path file = dir.resolve(WEIGHTS);
         if (!Files.exists(file)) {
             String hint = Files.exists(dir.resolve("adapter_model.bin"))
@@ -81,6 +81,16 @@ final class PeftFolder implements AutoCloseable {
         } catch (RuntimeException | Error e) {
             weights.close();
             throw e;
+        }
+    }
+
+    /** What the configuration asks for, in {@code model}. */
+    static LoraLayout layout(Path dir, ModelConfig model) {
+        LoraConfig config = readConfig(dir);
+        try {
+            return new LoraLayout(model, config, false);
+        } catch (InputException e) {
+            throw new InputException(dir.resolve(CONFIG) + ": " + e.getMessage(), e);
         }
     }
 

@@ -1,21 +1,26 @@
 package io.metalora.eval;
 
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.json.JsonMapper;
 import io.metalora.eval.Report.BeforeAfter;
 import io.metalora.eval.Report.Curves;
 import io.metalora.eval.Report.Section;
 import io.metalora.eval.Report.Series;
 import io.metalora.eval.Report.Table;
+import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.BitSet;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.Consumer;
 
@@ -28,6 +33,8 @@ public final class RunRecord {
     /** The start and the end of a run, for comparing them: this share of the measurements each. */
     private static final double WINDOW = 0.1;
 
+    private static final JsonMapper JSON = JsonMapper.builder().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
+
     private final Curve loss = new Curve();
     private final Map<String, TaskRecord> tasks = new TreeMap<>();
     private long iterations;
@@ -37,7 +44,11 @@ public final class RunRecord {
     private RunRecord() {
     }
 
-    /** Reads the two logs. */
+    /**
+     * Reads the two logs.
+     *
+     * @throws InputException if a line is damaged
+     */
     public static RunRecord read(Path metrics, Path draws) {
         var record = new RunRecord();
         forEachLine(metrics, record::addMetrics);
@@ -109,9 +120,9 @@ public final class RunRecord {
         for (TaskRecord task : tasks.values()) {
             var row = new ArrayList<>(List.of(task.name, Integer.toString(task.available), Long.toString(task.draws)));
             if (support) {
-                row.add(Integer.toString(task.supportSeen.cardinality()));
+                row.add(Integer.toString(task.supportSeen.size()));
             }
-            row.add(Integer.toString(task.querySeen.cardinality()));
+            row.add(Integer.toString(task.querySeen.size()));
             rows.add(row);
         }
         return new Table(prefix + "Draws", "In how many iterations each task took part, and how many of its samples were seen. draws.jsonl in "
@@ -146,8 +157,8 @@ public final class RunRecord {
         for (JsonNode draw : line.path("draws")) {
             TaskRecord task = task(draw.path("task").asText());
             task.draws++;
-            draw.path("support").forEach(sample -> task.supportSeen.set(sample.asInt()));
-            draw.path("query").forEach(sample -> task.querySeen.set(sample.asInt()));
+            draw.path("support").forEach(sample -> task.supportSeen.add(sample.asInt()));
+            draw.path("query").forEach(sample -> task.querySeen.add(sample.asInt()));
         }
     }
 
@@ -156,14 +167,25 @@ public final class RunRecord {
     }
 
     private static void forEachLine(Path file, Consumer<JsonNode> consumer) {
-        var mapper = new ObjectMapper();
+        int number = 0;
         try (var lines = Files.newBufferedReader(file)) {
             for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-                consumer.accept(mapper.readTree(line));
+                number++;
+                JsonNode node = JSON.readTree(line);
+                if (!node.isObject()) {
+                    throw damaged(file, number, null);
+                }
+                consumer.accept(node);
             }
+        } catch (JsonProcessingException | CharacterCodingException e) {
+            throw damaged(file, Math.max(number, 1), e);
         } catch (IOException e) {
-            throw new UncheckedIOException(file + ": can't be read", e);
+            throw new UncheckedIOException(file + ": can't be read: " + e, e);
         }
+    }
+
+    private static InputException damaged(Path file, int line, Exception cause) {
+        return new InputException(file + ":" + line + ": the line is damaged; it should be one JSON object, as the run wrote it", cause);
     }
 
     private static String number(double value) {
@@ -180,8 +202,8 @@ public final class RunRecord {
         private final Curve support = new Curve();
         private final Curve beforeAdapted = new Curve();
         private final Curve adapted = new Curve();
-        private final BitSet supportSeen = new BitSet();
-        private final BitSet querySeen = new BitSet();
+        private final Set<Integer> supportSeen = new HashSet<>();
+        private final Set<Integer> querySeen = new HashSet<>();
         private int available;
         private long draws;
 

@@ -3,6 +3,7 @@ package io.metalora.text;
 import com.hubspot.jinjava.Jinjava;
 import com.hubspot.jinjava.JinjavaConfig;
 import com.hubspot.jinjava.LegacyOverrides;
+import com.hubspot.jinjava.interpret.InterpretException;
 import com.hubspot.jinjava.interpret.JinjavaInterpreter;
 import com.hubspot.jinjava.interpret.RenderResult;
 import com.hubspot.jinjava.lib.filter.Filter;
@@ -25,6 +26,8 @@ import java.util.Optional;
  */
 public final class ChatTemplate {
     private static final long MAX_OUTPUT = 64L << 20;
+    private static final String DAMAGED =
+            "; the template is damaged or uses more of Jinja than is supported: give the prompt as plain text instead";
 
     private final String source; // of the template, for messages
     private final String template;
@@ -34,11 +37,24 @@ public final class ChatTemplate {
     private ChatTemplate(String source, String template, Map<String, String> specialTokens) {
         this.source = source;
         this.specialTokens = specialTokens;
-        String known = JinjaDialect.translate(template);
-        // Jinja drops one line end at the end of a template; the library would drop it from the output.
-        this.template = known.endsWith("\n") ? known.substring(0, known.length() - 1) : known;
         this.jinja = jinja();
-        new TemplateCheck(jinja, source).check(this.template);
+        try {
+            String known = JinjaDialect.translate(template);
+            // Jinja drops one line end at the end of a template; the library would drop it from the output.
+            this.template = known.endsWith("\n") ? known.substring(0, known.length() - 1) : known;
+            new TemplateCheck(jinja, source).check(this.template);
+        } catch (InputException e) {
+            throw e;
+        } catch (RuntimeException | StackOverflowError e) {
+            throw unreadable(e);
+        }
+    }
+
+    /** The library fails in many ways on what is no template. */
+    private InputException unreadable(Throwable e) {
+        return new InputException(source + ": can't be read"
+                + (e instanceof StackOverflowError ? ": its parts are nested too deeply" : e instanceof InterpretException ? ": " + brief(e.getMessage()) : "")
+                + DAMAGED, e);
     }
 
     private static Jinjava jinja() {
@@ -128,21 +144,30 @@ public final class ChatTemplate {
         var bindings = new HashMap<String, Object>(specialTokens);
         bindings.put("messages", messages.stream().map(ChatTemplate::asMap).toList());
         bindings.put("add_generation_prompt", addGenerationPrompt);
-        RenderResult result = jinja.renderForResult(template, bindings);
+        RenderResult result;
+        try {
+            result = jinja.renderForResult(template, bindings);
+        } catch (RuntimeException | StackOverflowError e) {
+            throw unreadable(e);
+        }
         for (var error : result.getErrors()) {
             Throwable root = error.getException();
             while (root != null && root.getCause() != null) {
                 root = root.getCause();
             }
             if (root instanceof TemplateFunctions.Refusal) {
-                throw new InputException(source + " refuses the messages: " + root.getMessage(), root);
+                throw new InputException(source + " refuses the messages: " + brief(root.getMessage()), root);
             }
             throw new InputException(source + ", line " + error.getLineno() + ": can't be rendered: "
-                    + (root == null || root.getMessage() == null ? error.getMessage() : root.getMessage())
-                    + "; the template is damaged or uses more of Jinja than is supported: give the prompt as plain text"
-                    + " instead", root);
+                    + brief(root == null || root.getMessage() == null ? error.getMessage() : root.getMessage())
+                    + DAMAGED, root);
         }
         return result.getOutput();
+    }
+
+    /** The library quotes what it stumbles over, however long. */
+    private static String brief(String message) {
+        return message == null || message.length() <= 500 ? message : message.substring(0, 497) + "...";
     }
 
     private static Map<String, Object> asMap(Message m) {

@@ -1,5 +1,6 @@
 package io.metalora.text;
 
+import com.hubspot.jinjava.interpret.InterpretException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.regex.Matcher;
@@ -11,7 +12,7 @@ import java.util.regex.Pattern;
  */
 final class JinjaDialect {
     private static final Pattern CODE = Pattern.compile("\\{%.*?%\\}|\\{\\{.*?\\}\\}", Pattern.DOTALL);
-    static final Pattern STRING = Pattern.compile("'(?:[^'\\\\]|\\\\.)*'|\"(?:[^\"\\\\]|\\\\.)*\"", Pattern.DOTALL);
+    static final Pattern STRING = Pattern.compile("'[^'\\\\]*+(?:\\\\.[^'\\\\]*+)*'|\"[^\"\\\\]*+(?:\\\\.[^\"\\\\]*+)*\"", Pattern.DOTALL);
 
     /** Stands for the n-th string literal while the code around it is rewritten. */
     private static final Pattern PLACEHOLDER = Pattern.compile("__literal(\\d+)__");
@@ -31,6 +32,9 @@ final class JinjaDialect {
     private JinjaDialect() {}
 
     static String translate(String template) {
+        if (PLACEHOLDER.matcher(template).find()) {
+            throw new InterpretException("it has a name of the form __literal0__, which is taken here");
+        }
         return CODE.matcher(template).replaceAll(m -> Matcher.quoteReplacement(translateCode(m.group())));
     }
 

@@ -19,6 +19,9 @@ final class TemplateCheck {
     private static final Pattern LOOP_CONDITION = Pattern.compile("\\sif\\s(?!.*\\selse\\s)", Pattern.DOTALL);
     private static final Pattern RECURSIVE = Pattern.compile("\\srecursive\\s*$");
 
+    /** The library parses an expression in the cube of its depth, on the stack. */
+    private static final int DEEPEST = 50;
+
     private final Jinjava jinja;
     private final String source;
 
@@ -61,6 +64,9 @@ final class TemplateCheck {
     }
 
     private void checkExpression(Node node, String expression) {
+        if (depth(expression) > DEEPEST) {
+            throw unsupported(node, "an expression nested more than " + DEEPEST + " deep");
+        }
         if (NOT_IN.matcher(expression).find()) {
             throw unsupported(node, "\"not x in y\" or \"not x is y\" (\"x not in y\" and \"x is not y\" are supported)");
         }
@@ -78,6 +84,16 @@ final class TemplateCheck {
     private InputException unsupported(Node node, String what) {
         return new InputException(source + ", line " + node.getLineNumber() + ": the template uses " + what
                 + ", which is not supported; give the prompt as plain text instead");
+    }
+
+    private static int depth(String expression) {
+        int depth = 0;
+        int deepest = 0;
+        for (char c : expression.toCharArray()) {
+            depth += "([{".indexOf(c) >= 0 ? 1 : ")]}".indexOf(c) >= 0 ? -1 : 0;
+            deepest = Math.max(deepest, depth);
+        }
+        return deepest;
     }
 
     /** Every string literal becomes ''. */

@@ -1,6 +1,7 @@
 package io.metalora.train;
 
 import io.metalora.io.Safetensors;
+import io.metalora.runtime.DType;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
@@ -83,10 +84,8 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
             if (!FORMAT.equals(metadata.get("format"))) {
                 throw new InputException(file + ": is no checkpoint of this program");
             }
-            var state = new TrainerState(Long.parseLong(metadata.get("step")), in.tensor("parameters").toFloats(),
-                    in.tensor("m").toFloats(), in.tensor("v").toFloats());
-            var checkpoint = new Checkpoint(state, Long.parseLong(metadata.get("metrics_bytes")),
-                    Long.parseLong(metadata.get("draws_bytes")));
+            var state = new TrainerState(number(metadata, "step"), floats(in, "parameters"), floats(in, "m"), floats(in, "v"));
+            var checkpoint = new Checkpoint(state, number(metadata, "metrics_bytes"), number(metadata, "draws_bytes"));
             if (!checkpoint.digest().equals(metadata.get("sha256"))) {
                 throw new InputException(file + ": the content does not match its checksum");
             }
@@ -94,6 +93,22 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
         } catch (NumberFormatException e) {
             throw new InputException(file + ": the metadata is damaged: " + e.getMessage());
         }
+    }
+
+    private static long number(Map<String, String> metadata, String key) {
+        long number = Long.parseLong(metadata.get(key));
+        if (number < 0) {
+            throw new NumberFormatException(key + " is " + number);
+        }
+        return number;
+    }
+
+    private static float[] floats(Safetensors in, String name) {
+        HostTensor tensor = in.tensor(name);
+        if (tensor.dtype() != DType.F32) {
+            throw new InputException(in.path() + ": tensor " + name + " is of type " + tensor.dtype() + ", but a checkpoint's are F32");
+        }
+        return tensor.toFloats();
     }
 
     private String digest() {

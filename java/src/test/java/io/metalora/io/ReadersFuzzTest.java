@@ -1,72 +1,83 @@
 package io.metalora.io;
 
 import com.code_intelligence.jazzer.junit.FuzzTest;
+import io.metalora.fuzz.MutatedSeeds;
+import io.metalora.fuzz.Reading;
 import io.metalora.runtime.DType;
-import io.metalora.runtime.InputException;
-import java.io.IOException;
-import java.nio.file.Files;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 
-/**
- * Whatever the bytes, the readers either read or throw an InputException. A build runs the seeds beside this class's
- * resources; {@code JAZZER_FUZZ=1 mvn test -Dtest=ReadersFuzzTest#NAME} searches for more.
- */
-class ReadersFuzzTest {
+/** Checkpoints as they come from elsewhere. */
+class ReadersFuzzTest extends MutatedSeeds {
     private static final int DATA_BYTES = 64;
 
-    @FuzzTest(maxDuration = "2m")
+    private static final Path FOLDER = Reading.folder();
+
+    /** Of a whole model without its index: the tensors a [2] and b [1]. */
+    private static final String SHARD = "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
+            + "\"b\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[8,10]}}";
+
+    private static final String CONFIG = """
+            {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8, "intermediate_size": 8,
+            "num_attention_heads": 2, "num_hidden_layers": 1, "vocab_size": 9, "rms_norm_eps": 1e-5, "rope_theta": 1e4,
+            "max_position_embeddings": 64, "hidden_act": "silu"}""";
+
+    @FuzzTest
     void safetensorsHeader(byte[] header) {
-        try {
+        Reading.check("fuzz.safetensors", header, () -> {
             var parsed = SafetensorsHeader.parse(Path.of("fuzz.safetensors"), header, DATA_BYTES);
             long covered = parsed.tensors().values().stream().mapToLong(e -> e.end() - e.begin()).sum();
             if (covered != DATA_BYTES) {
                 throw new AssertionError("accepted tensors of " + covered + " bytes for " + DATA_BYTES + " of data");
             }
-        } catch (InputException e) {
-            requireMessage(e);
-        }
+        });
     }
 
-    @FuzzTest(maxDuration = "2m")
-    void safetensorsFile(byte[] bytes) throws IOException {
-        Path file = Files.createTempFile("fuzz", ".safetensors");
-        try {
-            Files.write(file, bytes);
+    @FuzzTest
+    void safetensorsFile(byte[] bytes) {
+        Path file = Reading.write(FOLDER.resolve("fuzz.safetensors"), bytes);
+        Reading.check("fuzz.safetensors", bytes, () -> {
             try (var st = Safetensors.open(file)) {
                 for (String name : st.names()) {
-                    readTensor(st, name);
+                    readTensor(st, name, bytes);
                 }
-            } catch (InputException e) {
-                requireMessage(e);
             }
-        } finally {
-            Files.delete(file);
-        }
+        });
     }
 
-    private static void readTensor(Safetensors st, String name) {
-        try {
+    private static void readTensor(Safetensors st, String name, byte[] bytes) {
+        Reading.check("fuzz.safetensors", bytes, () -> { // a type the runtime lacks is refused
             var tensor = st.tensor(name);
             if (tensor.dtype() != DType.I32 && tensor.dtype() != DType.F64) {
                 tensor.toFloats();
             }
-        } catch (InputException e) {
-            requireMessage(e); // a type the runtime lacks
-        }
+        });
     }
 
-    @FuzzTest(maxDuration = "2m")
+    /** model.safetensors.index.json beside one shard. */
+    @FuzzTest
+    void weightIndex(byte[] index) {
+        var shard = new byte[8 + SHARD.length() + 10];
+        shard[0] = (byte) SHARD.length();
+        System.arraycopy(SHARD.getBytes(StandardCharsets.US_ASCII), 0, shard, 8, SHARD.length());
+        Reading.write(FOLDER.resolve("model-00001-of-00001.safetensors"), shard);
+        Reading.write(FOLDER.resolve("model.safetensors.index.json"), index);
+        Reading.check("model.safetensors.index.json", index, () -> {
+            try (var files = ModelFiles.open(FOLDER)) {
+                files.names().forEach(files::has);
+            }
+        });
+    }
+
+    @FuzzTest
     void modelConfig(byte[] config) {
-        try {
-            ModelConfig.of(JsonObject.parse(Path.of("config.json"), config), null);
-        } catch (InputException e) {
-            requireMessage(e);
-        }
+        Reading.check("config.json", config, () -> ModelConfig.of(JsonObject.parse(Path.of("config.json"), config), null));
     }
 
-    private static void requireMessage(InputException e) {
-        if (e.getMessage() == null || e.getMessage().isBlank()) {
-            throw new AssertionError("an InputException without a message", e);
-        }
+    @FuzzTest
+    void generationConfig(byte[] generation) {
+        var config = JsonObject.parse(Path.of("config.json"), CONFIG.getBytes(StandardCharsets.UTF_8));
+        Reading.check("generation_config.json", generation,
+                () -> ModelConfig.of(config, JsonObject.parse(Path.of("generation_config.json"), generation)));
     }
 }
