@@ -1,0 +1,140 @@
+package io.metalora.launcher;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.metalora.files.JavaCommand;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.TreeMap;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.DisabledOnOs;
+import org.junit.jupiter.api.condition.OS;
+import org.junit.jupiter.api.io.TempDir;
+
+/**
+ * {@code train} as users run it, killed by SIGKILL at random moments of loading, training, evaluating and writing the report, and
+ * each time gone on with: in the end all is as if nothing had happened. {@code -Dmetalora.kills=1000} kills more often than a
+ * build does, {@code -Dmetalora.kills.seed} at other moments.
+ */
+@DisabledOnOs(OS.WINDOWS)
+class KillTest {
+
+    private static final int KILLS = Integer.getInteger("metalora.kills", 5);
+    private static final long SEED = Long.getLong("metalora.kills.seed", 1);
+    private static final int MOST_A_RUN = 5;
+
+    @TempDir
+    private Path folder;
+
+    /** What a run comes to. */
+    private record Result(byte[] adapter, String adapterConfig, String draws, List<ObjectNode> metrics, String table) {
+
+        private static Result of(Path run, String out) throws IOException {
+            var mapper = new ObjectMapper();
+            var metrics = new ArrayList<ObjectNode>();
+            for (String line : Files.readAllLines(run.resolve("metrics.jsonl"))) {
+                metrics.add(((ObjectNode) mapper.readTree(line)).without(List.of("seconds", "tokens_per_second")));
+            }
+            String table = out.substring(out.indexOf("Accuracy on "), out.indexOf("device   "));
+            return new Result(Files.readAllBytes(run.resolve("adapter/adapter_model.safetensors")),
+                    Files.readString(run.resolve("adapter/adapter_config.json")), Files.readString(run.resolve("draws.jsonl")), metrics, table);
+        }
+    }
+
+    @Test
+    void endsAsIfItHadNeverBeenKilled() throws IOException, InterruptedException {
+        Path tasks = Cli.tasks(folder);
+        Path straight = folder.resolve("straight");
+        long begin = System.nanoTime();
+        Process whole = train(tasks, straight);
+        while (whole.isAlive() && !Files.exists(straight.resolve("config.resolved.yaml"))) {
+            Thread.sleep(1);
+        }
+        long loading = System.nanoTime() - begin;
+        assertThat(whole.waitFor()).as(Files.readString(folder.resolve("err"))).isZero();
+        long working = System.nanoTime() - begin - loading;
+        Result expected = Result.of(straight, Files.readString(folder.resolve("out")));
+        var files = listing(straight);
+
+        var random = new Random(SEED);
+        int kills = 0;
+        var where = new TreeMap<String, Integer>();
+        for (int number = 0; kills < KILLS; number++) {
+            Path run = folder.resolve("run-" + number);
+            var moments = new ArrayList<String>();
+            for (int again = 1 + random.nextInt(MOST_A_RUN); again > 0 && kills < KILLS; again--) {
+                Process process = train(tasks, run);
+                // Most while there is something to lose.
+                long moment = random.nextInt(10) == 0 ? (long) (random.nextDouble() * loading) : loading + (long) (random.nextDouble() * working);
+                if (!process.waitFor(moment, TimeUnit.NANOSECONDS)) {
+                    process.toHandle().destroyForcibly();
+                    process.waitFor();
+                    kills++;
+                    moments.add(moment / 1_000_000 + " ms");
+                    where.merge(stage(run), 1, Integer::sum);
+                }
+            }
+            String what = "seed " + SEED + ", run " + number + ", killed after " + moments;
+            Process last = train(tasks, run);
+            assertThat(last.waitFor()).as(what + ": " + Files.readString(folder.resolve("err"))).isZero();
+            assertThat(Result.of(run, Files.readString(folder.resolve("out")))).as(what).usingRecursiveComparison().isEqualTo(expected);
+            assertThat(listing(run)).as(what).isEqualTo(files);
+            delete(run);
+        }
+        System.out.println(kills + " kills: " + where);
+    }
+
+    /** Starts the run, or goes on with it. */
+    private Process train(Path tasks, Path run) throws IOException {
+        var arguments = new ArrayList<Object>(List.of("train"));
+        if (Files.exists(run.resolve("config.resolved.yaml"))) {
+            arguments.addAll(List.of("--resume", run));
+        } else {
+            arguments.addAll(List.of(Cli.config(folder, tasks, run), "compute.backend=cpu", "compute.threads=1", "compute.checkpoint_every=1",
+                    "meta.iterations=40"));
+        }
+        return new ProcessBuilder(JavaCommand.of(Main.class, arguments.toArray())).redirectOutput(folder.resolve("out").toFile())
+                .redirectError(folder.resolve("err").toFile()).start();
+    }
+
+    /** How far a run had come, by what is in its folder. */
+    private static String stage(Path run) throws IOException {
+        if (Files.exists(run.resolve("report.html"))) {
+            return "4 reported";
+        }
+        if (Files.exists(run.resolve("adapter/adapter_config.json"))) {
+            return "3 evaluating";
+        }
+        return Files.exists(run.resolve("config.resolved.yaml")) ? "2 training" : "1 starting";
+    }
+
+    /** All files of a run but those whose name is of the last iterations, with their sizes where these are the same each time. */
+    private static Map<String, Long> listing(Path run) throws IOException {
+        var files = new TreeMap<String, Long>();
+        try (var all = Files.walk(run)) {
+            for (Path file : all.filter(Files::isRegularFile).toList()) {
+                String name = run.relativize(file).toString();
+                boolean timed = name.equals("metrics.jsonl") || name.equals("report.html") || name.startsWith("config.") || name.equals("run.lock");
+                files.put(name, timed ? 0 : Files.size(file));
+            }
+        }
+        return files;
+    }
+
+    private static void delete(Path run) throws IOException {
+        try (var all = Files.walk(run)) {
+            for (Path file : all.sorted(Comparator.reverseOrder()).toList()) {
+                Files.delete(file);
+            }
+        }
+    }
+}
