@@ -220,6 +220,7 @@ int32_t ml_context_get_info(ml_context *context, ml_context_info *info) {
         info->memory_free = c.backend.memory_free == nullptr ? -1 : c.backend.memory_free(c);
         std::snprintf(info->device_name, sizeof info->device_name, "%s", c.device_name.c_str());
         std::snprintf(info->isa, sizeof info->isa, "%s", c.isa.c_str());
+        std::snprintf(info->isa_reason, sizeof info->isa_reason, "%s", c.isa_reason.c_str());
         std::snprintf(info->blas, sizeof info->blas, "%s", c.blas.c_str());
         return ML_OK;
     });

@@ -43,10 +43,10 @@ final class DoctorCommand implements Callable<Integer> {
 
     /** Where ops run; without one, {@code error} says why. */
     @JsonInclude(JsonInclude.Include.NON_NULL)
-    private record Backend(boolean ready, String name, String reason, String device, String isa, String blas, Integer threads,
+    private record Backend(boolean ready, String name, String reason, String device, String isa, String isaReason, String blas, Integer threads,
             String error) {
         Backend(DeviceInfo info) {
-            this(true, info.backend().name().toLowerCase(Locale.ROOT), info.reason(), info.deviceName(), info.isa(),
+            this(true, info.backend().name().toLowerCase(Locale.ROOT), info.reason(), info.deviceName(), info.isa(), info.isaReason(),
                     info.blas(), info.threads(), null);
         }
     }
@@ -68,7 +68,7 @@ final class DoctorCommand implements Callable<Integer> {
         DeviceOptions options = device.options();
         Library library = library();
         var findings = new Findings(Version.text(), new Jdk(Environment.jdk(), System.getProperty("java.home")), Environment.os(), library,
-                library.loaded() ? backend(options) : new Backend(false, null, null, null, null, null, null, "the native library isn't loaded"),
+                library.loaded() ? backend(options) : new Backend(false, null, null, null, null, null, null, null, "the native library isn't loaded"),
                 new Cpu(Environment.cpuModel(), Environment.cores(), Environment.cpuFeatures()),
                 new Memory(Environment.memoryTotal(), Environment.memoryFree(), Runtime.getRuntime().maxMemory()));
         PrintWriter out = spec.commandLine().getOut();
@@ -93,7 +93,7 @@ final class DoctorCommand implements Callable<Integer> {
         try (Device opened = Device.open(options)) {
             return new Backend(opened.info());
         } catch (NativeException | InputException e) {
-            return new Backend(false, null, null, null, null, null, null, e.getMessage());
+            return new Backend(false, null, null, null, null, null, null, null, e.getMessage());
         }
     }
 
@@ -109,7 +109,7 @@ final class DoctorCommand implements Callable<Integer> {
         if (backend.ready()) {
             line(out, "backend", backend.name() + ": " + backend.reason());
             line(out, "device", backend.device());
-            line(out, "instructions", backend.isa());
+            line(out, "instructions", backend.isa() + ": " + backend.isaReason());
             line(out, "BLAS", backend.blas());
             line(out, "threads", backend.threads().toString());
         } else {

@@ -66,7 +66,8 @@ record QuickstartPlan(List<Setting> settings, Arm jointFew, Arm jointAll, Arm me
             TrainConfig config = TrainConfig.of(settings.toArray(String[]::new)).with(
                     "model=" + quoted(model), "data.folder=" + quoted(folder), "output=" + quoted(output), "seed=" + seed,
                     "compute.backend=" + device.options().backend().name().toLowerCase(Locale.ROOT),
-                    "compute.threads=" + device.options().threads());
+                    "compute.threads=" + device.options().threads(),
+                    "compute.isa=" + device.options().isa().name().toLowerCase(Locale.ROOT));
             return iterationsPerTask == 0 ? config : config.with("meta.iterations=" + iterationsPerTask * tasks);
         }
 

@@ -42,7 +42,7 @@ final class RunEvaluation {
     /** Loads what a finished run used and compares its adapters with the base model. */
     static Comparison evaluate(CommandSpec spec, TrainConfig config, Path adapter, Split split) {
         List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
-        var device = new DeviceOptions(config.compute().backend(), config.compute().threads());
+        var device = config.compute().device();
         try (var loaded = LoadedModel.open(config.model(), adapter, config.slots(), device)) {
             var evaluation = new RunEvaluation(spec, loaded.model(), loaded.tokenizer(), tasks, split);
             var arms = new ArrayList<Arm>();

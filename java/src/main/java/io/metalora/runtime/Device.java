@@ -13,6 +13,7 @@ import java.lang.foreign.ValueLayout;
 import java.util.Collections;
 import java.util.IdentityHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.ToIntBiFunction;
@@ -90,10 +91,17 @@ public final class Device implements AutoCloseable {
                     ? options.activations()
                     : backend == Backend.CUDA ? DType.BF16 : DType.F32;
             ml_context_options.activation_dtype(desc, nativeType(activations));
-            ml_context_options.isa(
-                    desc, options.isa() == null ? MemorySegment.NULL : call.allocateFrom(options.isa()));
+            boolean forced = backend == Backend.CPU && options.isa() != InstructionSet.AUTO;
+            ml_context_options.isa(desc, forced ? call.allocateFrom(options.isa().name().toLowerCase(Locale.ROOT)) : MemorySegment.NULL);
             var out = call.allocate(ValueLayout.ADDRESS);
-            NativeLibrary.check(Metalora.ml_context_create(desc, out));
+            try {
+                NativeLibrary.check(Metalora.ml_context_create(desc, out));
+            } catch (NativeException e) {
+                if (forced && (e.status() == Status.BACKEND_UNAVAILABLE || e.status() == Status.INVALID_ARGUMENT)) {
+                    throw new InputException(e.getMessage(), e);
+                }
+                throw e;
+            }
             return out.get(ValueLayout.ADDRESS, 0);
         }
     }
@@ -108,6 +116,7 @@ public final class Device implements AutoCloseable {
                 reason,
                 ml_context_info.threads(info),
                 ml_context_info.isa(info).getString(0),
+                ml_context_info.isa_reason(info).getString(0),
                 ml_context_info.blas(info).getString(0),
                 ml_context_info.device_name(info).getString(0),
                 ml_context_info.memory_total(info),

@@ -26,6 +26,7 @@ import io.metalora.adapter.TargetModules;
 import io.metalora.model.WeightStorage;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.InstructionSet;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -303,6 +304,7 @@ final class ConfigReader {
         named(module, InnerOptimizer.class);
         named(module, Schedule.class);
         named(module, Backend.class);
+        named(module, InstructionSet.class);
         named(module, WeightStorage.class);
         var mapper = YAMLMapper.builder(YAMLFactory.builder()
                         .disable(YAMLGenerator.Feature.WRITE_DOC_START_MARKER)

@@ -8,6 +8,8 @@ import io.metalora.adapter.TargetModules;
 import io.metalora.model.LoadOptions;
 import io.metalora.model.WeightStorage;
 import io.metalora.runtime.Backend;
+import io.metalora.runtime.DeviceOptions;
+import io.metalora.runtime.InstructionSet;
 import io.metalora.runtime.InputException;
 import java.nio.file.Path;
 import java.util.List;
@@ -114,13 +116,19 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     /**
      * @param backend         auto, cpu or cuda
      * @param threads         CPU threads; 0: all physical cores
+     * @param isa             auto, portable, avx2 or avx512: which CPU kernels
      * @param weights         how the frozen weights are held
      * @param tokenBudget     most tokens in one pass; a larger batch is split into micro-batches of the same gradient;
      *                        0: 512, or the longest example's where they are more
      * @param checkpointEvery iterations between checkpoints
      */
     @JsonNaming(SnakeCaseStrategy.class)
-    public record Compute(Backend backend, int threads, WeightStorage weights, int tokenBudget, int checkpointEvery) {
+    public record Compute(Backend backend, int threads, InstructionSet isa, WeightStorage weights, int tokenBudget, int checkpointEvery) {
+
+        /** How to open the device. */
+        public DeviceOptions device() {
+            return new DeviceOptions(backend, threads, isa);
+        }
     }
 
     /** The defaults; {@code model}, {@code output} and {@code data.folder} have none. */
@@ -130,7 +138,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
             new Meta(100, 4, 8, 8, 3, InnerOptimizer.SGD, 0.02, 0, 10),
             new Joint(3, 8),
             new Optimizer(1e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0),
-            new Compute(Backend.AUTO, 0, WeightStorage.AUTO, 0, 50));
+            new Compute(Backend.AUTO, 0, InstructionSet.AUTO, WeightStorage.AUTO, 0, 50));
 
     /** How many adapters go through a pass together: one of each task of a meta-batch, or that of joint LoRA. */
     public int slots() {

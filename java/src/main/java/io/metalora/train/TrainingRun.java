@@ -6,7 +6,6 @@ import io.metalora.io.ModelConfig;
 import io.metalora.model.CausalLM;
 import io.metalora.model.MemoryEstimate;
 import io.metalora.runtime.Device;
-import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.ExampleEncoder;
@@ -127,8 +126,7 @@ public final class TrainingRun {
         try (var tokenizer = TextTokenizer.load(config.model())) {
             encoded = encode(tokenizer, modelConfig, tasks);
         }
-        var compute = config.compute();
-        try (var device = Device.open(new DeviceOptions(compute.backend(), compute.threads()))) {
+        try (var device = Device.open(config.compute().device())) {
             listener.opened(device.info());
             LoraLayout layout = layout(modelConfig);
             MemoryEstimate memory = TrainingMemory.requireFits(config, modelConfig, layout, encoded, device);

@@ -25,6 +25,13 @@ class DoctorCommandTest {
     }
 
     @Test
+    void aForcedInstructionSetIsNamedWithItsReason() {
+        var result = Cli.run("doctor", "--device", "cpu", "--isa", "portable");
+        assertThat(result.code()).isZero();
+        assertThat(result.out()).containsPattern("instructions +portable: it was asked for\\R");
+    }
+
+    @Test
     void tellsItAsJson() throws IOException {
         var result = Cli.run("doctor", "--json");
         assertThat(result.code()).isZero();
@@ -35,6 +42,7 @@ class DoctorCommandTest {
         assertThat(json.at("/backend/name").asText()).isIn("cpu", "cuda");
         assertThat(json.at("/backend/reason").asText()).isNotBlank();
         assertThat(json.at("/backend/isa").asText()).isNotBlank();
+        assertThat(json.at("/backend/isa_reason").asText()).isNotBlank();
         assertThat(json.at("/cpu/cores").asInt()).isPositive();
         assertThat(json.at("/memory/total").asLong()).isPositive();
     }

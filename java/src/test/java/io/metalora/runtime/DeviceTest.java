@@ -9,8 +9,11 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.List;
+import java.util.Locale;
 import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** A device in the hands of several threads, and after it was closed. */
 class DeviceTest {
@@ -58,6 +61,25 @@ class DeviceTest {
             assertThat(refused.get()).isPositive();
             assertThat(served.get()).isPositive();
             assertThat(mine.toFloats()).containsOnly(value);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(value = InstructionSet.class, mode = EnumSource.Mode.EXCLUDE, names = "AUTO")
+    void aForcedInstructionSetIsTakenOrRefused(InstructionSet isa) {
+        try (var device = Device.open(new DeviceOptions(Backend.CPU, 1, isa))) {
+            assertThat(device.info().isa()).isEqualToIgnoringCase(isa.name());
+            assertThat(device.info().isaReason()).isEqualTo("it was asked for");
+        } catch (InputException e) {
+            assertThat(isa).as("runs on every processor").isNotEqualTo(InstructionSet.PORTABLE);
+            assertThat(e).hasMessageContaining(isa.name().toLowerCase(Locale.ROOT)).hasMessageContaining("lacks");
+        }
+    }
+
+    @Test
+    void theInstructionSetTakenByItselfHasAReason() {
+        try (var device = Device.open(new DeviceOptions(Backend.CPU, 1))) {
+            assertThat(device.info().isaReason()).isNotBlank().isNotEqualTo("it was asked for");
         }
     }
 
