@@ -52,6 +52,7 @@ public final class LoraAdapter implements AutoCloseable {
                     adapter.upload(site.offsetA(), folder.a(site));
                     adapter.upload(site.offsetB(), folder.b(site));
                 }
+                folder.requireUnchanged();
                 return adapter;
             } catch (RuntimeException | Error e) {
                 adapter.close();

@@ -109,6 +109,11 @@ final class PeftFolder implements AutoCloseable {
         return values;
     }
 
+    /** Refuses what was read where the file of the weights was written to meanwhile. */
+    void requireUnchanged() {
+        weights.requireUnchanged();
+    }
+
     @Override
     public void close() {
         weights.close();

@@ -1,6 +1,7 @@
 package io.metalora.io;
 
 import io.metalora.runtime.DType;
+import io.metalora.runtime.DataFile;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
@@ -14,7 +15,7 @@ import java.util.Set;
 import java.util.TreeMap;
 
 /**
- * The weights of a model folder, mapped into memory: {@code model.safetensors}, or the shards that
+ * The weights of a model folder: {@code model.safetensors}, or the shards that
  * {@code model.safetensors.index.json} names.
  */
 public final class ModelFiles implements AutoCloseable {
@@ -113,7 +114,7 @@ public final class ModelFiles implements AutoCloseable {
         return byTensor.containsKey(name);
     }
 
-    /** A weight (F32, F16 or BF16) of the expected shape, in place; usable until this is closed. */
+    /** A weight (F32, F16 or BF16) of the expected shape, whose values are read when they are used; usable until this is closed. */
     public HostTensor tensor(String name, long... expectedShape) {
         Safetensors file = byTensor.get(name);
         if (file == null) {
@@ -132,6 +133,11 @@ public final class ModelFiles implements AutoCloseable {
                     + ", but a weight must be F32, F16 or BF16; use the model's unquantised checkpoint");
         }
         return tensor;
+    }
+
+    /** Refuses what was read where a file was written to since it was opened; see {@link DataFile#requireUnchanged}. */
+    public void requireUnchanged() {
+        shards.values().forEach(Safetensors::requireUnchanged);
     }
 
     @Override

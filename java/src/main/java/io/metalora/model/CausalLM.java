@@ -46,7 +46,7 @@ public final class CausalLM implements AutoCloseable {
             }
             finalNorm = loader.vector(WeightNames.FINAL_NORM);
             head = config.tiedEmbeddings() ? embedding : loader.matrix(WeightNames.HEAD);
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) {
             close();
             throw e;
         }
@@ -79,7 +79,14 @@ public final class CausalLM implements AutoCloseable {
                             device,
                             "Loading " + modelDir,
                             "choose a smaller model, hold the weights as bf16, or free memory");
-            return new CausalLM(config, device, files, options);
+            var model = new CausalLM(config, device, files, options);
+            try {
+                files.requireUnchanged();
+                return model;
+            } catch (RuntimeException | Error e) {
+                model.close();
+                throw e;
+            }
         }
     }
 

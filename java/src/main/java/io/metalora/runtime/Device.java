@@ -24,7 +24,11 @@ import java.util.function.ToIntFunction;
  * is still open; closing those afterwards does nothing, and using them is an IllegalStateException.
  */
 public final class Device implements AutoCloseable {
-    private static final long STAGING_BYTES = 1 << 20;
+    /** Few enough to stay in a processor's cache, and enough rows of a matrix for all its cores. */
+    private static final long STAGING_BYTES = 4 << 20;
+
+    /** The kernels hold this many rows of a weight together, or a divisor of it. */
+    private static final long PANEL = 64;
 
     private final Arena arena = Arena.ofShared();
     private final Backend backend;
@@ -187,7 +191,7 @@ public final class Device implements AutoCloseable {
                     write(weight, first, source, desc);
                     first += source.shape()[0];
                 }
-            } catch (RuntimeException e) {
+            } catch (RuntimeException | Error e) {
                 weight.free();
                 throw e;
             }
@@ -195,16 +199,25 @@ public final class Device implements AutoCloseable {
         }
     }
 
+    /**
+     * Some rows at a time, through memory of the process's own: a file that shrinks under native code would end the process.
+     */
     private void write(FrozenWeight weight, long first, HostTensor source, MemorySegment desc) {
         try (var call = Arena.ofConfined()) {
-            var data = source.data();
-            if (!data.isNative()) {
-                data = call.allocate(data.byteSize(), 8).copyFrom(data);
+            long rowBytes = source.shape()[1] * source.dtype().bytes();
+            var piece = rowBytes <= STAGING_BYTES ? staging : call.allocate(rowBytes, 64);
+            long most = piece.byteSize() / rowBytes;
+            if (most > PANEL) {
+                most = most / PANEL * PANEL;
             }
-            ml_weight_desc.data(desc, data);
+            ml_weight_desc.data(desc, piece);
             ml_weight_desc.source_dtype(desc, nativeType(source.dtype()));
-            ml_weight_desc.out_features(desc, source.shape()[0]);
-            NativeLibrary.check(Metalora.ml_weight_write(context(), weight.handle(), first, desc));
+            for (long row = 0; row < source.shape()[0]; row += most) {
+                long rows = Math.min(most, source.shape()[0] - row);
+                source.read(row * rowBytes, piece.asSlice(0, rows * rowBytes));
+                ml_weight_desc.out_features(desc, rows);
+                NativeLibrary.check(Metalora.ml_weight_write(context(), weight.handle(), first + row, desc));
+            }
         }
     }
 
