@@ -2,6 +2,7 @@ package io.metalora.io;
 
 import io.metalora.runtime.DType;
 import io.metalora.runtime.DataFile;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
@@ -48,7 +49,7 @@ public final class ModelFiles implements AutoCloseable {
             }
             return new ModelFiles(modelDir, shards, byTensor);
         } catch (RuntimeException | Error e) {
-            shards.values().forEach(Safetensors::close);
+            Held.closeAll(shards.values(), Safetensors::close);
             throw e;
         }
     }
@@ -142,6 +143,6 @@ public final class ModelFiles implements AutoCloseable {
 
     @Override
     public void close() {
-        shards.values().forEach(Safetensors::close);
+        Held.closeAll(shards.values(), Safetensors::close);
     }
 }

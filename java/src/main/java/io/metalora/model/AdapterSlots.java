@@ -4,6 +4,7 @@ import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.Tensor;
 
 /** n adapters of one layout, one after the other, and their gradients. A pack names a slot for each of its tokens. */
@@ -12,7 +13,7 @@ public final class AdapterSlots implements AutoCloseable {
     private final int slots;
     private final Tensor parameters;
     private final Tensor gradients;
-    private final boolean owner;
+    private final Held held = new Held(); // nothing where the memory is an adapter's
 
     /** n slots of zeros. */
     public AdapterSlots(Device device, LoraLayout layout, int slots, boolean gradients) {
@@ -21,20 +22,13 @@ public final class AdapterSlots implements AutoCloseable {
         }
         this.layout = layout;
         this.slots = slots;
-        this.owner = true;
-        this.parameters = device.zeros(DType.F32, slots, layout.parameters());
-        try {
-            this.gradients = gradients ? device.zeros(DType.F32, slots, layout.parameters()) : null;
-        } catch (RuntimeException e) {
-            parameters.close();
-            throw e;
-        }
+        this.parameters = held.add(() -> device.zeros(DType.F32, slots, layout.parameters()), Tensor::close);
+        this.gradients = gradients ? held.add(() -> device.zeros(DType.F32, slots, layout.parameters()), Tensor::close) : null;
     }
 
     private AdapterSlots(LoraAdapter adapter) {
         this.layout = adapter.layout();
         this.slots = 1;
-        this.owner = false;
         this.parameters = adapter.parameters().view(0, 1, layout.parameters());
         this.gradients = null;
     }
@@ -81,11 +75,6 @@ public final class AdapterSlots implements AutoCloseable {
 
     @Override
     public void close() {
-        if (owner) {
-            parameters.close();
-            if (gradients != null) {
-                gradients.close();
-            }
-        }
+        held.close();
     }
 }

@@ -7,6 +7,7 @@ import io.metalora.io.ModelFiles;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.FrozenWeight;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.RopeScaling;
 import io.metalora.runtime.Tensor;
@@ -25,7 +26,7 @@ public final class CausalLM implements AutoCloseable {
     private final ModelConfig config;
     private final Device device;
     private final LoadOptions options;
-    private final List<AutoCloseable> owned = new ArrayList<>();
+    private final Held held = new Held();
     private final List<LinearGroup> groups;
     private final List<LayerWeights> layers = new ArrayList<>();
     private final FrozenWeight embedding;
@@ -46,8 +47,9 @@ public final class CausalLM implements AutoCloseable {
             }
             finalNorm = loader.vector(WeightNames.FINAL_NORM);
             head = config.tiedEmbeddings() ? embedding : loader.matrix(WeightNames.HEAD);
+            files.requireUnchanged();
         } catch (RuntimeException | Error e) {
-            close();
+            held.closeAfter(e);
             throw e;
         }
     }
@@ -79,14 +81,7 @@ public final class CausalLM implements AutoCloseable {
                             device,
                             "Loading " + modelDir,
                             "choose a smaller model, hold the weights as bf16, or free memory");
-            var model = new CausalLM(config, device, files, options);
-            try {
-                files.requireUnchanged();
-                return model;
-            } catch (RuntimeException | Error e) {
-                model.close();
-                throw e;
-            }
+            return new CausalLM(config, device, files, options);
         }
     }
 
@@ -200,14 +195,7 @@ public final class CausalLM implements AutoCloseable {
 
     @Override
     public void close() {
-        for (var resource : owned) {
-            switch (resource) {
-                case Tensor t -> t.close();
-                case FrozenWeight w -> w.close();
-                default -> throw new AssertionError(resource);
-            }
-        }
-        owned.clear();
+        held.close();
     }
 
     /** Moves tensors from files to the device; what it makes belongs to the model. */
@@ -245,9 +233,9 @@ public final class CausalLM implements AutoCloseable {
 
         FrozenWeight matrix(List<String> names) {
             var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
-            var weight = device.freeze(sources, storageOf(sources, options.storage(), device), adapterColumns(names, options));
-            owned.add(weight);
-            return weight;
+            return held.add(
+                    () -> device.freeze(sources, storageOf(sources, options.storage(), device), adapterColumns(names, options)),
+                    FrozenWeight::close);
         }
 
         Tensor vector(String name) {
@@ -256,8 +244,8 @@ public final class CausalLM implements AutoCloseable {
 
         Tensor vector(List<String> names) {
             var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
-            var tensor = device.zeros(DType.F32, sources.stream().mapToLong(source -> source.shape()[0]).sum());
-            owned.add(tensor);
+            long length = sources.stream().mapToLong(source -> source.shape()[0]).sum();
+            var tensor = held.add(() -> device.zeros(DType.F32, length), Tensor::close);
             long at = 0;
             for (var source : sources) {
                 tensor.view(at, source.shape()).upload(source.toFloats());

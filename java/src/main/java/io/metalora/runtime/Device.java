@@ -47,12 +47,17 @@ public final class Device implements AutoCloseable {
     private Device(Backend backend, String reason, DeviceOptions options) {
         this.backend = backend;
         this.reason = reason;
+        MemorySegment created = null;
         try {
-            this.context = create(options);
+            created = create(options);
+            this.context = created;
             this.activationType = nativeType(ml_context_info.activation_dtype(readInfo()));
             this.staging = arena.allocate(STAGING_BYTES, 64);
             this.ops = new Ops(this, arena);
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) {
+            if (created != null) {
+                Metalora.ml_context_destroy(created);
+            }
             arena.close();
             throw e;
         }
@@ -330,23 +335,30 @@ public final class Device implements AutoCloseable {
         }
     }
 
+    /**
+     * Two threads may close a device: one of them does, the other waits for it.
+     *
+     * @throws NativeException of {@link Status#BUSY} while another thread's call runs; the device is then as it was
+     */
     @Override
     public void close() {
-        if (closed) {
-            return;
-        }
-        try (var _ = turn()) {
-            for (var resource : open.toArray(AutoCloseable[]::new)) {
-                switch (resource) {
-                    case Tensor t -> t.free();
-                    case NativeHandle h -> h.free();
-                    default -> throw new AssertionError(resource);
-                }
+        synchronized (open) {
+            if (closed) {
+                return;
             }
-            NativeLibrary.check(Metalora.ml_context_destroy(context));
-            closed = true;
+            try (var _ = turn()) {
+                Held.closeAll(List.copyOf(open), resource -> {
+                    switch (resource) {
+                        case Tensor t -> t.free();
+                        case NativeHandle h -> h.free();
+                        default -> throw new AssertionError(resource);
+                    }
+                });
+                NativeLibrary.check(Metalora.ml_context_destroy(context));
+                closed = true;
+                arena.close();
+            }
         }
-        arena.close();
     }
 
     boolean isClosed() {

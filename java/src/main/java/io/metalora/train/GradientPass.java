@@ -6,6 +6,7 @@ import io.metalora.model.CausalLM;
 import io.metalora.model.ModelPass;
 import io.metalora.model.PassLimits;
 import io.metalora.model.TokenPack;
+import io.metalora.runtime.Held;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.PackBuilder;
 import java.util.List;

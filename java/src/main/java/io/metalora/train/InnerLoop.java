@@ -3,6 +3,7 @@ package io.metalora.train;
 import io.metalora.model.AdapterSlots;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
 import io.metalora.task.EncodedExample;

@@ -5,6 +5,7 @@ import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
 import io.metalora.model.PassLimits;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.Tensor;
 import io.metalora.task.CounterRandom;
 import io.metalora.task.EncodedExample;

@@ -21,11 +21,11 @@ final class LossLedger implements AutoCloseable {
 
     /** @param rows loss rows that are kept before the ledger settles by itself; at least those of a pass */
     LossLedger(Device device, int rows) {
-        this.onDevice = device.zeros(DType.F32, rows);
         this.logprob = new float[rows];
         this.scale = new float[rows];
         this.slot = new int[rows];
         this.loss = new double[rows][];
+        this.onDevice = device.zeros(DType.F32, rows);
     }
 
     /**

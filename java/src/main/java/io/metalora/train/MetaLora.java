@@ -6,6 +6,7 @@ import io.metalora.model.CausalLM;
 import io.metalora.model.PassLimits;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
@@ -76,6 +77,10 @@ public final class MetaLora implements Trainer {
         this.shared = shared;
         this.episodes = new EpisodeSampler(tasks, TaskSampler.uniform(tasks.size(), n, config.seed()),
                 meta.innerSteps() == 0 ? 0 : meta.supportSize(), meta.querySize(), config.seed());
+        this.supportLoss = new double[meta.innerSteps()][n];
+        this.adaptedLoss = new double[n];
+        this.queryLoss = new double[n];
+        this.gramOnHost = new double[n * n];
         Device device = model.device();
         this.ops = device.ops();
         long parameters = shared.layout().parameters();
@@ -87,10 +92,6 @@ public final class MetaLora implements Trainer {
         this.taskWeights = held.add(() -> device.zeros(DType.F32, n), Tensor::close);
         this.gradient = held.add(() -> device.zeros(DType.F32, parameters), Tensor::close);
         this.gram = held.add(() -> device.zeros(DType.F64, n, n), Tensor::close);
-        this.supportLoss = new double[meta.innerSteps()][n];
-        this.adaptedLoss = new double[n];
-        this.queryLoss = new double[n];
-        this.gramOnHost = new double[n * n];
         this.scratchBytes = held.orClose(this::prepare);
     }
 

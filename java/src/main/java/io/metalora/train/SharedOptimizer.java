@@ -2,6 +2,7 @@ package io.metalora.train;
 
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;

@@ -4,6 +4,7 @@ import io.metalora.adapter.LoraAdapter;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
 import io.metalora.runtime.DType;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.Tensor;
 import io.metalora.task.CounterRandom;
 import io.metalora.task.EncodedExample;
@@ -38,8 +39,12 @@ public final class TaskAdaptation {
             for (int from = 0; from < examples.size(); from += group) {
                 adaptGroup(model, shared, examples.subList(from, Math.min(examples.size(), from + group)), steps, config, adapted);
             }
-        } catch (RuntimeException e) {
-            adapted.forEach(LoraAdapter::close);
+        } catch (RuntimeException | Error e) {
+            try {
+                Held.closeAll(adapted, LoraAdapter::close);
+            } catch (RuntimeException | Error failure) {
+                e.addSuppressed(failure);
+            }
             throw e;
         }
         return adapted;
