@@ -49,7 +49,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a declaration below changes in a way that breaks a caller. */
-#define ML_ABI_VERSION 5
+#define ML_ABI_VERSION 6
 
 typedef enum ml_status {
     ML_OK = 0,
@@ -404,8 +404,9 @@ typedef struct ml_adamw_desc {
     const float *grad;
     float *m;
     float *v;
-    const float *norm;       /* [slots], as ml_clip_global_norm wrote them; nullable: a slot whose norm is not finite stays as it
-                                is, with its m and v, so that nobody has to wait for the norm first */
+    float *norm;             /* [slots], as ml_clip_global_norm wrote them; nullable: a slot whose norm is not finite stays as it
+                                is, with its m and v, so that nobody has to wait for the norm first. So does a slot whose step
+                                would give a parameter, m or v that is not finite; its norm becomes NaN */
     int64_t count;
     int64_t stride;
     int64_t slots;

@@ -73,6 +73,7 @@ public final class LoraAdapter implements AutoCloseable {
      * overwritten file by file, any other that is not empty is refused.
      *
      * @param baseModelNameOrPath where PEFT finds the base model; null when unknown
+     * @throws IllegalStateException if a value is not finite; nothing is written then
      */
     public void save(Path dir, String baseModelNameOrPath) {
         PeftFolder.write(dir, layout, baseModelNameOrPath,

@@ -267,6 +267,7 @@ final class PeftFolder implements AutoCloseable {
      * whole but mixed.
      *
      * @param values the values of a tensor, by its offset and length in the layout
+     * @throws IllegalStateException if one is not finite; nothing is written then
      */
     static void write(Path dir, LoraLayout layout, String baseModel, Function<Slice, float[]> values) {
         checkTarget(dir);
@@ -276,8 +277,14 @@ final class PeftFolder implements AutoCloseable {
         for (var site : layout.sites()) {
             var a = new Slice(site.offsetA(), rank, site.in());
             var b = new Slice(site.offsetB(), site.out(), rank);
-            tensors.put(nameA(site), HostTensor.of(nameA(site), values.apply(a), a.rows(), a.columns()));
-            tensors.put(nameB(site), HostTensor.of(nameB(site), values.apply(b), b.rows(), b.columns()));
+            for (var tensor : List.of(HostTensor.of(nameA(site), values.apply(a), a.rows(), a.columns()),
+                    HostTensor.of(nameB(site), values.apply(b), b.rows(), b.columns()))) {
+                tensor.firstNotFinite().ifPresent(found -> {
+                    throw new IllegalStateException("an adapter that is not finite is not written to " + dir + ": tensor "
+                            + tensor.name() + " holds " + found);
+                });
+                tensors.put(tensor.name(), tensor);
+            }
         }
         try {
             if (Files.exists(dir)) {

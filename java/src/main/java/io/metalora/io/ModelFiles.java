@@ -136,6 +136,11 @@ public final class ModelFiles implements AutoCloseable {
         return tensor;
     }
 
+    /** The file that a tensor lies in. */
+    public Path file(String name) {
+        return byTensor.get(name).path();
+    }
+
     /** Refuses what was read where a file was written to since it was opened; see {@link DataFile#requireUnchanged}. */
     public void requireUnchanged() {
         shards.values().forEach(Safetensors::requireUnchanged);

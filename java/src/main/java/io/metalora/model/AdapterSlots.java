@@ -5,7 +5,9 @@ import io.metalora.adapter.LoraLayout;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Held;
+import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.Tensor;
+import java.util.Optional;
 
 /** n adapters of one layout, one after the other, and their gradients. A pack names a slot for each of its tokens. */
 public final class AdapterSlots implements AutoCloseable {
@@ -67,6 +69,26 @@ public final class AdapterSlots implements AutoCloseable {
             throw new IllegalStateException("these adapter slots were made without gradients");
         }
         return gradients;
+    }
+
+    /** The first value that is a NaN or an infinity, in words; empty where all are finite. */
+    Optional<String> firstNotFinite() {
+        int rank = layout.config().rank();
+        for (int slot = 0; slot < slots; slot++) {
+            long start = slot * layout.parameters();
+            for (var site : layout.sites()) {
+                for (boolean isA : new boolean[] {true, false}) {
+                    long rows = isA ? rank : site.out();
+                    long columns = isA ? site.in() : rank;
+                    float[] values = parameters.view(start + (isA ? site.offsetA() : site.offsetB()), rows, columns).toFloats();
+                    var found = HostTensor.of(site.path(), values, rows, columns).firstNotFinite();
+                    if (found.isPresent()) {
+                        return Optional.of((isA ? "lora_A of " : "lora_B of ") + site.path() + " holds " + found.get());
+                    }
+                }
+            }
+        }
+        return Optional.empty();
     }
 
     boolean hasGradients() {

@@ -9,13 +9,16 @@ import io.metalora.runtime.Device;
 import io.metalora.runtime.FrozenWeight;
 import io.metalora.runtime.Held;
 import io.metalora.runtime.HostTensor;
+import io.metalora.runtime.InputException;
 import io.metalora.runtime.RopeScaling;
 import io.metalora.runtime.Tensor;
+import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /**
  * A decoder-only language model of the Llama family (Llama, SmolLM2, Mistral, Qwen2, Qwen3): frozen weights on a
@@ -23,6 +26,7 @@ import java.util.Map;
  * share one model as long as they take turns.
  */
 public final class CausalLM implements AutoCloseable {
+    private final Path folder; // null: without weights
     private final ModelConfig config;
     private final Device device;
     private final LoadOptions options;
@@ -33,7 +37,8 @@ public final class CausalLM implements AutoCloseable {
     private final FrozenWeight head;
     private final Tensor finalNorm;
 
-    private CausalLM(ModelConfig config, Device device, ModelFiles files, LoadOptions options) {
+    private CausalLM(Path folder, ModelConfig config, Device device, ModelFiles files, LoadOptions options) {
+        this.folder = folder;
         this.config = config;
         this.device = device;
         this.options = options;
@@ -55,6 +60,7 @@ public final class CausalLM implements AutoCloseable {
     }
 
     private CausalLM(ModelConfig config, Device device, LoadOptions options) {
+        this.folder = null;
         this.config = config;
         this.device = device;
         this.options = options;
@@ -81,7 +87,7 @@ public final class CausalLM implements AutoCloseable {
                             device,
                             "Loading " + modelDir,
                             "choose a smaller model, hold the weights as bf16, or free memory");
-            return new CausalLM(config, device, files, options);
+            return new CausalLM(modelDir.toAbsolutePath(), config, device, files, options);
         }
     }
 
@@ -191,6 +197,49 @@ public final class CausalLM implements AutoCloseable {
             case LLAMA3 -> new RopeScaling.Llama3(
                     rope.factor(), rope.lowFreqFactor(), rope.highFreqFactor(), rope.originalMaxPositions());
         };
+    }
+
+    /**
+     * What to throw where a result of this model is not finite: it says whether the adapters bring that, or the model's own
+     * weights, and which of them.
+     *
+     * @param adapters those in use; null for the base model
+     */
+    public InputException notFinite(AdapterSlots adapters) {
+        var inAdapter = adapters == null ? Optional.<String>empty() : adapters.firstNotFinite();
+        if (inAdapter.isPresent()) {
+            return new InputException("the adapter is damaged, or its training diverged: " + inAdapter.get() + "; use an earlier one");
+        }
+        return notFiniteWeight().orElseGet(() -> new InputException("the model in " + folder + " gives numbers that are not finite, "
+                + "though its weights are" + (adapters == null ? "; its config.json or its weights are damaged: fetch the model again"
+                        : "; the adapter's values are too large: use an earlier one, or train at a lower rate")));
+    }
+
+    /**
+     * Looks through the files of the weights, which takes as long as loading them.
+     *
+     * @throws InputException if a value is a NaN or an infinity, naming file, tensor and element; nothing where the files can't
+     *                        be read any more
+     */
+    public void requireFiniteWeights() {
+        notFiniteWeight().ifPresent(e -> {
+            throw e;
+        });
+    }
+
+    private Optional<InputException> notFiniteWeight() {
+        try (var files = ModelFiles.open(folder)) {
+            for (var entry : WeightNames.shapes(config).entrySet()) {
+                var found = files.tensor(entry.getKey(), entry.getValue()).firstNotFinite();
+                if (found.isPresent()) {
+                    return Optional.of(new InputException(files.file(entry.getKey()) + ": tensor " + entry.getKey() + " holds "
+                            + found.get() + "; the model is damaged: fetch it again"));
+                }
+            }
+        } catch (InputException | UncheckedIOException e) {
+            // Moved away since: what they hold can't be told.
+        }
+        return Optional.empty();
     }
 
     @Override

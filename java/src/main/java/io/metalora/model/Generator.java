@@ -118,6 +118,7 @@ public final class Generator implements AutoCloseable {
      * As {@link #generate(int[], GenerationOptions)}.
      *
      * @param listener hears of each token as it comes
+     * @throws InputException if the prompt does not fit, or weights of the model or the adapter are not finite
      */
     public int[] generate(int[] prompt, GenerationOptions options, IntConsumer listener) {
         if (prompt.length == 0) {
@@ -134,6 +135,7 @@ public final class Generator implements AutoCloseable {
         reset();
         append(prompt, prompt.length);
         while (true) {
+            requireFinite();
             int token = sampler.next(logits);
             if (Arrays.stream(options.stopIds()).anyMatch(id -> id == token)) {
                 break;
@@ -147,6 +149,17 @@ public final class Generator implements AutoCloseable {
             append(idsOnHost, 1);
         }
         return Arrays.copyOf(out, count);
+    }
+
+    /** A probability of each token needs all logits. */
+    private void requireFinite() {
+        int largest = 0;
+        for (float logit : logits) {
+            largest = Math.max(largest, Float.floatToRawIntBits(logit) & Integer.MAX_VALUE);
+        }
+        if (!Float.isFinite(Float.intBitsToFloat(largest))) {
+            throw model.notFinite(adapters);
+        }
     }
 
     /** Empties the cache. */

@@ -5,6 +5,7 @@ import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.util.Arrays;
 import java.util.Objects;
+import java.util.Optional;
 
 /**
  * Values of the host, row-major: a range of a {@link DataFile}, or a Java array. Read-only. One of a file is read each time
@@ -104,6 +105,23 @@ public final class HostTensor {
             }
             case I32, F64 -> throw new IllegalArgumentException(name + ": " + dtype + " is no type of a weight");
         }
+    }
+
+    /** The first value that is a NaN or an infinity, in words ("NaN at element 7"); empty where all are finite. */
+    public Optional<String> firstNotFinite() {
+        var piece = MemorySegment.ofArray(new byte[(int) Math.min(PIECE, bytes())]);
+        var values = new float[(int) (piece.byteSize() / dtype.bytes())];
+        for (long from = 0; from < elements; from += values.length) {
+            int n = (int) Math.min(values.length, elements - from);
+            read(from * dtype.bytes(), piece.asSlice(0, (long) n * dtype.bytes()));
+            widen(piece, values, 0, n);
+            for (int i = 0; i < n; i++) {
+                if (!Float.isFinite(values[i])) {
+                    return Optional.of(values[i] + " at element " + (from + i));
+                }
+            }
+        }
+        return Optional.empty();
     }
 
     /** Copies bytes {@code [offset, offset + count)} of the row-major data, as they are stored, into {@code out}. */

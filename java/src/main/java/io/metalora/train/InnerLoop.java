@@ -64,6 +64,13 @@ final class InnerLoop implements AutoCloseable {
         descend(0);
     }
 
+    /** Waits for the adaptation. Returns the norm of each slot's parameters, which is not finite where one of them is not. */
+    float[] norms() {
+        long count = slots.layout().parameters();
+        ops.clipGlobalNorm(slots.parameters(), norms, count, count, slots.slots(), 0);
+        return norms.toFloats();
+    }
+
     private void begin(Tensor shared) {
         slots.setAll(shared);
         if (adamW != null) {

@@ -139,6 +139,10 @@ public final class JointLora implements Trainer {
 
     /** One step on a given batch; with {@code draws} for the report. */
     IterationReport step(List<EncodedExample> batch, List<IterationReport.Draw> draws) {
+        return pass.whole(() -> run(batch, draws));
+    }
+
+    private IterationReport run(List<EncodedExample> batch, List<IterationReport.Draw> draws) {
         long begin = System.nanoTime();
         long dropoutSeed = new CounterRandom(config.seed(), CounterRandom.Purpose.DROPOUT, done()).nextLong();
         slot.setAll(shared.parameters());

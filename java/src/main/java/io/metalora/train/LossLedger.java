@@ -5,6 +5,7 @@ import io.metalora.model.TokenPack;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Tensor;
+import java.util.Arrays;
 
 /**
  * Losses of passes that may still be running: what makes them up stays on the device until {@link #settle}, so that the
@@ -56,6 +57,12 @@ final class LossLedger implements AutoCloseable {
             loss[i][slot[i]] -= (double) scale[i] * logprob[i];
             loss[i] = null;
         }
+        used = 0;
+    }
+
+    /** Forgets the passes since the last call of {@link #settle}. */
+    void clear() {
+        Arrays.fill(loss, 0, used, null);
         used = 0;
     }
 

@@ -35,6 +35,8 @@ import java.util.function.BooleanSupplier;
  */
 public final class MetaLora implements Trainer {
 
+    private static final String LOWER_INNER = "lower meta.inner_lr, or set meta.inner_clip";
+
     private final TrainConfig config;
     private final Held held = new Held();
     private final Ops ops;
@@ -163,6 +165,10 @@ public final class MetaLora implements Trainer {
         if (batch.size() != slots.slots()) {
             throw new IllegalArgumentException(batch.size() + " episodes for " + slots.slots() + " slots");
         }
+        return pass.whole(() -> run(batch));
+    }
+
+    private IterationReport run(List<Episode> batch) {
         long begin = System.nanoTime();
         long iteration = done();
         int k = config.meta().innerSteps();
@@ -184,20 +190,21 @@ public final class MetaLora implements Trainer {
         // All is queued: only now the host waits. A loss that is not finite gives a gradient that is not, which changed nothing.
         pass.settle();
         for (int step = 0; step < k; step++) {
-            requireFinite(supportLoss[step], batch, iteration, "support loss after " + step + " inner steps");
+            requireFinite(supportLoss[step], batch, iteration, "support loss after " + step + " inner steps",
+                    step == 0 ? "lower optimizer.lr" : LOWER_INNER);
         }
-        requireFinite(queryLoss, batch, iteration, "query loss");
+        requireFinite(queryLoss, batch, iteration, "query loss", k == 0 ? "lower optimizer.lr" : LOWER_INNER + ", or lower optimizer.lr");
         gram.download(gramOnHost);
         double norm = optimizer.settle();
         double seconds = (System.nanoTime() - begin) * 1e-9;
         return report(batch, lr, norm, measure, seconds);
     }
 
-    private static void requireFinite(double[] losses, List<Episode> batch, long iteration, String what) {
+    private static void requireFinite(double[] losses, List<Episode> batch, long iteration, String what, String help) {
         for (int i = 0; i < losses.length; i++) {
             if (!Double.isFinite(losses[i])) {
                 throw new TrainingDivergedException("iteration " + (iteration + 1) + ", task " + batch.get(i).task().name()
-                        + ": the " + what + " is " + losses[i] + "; lower meta.inner_lr or optimizer.lr, or set meta.inner_clip");
+                        + ": the " + what + " is " + losses[i] + "; " + help);
             }
         }
     }
@@ -212,7 +219,7 @@ public final class MetaLora implements Trainer {
             Episode episode = batch.get(i);
             tasks.add(new IterationReport.TaskReport(episode.task().name(),
                     Arrays.stream(supportLoss).mapToDouble(losses -> losses[slot]).toArray(),
-                    measured ? OptionalDouble.of(adaptedLoss[i]) : OptionalDouble.empty(),
+                    measured && Double.isFinite(adaptedLoss[i]) ? OptionalDouble.of(adaptedLoss[i]) : OptionalDouble.empty(),
                     queryLoss[i], Math.sqrt(gramOnHost[i * n + i])));
             draws.add(new IterationReport.Draw(episode.task().name(), episode.supportLines(), episode.queryLines()));
             for (int j = 0; j < n; j++) {

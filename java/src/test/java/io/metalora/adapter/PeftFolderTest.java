@@ -21,6 +21,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -159,6 +160,19 @@ class PeftFolderTest {
             out.write(ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(json.length).array());
             out.write(json);
             data.writeTo(out);
+        }
+    }
+
+    @Test
+    void anAdapterThatIsNotFiniteIsNotWritten() {
+        ModelConfig model = model("llama");
+        var layout = new LoraLayout(model, new LoraConfig(2, 4, false, 0, TargetModules.of(List.of("q_proj"))));
+        try (var adapter = LoraAdapter.create(device, layout, 1)) {
+            adapter.parameters().view(layout.parameters() - 1, 1).upload(new float[] {Float.POSITIVE_INFINITY});
+            Path dir = folder.resolve("saved");
+            assertThatThrownBy(() -> adapter.save(dir, null)).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining(dir.toString()).hasMessageContaining("q_proj.lora_B.weight holds Infinity at element");
+            assertThat(dir).doesNotExist();
         }
     }
 
