@@ -84,6 +84,49 @@ public final class LoraLayout {
         return sites.getFirst().layer();
     }
 
+    /** @throws IllegalArgumentException if this is a layout for a model of another shape, saying what differs */
+    public void requireFits(ModelConfig model) {
+        if (layers() != model.layers()) {
+            throw new IllegalArgumentException("the " + this + " is for a model of " + layers() + " layers, but this one has "
+                    + model.layers());
+        }
+        for (var site : sites) {
+            int in = site.projection().in(model);
+            int out = site.projection().out(model);
+            if (site.in() != in || site.out() != out) {
+                throw new IllegalArgumentException("the " + this + " is for another model: " + site.path() + " has shape ["
+                        + site.out() + ", " + site.in() + "] there, but [" + out + ", " + in + "] in this one");
+            }
+        }
+    }
+
+    /** What another layout has otherwise, in words; only for one that is not equal. */
+    public String difference(LoraLayout other) {
+        if (config.rank() != other.config.rank()) {
+            return "rank " + config.rank() + ", not " + other.config.rank();
+        }
+        if (layers() != other.layers()) {
+            return layers() + " layers, not " + other.layers();
+        }
+        for (int i = 0; i < byLayer.length; i++) {
+            var mine = byLayer[i];
+            var theirs = other.byLayer[i];
+            if (mine == null && theirs != null) {
+                return "nothing on " + theirs.path();
+            }
+            if (mine != null && !mine.equals(theirs)) {
+                return theirs == null ? "an adapter on " + mine.path() + ", where there is none"
+                        : mine.path() + " of shape [" + mine.out() + ", " + mine.in() + "], not [" + theirs.out() + ", "
+                                + theirs.in() + "]";
+            }
+        }
+        throw new IllegalArgumentException("the layouts are equal");
+    }
+
+    private int layers() {
+        return byLayer.length / Projection.values().length;
+    }
+
     @Override
     public boolean equals(Object other) {
         return other instanceof LoraLayout o && config.rank() == o.config.rank() && sites.equals(o.sites)

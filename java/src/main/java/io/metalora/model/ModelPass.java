@@ -44,7 +44,7 @@ public final class ModelPass implements AutoCloseable {
     private record PassKey(PackShape shape, AdapterSlots adapters) {}
 
     /**
-     * @param layout   of the adapters the passes will use; null for the base model alone
+     * @param layout   of the adapters the passes will use, which are for a model of this shape; null for the base model alone
      * @param training whether {@link #forwardBackward} will be called; it needs a layout
      */
     public ModelPass(CausalLM model, PassLimits limits, LoraLayout layout, boolean training) {
