@@ -91,9 +91,11 @@ ML_API const char *ml_last_error(void);                    /* of this thread; ""
 
 /* ---- context ---------------------------------------------------------------------------------------------- */
 
+#define ML_MAX_THREADS 1024
+
 typedef struct ml_context_options {
     int32_t backend;         /* ml_backend */
-    int32_t threads;         /* CPU worker threads, the caller's included; 0 = the machine's physical share */
+    int32_t threads;         /* CPU worker threads, the caller's included, up to ML_MAX_THREADS; 0 = the machine's physical share */
     int32_t device;          /* CUDA device ordinal; 0 on the CPU */
     int32_t activation_dtype;/* ML_F32; on CUDA also ML_BF16, which takes tensor cores where weights are ML_BF16 too */
     const char *isa;         /* nullable; CPU: "portable", "avx2" or "avx512" forces a path, NULL picks the best */

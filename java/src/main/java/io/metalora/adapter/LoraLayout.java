@@ -1,6 +1,7 @@
 package io.metalora.adapter;
 
 import io.metalora.io.ModelConfig;
+import io.metalora.runtime.InputException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
@@ -20,12 +21,15 @@ public final class LoraLayout {
      */
     public record Site(int layer, Projection projection, String path, int in, int out, long offsetA, long offsetB) {}
 
+    /** A Java array, which a state of training is kept in, holds no more. */
+    private static final int MOST_PARAMETERS = Integer.MAX_VALUE - 8;
+
     private final LoraConfig config;
     private final Site[] byLayer; // [layers, 7]; null where there is no adapter
     private final List<Site> sites;
     private final long parameters;
 
-    /** Refuses targets that match nothing. */
+    /** Refuses with an InputException targets that match nothing, and adapters of more parameters than any can have. */
     public LoraLayout(ModelConfig model, LoraConfig config) {
         this(model, config, true);
     }
@@ -55,6 +59,10 @@ public final class LoraLayout {
                 byLayer[layer * perLayer + p.ordinal()] = site;
                 list.add(site);
             }
+        }
+        if (offset > MOST_PARAMETERS) {
+            throw new InputException("an adapter of rank " + config.rank() + " on " + list.size() + " Linears of this model has " + offset
+                    + " parameters, more than the " + MOST_PARAMETERS + " that one can have; lower the rank or adapt fewer modules");
         }
         sites = List.copyOf(list);
         parameters = offset;

@@ -155,7 +155,7 @@ final class PeftFolder implements AutoCloseable {
         if (!unknown.isEmpty()) {
             LOG.log(Level.WARNING, json.file() + ": unknown keys are ignored: " + unknown);
         }
-        int rank = json.integer("r", 1, 1 << 20);
+        int rank = json.integer("r", 1, LoraConfig.MAX_RANK);
         float alpha = (float) json.positive("lora_alpha");
         double dropout = json.number("lora_dropout", 0);
         try {

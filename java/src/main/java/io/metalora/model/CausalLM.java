@@ -107,15 +107,15 @@ public final class CausalLM implements AutoCloseable {
             var shape = entry.getValue();
             files.tensor(entry.getKey(), shape); // the first that is missing or wrong is said, whatever it is
             if (shape.length == 1) {
-                bytes += shape[0] * DType.F32.bytes();
+                bytes = MemoryEstimate.sum(bytes, shape[0] * DType.F32.bytes());
             }
         }
         for (var names : WeightNames.matrices(config, LinearGroup.of(device))) {
             var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
             long out = sources.stream().mapToLong(source -> source.shape()[0]).sum();
-            bytes += device.frozenBytes(
+            bytes = MemoryEstimate.sum(bytes, device.frozenBytes(
                     storageOf(sources, options.storage(), device), out, sources.getFirst().shape()[1],
-                    adapterColumns(names, options));
+                    adapterColumns(names, options)));
         }
         return new MemoryEstimate(bytes, 0, 0);
     }

@@ -76,7 +76,7 @@ public final class Generator implements AutoCloseable {
             this.positions = memory.ints(maxTokens);
             this.queryOffsets = memory.ints(2);
             this.keyOffsets = memory.ints(2);
-            this.slotOffsets = memory.ints(slots + 1);
+            this.slotOffsets = memory.ints(slots + 1L);
             this.lora = adapters == null
                     ? null
                     : new LoraTerms(memory, adapters.layout(), model, maxTokens, false, slotOffsets);

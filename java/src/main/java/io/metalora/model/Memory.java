@@ -53,6 +53,7 @@ final class Memory implements AutoCloseable {
         return tensor(DType.I32, shape);
     }
 
+    /** Long.MAX_VALUE where they are more than that. */
     long bytes() {
         return bytes;
     }
@@ -68,11 +69,7 @@ final class Memory implements AutoCloseable {
     }
 
     private Tensor tensor(DType dtype, long... shape) {
-        long size = dtype.bytes();
-        for (long d : shape) {
-            size = Math.multiplyExact(size, d);
-        }
-        bytes += size;
+        bytes = MemoryEstimate.sum(bytes, MemoryEstimate.product(dtype.bytes(), MemoryEstimate.product(shape)));
         return holds() ? held.add(() -> device.zeros(dtype, shape), Tensor::close) : null;
     }
 

@@ -46,7 +46,7 @@ final class GradientPass implements AutoCloseable {
     }
 
     private static int ledgerRows(PassLimits limits) {
-        return Math.multiplyExact(PASSES, limits.lossRows());
+        return (int) Math.min((long) PASSES * limits.lossRows(), PassLimits.MOST);
     }
 
     /** What is held beside the pass. */

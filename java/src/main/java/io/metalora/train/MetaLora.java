@@ -71,10 +71,7 @@ public final class MetaLora implements Trainer {
     public MetaLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config, BooleanSupplier stop) {
         TrainConfig.Meta meta = config.meta();
         int n = meta.tasksPerIteration();
-        if (tasks.size() < n) {
-            throw new InputException("meta.tasks_per_iteration is " + n + ", but there are only " + tasks.size()
-                    + " tasks; lower it or add tasks");
-        }
+        PassLimits limits = limits(tasks, config);
         this.config = config;
         this.shared = shared;
         this.episodes = new EpisodeSampler(tasks, TaskSampler.uniform(tasks.size(), n, config.seed()),
@@ -87,7 +84,7 @@ public final class MetaLora implements Trainer {
         this.ops = device.ops();
         long parameters = shared.layout().parameters();
         this.slots = held.add(() -> new AdapterSlots(device, shared.layout(), n, true), AdapterSlots::close);
-        this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits(tasks, config), stop), GradientPass::close);
+        this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits, stop), GradientPass::close);
         this.inner = held.add(() -> new InnerLoop(device, slots, meta), InnerLoop::close);
         this.optimizer = held.add(
                 () -> new SharedOptimizer(device, shared.parameters(), config.optimizer(), meta.iterations()), SharedOptimizer::close);
@@ -114,9 +111,17 @@ public final class MetaLora implements Trainer {
         ops.taskReduce(slots.gradients(), taskWeights, gradient, gram, count, count, slots.slots());
     }
 
-    /** Of a pass, for any episodes that can be drawn from the tasks. */
+    /**
+     * Of a pass, for any episodes that can be drawn from the tasks.
+     *
+     * @throws InputException if there are fewer tasks than a meta-batch needs, or an example is longer than a pass
+     */
     static PassLimits limits(List<EncodedTask> tasks, TrainConfig config) {
         TrainConfig.Meta meta = config.meta();
+        if (tasks.size() < meta.tasksPerIteration()) {
+            throw new InputException("meta.tasks_per_iteration is " + meta.tasksPerIteration() + ", but there are only " + tasks.size()
+                    + " tasks; lower it or add tasks");
+        }
         return PackBuilder.limits(meta.tasksPerIteration(), Math.max(meta.supportSize(), meta.querySize()), EncodedTask.longest(tasks),
                 config.compute().tokenBudget());
     }

@@ -164,6 +164,19 @@ class PeftFolderTest {
     }
 
     @Test
+    void anAdapterOfMoreParametersThanAnyCanHaveIsRefused() {
+        ModelConfig small = model("llama");
+        assertThatThrownBy(() -> new LoraLayout(small, new LoraConfig(65_537, 4, false, 0, TargetModules.allLinear())))
+                .isInstanceOf(InputException.class).hasMessageContaining("between 1 and 65536");
+        var wide = new ModelConfig(small.architecture(), small.vocabSize(), 1 << 24, 1 << 24, small.layers(), small.heads(), small.kvHeads(),
+                small.headDim(), small.rmsNormEps(), small.maxPositions(), small.rope(), small.tiedEmbeddings(), false, false, false, false,
+                small.layerWindows(), small.eosTokenIds());
+        assertThatThrownBy(() -> new LoraLayout(wide, new LoraConfig(65_536, 4, false, 0, TargetModules.allLinear())))
+                .isInstanceOf(InputException.class).hasMessageContaining("more than the 2147483639").hasMessageContaining("lower the rank")
+                .hasMessageNotContaining("-");
+    }
+
+    @Test
     void anAdapterThatIsNotFiniteIsNotWritten() {
         ModelConfig model = model("llama");
         var layout = new LoraLayout(model, new LoraConfig(2, 4, false, 0, TargetModules.of(List.of("q_proj"))));

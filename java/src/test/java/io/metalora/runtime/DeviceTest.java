@@ -146,6 +146,17 @@ class DeviceTest {
     }
 
     @Test
+    void asManyThreadsAsTheLibraryTakes() {
+        try (var device = Device.open(new DeviceOptions(Backend.CPU, DeviceOptions.MAX_THREADS)); var tensor = device.zeros(DType.F32, 1 << 20)) {
+            assertThat(device.info().threads()).isEqualTo(DeviceOptions.MAX_THREADS);
+            device.ops().fill(tensor, 1 << 20, 3);
+            assertThat(tensor.toFloats()).containsOnly(3f);
+        }
+        assertThatThrownBy(() -> new DeviceOptions(Backend.CPU, DeviceOptions.MAX_THREADS + 1)).isInstanceOf(InputException.class)
+                .hasMessageContaining("threads is 1025").hasMessageContaining("1 to 1024");
+    }
+
+    @Test
     void tensorsTooSmallAreNamed() {
         try (var device = Device.cpu(); var small = device.zeros(DType.F32, 4); var other = Device.cpu();
              var foreign = other.zeros(DType.F32, 8)) {

@@ -226,6 +226,7 @@ class TrainingRunTest {
     @CsvSource(delimiter = '|', textBlock = """
             meta.query_size=9                 | task add has 10 samples, fewer than the 2 of support and the 9 of query together
             data.samples_per_task=3           | task add has 3 samples, fewer than
+            meta.tasks_per_iteration=4096     | meta.tasks_per_iteration is 4096, but there are only 3 tasks
             meta.tasks_per_iteration=4        | meta.tasks_per_iteration is 4, but there are only 3 tasks
             compute.token_budget=10           | more than the token budget of 10; raise compute.token_budget
             data.names=[sub]                  | holds no task named "sub"; it has add, copy, upper
