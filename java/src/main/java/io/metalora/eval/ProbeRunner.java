@@ -80,9 +80,10 @@ final class ProbeRunner implements AutoCloseable {
         }
         if (limits == null || tokens > limits.tokens() || rows > limits.lossRows()) {
             close();
-            limits = new PassLimits(tokens, TOKEN_BUDGET, rows, 1);
-            pass = new ModelPass(model, limits, slots == null ? null : slots.layout(), false);
-            pack = new TokenPack(limits);
+            var larger = new PassLimits(tokens, TOKEN_BUDGET, rows, 1);
+            pack = new TokenPack(larger);
+            pass = new ModelPass(model, larger, slots == null ? null : slots.layout(), false);
+            limits = larger;
         }
     }
 
@@ -96,6 +97,7 @@ final class ProbeRunner implements AutoCloseable {
         if (pass != null) {
             pass.close();
             pass = null;
+            limits = null;
         }
     }
 }

@@ -57,7 +57,9 @@ public final class TrainingRun {
      * Starts a run in {@code config.output()}, which must not hold one.
      *
      * @param stop asked before every pass through the model; once true, a checkpoint is written and the run ends
-     * @throws InputException if a setting, a file or an example is bad; nothing has been written then
+     * @throws InputException            if a setting, a file or an example is bad; nothing has been written then, but where weights
+     *                                   of the model turn out not to be finite, which the first iteration shows
+     * @throws TrainingDivergedException if training came to numbers that are not finite; the last good state is kept
      */
     public static Outcome start(TrainConfig config, TrainListener listener, BooleanSupplier stop) {
         TrainConfig absolute = requirePaths(config).absolute();
