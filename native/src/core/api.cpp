@@ -171,8 +171,8 @@ int32_t ml_context_create(const ml_context_options *options, ml_context **contex
     if (context == nullptr) return fail(ML_INVALID_ARGUMENT, "ml_context_create: context is NULL");
     *context = nullptr;
     if (options == nullptr) return fail(ML_INVALID_ARGUMENT, "ml_context_create: options is NULL");
-    if (options->threads < 0 || options->threads > 1024) {
-        return fail(ML_INVALID_ARGUMENT, "ml_context_create: threads: %d is outside [0, 1024]", options->threads);
+    if (options->threads < 0 || options->threads > ML_MAX_THREADS) {
+        return fail(ML_INVALID_ARGUMENT, "ml_context_create: threads: %d is outside [0, %d]", options->threads, ML_MAX_THREADS);
     }
     const char *op = "ml_context_create";
     return contained(op, [&]() -> ml_status {

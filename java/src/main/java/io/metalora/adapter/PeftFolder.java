@@ -109,6 +109,11 @@ final class PeftFolder implements AutoCloseable {
         return values;
     }
 
+    /** Refuses what was read where the file of the weights was written to meanwhile. */
+    void requireUnchanged() {
+        weights.requireUnchanged();
+    }
+
     @Override
     public void close() {
         weights.close();
@@ -150,7 +155,7 @@ final class PeftFolder implements AutoCloseable {
         if (!unknown.isEmpty()) {
             LOG.log(Level.WARNING, json.file() + ": unknown keys are ignored: " + unknown);
         }
-        int rank = json.integer("r", 1, 1 << 20);
+        int rank = json.integer("r", 1, LoraConfig.MAX_RANK);
         float alpha = (float) json.positive("lora_alpha");
         double dropout = json.number("lora_dropout", 0);
         try {
@@ -262,6 +267,7 @@ final class PeftFolder implements AutoCloseable {
      * whole but mixed.
      *
      * @param values the values of a tensor, by its offset and length in the layout
+     * @throws IllegalStateException if one is not finite; nothing is written then
      */
     static void write(Path dir, LoraLayout layout, String baseModel, Function<Slice, float[]> values) {
         checkTarget(dir);
@@ -271,8 +277,14 @@ final class PeftFolder implements AutoCloseable {
         for (var site : layout.sites()) {
             var a = new Slice(site.offsetA(), rank, site.in());
             var b = new Slice(site.offsetB(), site.out(), rank);
-            tensors.put(nameA(site), HostTensor.of(nameA(site), values.apply(a), a.rows(), a.columns()));
-            tensors.put(nameB(site), HostTensor.of(nameB(site), values.apply(b), b.rows(), b.columns()));
+            for (var tensor : List.of(HostTensor.of(nameA(site), values.apply(a), a.rows(), a.columns()),
+                    HostTensor.of(nameB(site), values.apply(b), b.rows(), b.columns()))) {
+                tensor.firstNotFinite().ifPresent(found -> {
+                    throw new IllegalStateException("an adapter that is not finite is not written to " + dir + ": tensor "
+                            + tensor.name() + " holds " + found);
+                });
+                tensors.put(tensor.name(), tensor);
+            }
         }
         try {
             if (Files.exists(dir)) {

@@ -1,20 +1,24 @@
 package io.metalora.runtime;
 
+import io.metalora.bindings.generated.Metalora;
 import java.util.Objects;
 
 /**
  * How to open a {@link Device}.
  *
- * @param threads     CPU worker threads, the caller's included; 0 = all physical cores
+ * @param threads     CPU worker threads, the caller's included, up to {@link #MAX_THREADS}; 0 = all physical cores
  * @param isa         which CPU kernels; of no account on a GPU
  * @param activations element type of activations: F32, or on CUDA BF16; null = BF16 on CUDA, F32 on the CPU
  */
 public record DeviceOptions(Backend backend, int threads, InstructionSet isa, DType activations) {
+    /** The most CPU threads of a device. */
+    public static final int MAX_THREADS = Metalora.ML_MAX_THREADS();
+
     public DeviceOptions {
         Objects.requireNonNull(backend, "backend");
         Objects.requireNonNull(isa, "isa");
-        if (threads < 0) {
-            throw new InputException("threads is " + threads + "; give a positive number, or 0 for all cores");
+        if (threads < 0 || threads > MAX_THREADS) {
+            throw new InputException("threads is " + threads + "; give a number from 1 to " + MAX_THREADS + ", or 0 for all cores");
         }
     }
 

@@ -1,10 +1,17 @@
 package io.metalora.train;
 
+import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
 import java.util.function.UnaryOperator;
 
 /** The ranges of the config's values. */
 final class ConfigCheck {
+
+    /** What the reduction over the tasks takes. */
+    private static final int MOST_TASKS = 4096;
+
+    /** Far more than a method of few steps needs, and few enough for a record of each task's loss at each step. */
+    private static final int MOST_INNER_STEPS = 10_000;
 
     private final TrainConfig config;
     private final UnaryOperator<String> place;
@@ -26,8 +33,10 @@ final class ConfigCheck {
 
         var meta = config.meta();
         require(meta.iterations() >= 1, "meta.iterations", meta.iterations(), "must be at least 1");
-        require(meta.tasksPerIteration() >= 1, "meta.tasks_per_iteration", meta.tasksPerIteration(), "must be at least 1");
-        require(meta.innerSteps() >= 0, "meta.inner_steps", meta.innerSteps(), "must be at least 0");
+        require(meta.tasksPerIteration() >= 1 && meta.tasksPerIteration() <= MOST_TASKS, "meta.tasks_per_iteration",
+                meta.tasksPerIteration(), "must be between 1 and " + MOST_TASKS);
+        require(meta.innerSteps() >= 0 && meta.innerSteps() <= MOST_INNER_STEPS, "meta.inner_steps", meta.innerSteps(),
+                "must be between 0 and " + MOST_INNER_STEPS);
         int leastSupport = meta.innerSteps() == 0 ? 0 : 1;
         require(meta.supportSize() >= leastSupport, "meta.support_size", meta.supportSize(),
                 "must be at least " + leastSupport + " with " + meta.innerSteps() + " inner steps");
@@ -54,8 +63,8 @@ final class ConfigCheck {
                 optimizer.warmupRatio(), "can't be set together with optimizer.warmup_steps; leave one of them 0");
 
         var compute = config.compute();
-        require(compute.threads() >= 0 && compute.threads() <= 4096, "compute.threads", compute.threads(),
-                "must be between 0 (all cores) and 4096");
+        require(compute.threads() >= 0 && compute.threads() <= DeviceOptions.MAX_THREADS, "compute.threads", compute.threads(),
+                "must be between 0 (all cores) and " + DeviceOptions.MAX_THREADS);
         require(compute.tokenBudget() == 0 || compute.tokenBudget() >= 2, "compute.token_budget", compute.tokenBudget(),
                 "must be at least 2, or 0 to choose it");
         require(compute.checkpointEvery() >= 1, "compute.checkpoint_every", compute.checkpointEvery(), "must be at least 1");

@@ -56,7 +56,9 @@ public final class TrainingRun {
      * Starts a run in {@code config.output()}, which must not hold one.
      *
      * @param stop asked before every pass through the model; once true, a checkpoint is written and the run ends
-     * @throws InputException if a setting, a file or an example is bad; nothing has been written then
+     * @throws InputException            if a setting, a file or an example is bad; nothing has been written then, but where weights
+     *                                   of the model turn out not to be finite, which the first iteration shows
+     * @throws TrainingDivergedException if training came to numbers that are not finite; the last good state is kept
      */
     public static Outcome start(TrainConfig config, TrainListener listener, BooleanSupplier stop) {
         TrainConfig absolute = requirePaths(config).absolute();
@@ -180,35 +182,58 @@ public final class TrainingRun {
                 if (drawsBytes == 0) {
                     tasks.forEach(task -> draws.append(RunLines.subset(task)));
                 }
-                boolean interrupted = iterate(trainer, metrics, draws);
-                adapter.save(folder.adapter(), config.model().toString());
-                return new Outcome(folder, trainer.done(), trainer.total(), interrupted);
+                try {
+                    boolean interrupted = iterate(trainer, metrics, draws);
+                    adapter.save(folder.adapter(), config.model().toString());
+                    return new Outcome(folder, trainer.done(), trainer.total(), interrupted);
+                } catch (TrainingDivergedException e) {
+                    throw diverged(e, trainer.done(), adapter);
+                }
             }
         }
     }
 
-    /** Runs to the end or to the stop. Returns whether it was stopped. */
+    /** Runs to the end or to the stop; keeps the state however it ends. Returns whether it was stopped. */
     private boolean iterate(Trainer trainer, RunLog metrics, RunLog draws) {
         listener.started(trainer.done(), trainer.total());
         long saved = trainer.done();
-        boolean interrupted = false;
-        while (!interrupted && trainer.done() < trainer.total()) {
+        while (trainer.done() < trainer.total()) {
             try {
                 IterationReport report = trainer.iterate();
                 draws.append(RunLines.draws(report.iteration(), report.draws()));
                 metrics.append(RunLines.metrics(report));
                 listener.iteration(report, trainer.total());
-            } catch (CancellationException e) {
-                interrupted = true;
+            } catch (CancellationException | TrainingDivergedException e) {
+                if (trainer.done() > saved) {
+                    checkpoint(trainer, metrics, draws);
+                }
+                if (e instanceof TrainingDivergedException) {
+                    throw e;
+                }
+                return true;
             }
-            boolean due = trainer.done() % config.compute().checkpointEvery() == 0 || trainer.done() == trainer.total();
-            if ((due || interrupted) && trainer.done() > saved) {
-                var checkpoint = new Checkpoint(trainer.state(), metrics.force(), draws.force());
-                listener.checkpoint(checkpoint.write(folder.checkpoints()));
+            if (trainer.done() % config.compute().checkpointEvery() == 0 || trainer.done() == trainer.total()) {
+                checkpoint(trainer, metrics, draws);
                 saved = trainer.done();
             }
         }
-        return interrupted;
+        return false;
+    }
+
+    private void checkpoint(Trainer trainer, RunLog metrics, RunLog draws) {
+        var checkpoint = new Checkpoint(trainer.state(), metrics.force(), draws.force());
+        listener.checkpoint(checkpoint.write(folder.checkpoints()));
+    }
+
+    /** Keeps the adapter of the last whole iteration, and says how to go on. */
+    private TrainingDivergedException diverged(TrainingDivergedException e, long done, LoraAdapter adapter) {
+        if (done == 0) {
+            return new TrainingDivergedException(e.getMessage() + ". No iteration was done; start again with another output", e);
+        }
+        adapter.save(folder.adapter(), config.model().toString());
+        return new TrainingDivergedException(e.getMessage() + ". The adapter and the checkpoint of iteration " + done + " are kept in "
+                + folder.path() + ". To go on from there, start a run with other settings, another output and adapter.init="
+                + folder.adapter() + "; --resume would do the same again", e);
     }
 
     /**

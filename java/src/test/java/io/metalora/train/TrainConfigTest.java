@@ -98,6 +98,9 @@ class TrainConfigTest {
             `optimizer:\\n  lr: -1`            | c.yaml:2: optimizer.lr is -1.0, but must be at least 0 and finite
             `optimizer:\\n  lr: .nan`          | c.yaml:2: malformed YAML
             `meta:\\n  support_size: 0`        | c.yaml:2: meta.support_size is 0, but must be at least 1 with 3 inner steps
+            `meta:\\n  tasks_per_iteration: 2147483647` | c.yaml:2: meta.tasks_per_iteration is 2147483647, but must be between 1 and 4096
+            `meta:\\n  inner_steps: 2147483647` | c.yaml:2: meta.inner_steps is 2147483647, but must be between 0 and 10000
+            `compute:\\n  threads: 1025`      | c.yaml:2: compute.threads is 1025, but must be between 0 (all cores) and 1024
             `optimizer: {warmup_steps: 3, warmup_ratio: 0.1}` | can't be set together with optimizer.warmup_steps
             `- a`                              | c.yaml:1: expected keys and values
             `seed: [1`                         | malformed YAML

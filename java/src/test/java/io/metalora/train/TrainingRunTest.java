@@ -226,6 +226,7 @@ class TrainingRunTest {
     @CsvSource(delimiter = '|', textBlock = """
             meta.query_size=9                 | task add has 10 samples, fewer than the 2 of support and the 9 of query together
             data.samples_per_task=3           | task add has 3 samples, fewer than
+            meta.tasks_per_iteration=4096     | meta.tasks_per_iteration is 4096, but there are only 3 tasks
             meta.tasks_per_iteration=4        | meta.tasks_per_iteration is 4, but there are only 3 tasks
             compute.token_budget=10           | more than the token budget of 10; raise compute.token_budget
             data.names=[sub]                  | holds no task named "sub"; it has add, copy, upper
@@ -237,6 +238,54 @@ class TrainingRunTest {
     void badInputIsNamedAndNothingIsWritten(String override, String message) {
         assertThatThrownBy(() -> start("bad", override)).isInstanceOf(InputException.class).hasMessageContaining(message);
         assertThat(folder.resolve("bad")).doesNotExist();
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"meta-lora", "joint-lora"})
+    void aRunThatDivergesKeepsItsLastGoodStateAndSaysHowToGoOn(String method) throws IOException {
+        // The first rate of a warm-up is 0, the second half of lr.
+        String[] diverging = {"method=" + method, "optimizer.lr=3e38", "optimizer.warmup_steps=2"};
+        assertThatThrownBy(() -> start("run", diverging)).isInstanceOf(TrainingDivergedException.class)
+                .hasMessageContaining("lower optimizer.lr").hasMessageContaining("of iteration 1 are kept in " + folder.resolve("run"))
+                .hasMessageContaining("adapter.init=" + folder.resolve("run/adapter"));
+        List<Path> checkpoints = Checkpoint.list(folder.resolve("run/checkpoints"));
+        assertThat(checkpoints).hasSize(1);
+        TrainerState kept = Checkpoint.read(checkpoints.getFirst()).state();
+        assertThat(kept.step()).isEqualTo(1);
+        assertThat(kept.notFinite()).isEmpty();
+        try (var llama = new TinyLlama(); LoraAdapter adapter = llama.adapter(folder.resolve("run/adapter"))) {
+            assertThat(adapter.parameters().toFloats()).isEqualTo(kept.parameters());
+        }
+        assertThat(RunFixture.metrics(folder.resolve("run"))).hasSize(1);
+
+        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("run"), listener, () -> false))
+                .isInstanceOf(TrainingDivergedException.class).hasMessageContaining("of iteration 1 are kept");
+        assertThat(RunFixture.metrics(folder.resolve("run"))).hasSize(1);
+        assertThat(start("next", "method=" + method, "adapter.init=" + folder.resolve("run/adapter")).interrupted()).isFalse();
+    }
+
+    @Test
+    void theLastStepIsCheckedToo() {
+        assertThatThrownBy(() -> start("run", "optimizer.lr=3e38", "meta.iterations=1")).isInstanceOf(TrainingDivergedException.class)
+                .hasMessageContaining("lower optimizer.lr").hasMessageContaining("No iteration was done; start again with another output");
+        assertThat(folder.resolve("run/adapter")).doesNotExist();
+        assertThat(Checkpoint.list(folder.resolve("run/checkpoints"))).isEmpty();
+    }
+
+    @Test
+    void passesOverACheckpointThatIsNotFinite() throws IOException {
+        start("straight");
+        start("spoilt");
+        Path newest = Checkpoint.list(folder.resolve("spoilt/checkpoints")).getFirst();
+        Checkpoint good = Checkpoint.read(newest);
+        float[] v = good.state().v().clone();
+        v[3] = Float.NaN;
+        new Checkpoint(new TrainerState(good.state().step(), good.state().parameters(), good.state().m(), v), good.metricsBytes(),
+                good.drawsBytes()).write(newest.getParent());
+
+        TrainingRun.resume(folder.resolve("spoilt"), listener, () -> false);
+        assertThat(warnings).hasSize(1).allSatisfy(w -> assertThat(w).contains("v 3 is NaN"));
+        requireSame("spoilt");
     }
 
     @Test

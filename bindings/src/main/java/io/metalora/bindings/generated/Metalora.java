@@ -32,6 +32,15 @@ public class Metalora extends Metalora$shared {
     public static int ML_ABI_VERSION() {
         return ML_ABI_VERSION;
     }
+    private static final int ML_MAX_THREADS = (int)1024L;
+    /**
+     * {@snippet lang=c :
+     * #define ML_MAX_THREADS 1024
+     * }
+     */
+    public static int ML_MAX_THREADS() {
+        return ML_MAX_THREADS;
+    }
     private static final int ML_LORA_TERMS = (int)3L;
     /**
      * {@snippet lang=c :
