@@ -1,7 +1,5 @@
 package io.metalora.train;
 
-import com.fasterxml.jackson.databind.annotation.JsonNaming;
-import com.fasterxml.jackson.databind.PropertyNamingStrategies.SnakeCaseStrategy;
 import io.metalora.adapter.LoraConfig;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.TargetModules;
@@ -27,7 +25,6 @@ import java.util.List;
  * @param optimizer the optimizer of the shared adapter: MeTA-LoRA's outer step, joint LoRA's only one
  * @param compute   where and how it runs; nothing here is meant to change the outcome beyond rounding
  */
-@JsonNaming(SnakeCaseStrategy.class)
 public record TrainConfig(Method method, Path model, Path output, long seed, Adapter adapter, Data data, Meta meta,
                           Joint joint, Optimizer optimizer, Compute compute) {
 
@@ -39,7 +36,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param targetModules which Linears are adapted: names, a regex, or all-linear
      * @param init          nullable: a PEFT folder to start from; its rank, alpha and targets then replace those above
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Adapter(int rank, float alpha, boolean rslora, float dropout, TargetModules targetModules, Path init) {
 
         /** The adapter's shape and scale. */
@@ -54,7 +50,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param samplesPerTask how many training examples of each task may be seen; 0: all
      * @param appendEos      teach the end of sequence token after every completion
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Data(Path folder, List<String> names, int samplesPerTask, boolean appendEos) {
     }
 
@@ -70,7 +65,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param supportAfterEvery iterations between measurements of the support loss after the last inner step, which cost
      *                          one forward pass each; 0: never
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Meta(long iterations, int tasksPerIteration, int supportSize, int querySize, int innerSteps,
                        InnerOptimizer innerOptimizer, double innerLr, double innerClip, int supportAfterEvery) {
     }
@@ -79,7 +73,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param epochs    times every sample is seen
      * @param batchSize samples a step; the last step of an epoch takes what is left
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Joint(int epochs, int batchSize) {
     }
 
@@ -96,7 +89,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param warmupSteps steps of linear warm-up
      * @param warmupRatio the same as a share of all steps, rounded up; only one of the two may be set
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Optimizer(double lr, double beta1, double beta2, double eps, double weightDecay, double clip,
                             Schedule schedule, long warmupSteps, double warmupRatio) {
 
@@ -119,7 +111,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      *                        0: 512, or the longest example's where they are more
      * @param checkpointEvery iterations between checkpoints
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Compute(Backend backend, int threads, WeightStorage weights, int tokenBudget, int checkpointEvery) {
     }
 
@@ -145,7 +136,8 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     /**
      * Reads a YAML file.
      *
-     * @param overrides {@code key=value} with dotted keys, as {@code meta.inner_steps=1}; the value is YAML
+     * @param overrides {@code key=value} with dotted keys, as {@code meta.inner_steps=1}; the value is taken as it stands, a
+     *                  quoted text or a list as YAML
      */
     public static TrainConfig read(Path file, List<String> overrides) {
         return ConfigReader.read(file, overrides);

@@ -18,6 +18,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
@@ -95,7 +96,7 @@ public final class TrainingRun {
         var now = ConfigReader.leaves(given.absolute());
         var differing = new ArrayList<String>();
         for (String key : now.keySet()) {
-            if (!key.equals("output") && !key.startsWith("compute.") && !now.get(key).equals(before.get(key))) {
+            if (!key.equals("output") && !key.startsWith("compute.") && !Objects.equals(now.get(key), before.get(key))) {
                 differing.add(key + " (was " + before.get(key) + ", is " + now.get(key) + ")");
             }
         }
