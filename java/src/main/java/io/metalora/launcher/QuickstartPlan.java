@@ -64,7 +64,8 @@ record QuickstartPlan(List<Setting> settings, Arm jointFew, Arm jointAll, Arm me
 
         TrainConfig config(Path model, Path folder, int tasks, Path output, long seed, DeviceChoice device) {
             TrainConfig config = TrainConfig.of(settings.toArray(String[]::new)).with(
-                    "model=" + model.toAbsolutePath(), "data.folder=" + folder.toAbsolutePath(), "output=" + output.toAbsolutePath(), "seed=" + seed,
+                    "model=" + model.toAbsolutePath(), "data.folder=" + folder.toAbsolutePath(), "output=" + output.toAbsolutePath(),
+                    "seed=" + seed,
                     "compute.backend=" + device.options().backend().name().toLowerCase(Locale.ROOT),
                     "compute.threads=" + device.options().threads());
             return iterationsPerTask == 0 ? config : config.with("meta.iterations=" + iterationsPerTask * tasks);

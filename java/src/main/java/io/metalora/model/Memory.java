@@ -55,6 +55,11 @@ final class Memory implements AutoCloseable {
         return tensor(DType.I32, shape);
     }
 
+    /** Whether there are no buffers, only their bytes. */
+    boolean counts() {
+        return device == null;
+    }
+
     long bytes() {
         return bytes;
     }
@@ -74,7 +79,7 @@ final class Memory implements AutoCloseable {
         for (long d : shape) {
             size = Math.multiplyExact(size, d);
         }
-        bytes += size;
+        bytes = MemoryEstimate.sum(bytes, size);
         if (device == null) {
             return null;
         }

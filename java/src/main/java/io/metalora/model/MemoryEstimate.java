@@ -25,11 +25,22 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
 
     public MemoryEstimate plus(MemoryEstimate other) {
         return new MemoryEstimate(
-                weights + other.weights, activations + other.activations, adapters + other.adapters);
+                sum(weights, other.weights), sum(activations, other.activations), sum(adapters, other.adapters));
     }
 
     public long total() {
-        return weights + activations + adapters;
+        return sum(sum(weights, activations), adapters);
+    }
+
+    /** Of sizes, at least 0; capped as {@link #sum} is. */
+    public static long product(long a, long b) {
+        return a != 0 && b > Long.MAX_VALUE / a ? Long.MAX_VALUE : a * b;
+    }
+
+    /** Of sizes, at least 0; what no long holds is the largest there is, which fits nowhere either. */
+    static long sum(long a, long b) {
+        long sum = a + b;
+        return sum < 0 ? Long.MAX_VALUE : sum;
     }
 
     /**
@@ -50,15 +61,16 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
 
     /** @param available below 0: it could not be told, and what is too much will show when it is taken */
     void requireFits(String what, String help, String memory, long reserve, long available) {
-        if (available >= 0 && total() + reserve > available) {
-            throw new InputException(what + " needs " + size(total() + reserve) + " of " + memory + " ("
+        long needed = sum(total(), reserve);
+        if (available >= 0 && needed > available) {
+            throw new InputException(what + " needs " + size(needed) + " of " + memory + " ("
                     + parts() + ", other " + size(reserve) + "), but " + size(available) + " are available; " + help);
         }
     }
 
     /** What is held together with the ops' scratch memory, in words. */
     public String describe(long scratch) {
-        return parts() + ", scratch " + size(scratch) + ": " + size(total() + scratch);
+        return parts() + ", scratch " + size(scratch) + ": " + size(sum(total(), scratch));
     }
 
     private String parts() {

@@ -82,11 +82,12 @@ public final class ModelPass implements AutoCloseable {
         this.attention = attentionShapes(model);
         this.logprobOnDevice = memory.floats(limits.lossRows());
         this.argmaxOnDevice = memory.ints(limits.lossRows());
-        this.logprob = new float[limits.lossRows()];
-        this.argmax = new int[limits.lossRows()];
+        int rows = memory.counts() ? 0 : limits.lossRows(); // the host's are none of the device's memory
+        this.logprob = new float[rows];
+        this.argmax = new int[rows];
         this.graphs = replays ? new GraphCache<>(model.device()::record) : null;
-        this.filledUp = replays ? new TokenPack(limits) : null;
-        this.ownRow = new boolean[limits.lossRows()];
+        this.filledUp = replays && !memory.counts() ? new TokenPack(limits) : null;
+        this.ownRow = new boolean[rows];
     }
 
     private LayerActivations[] activations(int tokens) {

@@ -9,6 +9,8 @@ final class ConfigCheck {
     /** What the native library's thread pool and its ops over tasks take. */
     private static final int MOST_THREADS = 1024;
     private static final int MOST_SLOTS = 4096;
+    /** Of a pass; counts of rows and their sums then stay ints. */
+    private static final int MOST_TOKENS = 1 << 24;
     /** Each keeps its loss of every task; adaptation needs no more than a handful. */
     private static final int MOST_INNER_STEPS = 10_000;
 
@@ -69,8 +71,8 @@ final class ConfigCheck {
         var compute = config.compute();
         require(compute.threads() >= 0 && compute.threads() <= MOST_THREADS, "compute.threads", compute.threads(),
                 "must be between 0 (all cores) and " + MOST_THREADS);
-        require(compute.tokenBudget() == 0 || compute.tokenBudget() >= 2, "compute.token_budget", compute.tokenBudget(),
-                "must be at least 2, or 0 to choose it");
+        require(compute.tokenBudget() == 0 || compute.tokenBudget() >= 2 && compute.tokenBudget() <= MOST_TOKENS,
+                "compute.token_budget", compute.tokenBudget(), "must be between 2 and " + MOST_TOKENS + ", or 0 to choose it");
         require(compute.checkpointEvery() >= 1, "compute.checkpoint_every", compute.checkpointEvery(), "must be at least 1");
     }
 

@@ -68,14 +68,9 @@ public final class MetaLora implements Trainer {
     public MetaLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config, BooleanSupplier stop) {
         TrainConfig.Meta meta = config.meta();
         int n = meta.tasksPerIteration();
-        if (tasks.size() < n) {
-            throw new InputException("meta.tasks_per_iteration is " + n + ", but there are only " + tasks.size()
-                    + " tasks; lower it or add tasks");
-        }
         this.config = config;
         this.shared = shared;
-        this.episodes = new EpisodeSampler(tasks, TaskSampler.uniform(tasks.size(), n, config.seed()),
-                meta.innerSteps() == 0 ? 0 : meta.supportSize(), meta.querySize(), config.seed());
+        this.episodes = episodes(tasks, config);
         Device device = model.device();
         this.ops = device.ops();
         long parameters = shared.layout().parameters();
@@ -92,6 +87,22 @@ public final class MetaLora implements Trainer {
         this.queryLoss = new double[n];
         this.gramOnHost = new double[n * n];
         this.scratchBytes = held.orClose(this::prepare);
+    }
+
+    /**
+     * The draws of a run.
+     *
+     * @throws InputException if there are fewer tasks than a meta-batch needs, or a task has too few samples
+     */
+    static EpisodeSampler episodes(List<EncodedTask> tasks, TrainConfig config) {
+        TrainConfig.Meta meta = config.meta();
+        int n = meta.tasksPerIteration();
+        if (tasks.size() < n) {
+            throw new InputException("meta.tasks_per_iteration is " + n + ", but there are only " + tasks.size()
+                    + " tasks; lower it or add tasks");
+        }
+        return new EpisodeSampler(tasks, TaskSampler.uniform(tasks.size(), n, config.seed()),
+                meta.innerSteps() == 0 ? 0 : meta.supportSize(), meta.querySize(), config.seed());
     }
 
     private long prepare() {

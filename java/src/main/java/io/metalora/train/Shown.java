@@ -3,7 +3,7 @@ package io.metalora.train;
 /** Text of a user's file as a message shows it: in quotes, in one line, not too long. */
 final class Shown {
 
-    private static final int LONGEST = 80;
+    private static final int LONGEST = 120;
 
     private Shown() {
     }

@@ -199,10 +199,10 @@ class TrainingRunTest {
     void resumesOnlyWithTheSettingsItBeganWith() {
         start("one");
         TrainConfig same = RunFixture.config(tasks, folder.resolve("elsewhere"), "compute.checkpoint_every=1");
-        assertThat(TrainingRun.resume(folder.resolve("one"), same, listener, () -> false).done()).isEqualTo(8);
+        assertThat(TrainingRun.resume(folder.resolve("one"), same, false, listener, () -> false).done()).isEqualTo(8);
 
         TrainConfig other = same.with("meta.inner_steps=1");
-        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("one"), other, listener, () -> false))
+        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("one"), other, false, listener, () -> false))
                 .isInstanceOf(InputException.class).hasMessageContaining("meta.inner_steps (was 2, is 1)");
         assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("none"), listener, () -> false))
                 .isInstanceOf(InputException.class).hasMessageContaining("holds no run to resume");
