@@ -14,6 +14,7 @@ import java.time.temporal.ChronoUnit;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.locks.LockSupport;
 import java.util.regex.Pattern;
 
 /**
@@ -27,10 +28,12 @@ final class RunLock implements AutoCloseable {
 
     private static final Pattern PROCESS = Pattern.compile("process (\\d+) on (\\S+), .*");
     private static final int LONGEST_SIGNATURE = 1024;
+    private static final int ATTEMPTS = 20;
+    private static final long ATTEMPT_NANOS = 50_000_000;
 
     /**
      * Of this virtual machine, by real path. The system's locks are a process's: closing any channel of the file gives
-     * them back, so that a second thread must not even open it.
+     * them back, so that nothing else in the process may even open it.
      */
     private static final Map<Path, String> HELD = new HashMap<>();
 
@@ -65,8 +68,13 @@ final class RunLock implements AutoCloseable {
             FileChannel channel = null;
             try {
                 channel = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
-                if (channel.tryLock() == null) {
-                    throw busy(folder, holder(channel));
+                for (int attempt = 0; channel.tryLock() == null; attempt++) {
+                    // Between lock and signature, and between the end and the lock's, the file names nobody or one before.
+                    String other = signature(channel);
+                    if (isCurrent(other) || attempt == ATTEMPTS) {
+                        throw busy(folder, other.isEmpty() ? "another process" : other);
+                    }
+                    LockSupport.parkNanos(ATTEMPT_NANOS);
                 }
                 return new RunLock(real, file, channel, signature);
             } catch (IOException | RuntimeException e) {
@@ -107,25 +115,10 @@ final class RunLock implements AutoCloseable {
                 + "); wait for its end or stop it, or give another output folder");
     }
 
-    /** Who holds it, by the file; a moment passes between lock and signature, in which the file names nobody or one before. */
-    private static String holder(FileChannel channel) throws IOException {
-        for (int attempt = 0; ; attempt++) {
-            var bytes = ByteBuffer.allocate(LONGEST_SIGNATURE);
-            channel.read(bytes, 0);
-            String signature = StandardCharsets.UTF_8.decode(bytes.flip()).toString();
-            if (isCurrent(signature)) {
-                return signature;
-            }
-            if (attempt == 20) {
-                return signature.isEmpty() ? "another process" : signature;
-            }
-            try {
-                Thread.sleep(50);
-            } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
-                return "another process";
-            }
-        }
+    private static String signature(FileChannel channel) throws IOException {
+        var bytes = ByteBuffer.allocate(LONGEST_SIGNATURE);
+        channel.read(bytes, 0);
+        return StandardCharsets.UTF_8.decode(bytes.flip()).toString();
     }
 
     private static boolean isCurrent(String signature) {
