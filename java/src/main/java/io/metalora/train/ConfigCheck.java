@@ -1,6 +1,7 @@
 package io.metalora.train;
 
 import io.metalora.runtime.InputException;
+import java.util.HashSet;
 import java.util.function.UnaryOperator;
 
 /** The ranges of the config's values. */
@@ -33,6 +34,13 @@ final class ConfigCheck {
                 "divided by adapter.rank it must be at least 1.2e-38");
         require(config.data().samplesPerTask() >= 0, "data.samples_per_task", config.data().samplesPerTask(),
                 "must be at least 0 (0 = all)");
+
+        var names = new HashSet<String>();
+        for (String name : config.data().names()) {
+            if (!names.add(name)) {
+                throw new InputException(place.apply("data.names") + ": data.names holds " + Shown.quoted(name) + " twice");
+            }
+        }
 
         var meta = config.meta();
         require(meta.iterations() >= 1, "meta.iterations", meta.iterations(), "must be at least 1");

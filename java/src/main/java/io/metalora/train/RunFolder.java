@@ -117,9 +117,17 @@ public final class RunFolder {
         return path.resolve(INITIAL_ADAPTER);
     }
 
-    /** The run's settings. */
+    /**
+     * The run's settings.
+     *
+     * @throws InputException if they are damaged
+     */
     public TrainConfig config() {
-        return TrainConfig.read(path.resolve(CONFIG), List.of());
+        TrainConfig config = TrainConfig.read(path.resolve(CONFIG), List.of());
+        if (config.model() == null || config.output() == null || config.data().folder() == null) {
+            throw new InputException(path.resolve(CONFIG) + ": is damaged: model, output or data.folder is missing; restore it from a copy");
+        }
+        return config;
     }
 
     /** Whether there is a run, which can be resumed. */

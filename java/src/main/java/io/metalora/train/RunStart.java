@@ -17,13 +17,14 @@ import java.util.Map;
 import java.util.TreeMap;
 
 /**
- * What a run began with besides its settings and data: a file of the run folder, by which a resumed run notices what has
- * changed in between.
+ * What a run began with besides its data: a file of the run folder, by which a resumed run notices what has changed in
+ * between.
  *
- * @param model   the base model
- * @param compute what decides the last bits of a result: backend, instruction set, threads and their like
+ * @param model    the base model
+ * @param settings the config as dotted key to value
+ * @param compute  what decides the last bits of a result: backend, instruction set, threads and their like
  */
-record RunStart(ModelFingerprint model, Map<String, String> compute) {
+record RunStart(ModelFingerprint model, Map<String, String> settings, Map<String, String> compute) {
 
     private static final String FORMAT = "metalora-fingerprint-1";
 
@@ -38,14 +39,41 @@ record RunStart(ModelFingerprint model, Map<String, String> compute) {
         if (device.backend() != Backend.CPU) {
             compute.put("device", device.deviceName());
         }
-        return new RunStart(model, compute);
+        return new RunStart(model, settings(config), compute);
+    }
+
+    private static Map<String, String> settings(TrainConfig config) {
+        var settings = new TreeMap<String, String>();
+        ConfigReader.leaves(config).forEach((key, value) -> settings.put(key, ConfigValues.write(value, "").strip()));
+        return settings;
+    }
+
+    /** How a config differs in what is trained, in words; empty if it doesn't. */
+    static List<String> changes(TrainConfig before, TrainConfig now) {
+        return trainingChanges(settings(before), now);
+    }
+
+    /** How a config differs from what the run began with; empty if it doesn't. */
+    List<String> settingChangesTo(TrainConfig now) {
+        return trainingChanges(settings, now);
+    }
+
+    private static List<String> trainingChanges(Map<String, String> before, TrainConfig now) {
+        var kept = new TreeMap<>(before);
+        kept.keySet().removeIf(key -> key.equals("output") || key.startsWith("compute."));
+        return changes(kept, settings(now));
     }
 
     /** How the compute of a resumed run differs, in words; empty if it doesn't. */
     List<String> computeChangesTo(RunStart now) {
+        return changes(compute, now.compute);
+    }
+
+    /** Of the keys in both: one that is new to this version, or unknown to it, can't have changed. */
+    private static List<String> changes(Map<String, String> before, Map<String, String> now) {
         var changes = new ArrayList<String>();
-        compute.forEach((key, was) -> {
-            String is = now.compute.get(key);
+        before.forEach((key, was) -> {
+            String is = now.get(key);
             if (is != null && !is.equals(was)) {
                 changes.add(key + " was " + was + ", is " + is);
             }
@@ -54,7 +82,7 @@ record RunStart(ModelFingerprint model, Map<String, String> compute) {
     }
 
     void write(Path file) {
-        var root = Map.of("format", FORMAT, "model", new TreeMap<>(model.parts()), "compute", compute);
+        var root = Map.of("format", FORMAT, "model", new TreeMap<>(model.parts()), "settings", settings, "compute", compute);
         try {
             AtomicFile.write(file, JsonMapper.builder().enable(SerializationFeature.INDENT_OUTPUT).build()
                     .writeValueAsBytes(new TreeMap<>(root)));
@@ -69,7 +97,7 @@ record RunStart(ModelFingerprint model, Map<String, String> compute) {
         if (!root.string("format").equals(FORMAT)) {
             throw root.fail("format", "is " + root.describe("format") + ", but this version reads " + FORMAT);
         }
-        return new RunStart(new ModelFingerprint(texts(root, "model")), texts(root, "compute"));
+        return new RunStart(new ModelFingerprint(texts(root, "model")), texts(root, "settings"), texts(root, "compute"));
     }
 
     private static Map<String, String> texts(JsonObject root, String key) {

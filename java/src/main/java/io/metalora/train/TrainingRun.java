@@ -18,9 +18,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
-import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
@@ -115,16 +113,9 @@ public final class TrainingRun {
     }
 
     private static TrainConfig sameSettings(RunFolder folder, TrainConfig given) {
-        var before = ConfigReader.leaves(folder.config());
-        var differing = new ArrayList<String>();
-        ConfigReader.leaves(given).forEach((key, is) -> {
-            Object was = before.get(key);
-            if (!key.equals("output") && !key.startsWith("compute.") && !Objects.equals(is, was)) {
-                differing.add(key + " (was " + ConfigValues.write(was, "").strip() + ", is " + ConfigValues.write(is, "").strip() + ")");
-            }
-        });
-        if (!differing.isEmpty()) {
-            throw new InputException(folder.path() + ": the run was started with other settings: " + String.join(", ", differing)
+        List<String> changes = RunStart.changes(folder.config(), given);
+        if (!changes.isEmpty()) {
+            throw new InputException(folder.path() + ": the run was started with other settings: " + String.join("; ", changes)
                     + "; resume it without a config, or start a new run in another output folder");
         }
         return given;
@@ -167,6 +158,7 @@ public final class TrainingRun {
         ModelFingerprint fingerprint = ModelFingerprint.of(config.model());
         Optional<RunStart> before = resumed ? startOf() : Optional.empty();
         before.ifPresent(start -> requireSameModel(start.model(), fingerprint));
+        before.ifPresent(this::requireSameSettings);
         List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
         ModelConfig modelConfig = ModelConfig.read(config.model());
         List<EncodedTask> encoded;
@@ -181,6 +173,11 @@ public final class TrainingRun {
                     before.map(start -> start.model().encodesAs(fingerprint)).orElse(true));
         }
         var compute = config.compute();
+        int processors = Runtime.getRuntime().availableProcessors();
+        if (compute.threads() > 2 * processors) {
+            listener.warning("compute.threads is " + compute.threads() + ", but there are " + processors
+                    + " processors here: so many threads wait for each other most of the time");
+        }
         try (var device = Device.open(new DeviceOptions(compute.backend(), compute.threads()))) {
             listener.opened(device.info());
             RunStart now = RunStart.of(fingerprint, config, device.info());
@@ -211,6 +208,14 @@ public final class TrainingRun {
                     + "model has changed since can't be told");
         }
         return start;
+    }
+
+    private void requireSameSettings(RunStart before) {
+        List<String> changes = before.settingChangesTo(config);
+        if (!changes.isEmpty()) {
+            throw new InputException(folder.path() + ": the run was started with other settings than those in its folder now: "
+                    + String.join("; ", changes) + "; restore them, or start a new run with another output");
+        }
     }
 
     private void requireSameModel(ModelFingerprint before, ModelFingerprint now) {

@@ -213,6 +213,36 @@ class ResumeTest {
     // ---- the run's own files
 
     @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+            iterations: 8         | iterations: 9            | meta.iterations was 8, is 9
+            method: meta-lora     | method: joint-lora       | method was meta-lora, is joint-lora
+            lr: 0.001             | lr: 0.01                 | optimizer.lr was 0.001, is 0.01
+            (?s)\\n  clip.*      | ''                       | optimizer.clip was 0.5, is 1.0
+            (?s)^method.*\\njoint:| joint:                  | config.resolved.yaml: is damaged
+            (?s)^.*$              | ''                       | config.resolved.yaml: is damaged
+            """)
+    void changedSettingsAreSaid(String from, String to, String message) throws IOException {
+        stopped("optimizer.clip=0.5");
+        Path file = run.resolve("config.resolved.yaml");
+        String text = Files.readString(file);
+        String changed = text.replaceFirst(from, to == null ? "" : to);
+        assertThat(changed).isNotEqualTo(text);
+        Files.writeString(file, changed);
+
+        refused().hasMessageContaining(message);
+    }
+
+    @Test
+    void aFolderThatWasMovedGoesOn() throws IOException {
+        TrainingRun.start(config(folder.resolve("straight")), listener, () -> false);
+        stopped();
+        run = Files.move(run, folder.resolve("moved"));
+
+        goesOnAs("straight");
+        assertThat(warnings).isEmpty();
+    }
+
+    @ParameterizedTest
     @CsvSource(delimiter = '|', quoteCharacter = '`', textBlock = """
             metrics.jsonl | 3 | `{"iteration":3,`       | the line is damaged: it is no JSON object
             metrics.jsonl | 1 | ``                      | the line is damaged: it is no JSON object

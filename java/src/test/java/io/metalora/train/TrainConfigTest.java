@@ -117,6 +117,7 @@ class TrainConfigTest {
             `adapter:\\n  <<: {rank: 3}`       | c.yaml:2: the merge key << is not supported
             `seed: !!int 3`                    | c.yaml:1: the tag tag:yaml.org,2002:int is not supported
             `data: {names: [[a]]}`             | c.yaml:1: data.names: expected a list of names, but in it is a list
+            `data: {names: [a, b, a]}`         | c.yaml:1: data.names holds "a" twice
             `data: {names: [a, ""]}`           | c.yaml:1: data.names: the list holds an empty name
             `data:\\n  names: [a,\\n  b`       | c.yaml:3: malformed YAML: the list that begins with [ in line 2 is not closed
             `seed: 1\\nmodel: "a\\nseed: 2`    | c.yaml:2: malformed YAML: the quote that is opened here is not closed

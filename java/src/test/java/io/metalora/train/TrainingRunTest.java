@@ -206,7 +206,7 @@ class TrainingRunTest {
 
         TrainConfig other = same.with("meta.inner_steps=1");
         assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("one"), other, false, listener, () -> false))
-                .isInstanceOf(InputException.class).hasMessageContaining("meta.inner_steps (was 2, is 1)");
+                .isInstanceOf(InputException.class).hasMessageContaining("meta.inner_steps was 2, is 1");
         assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("none"), listener, () -> false))
                 .isInstanceOf(InputException.class).hasMessageContaining("holds no run to resume");
     }
