@@ -7,6 +7,8 @@ import io.metalora.model.LoadOptions;
 import io.metalora.model.WeightStorage;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.InputException;
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 
@@ -171,7 +173,28 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
                 meta, joint, optimizer, compute);
     }
 
-    private static Path absolute(Path path) {
-        return path == null ? null : path.toAbsolutePath().normalize();
+    /** Without {@code .} and {@code ..}, of which the one behind a link leads to the folder above the link's target. */
+    static Path absolute(Path path) {
+        if (path == null) {
+            return null;
+        }
+        Path absolute = path.toAbsolutePath();
+        Path made = absolute.getRoot();
+        for (Path name : absolute) {
+            if (name.toString().equals("..")) {
+                made = target(made).getParent() == null ? made.getRoot() : target(made).getParent();
+            } else if (!name.toString().equals(".")) {
+                made = made.resolve(name);
+            }
+        }
+        return made;
+    }
+
+    private static Path target(Path path) {
+        try {
+            return Files.isSymbolicLink(path) ? path.toRealPath() : path;
+        } catch (IOException e) {
+            return path; // a link to nowhere: what is behind it isn't there either
+        }
     }
 }

@@ -104,7 +104,7 @@ public final class TrainingRun {
      * @throws UncheckedIOException if a file of the run can't be written, naming it; what was written before is whole
      */
     public static Outcome resume(Path run, TrainConfig given, boolean allowChangedModel, TrainListener listener, BooleanSupplier stop) {
-        RunFolder folder = RunFolder.existing(run.toAbsolutePath().normalize());
+        RunFolder folder = RunFolder.existing(TrainConfig.absolute(run));
         try (RunLock lock = folder.lock()) {
             TrainConfig config = given == null ? folder.config() : sameSettings(folder, given.absolute());
             requireApart(folder.path(), config.data().folder(), "move the run folder out of it and resume it there");

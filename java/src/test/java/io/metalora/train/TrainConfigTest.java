@@ -278,6 +278,17 @@ class TrainConfigTest {
     }
 
     @Test
+    void absolutePathsLeadWhereTheSystemLeads() throws IOException {
+        Path target = Files.createDirectories(folder.resolve("a/b"));
+        Path link = Files.createSymbolicLink(folder.resolve("link"), target);
+
+        assertThat(TrainConfig.of("model=" + link + "/../x/./y/..").absolute().model()).isEqualTo(target.toRealPath().getParent().resolve("x"));
+        assertThat(TrainConfig.of("model=" + folder + "/none/../x").absolute().model()).isEqualTo(folder.resolve("x"));
+        assertThat(TrainConfig.of("model=/../..").absolute().model()).isEqualTo(Path.of("/"));
+        assertThat(TrainConfig.of("model=x").absolute().model()).isEqualTo(Path.of("x").toAbsolutePath());
+    }
+
+    @Test
     void saysWhatIsNoFile() {
         assertThatThrownBy(() -> TrainConfig.read(folder, List.of())).isInstanceOf(InputException.class).hasMessageContaining("is a folder");
     }
