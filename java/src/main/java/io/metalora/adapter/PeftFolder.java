@@ -12,7 +12,6 @@ import io.metalora.runtime.DType;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.nio.charset.StandardCharsets;
@@ -296,7 +295,7 @@ final class PeftFolder implements AutoCloseable {
                 });
             }
         } catch (IOException e) {
-            throw new UncheckedIOException("can't write the adapter " + dir + ": " + e, e);
+            throw AtomicFile.failed(dir, e);
         }
     }
 

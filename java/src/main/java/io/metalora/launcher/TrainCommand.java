@@ -51,6 +51,11 @@ final class TrainCommand implements Callable<Integer> {
             description = "Go on with the run in this folder. A configuration given again must be the same but for its section compute.")
     private Path resume;
 
+    @Option(names = "--allow-changed-model",
+            description = "With --resume: go on though the base model's weights, configuration or tokenizer are not what they were when the "
+                    + "run began.")
+    private boolean allowChangedModel;
+
     @Option(names = "--eval", paramLabel = "train|dev|test",
             description = "In the end, measure accuracy on this split of the tasks: of the base model, the shared adapter and, with "
                     + "MeTA-LoRA, the adapter after stage 1 on each task's samples (default: test, if every task has it).")
@@ -93,13 +98,17 @@ final class TrainCommand implements Callable<Integer> {
         if (!configured && resume == null) {
             throw new InputException("train needs a configuration, as in 'metalora train config.yaml', or --resume RUN");
         }
+        if (allowChangedModel && resume == null) {
+            throw new InputException("--allow-changed-model is for --resume RUN: a new run takes the model as it is");
+        }
         if (!configured) {
             chooseSplit(RunFolder.existing(resume).config());
-            return TrainingRun.resume(resume, progress, stop);
+            return TrainingRun.resume(resume, null, allowChangedModel, progress, stop);
         }
         TrainConfig config = config();
         chooseSplit(config);
-        return resume == null ? TrainingRun.start(config, progress, stop) : TrainingRun.resume(resume, config, progress, stop);
+        return resume == null ? TrainingRun.start(config, progress, stop)
+                : TrainingRun.resume(resume, config, allowChangedModel, progress, stop);
     }
 
     /** What to evaluate on in the end; a missing split is better said before the training than after it. */

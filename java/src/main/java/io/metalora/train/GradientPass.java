@@ -51,7 +51,7 @@ final class GradientPass implements AutoCloseable {
 
     /** What is held beside the pass. */
     static long ledgerBytes(PassLimits limits) {
-        return (long) ledgerRows(limits) * Float.BYTES;
+        return (long) PASSES * limits.lossRows() * Float.BYTES;
     }
 
     /** Sets scratch memory aside for passes and for the ops of {@code others}; see {@link ModelPass#plan}. */

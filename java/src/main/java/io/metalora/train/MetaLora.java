@@ -74,8 +74,7 @@ public final class MetaLora implements Trainer {
         PassLimits limits = limits(tasks, config);
         this.config = config;
         this.shared = shared;
-        this.episodes = new EpisodeSampler(tasks, TaskSampler.uniform(tasks.size(), n, config.seed()),
-                meta.innerSteps() == 0 ? 0 : meta.supportSize(), meta.querySize(), config.seed());
+        this.episodes = episodes(tasks, config);
         this.supportLoss = new double[meta.innerSteps()][n];
         this.adaptedLoss = new double[n];
         this.queryLoss = new double[n];
@@ -92,6 +91,22 @@ public final class MetaLora implements Trainer {
         this.gradient = held.add(() -> device.zeros(DType.F32, parameters), Tensor::close);
         this.gram = held.add(() -> device.zeros(DType.F64, n, n), Tensor::close);
         this.scratchBytes = held.orClose(this::prepare);
+    }
+
+    /**
+     * The draws of a run.
+     *
+     * @throws InputException if there are fewer tasks than a meta-batch needs, or a task has too few samples
+     */
+    static EpisodeSampler episodes(List<EncodedTask> tasks, TrainConfig config) {
+        TrainConfig.Meta meta = config.meta();
+        int n = meta.tasksPerIteration();
+        if (tasks.size() < n) {
+            throw new InputException("meta.tasks_per_iteration is " + n + ", but there are only " + tasks.size()
+                    + " tasks; lower it or add tasks");
+        }
+        return new EpisodeSampler(tasks, TaskSampler.uniform(tasks.size(), n, config.seed()),
+                meta.innerSteps() == 0 ? 0 : meta.supportSize(), meta.querySize(), config.seed());
     }
 
     private long prepare() {

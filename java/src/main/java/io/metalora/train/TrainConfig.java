@@ -1,7 +1,5 @@
 package io.metalora.train;
 
-import com.fasterxml.jackson.databind.annotation.JsonNaming;
-import com.fasterxml.jackson.databind.PropertyNamingStrategies.SnakeCaseStrategy;
 import io.metalora.adapter.LoraConfig;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.TargetModules;
@@ -11,6 +9,8 @@ import io.metalora.runtime.Backend;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InstructionSet;
 import io.metalora.runtime.InputException;
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 
@@ -29,7 +29,6 @@ import java.util.List;
  * @param optimizer the optimizer of the shared adapter: MeTA-LoRA's outer step, joint LoRA's only one
  * @param compute   where and how it runs; nothing here is meant to change the outcome beyond rounding
  */
-@JsonNaming(SnakeCaseStrategy.class)
 public record TrainConfig(Method method, Path model, Path output, long seed, Adapter adapter, Data data, Meta meta,
                           Joint joint, Optimizer optimizer, Compute compute) {
 
@@ -41,7 +40,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param targetModules which Linears are adapted: names, a regex, or all-linear
      * @param init          nullable: a PEFT folder to start from; its rank, alpha and targets then replace those above
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Adapter(int rank, float alpha, boolean rslora, float dropout, TargetModules targetModules, Path init) {
 
         /** The adapter's shape and scale. */
@@ -56,7 +54,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param samplesPerTask how many training examples of each task may be seen; 0: all
      * @param appendEos      teach the end of sequence token after every completion
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Data(Path folder, List<String> names, int samplesPerTask, boolean appendEos) {
     }
 
@@ -72,7 +69,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param supportAfterEvery iterations between measurements of the support loss after the last inner step, which cost
      *                          one forward pass each; 0: never
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Meta(long iterations, int tasksPerIteration, int supportSize, int querySize, int innerSteps,
                        InnerOptimizer innerOptimizer, double innerLr, double innerClip, int supportAfterEvery) {
     }
@@ -81,7 +77,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param epochs    times every sample is seen
      * @param batchSize samples a step; the last step of an epoch takes what is left
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Joint(int epochs, int batchSize) {
     }
 
@@ -98,7 +93,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param warmupSteps steps of linear warm-up
      * @param warmupRatio the same as a share of all steps, rounded up; only one of the two may be set
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Optimizer(double lr, double beta1, double beta2, double eps, double weightDecay, double clip,
                             Schedule schedule, long warmupSteps, double warmupRatio) {
 
@@ -122,7 +116,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      *                        0: 512, or the longest example's where they are more
      * @param checkpointEvery iterations between checkpoints
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Compute(Backend backend, int threads, InstructionSet isa, WeightStorage weights, int tokenBudget, int checkpointEvery) {
 
         /** How to open the device. */
@@ -153,7 +146,8 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     /**
      * Reads a YAML file.
      *
-     * @param overrides {@code key=value} with dotted keys, as {@code meta.inner_steps=1}; the value is YAML
+     * @param overrides {@code key=value} with dotted keys, as {@code meta.inner_steps=1}; the value is taken as it stands, a
+     *                  quoted text or a list as YAML
      */
     public static TrainConfig read(Path file, List<String> overrides) {
         return ConfigReader.read(file, overrides);
@@ -187,7 +181,28 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
                 meta, joint, optimizer, compute);
     }
 
-    private static Path absolute(Path path) {
-        return path == null ? null : path.toAbsolutePath().normalize();
+    /** Without {@code .} and {@code ..}, of which the one behind a link leads to the folder above the link's target. */
+    static Path absolute(Path path) {
+        if (path == null) {
+            return null;
+        }
+        Path absolute = path.toAbsolutePath();
+        Path made = absolute.getRoot();
+        for (Path name : absolute) {
+            if (name.toString().equals("..")) {
+                made = target(made).getParent() == null ? made.getRoot() : target(made).getParent();
+            } else if (!name.toString().equals(".")) {
+                made = made.resolve(name);
+            }
+        }
+        return made;
+    }
+
+    private static Path target(Path path) {
+        try {
+            return Files.isSymbolicLink(path) ? path.toRealPath() : path;
+        } catch (IOException e) {
+            return path; // a link to nowhere: what is behind it isn't there either
+        }
     }
 }

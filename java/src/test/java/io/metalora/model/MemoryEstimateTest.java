@@ -52,7 +52,10 @@ class MemoryEstimateTest {
                 var model = CausalLM.load(Golden.read("llama").model(), device, LoadOptions.defaults())) {
             var layout = new LoraLayout(model.config(), new LoraConfig(8, 16, false, 0, TargetModules.allLinear()));
             var limits = PassLimits.ofTokens(PassLimits.MOST, PassLimits.MOST_SLOTS);
+            var allocation = new ThreadAllocation();
+            long before = allocation.bytes();
             var training = ModelPass.estimate(model.config(), device, model.options(), limits, layout, true);
+            assertThat(allocation.bytes() - before).isLessThan(16 << 20);
             assertThat(training.total()).isGreaterThan((long) PassLimits.MOST * model.config().hiddenSize() * 4);
             assertThat(Generator.estimate(model, null, Integer.MAX_VALUE).total()).isGreaterThan(1L << 40);
         }

@@ -134,13 +134,16 @@ class TrainingRunTest {
         requireSame("damaged");
     }
 
+    /** As a kill before the first checkpoint leaves it. */
     @Test
-    void beginsAgainWithoutAnyCheckpoint() throws IOException {
+    void beginsAgainWhereNothingWasSavedYet() throws IOException {
         start("straight");
         start("bare");
         for (Path checkpoint : Checkpoint.list(folder.resolve("bare/checkpoints"))) {
             Files.delete(checkpoint);
         }
+        List<String> logged = Files.readAllLines(folder.resolve("bare/metrics.jsonl"));
+        Files.writeString(folder.resolve("bare/metrics.jsonl"), String.join("\n", logged.subList(0, 2)) + "\n{\"half a li");
         Files.writeString(folder.resolve("bare/checkpoints/.checkpoint.safetensors.tmp-1"), "left by a kill");
         Path adapter = Files.createDirectory(folder.resolve("bare/.adapter.tmp-1"));
         Files.writeString(adapter.resolve("adapter_model.safetensors"), "left by a kill while the adapter was saved");
@@ -199,11 +202,11 @@ class TrainingRunTest {
     void resumesOnlyWithTheSettingsItBeganWith() {
         start("one");
         TrainConfig same = RunFixture.config(tasks, folder.resolve("elsewhere"), "compute.checkpoint_every=1");
-        assertThat(TrainingRun.resume(folder.resolve("one"), same, listener, () -> false).done()).isEqualTo(8);
+        assertThat(TrainingRun.resume(folder.resolve("one"), same, false, listener, () -> false).done()).isEqualTo(8);
 
         TrainConfig other = same.with("meta.inner_steps=1");
-        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("one"), other, listener, () -> false))
-                .isInstanceOf(InputException.class).hasMessageContaining("meta.inner_steps (was 2, is 1)");
+        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("one"), other, false, listener, () -> false))
+                .isInstanceOf(InputException.class).hasMessageContaining("meta.inner_steps was 2, is 1");
         assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("none"), listener, () -> false))
                 .isInstanceOf(InputException.class).hasMessageContaining("holds no run to resume");
     }
@@ -234,6 +237,9 @@ class TrainingRunTest {
             model=nowhere                     | nowhere
             adapter.target_modules=[c_attn]   | c_attn
             adapter.init=nowhere              | nowhere
+            meta.support_size=2147483647      | task add has 10 samples, fewer than the 2147483647 of support and the 2 of query together
+            meta.query_size=2147483647        | task add has 10 samples, fewer than the 2 of support and the 2147483647 of query together
+            meta.tasks_per_iteration=4096     | meta.tasks_per_iteration is 4096, but there are only 3 tasks
             """)
     void badInputIsNamedAndNothingIsWritten(String override, String message) {
         assertThatThrownBy(() -> start("bad", override)).isInstanceOf(InputException.class).hasMessageContaining(message);
