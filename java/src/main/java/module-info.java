@@ -12,6 +12,10 @@ module io.metalora {
     requires jinjava;
     requires me.tongfei.progressbar;
 
+    // Called by ai.djl.api alone, an automatic module, which draws in no module that is a full one.
+    requires com.google.gson;
+    requires org.slf4j;
+
     exports io.metalora.io;
     exports io.metalora.model;
     exports io.metalora.adapter;

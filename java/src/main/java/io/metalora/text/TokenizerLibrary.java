@@ -93,8 +93,7 @@ final class TokenizerLibrary {
             while (cause.getCause() != null) {
                 cause = cause.getCause();
             }
-            throw new IllegalStateException("the tokenizers library can't be loaded: " + cause.getMessage()
-                    + (file != null ? "" : place()), e);
+            throw new IllegalStateException("the tokenizers library can't be loaded" + place() + ": " + cause.getMessage(), e);
         } finally {
             if (file != null) {
                 System.clearProperty("RUST_LIBRARY_PATH"); // other users of DJL in this JVM choose for themselves
@@ -102,13 +101,15 @@ final class TokenizerLibrary {
         }
     }
 
+    /** The setting of DJL's that says where the library is; what DJL says of it is seldom the reason. */
     private static String place() {
-        return PLACES.stream()
-                .filter(place -> System.getenv(place) != null || System.getProperty(place) != null)
-                .map(place -> "; " + place + " is "
-                        + (System.getenv(place) != null ? System.getenv(place) : System.getProperty(place))
-                        + ": correct it or unset it")
-                .findFirst().orElse("");
+        for (String place : PLACES) {
+            String value = System.getenv(place) != null ? System.getenv(place) : System.getProperty(place);
+            if (value != null && (file == null || !value.equals(file.toString()))) {
+                return " from where " + place + " says, " + value + " (correct or unset it)";
+            }
+        }
+        return "";
     }
 
     /** Null where the jar has no library for this platform under the name it has on Linux: DJL then looks for others. */
