@@ -26,6 +26,7 @@ import io.metalora.adapter.TargetModules;
 import io.metalora.model.WeightStorage;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.InputException;
+import io.metalora.task.OverLength;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -304,6 +305,7 @@ final class ConfigReader {
         named(module, Schedule.class);
         named(module, Backend.class);
         named(module, WeightStorage.class);
+        named(module, OverLength.class);
         var mapper = YAMLMapper.builder(YAMLFactory.builder()
                         .disable(YAMLGenerator.Feature.WRITE_DOC_START_MARKER)
                         .enable(YAMLGenerator.Feature.MINIMIZE_QUOTES)

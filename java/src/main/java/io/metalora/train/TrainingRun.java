@@ -10,6 +10,7 @@ import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.ExampleEncoder;
+import io.metalora.task.OverLength;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
 import io.metalora.text.TextTokenizer;
@@ -21,6 +22,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
+import java.util.stream.Collectors;
 
 /**
  * A training run from config to adapter, with its run folder: checks everything first, trains, logs, writes checkpoints,
@@ -143,10 +145,28 @@ public final class TrainingRun {
         return init == null ? new LoraLayout(modelConfig, config.adapter().lora()) : LoraAdapter.layout(init, modelConfig);
     }
 
+    /**
+     * The training examples as a run with this config sees them.
+     *
+     * @throws InputException if one can't be encoded, or with {@code data.over_length: refuse} is too long
+     */
+    public static List<EncodedTask> encode(TrainConfig config, TextTokenizer tokenizer, ModelConfig model, List<Task> tasks) {
+        ExampleEncoder encoder = config.data().appendEos() ? ExampleEncoder.forTraining(tokenizer, model)
+                : ExampleEncoder.forScoring(tokenizer, model);
+        if (config.compute().tokenBudget() > 0) {
+            encoder = encoder.within(config.compute().tokenBudget(), "compute.token_budget");
+        }
+        return EncodedTask.encode(tasks, encoder, config.data().samplesPerTask(), config.seed(), config.data().overLength());
+    }
+
     private List<EncodedTask> encode(TextTokenizer tokenizer, ModelConfig modelConfig, List<Task> tasks) {
-        ExampleEncoder encoder = config.data().appendEos() ? ExampleEncoder.forTraining(tokenizer, modelConfig)
-                : ExampleEncoder.forScoring(tokenizer, modelConfig);
-        return EncodedTask.encode(tasks, encoder, config.data().samplesPerTask(), config.seed());
+        List<EncodedTask> encoded = encode(config, tokenizer, modelConfig, tasks);
+        String dropped = encoded.stream().filter(task -> task.dropped() > 0).map(task -> task.name() + " " + task.dropped())
+                .collect(Collectors.joining(", "));
+        if (!dropped.isEmpty()) {
+            listener.warning("data.over_length: drop left out training examples that are too long, by task: " + dropped);
+        }
+        return encoded;
     }
 
     private Outcome train(CausalLM model, List<EncodedTask> tasks, MemoryEstimate memory) {
@@ -251,7 +271,9 @@ public final class TrainingRun {
             if (i >= recorded.size() || !recorded.get(i).equals(RunLines.subset(tasks.get(i)).toString())) {
                 throw new InputException("the training examples of task " + tasks.get(i).name() + " in " + config.data().folder()
                         + " are not those that the run began with (" + folder.draws() + " line " + (i + 1)
-                        + "); restore them, or start a new run with another output");
+                        + "); restore them" + (config.data().overLength() == OverLength.DROP
+                                ? " and compute.token_budget, by which some were left out" : "")
+                        + ", or start a new run with another output");
             }
         }
     }

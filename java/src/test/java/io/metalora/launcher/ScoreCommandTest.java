@@ -6,8 +6,11 @@ import static org.assertj.core.api.Assertions.within;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -77,5 +80,22 @@ class ScoreCommandTest {
         assertThat(result.code()).isEqualTo(2);
         assertThat(result.err()).contains(data + ":2");
         assertThat(out).doesNotExist();
+    }
+
+    /** As with {@code --data <(...)}: read once, from its beginning to its end. */
+    @Test
+    void readsFromAPipe() throws IOException, InterruptedException {
+        Path pipe = folder.resolve("pipe");
+        Assumptions.assumeTrue(new ProcessBuilder("mkfifo", pipe.toString()).start().waitFor() == 0, "there is no mkfifo");
+        Thread.startVirtualThread(() -> {
+            try {
+                Files.write(pipe, Files.readAllBytes(Cli.fixture("data.jsonl")), StandardOpenOption.WRITE);
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+        });
+        var piped = Cli.run("score", "--model", Cli.model(), "--data", pipe);
+        assertThat(piped.code()).as(piped.err()).isZero();
+        assertThat(piped.out()).isEqualTo(Cli.run("score", "--model", Cli.model(), "--data", Cli.fixture("data.jsonl")).out());
     }
 }
