@@ -18,11 +18,11 @@ import java.util.regex.Pattern;
 public final class JsonText {
     private static final int CHUNK = 1 << 16;
 
-    /** Where a bracket was opened, as Jackson writes it into its messages. */
-    private static final Pattern OPENED = Pattern.compile(" ?\\(start marker at \\[Source:.*?line: (\\d+), column: (\\d+)]\\)");
-    private static final Pattern SOURCE = Pattern.compile("\\[Source:[^]]*]");
-    /** Advice to a programmer: {@code enable `JsonReadFeature.X` to allow}. */
-    private static final Pattern ADVICE = Pattern.compile("[:,;]?( \\(?(enable|from|as per|bound as|use))? `[^`]*`\\)?( to allow)?");
+    /** Where something began, as Jackson writes it into its messages. */
+    private static final Pattern SOURCE = Pattern.compile("\\[Source:.*?line: (\\d+), column: (\\d+)]");
+    /** Advice to a programmer: {@code enable `JsonReadFeature.X` to allow}, {@code from `StreamReadConstraints.getY()`}. */
+    private static final Pattern ADVICE = Pattern.compile("[:,;]?( \\(?(enable|from|as per|bound as|use))? `[^`]*`( to allow)?");
+    private static final Pattern COMMENT = Pattern.compile("maybe a \\(non-standard\\) comment\\?.*");
 
     private JsonText() {}
 
@@ -113,14 +113,17 @@ public final class JsonText {
         if (message.startsWith("Trailing token")) {
             return "more text follows the value";
         }
-        message = OPENED.matcher(message).replaceAll(" (it begins at line $1, column $2)");
-        message = SOURCE.matcher(message).replaceAll("");
+        if (message.startsWith("No content")) {
+            return "there is nothing in it";
+        }
+        message = SOURCE.matcher(message.replace("start marker at", "it begins at")).replaceAll("line $1, column $2");
+        message = COMMENT.matcher(message).replaceAll("JSON has no comments");
         return ADVICE.matcher(message).replaceAll("").strip();
     }
 
     /** {@code ", line 3, column 7"}, or nothing where the parser does not know. */
     public static String place(JsonProcessingException e) {
         var at = e.getLocation();
-        return at == null || at.getLineNr() < 1 ? "" : ", line " + at.getLineNr() + ", column " + at.getColumnNr();
+        return at == null || at.getLineNr() < 1 || at.getColumnNr() < 1 ? "" : ", line " + at.getLineNr() + ", column " + at.getColumnNr();
     }
 }

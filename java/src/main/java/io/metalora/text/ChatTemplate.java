@@ -7,9 +7,10 @@ import com.hubspot.jinjava.interpret.JinjavaInterpreter;
 import com.hubspot.jinjava.interpret.RenderResult;
 import com.hubspot.jinjava.lib.filter.Filter;
 import io.metalora.io.JsonObject;
+import io.metalora.io.JsonText;
+import io.metalora.io.ModelConfig;
 import io.metalora.runtime.InputException;
-import java.io.IOException;
-import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
@@ -25,6 +26,7 @@ import java.util.Optional;
  */
 public final class ChatTemplate {
     private static final long MAX_OUTPUT = 64L << 20;
+    private static final long MAX_TEMPLATE = 1L << 20; // bytes; the longest known have some 30,000
 
     private final String source; // of the template, for messages
     private final String template;
@@ -71,19 +73,15 @@ public final class ChatTemplate {
      * (a string, or a list of which "default" counts). Empty for a model without one: a base model.
      */
     public static Optional<ChatTemplate> load(Path modelDir) {
+        ModelConfig.requireFolder(modelDir);
         Path file = modelDir.resolve("chat_template.jinja");
         Path configFile = modelDir.resolve("tokenizer_config.json");
         Optional<JsonObject> config = Files.exists(configFile)
                 ? Optional.of(JsonObject.read(configFile)) : Optional.empty();
         Map<String, String> tokens = config.map(ChatTemplate::specialTokens).orElse(Map.of());
         if (Files.exists(file)) {
-            try {
-                return Optional.of(new ChatTemplate(file.toString(), Files.readString(file), tokens));
-            } catch (CharacterCodingException e) {
-                throw new InputException(file + " is not UTF-8; fetch it again", e);
-            } catch (IOException e) {
-                throw new InputException(file + " cannot be read: " + e.getMessage(), e);
-            }
+            byte[] text = JsonText.utf8(file.toString(), JsonText.read(file, MAX_TEMPLATE, "a chat template"));
+            return Optional.of(new ChatTemplate(file.toString(), new String(text, StandardCharsets.UTF_8), tokens));
         }
         return config.flatMap(ChatTemplate::template)
                 .map(text -> new ChatTemplate(configFile + ": chat_template", text, tokens));

@@ -8,6 +8,7 @@ import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.metalora.io.JsonText;
+import io.metalora.io.ModelConfig;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -44,6 +45,7 @@ record TokenizerFile(Path file, byte[] json, int vocabSize, String patternCharac
 
     /** Reads and checks tokenizer.json in {@code modelDir}. */
     static TokenizerFile read(Path modelDir) {
+        ModelConfig.requireFolder(modelDir);
         Path file = modelDir.resolve("tokenizer.json");
         if (Files.notExists(file)) {
             String hint = Files.exists(modelDir.resolve("tokenizer.model"))

@@ -98,4 +98,23 @@ class ScoreCommandTest {
         assertThat(piped.code()).as(piped.err()).isZero();
         assertThat(piped.out()).isEqualTo(Cli.run("score", "--model", Cli.model(), "--data", Cli.fixture("data.jsonl")).out());
     }
+
+    /** Some editors put one before UTF-8. */
+    @Test
+    void byteOrderMarksChangeNothing() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        Path adapter = Files.createDirectory(folder.resolve("adapter"));
+        Files.copy(Cli.fixture("adapter").resolve("adapter_model.safetensors"), adapter.resolve("adapter_model.safetensors"));
+        Files.copy(Cli.fixture("adapter").resolve("adapter_config.json"), adapter.resolve("adapter_config.json"));
+        Path data = Files.copy(Cli.fixture("data.jsonl"), folder.resolve("data.jsonl"));
+        try (var files = Files.walk(folder)) {
+            for (Path file : files.filter(f -> f.toString().matches(".*\\.jsonl?")).toList()) {
+                Files.writeString(file, "\ufeff" + Files.readString(file));
+            }
+        }
+        var marked = Cli.run("score", "--model", model, "--adapter", adapter, "--data", data);
+        assertThat(marked.code()).as(marked.err()).isZero();
+        assertThat(marked.out()).isEqualTo(Cli.run("score", "--model", Cli.model(), "--adapter", Cli.fixture("adapter"), "--data",
+                Cli.fixture("data.jsonl")).out());
+    }
 }
