@@ -7,6 +7,7 @@ module io.metalora {
     requires com.fasterxml.jackson.dataformat.yaml;
     requires com.j2html;
     requires info.picocli;
+    requires java.logging;
     requires java.management;
     requires jdk.management;
     requires jinjava;

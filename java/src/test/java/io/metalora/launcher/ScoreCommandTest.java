@@ -10,6 +10,7 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.List;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -116,5 +117,18 @@ class ScoreCommandTest {
         assertThat(marked.code()).as(marked.err()).isZero();
         assertThat(marked.out()).isEqualTo(Cli.run("score", "--model", Cli.model(), "--adapter", Cli.fixture("adapter"), "--data",
                 Cli.fixture("data.jsonl")).out());
+    }
+
+    /** As a user sees it: in a process of its own, with Java's own logging behind it. */
+    @Test
+    void whatIsIgnoredIsOneLineOfWarning() throws IOException, InterruptedException {
+        Path adapter = Files.createDirectory(folder.resolve("adapter"));
+        Files.copy(Cli.fixture("adapter").resolve("adapter_model.safetensors"), adapter.resolve("adapter_model.safetensors"));
+        String config = Files.readString(Cli.fixture("adapter").resolve("adapter_config.json"));
+        Files.writeString(adapter.resolve("adapter_config.json"), config.replaceFirst("\\{", "{\"brand_new\": 1, \"another\": 2,"));
+        var scored = JavaProcess.run(folder, List.of(), "score", "--model", Cli.model(), "--adapter", adapter, "--data", Cli.fixture("data.jsonl"));
+        assertThat(scored.code()).as(scored.err()).isZero();
+        assertThat(scored.err().lines()).containsExactly("warning: " + adapter.resolve("adapter_config.json")
+                + ": unknown keys are ignored: [another, brand_new]");
     }
 }
