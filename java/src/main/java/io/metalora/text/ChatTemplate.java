@@ -26,6 +26,7 @@ import java.util.Optional;
  */
 public final class ChatTemplate {
     private static final long MAX_OUTPUT = 64L << 20;
+    private static final int MAX_LIST = 1 << 20;
     private static final long MAX_TEMPLATE = 1L << 20; // bytes; the longest known have some 30,000
 
     private final String source; // of the template, for messages
@@ -36,11 +37,14 @@ public final class ChatTemplate {
     private ChatTemplate(String source, String template, Map<String, String> specialTokens) {
         this.source = source;
         this.specialTokens = specialTokens;
-        String known = JinjaDialect.translate(template);
+        String known = TemplateThread.run(source, TemplateThread.SECONDS, () -> JinjaDialect.translate(template));
         // Jinja drops one line end at the end of a template; the library would drop it from the output.
         this.template = known.endsWith("\n") ? known.substring(0, known.length() - 1) : known;
         this.jinja = jinja();
-        new TemplateCheck(jinja, source).check(this.template);
+        TemplateThread.run(source, TemplateThread.SECONDS, () -> {
+            new TemplateCheck(jinja, source).check(this.template);
+            return null;
+        });
     }
 
     private static Jinjava jinja() {
@@ -50,6 +54,9 @@ public final class ChatTemplate {
                 .withKeepTrailingNewline(true)
                 .withNestedInterpretationEnabled(false) // braces in a message are text
                 .withMaxOutputSize(MAX_OUTPUT)
+                .withMaxStringLength(MAX_OUTPUT)
+                .withMaxListSize(MAX_LIST)
+                .withMaxMapSize(MAX_LIST)
                 .withElResolver(new PythonStrings())
                 .withLegacyOverrides(LegacyOverrides.newBuilder()
                         .withEvaluateMapKeys(true)
@@ -126,7 +133,7 @@ public final class ChatTemplate {
         var bindings = new HashMap<String, Object>(specialTokens);
         bindings.put("messages", messages.stream().map(ChatTemplate::asMap).toList());
         bindings.put("add_generation_prompt", addGenerationPrompt);
-        RenderResult result = jinja.renderForResult(template, bindings);
+        RenderResult result = TemplateThread.run(source, TemplateThread.SECONDS, () -> jinja.renderForResult(template, bindings));
         for (var error : result.getErrors()) {
             Throwable root = error.getException();
             while (root != null && root.getCause() != null) {
