@@ -1,6 +1,7 @@
 package io.metalora;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.fail;
 
 import io.metalora.adapter.LoraAdapter;
@@ -24,6 +25,7 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -72,6 +74,17 @@ class MessagesTest {
                 Files.write(file, bytes.array());
                 Safetensors.open(file).close();
             }));
+
+    @Test
+    void targetsOfAnAdapterThatTheModelLacks() throws IOException {
+        Path file = Files.writeString(folder.resolve("adapter_config.json"),
+                "{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 4, \"target_modules\": [\"c_attn\"]}");
+        assertThatThrownBy(() -> LoraAdapter.layout(folder, model())).isInstanceOf(InputException.class)
+                .hasMessageStartingWith(file + ": target_modules c_attn matches no Linear");
+        Files.writeString(file, "{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 4, \"target_modules\": \"(.*)*(.*)*(.*)*!\"}");
+        assertThatThrownBy(() -> LoraAdapter.layout(folder, model())).isInstanceOf(InputException.class)
+                .hasMessageStartingWith(file + ": target_modules \"(.*)*(.*)*(.*)*!\" takes too long");
+    }
 
     private static Map<String, byte[]> broken() {
         var broken = new TreeMap<String, byte[]>();

@@ -66,7 +66,13 @@ final class PeftFolder implements AutoCloseable {
 
     /** Opens an adapter for {@code model} and checks everything but the values. */
     static PeftFolder open(Path dir, ModelConfig model) {
-        var layout = new LoraLayout(model, readConfig(dir), false);
+        LoraConfig config = readConfig(dir);
+        LoraLayout layout;
+        try {
+            layout = new LoraLayout(model, config, false);
+        } catch (InputException e) {
+            throw new InputException(dir.resolve(CONFIG) + ": " + e.getMessage(), e);
+        }
         Path file = dir.resolve(WEIGHTS);
         if (!Files.exists(file)) {
             String hint = Files.exists(dir.resolve("adapter_model.bin"))
