@@ -6,11 +6,16 @@ module io.metalora {
     requires com.fasterxml.jackson.databind;
     requires com.j2html;
     requires info.picocli;
+    requires java.logging;
     requires java.management;
     requires jdk.management;
     requires jinjava;
     requires me.tongfei.progressbar;
     requires org.snakeyaml.engine;
+
+    // Called by ai.djl.api alone, an automatic module, which draws in no module that is a full one.
+    requires com.google.gson;
+    requires org.slf4j;
 
     exports io.metalora.io;
     exports io.metalora.model;

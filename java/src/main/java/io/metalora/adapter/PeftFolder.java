@@ -5,6 +5,7 @@ import com.fasterxml.jackson.databind.SerializationFeature;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.metalora.io.AtomicFile;
+import io.metalora.io.Folders;
 import io.metalora.io.JsonObject;
 import io.metalora.io.ModelConfig;
 import io.metalora.io.Safetensors;
@@ -64,7 +65,13 @@ final class PeftFolder implements AutoCloseable {
 
     /** Opens an adapter for {@code model} and checks everything but the values. */
     static PeftFolder open(Path dir, ModelConfig model) {
-        var layout = new LoraLayout(model, readConfig(dir), false);
+        LoraConfig config = readConfig(dir);
+        LoraLayout layout;
+        try {
+            layout = new LoraLayout(model, config, false);
+        } catch (InputException e) {
+            throw new InputException(dir.resolve(CONFIG) + ": " + e.getMessage(), e);
+        }
         Path file = dir.resolve(WEIGHTS);
         if (!Files.exists(file)) {
             String hint = Files.exists(dir.resolve("adapter_model.bin"))
@@ -121,10 +128,7 @@ final class PeftFolder implements AutoCloseable {
     // ---- reading -----------------------------------------------------------------------------------------------
 
     static LoraConfig readConfig(Path dir) {
-        if (!Files.isDirectory(dir)) {
-            throw new InputException(dir + (Files.exists(dir) ? " is a file" : " does not exist")
-                    + "; give the folder of a PEFT adapter (" + CONFIG + ", " + WEIGHTS + ")");
-        }
+        Folders.require(dir, "a PEFT adapter (" + CONFIG + ", " + WEIGHTS + ")");
         if (!Files.exists(dir.resolve(CONFIG))) {
             String hint = Files.exists(dir.resolve("config.json"))
                     ? "; it holds a model: give it as the model, not as the adapter"

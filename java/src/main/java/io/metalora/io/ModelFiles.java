@@ -35,6 +35,7 @@ public final class ModelFiles implements AutoCloseable {
 
     /** Opens all files and checks all their headers. */
     public static ModelFiles open(Path modelDir) {
+        ModelConfig.requireFolder(modelDir);
         var shards = new LinkedHashMap<String, Safetensors>();
         var byTensor = new TreeMap<String, Safetensors>();
         try {

@@ -2,12 +2,16 @@ package io.metalora.launcher;
 
 import io.metalora.eval.Comparison;
 import io.metalora.eval.HtmlReport;
+import io.metalora.eval.LongExamples;
 import io.metalora.eval.RunRecord;
 import io.metalora.eval.Split;
+import io.metalora.io.ModelConfig;
 import io.metalora.runtime.DeviceInfo;
 import io.metalora.runtime.InputException;
+import io.metalora.task.OverLength;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
+import io.metalora.text.TextTokenizer;
 import io.metalora.train.RunFolder;
 import io.metalora.train.TrainConfig;
 import io.metalora.train.TrainingRun;
@@ -124,6 +128,12 @@ final class TrainCommand implements Callable<Integer> {
             tasks.forEach(evaluated::require);
         } else if (tasks.stream().noneMatch(task -> task.test().isEmpty())) {
             evaluated = Split.TEST;
+        }
+        if (evaluated != null && config.model() != null && config.data().overLength() == OverLength.REFUSE) {
+            ModelConfig model = ModelConfig.read(config.model());
+            try (var tokenizer = TextTokenizer.load(config.model())) {
+                LongExamples.refuse(tasks, evaluated, tokenizer, model);
+            }
         }
     }
 

@@ -7,9 +7,10 @@ import com.hubspot.jinjava.interpret.JinjavaInterpreter;
 import com.hubspot.jinjava.interpret.RenderResult;
 import com.hubspot.jinjava.lib.filter.Filter;
 import io.metalora.io.JsonObject;
+import io.metalora.io.JsonText;
+import io.metalora.io.ModelConfig;
 import io.metalora.runtime.InputException;
-import java.io.IOException;
-import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
@@ -25,6 +26,8 @@ import java.util.Optional;
  */
 public final class ChatTemplate {
     private static final long MAX_OUTPUT = 64L << 20;
+    private static final int MAX_LIST = 1 << 20;
+    private static final long MAX_TEMPLATE = 1L << 20; // bytes; the longest known have some 30,000
 
     private final String source; // of the template, for messages
     private final String template;
@@ -34,11 +37,14 @@ public final class ChatTemplate {
     private ChatTemplate(String source, String template, Map<String, String> specialTokens) {
         this.source = source;
         this.specialTokens = specialTokens;
-        String known = JinjaDialect.translate(template);
+        String known = TemplateThread.run(source, TemplateThread.SECONDS, () -> JinjaDialect.translate(template));
         // Jinja drops one line end at the end of a template; the library would drop it from the output.
         this.template = known.endsWith("\n") ? known.substring(0, known.length() - 1) : known;
         this.jinja = jinja();
-        new TemplateCheck(jinja, source).check(this.template);
+        TemplateThread.run(source, TemplateThread.SECONDS, () -> {
+            new TemplateCheck(jinja, source).check(this.template);
+            return null;
+        });
     }
 
     private static Jinjava jinja() {
@@ -48,6 +54,9 @@ public final class ChatTemplate {
                 .withKeepTrailingNewline(true)
                 .withNestedInterpretationEnabled(false) // braces in a message are text
                 .withMaxOutputSize(MAX_OUTPUT)
+                .withMaxStringLength(MAX_OUTPUT)
+                .withMaxListSize(MAX_LIST)
+                .withMaxMapSize(MAX_LIST)
                 .withElResolver(new PythonStrings())
                 .withLegacyOverrides(LegacyOverrides.newBuilder()
                         .withEvaluateMapKeys(true)
@@ -71,19 +80,15 @@ public final class ChatTemplate {
      * (a string, or a list of which "default" counts). Empty for a model without one: a base model.
      */
     public static Optional<ChatTemplate> load(Path modelDir) {
+        ModelConfig.requireFolder(modelDir);
         Path file = modelDir.resolve("chat_template.jinja");
         Path configFile = modelDir.resolve("tokenizer_config.json");
         Optional<JsonObject> config = Files.exists(configFile)
                 ? Optional.of(JsonObject.read(configFile)) : Optional.empty();
         Map<String, String> tokens = config.map(ChatTemplate::specialTokens).orElse(Map.of());
         if (Files.exists(file)) {
-            try {
-                return Optional.of(new ChatTemplate(file.toString(), Files.readString(file), tokens));
-            } catch (CharacterCodingException e) {
-                throw new InputException(file + " is not UTF-8; fetch it again", e);
-            } catch (IOException e) {
-                throw new InputException(file + " cannot be read: " + e.getMessage(), e);
-            }
+            byte[] text = JsonText.utf8(file.toString(), JsonText.read(file, MAX_TEMPLATE, "a chat template"));
+            return Optional.of(new ChatTemplate(file.toString(), new String(text, StandardCharsets.UTF_8), tokens));
         }
         return config.flatMap(ChatTemplate::template)
                 .map(text -> new ChatTemplate(configFile + ": chat_template", text, tokens));
@@ -128,7 +133,7 @@ public final class ChatTemplate {
         var bindings = new HashMap<String, Object>(specialTokens);
         bindings.put("messages", messages.stream().map(ChatTemplate::asMap).toList());
         bindings.put("add_generation_prompt", addGenerationPrompt);
-        RenderResult result = jinja.renderForResult(template, bindings);
+        RenderResult result = TemplateThread.run(source, TemplateThread.SECONDS, () -> jinja.renderForResult(template, bindings));
         for (var error : result.getErrors()) {
             Throwable root = error.getException();
             while (root != null && root.getCause() != null) {

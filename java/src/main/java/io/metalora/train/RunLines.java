@@ -62,6 +62,9 @@ final class RunLines {
         line.put("task", task.name());
         numbers(line.putArray("samples"), task.lines());
         line.put("digest", digest(task));
+        if (task.dropped() > 0) {
+            line.put("dropped", task.dropped());
+        }
         return line;
     }
 

@@ -9,6 +9,7 @@ import io.metalora.runtime.Backend;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InstructionSet;
 import io.metalora.runtime.InputException;
+import io.metalora.task.OverLength;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -53,8 +54,9 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param names          the tasks to use; empty: all
      * @param samplesPerTask how many training examples of each task may be seen; 0: all
      * @param appendEos      teach the end of sequence token after every completion
+     * @param overLength     what becomes of examples longer than the model's context, or than {@code compute.token_budget}
      */
-    public record Data(Path folder, List<String> names, int samplesPerTask, boolean appendEos) {
+    public record Data(Path folder, List<String> names, int samplesPerTask, boolean appendEos, OverLength overLength) {
     }
 
     /**
@@ -127,7 +129,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     /** The defaults; {@code model}, {@code output} and {@code data.folder} have none. */
     public static final TrainConfig DEFAULTS = new TrainConfig(Method.META_LORA, null, null, 0,
             new Adapter(8, 16, false, 0, TargetModules.allLinear(), null),
-            new Data(null, List.of(), 0, true),
+            new Data(null, List.of(), 0, true, OverLength.REFUSE),
             new Meta(100, 4, 8, 8, 3, InnerOptimizer.SGD, 0.02, 0, 10),
             new Joint(3, 8),
             new Optimizer(1e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0),
@@ -177,7 +179,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     public TrainConfig absolute() {
         return new TrainConfig(method, absolute(model), absolute(output), seed,
                 new Adapter(adapter.rank, adapter.alpha, adapter.rslora, adapter.dropout, adapter.targetModules, absolute(adapter.init)),
-                new Data(absolute(data.folder), data.names, data.samplesPerTask, data.appendEos),
+                new Data(absolute(data.folder), data.names, data.samplesPerTask, data.appendEos, data.overLength),
                 meta, joint, optimizer, compute);
     }
 

@@ -21,6 +21,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
+import java.util.stream.Collectors;
 
 /**
  * A training run from config to adapter, with its run folder: checks everything first, trains, logs, writes checkpoints,
@@ -258,10 +259,27 @@ public final class TrainingRun {
         return init == null ? new LoraLayout(modelConfig, config.adapter().lora()) : LoraAdapter.layout(init, modelConfig);
     }
 
+    /**
+     * The training examples as a run with this config sees them.
+     *
+     * @throws InputException if one can't be encoded, or with {@code data.over_length: refuse} is too long
+     */
+    public static List<EncodedTask> encode(TrainConfig config, TextTokenizer tokenizer, ModelConfig model, List<Task> tasks) {
+        ExampleEncoder encoder = config.data().appendEos() ? ExampleEncoder.forTraining(tokenizer, model)
+                : ExampleEncoder.forScoring(tokenizer, model);
+        if (config.compute().tokenBudget() > 0) {
+            encoder = encoder.within(config.compute().tokenBudget(), "compute.token_budget");
+        }
+        return EncodedTask.encode(tasks, encoder, config.data().samplesPerTask(), config.seed(), config.data().overLength());
+    }
+
     private List<EncodedTask> encode(TextTokenizer tokenizer, ModelConfig modelConfig, List<Task> tasks) {
-        ExampleEncoder encoder = config.data().appendEos() ? ExampleEncoder.forTraining(tokenizer, modelConfig)
-                : ExampleEncoder.forScoring(tokenizer, modelConfig);
-        List<EncodedTask> encoded = EncodedTask.encode(tasks, encoder, config.data().samplesPerTask(), config.seed());
+        List<EncodedTask> encoded = encode(config, tokenizer, modelConfig, tasks);
+        String dropped = encoded.stream().filter(task -> task.dropped() > 0).map(task -> task.name() + " " + task.dropped())
+                .collect(Collectors.joining(", "));
+        if (!dropped.isEmpty()) {
+            listener.warning("data.over_length: drop left out training examples that are too long, by task: " + dropped);
+        }
         if (config.method() == Method.META_LORA) {
             MetaLora.episodes(encoded, config); // whether there are enough for one
         }

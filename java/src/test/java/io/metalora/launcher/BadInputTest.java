@@ -138,6 +138,24 @@ class BadInputTest {
         refused(score(folder.resolve("nowhere")), folder.resolve("nowhere"));
     }
 
+    /** The same words in every verb. */
+    @Test
+    void aNameOnTheHubInPlaceOfAFolder() throws IOException {
+        String name = "no-such-owner/No.Such-Model_1";
+        String fetch = "huggingface-cli download " + name + " --local-dir " + name;
+        Path tasks = Cli.tasks(folder);
+        refused(Cli.run("score", "--model", name, "--data", Cli.fixture("data.jsonl")), name, "nothing is downloaded", fetch);
+        refused(Cli.run("eval", "--model", name, "--tasks", tasks), name, "nothing is downloaded", fetch);
+        refused(Cli.run("generate", "--model", name, "--prompt", "x"), name, "nothing is downloaded", fetch);
+        refused(Cli.run("generate", "--model", name, "--prompt", "x", "--chat"), name, "nothing is downloaded", fetch);
+        refused(train("model=" + name), name, "nothing is downloaded", fetch);
+        refused(train("model=" + name, "--no-eval"), name, "nothing is downloaded", fetch);
+        refused(train("adapter.init=" + name), name, "nothing is downloaded", fetch, "adapter_config.json");
+        refused(Cli.run("score", "--model", Cli.model(), "--adapter", name, "--data", Cli.fixture("data.jsonl")), name,
+                "nothing is downloaded", fetch, "adapter_config.json");
+        assertThat(score(folder.resolve("nowhere")).err()).doesNotContain("Hub");
+    }
+
     @Test
     void modelThatDoesNotFitInMemory() throws IOException {
         refused(score(wideModel()), "memory", "GiB are available", "smaller model");

@@ -155,4 +155,28 @@ class TrainCommandTest {
         assertThat(result.code()).isEqualTo(2);
         assertThat(result.err()).contains(folder.toString(), "no run to resume");
     }
+
+    /** What is too long for the evaluation in the end is said before the training, or with drop left out of it and counted. */
+    @Test
+    void testExamplesThatAreTooLong() throws IOException {
+        Path tasks = Cli.tasks(folder);
+        Path test = tasks.resolve("echo/test.jsonl");
+        Files.writeString(test, Files.readString(test) + ("{\"prompt\": \"" + "xyz ".repeat(60) + "\", \"completion\": \" b\"}\n").repeat(2));
+        Path run = folder.resolve("run");
+        Path config = Cli.config(folder, tasks, run);
+        var refused = Cli.run("train", config);
+        assertThat(refused.code()).isEqualTo(2);
+        assertThat(refused.err()).contains("2 examples have more tokens than the model's context of 96", test + ":7", test + ":8",
+                "data.over_length: drop");
+        assertThat(run).doesNotExist();
+
+        var dropped = Cli.run("train", config, "data.over_length=drop");
+        assertThat(dropped.code()).isZero();
+        assertThat(dropped.err().lines()).singleElement().asString().startsWith("warning: data.over_length: drop").contains("split test", "echo 2");
+        assertThat(dropped.out()).contains("Trained 6 iterations", "mean");
+
+        Files.writeString(test, "{\"prompt\": \"" + "xyz ".repeat(60) + "\", \"completion\": \" b\"}\n");
+        assertThat(Cli.run("train", config, "data.over_length=drop", "output=" + folder.resolve("other")).err())
+                .contains("all 1 examples of task echo, split test");
+    }
 }

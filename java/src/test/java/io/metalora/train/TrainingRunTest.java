@@ -231,7 +231,7 @@ class TrainingRunTest {
             data.samples_per_task=3           | task add has 3 samples, fewer than
             meta.tasks_per_iteration=4096     | meta.tasks_per_iteration is 4096, but there are only 3 tasks
             meta.tasks_per_iteration=4        | meta.tasks_per_iteration is 4, but there are only 3 tasks
-            compute.token_budget=10           | more than the token budget of 10; raise compute.token_budget
+            compute.token_budget=10           | more tokens than compute.token_budget of 10 (which can be raised up to
             data.names=[sub]                  | holds no task named "sub"; it has add, copy, upper
             data.folder=nowhere               | nowhere: no such folder
             model=nowhere                     | nowhere
@@ -299,7 +299,7 @@ class TrainingRunTest {
         Path file = tasks.resolve("add/train.jsonl");
         Files.writeString(file, Files.readString(file) + "{\"prompt\": \"" + "long ".repeat(60) + "\", \"completion\": \" x\"}\n");
 
-        assertThatThrownBy(() -> start("bad")).isInstanceOf(InputException.class)
+        assertThatThrownBy(() -> start("bad", "compute.token_budget=0")).isInstanceOf(InputException.class)
                 .hasMessageContaining(file.toRealPath() + ":11").hasMessageContaining("more than the model's context of 256");
         assertThat(folder.resolve("bad")).doesNotExist();
     }
@@ -310,5 +310,47 @@ class TrainingRunTest {
                 .hasMessageContaining("model is not set");
         assertThatThrownBy(() -> TrainingRun.start(TrainConfig.of("model=m", "data.folder=t"), listener, () -> false))
                 .isInstanceOf(InputException.class).hasMessageContaining("output is not set");
+    }
+
+    private void lengthen(String task, int... lines) throws IOException {
+        Path file = tasks.resolve(task + "/train.jsonl");
+        var all = new ArrayList<>(Files.readAllLines(file));
+        for (int line : lines) {
+            all.set(line, "{\"prompt\": \"" + "copy ".repeat(60) + "\", \"completion\": \" x\"}");
+        }
+        Files.write(file, all);
+    }
+
+    @Test
+    void saysEveryExampleThatIsTooLong() throws IOException {
+        lengthen("add", 1, 2, 3);
+        lengthen("copy", 4);
+
+        assertThatThrownBy(() -> start("one")).isInstanceOf(InputException.class)
+                .hasMessageStartingWith("4 examples have more tokens than compute.token_budget of 64 (")
+                .hasMessageContaining(tasks.resolve("add/train.jsonl") + ":2 (").hasMessageContaining("data.over_length: drop");
+        assertThat(folder.resolve("one")).doesNotExist();
+    }
+
+    @Test
+    void leavesOutWhatIsTooLongAndGoesOnBitForBit() throws IOException {
+        lengthen("add", 1, 2, 3);
+        lengthen("copy", 4);
+        start("straight", "data.over_length=drop", "data.samples_per_task=8");
+        assertThat(warnings).singleElement().asString().contains("data.over_length: drop", "copy 1");
+        List<String> draws = Files.readAllLines(folder.resolve("straight/draws.jsonl"));
+        assertThat(draws.getFirst()).contains("\"task\":\"add\",\"samples\":[0,4,5,6,7,8,9]", "\"dropped\":3");
+        assertThat(draws.get(2)).doesNotContain("dropped");
+
+        int[] passes = {0};
+        TrainingRun.start(RunFixture.config(tasks, folder.resolve("stopped"), "data.over_length=drop", "data.samples_per_task=8"), listener,
+                () -> ++passes[0] >= 20);
+        TrainingRun.resume(folder.resolve("stopped"), listener, () -> false);
+        requireSame("stopped");
+
+        TrainConfig other = RunFixture.config(tasks, folder.resolve("stopped"), "data.over_length=drop", "data.samples_per_task=8",
+                "compute.token_budget=16");
+        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("stopped"), other, listener, () -> false)).isInstanceOf(InputException.class)
+                .hasMessageContaining("restore them and compute.token_budget");
     }
 }
