@@ -6,6 +6,8 @@ import io.metalora.adapter.TargetModules;
 import io.metalora.model.WeightStorage;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.InstructionSet;
+import io.metalora.task.OverLength;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.List;
@@ -102,7 +104,7 @@ class ConfigProperties {
                 Arbitraries.floats().between(1e-30f, true, 1e30f, true).ofScale(38), Arbitraries.of(true, false),
                 Arbitraries.floats().between(0, true, 0.99f, true).ofScale(9), targets(), paths()).as(TrainConfig.Adapter::new);
         Arbitrary<TrainConfig.Data> data = Combinators.combine(paths(), texts().filter(text -> !text.isEmpty()).list().uniqueElements().ofMaxSize(4),
-                Arbitraries.integers().greaterOrEqual(0), Arbitraries.of(true, false)).as(TrainConfig.Data::new);
+                Arbitraries.integers().greaterOrEqual(0), Arbitraries.of(true, false), Arbitraries.of(OverLength.class)).as(TrainConfig.Data::new);
         Arbitrary<TrainConfig.Meta> meta = Combinators.combine(Arbitraries.longs().greaterOrEqual(1), Arbitraries.integers().between(1, 4096),
                 Arbitraries.integers().greaterOrEqual(1), Arbitraries.integers().greaterOrEqual(1), Arbitraries.integers().between(0, 10_000),
                 Arbitraries.of(InnerOptimizer.class), positive(), Arbitraries.integers().greaterOrEqual(0)).as((iterations, tasks, support, query,
@@ -111,7 +113,7 @@ class ConfigProperties {
                 Arbitraries.longs().greaterOrEqual(0)).as((lr, eps, schedule, warmup) ->
                         new TrainConfig.Optimizer(lr, 0.9, 0.999, eps, lr, 0, schedule, warmup, 0));
         Arbitrary<TrainConfig.Compute> compute = Combinators.combine(Arbitraries.of(Backend.class), Arbitraries.integers().between(0, 1024),
-                Arbitraries.of(WeightStorage.class), Arbitraries.integers().between(2, 1 << 24), Arbitraries.integers().greaterOrEqual(1))
+                Arbitraries.of(InstructionSet.class), Arbitraries.of(WeightStorage.class), Arbitraries.integers().between(2, 1 << 24), Arbitraries.integers().greaterOrEqual(1))
                 .as(TrainConfig.Compute::new);
         return Combinators.combine(Combinators.combine(Arbitraries.of(Method.class), paths(), paths(), Arbitraries.longs())
                         .as((method, model, output, seed) -> new TrainConfig(method, model, output, seed, null, null, null, null, null, null)),

@@ -350,7 +350,7 @@ class TrainingRunTest {
 
         TrainConfig other = RunFixture.config(tasks, folder.resolve("stopped"), "data.over_length=drop", "data.samples_per_task=8",
                 "compute.token_budget=16");
-        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("stopped"), other, listener, () -> false)).isInstanceOf(InputException.class)
-                .hasMessageContaining("restore them and compute.token_budget");
+        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("stopped"), other, false, listener, () -> false)).isInstanceOf(InputException.class)
+                .hasMessageContaining("restore them (and compute.token_budget");
     }
 }
