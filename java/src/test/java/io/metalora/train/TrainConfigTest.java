@@ -118,7 +118,7 @@ class TrainConfigTest {
             `data:\\n  names: [*a]`            | c.yaml:2: the alias *a is not supported
             `data: *x`                         | c.yaml:1: the alias *x is not supported
             `adapter:\\n  <<: {rank: 3}`       | c.yaml:2: the merge key << is not supported
-            `seed: !!int 3`                    | c.yaml:1: the tag tag:yaml.org,2002:int is not supported
+            `seed: !!int 3`                    | c.yaml:1: the tag !!int is not supported
             `data: {names: [[a]]}`             | c.yaml:1: data.names: expected a list of names, but in it is a list
             `data: {names: [a, b, a]}`         | c.yaml:1: data.names holds "a" twice
             `data: {names: [a, ""]}`           | c.yaml:1: data.names: the list holds an empty name
