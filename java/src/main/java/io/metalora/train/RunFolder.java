@@ -120,14 +120,34 @@ public final class RunFolder {
     /**
      * The run's settings.
      *
-     * @throws InputException if they are damaged
+     * @throws InputException if they are damaged, or the folder has come to lie among the run's own tasks
      */
     public TrainConfig config() {
         TrainConfig config = TrainConfig.read(path.resolve(CONFIG), List.of());
         if (config.model() == null || config.output() == null || config.data().folder() == null) {
             throw new InputException(path.resolve(CONFIG) + ": is damaged: model, output or data.folder is missing; restore it from a copy");
         }
+        requireApart(path, config.data().folder(), "move the run folder out of it and resume it there");
         return config;
+    }
+
+    /** One folder in the other would be read as a task, or changed by the run. */
+    static void requireApart(Path run, Path data, String help) {
+        Path realRun = real(run.toAbsolutePath());
+        Path realData = real(data.toAbsolutePath());
+        if (realRun.startsWith(realData) || realData.startsWith(realRun)) {
+            throw new InputException("output " + run + " and data.folder " + data + " lie in each other (" + realRun + ", " + realData
+                    + "): the run's files would be taken for tasks; " + help);
+        }
+    }
+
+    /** Without links, as far as the path exists. */
+    private static Path real(Path path) {
+        try {
+            return path.toRealPath();
+        } catch (IOException e) {
+            return path.getParent() == null ? path : real(path.getParent()).resolve(path.getFileName());
+        }
     }
 
     /** Whether there is a run, which can be resumed. */

@@ -87,7 +87,7 @@ public final class TrainingRun {
 
     private static TrainingRun begin(TrainConfig config, TrainListener listener, BooleanSupplier stop) {
         TrainConfig absolute = requirePaths(config).absolute();
-        requireApart(absolute.output(), absolute.data().folder(), "give another output folder");
+        RunFolder.requireApart(absolute.output(), absolute.data().folder(), "give another output folder");
         return new TrainingRun(absolute, RunFolder.unused(absolute.output()), false, false, listener, stop);
     }
 
@@ -107,9 +107,8 @@ public final class TrainingRun {
      */
     public static Outcome resume(Path run, TrainConfig given, boolean allowChangedModel, TrainListener listener, BooleanSupplier stop) {
         RunFolder folder = RunFolder.existing(TrainConfig.absolute(run));
-        try (RunLock lock = folder.lock()) {
+        try (var _ = folder.lock()) {
             TrainConfig config = given == null ? folder.config() : sameSettings(folder, given.absolute());
-            requireApart(folder.path(), config.data().folder(), "move the run folder out of it and resume it there");
             return new TrainingRun(config, folder, true, allowChangedModel, listener, stop).load();
         }
     }
@@ -133,25 +132,6 @@ public final class TrainingRun {
     private static void require(Path path, String key, String what) {
         if (path == null) {
             throw new InputException("config: " + key + " is not set; set it to " + what);
-        }
-    }
-
-    /** One folder in the other would be read as a task, or changed by the run. */
-    private static void requireApart(Path run, Path data, String help) {
-        Path realRun = real(run);
-        Path realData = real(data);
-        if (realRun.startsWith(realData) || realData.startsWith(realRun)) {
-            throw new InputException("output " + run + " and data.folder " + data + " lie in each other (" + realRun + ", " + realData
-                    + "): the run's files would be taken for tasks; " + help);
-        }
-    }
-
-    /** Without links, as far as the path exists. */
-    private static Path real(Path path) {
-        try {
-            return path.toRealPath();
-        } catch (IOException e) {
-            return path.getParent() == null ? path : real(path.getParent()).resolve(path.getFileName());
         }
     }
 
@@ -305,7 +285,7 @@ public final class TrainingRun {
             if (point != null && point.checkpoint() != null) {
                 trainer.restore(point.checkpoint().state());
             }
-            try (RunLock lock = resumed ? null : folder.create(config, start, init == null ? null : adapter);
+            try (var _ = resumed ? null : folder.create(config, start, init == null ? null : adapter);
                  var metrics = RunLog.open(folder.metrics(), point == null ? 0 : point.metricsBytes());
                  var draws = RunLog.open(folder.draws(), point == null ? 0 : point.drawsBytes())) {
                 folder.repair();

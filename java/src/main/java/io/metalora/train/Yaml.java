@@ -156,8 +156,8 @@ final class Yaml {
                     + " is not supported; write the value without it, or in quotes if it begins with &");
         }
         if (tag.isPresent()) {
-            throw fail(line, "the tag " + Shown.plain(tag.get()) + " is not supported; every key's type is known: write the value "
-                    + "without it, or in quotes if it begins with !");
+            throw fail(line, "the tag " + Shown.plain(tag.get().replace("tag:yaml.org,2002:", "!!"))
+                    + " is not supported; every key's type is known: write the value without it, or in quotes if it begins with !");
         }
     }
 
@@ -201,7 +201,8 @@ final class Yaml {
             return fail(line, "malformed YAML: a value can't begin with " + Shown.quoted(character(e.getProblemMark()))
                     + "; put it in quotes");
         }
-        if (problem.contains("<document start>") || context.contains("block mapping") || context.contains("block collection") || problem.contains("are not allowed here")) {
+        if (problem.contains("<document start>") || context.contains("block mapping")
+                || context.contains("block collection") || problem.contains("are not allowed here")) {
             return fail(line, "malformed YAML: the indentation does not fit the lines above, or something follows a value");
         }
         if (context.contains("double-quoted")) {

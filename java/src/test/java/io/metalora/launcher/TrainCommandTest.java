@@ -150,6 +150,25 @@ class TrainCommandTest {
     }
 
     @Test
+    void aChangedModelIsForWhoInsists() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        Path run = folder.resolve("run");
+        Path config = Cli.config(folder, Cli.tasks(folder), run);
+        assertThat(Cli.run("train", config, "model=" + model, "--no-eval").code()).isZero();
+        Path file = model.resolve("config.json");
+        Files.writeString(file, Files.readString(file).replaceFirst("\"rms_norm_eps\": [^,]*", "\"rms_norm_eps\": 0.5"));
+
+        var refused = Cli.run("train", "--resume", run, "--no-eval");
+        assertThat(refused.code()).isEqualTo(2);
+        assertThat(refused.err()).startsWith("error: the base model " + model).contains("rms_norm_eps was ", ", is 0.5", "--allow-changed-model");
+        var insisted = Cli.run("train", "--resume", run, "--no-eval", "--allow-changed-model");
+        assertThat(insisted.err()).contains("warning: the base model", "rms_norm_eps was ");
+        assertThat(insisted.code()).isZero();
+        assertThat(Cli.run("train", config, "output=" + folder.resolve("new"), "--allow-changed-model").code()).isEqualTo(2);
+        assertThat(folder.resolve("new")).doesNotExist();
+    }
+
+    @Test
     void resumeNeedsARun() {
         var result = Cli.run("train", "--resume", folder);
         assertThat(result.code()).isEqualTo(2);

@@ -7,12 +7,15 @@ import io.metalora.adapter.TargetModules;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -118,7 +121,7 @@ class TrainConfigTest {
             `data:\\n  names: [*a]`            | c.yaml:2: the alias *a is not supported
             `data: *x`                         | c.yaml:1: the alias *x is not supported
             `adapter:\\n  <<: {rank: 3}`       | c.yaml:2: the merge key << is not supported
-            `seed: !!int 3`                    | c.yaml:1: the tag tag:yaml.org,2002:int is not supported
+            `seed: !!int 3`                    | c.yaml:1: the tag !!int is not supported
             `data: {names: [[a]]}`             | c.yaml:1: data.names: expected a list of names, but in it is a list
             `data: {names: [a, b, a]}`         | c.yaml:1: data.names holds "a" twice
             `data: {names: [a, ""]}`           | c.yaml:1: data.names: the list holds an empty name
@@ -289,6 +292,23 @@ class TrainConfigTest {
         assertThat(TrainConfig.of("model=" + folder + "/none/../x").absolute().model()).isEqualTo(folder.resolve("x"));
         assertThat(TrainConfig.of("model=/../..").absolute().model()).isEqualTo(Path.of("/"));
         assertThat(TrainConfig.of("model=x").absolute().model()).isEqualTo(Path.of("x").toAbsolutePath());
+    }
+
+    @Test
+    @EnabledOnOs(OS.LINUX)
+    void readsAPipeOnce() throws IOException, InterruptedException {
+        Path pipe = folder.resolve("pipe");
+        assertThat(new ProcessBuilder("mkfifo", pipe.toString()).start().waitFor()).isZero();
+        Thread.ofPlatform().daemon().start(() -> {
+            try {
+                Files.writeString(pipe, YAML);
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+        });
+        assertThat(TrainConfig.read(pipe, List.of("seed=8"))).isEqualTo(TrainConfig.parse("x", YAML, List.of("seed=8")));
+        assertThatThrownBy(() -> TrainConfig.read(Path.of("/dev/zero"), List.of())).isInstanceOf(InputException.class)
+                .hasMessageContaining("4 MiB");
     }
 
     @Test
