@@ -109,6 +109,19 @@ class BadInputTest {
     }
 
     @Test
+    void hugeShapesAreRefusedInWords() throws IOException {
+        for (String key : new String[] {"hidden_size", "intermediate_size", "vocab_size", "num_hidden_layers", "num_attention_heads", "head_dim"}) {
+            for (String value : new String[] {"4096", "16777216", "2147483647", "9223372036854775807"}) {
+                Path model = Cli.copyOfModel(folder.resolve(key + value));
+                Path config = model.resolve("config.json");
+                Files.writeString(config, Files.readString(config).replaceAll("\"" + key + "\": \\d+", "\"" + key + "\": " + value));
+                refused(score(model), "error: " + model);
+                refused(train("model=" + model, "adapter.rank=4096"));
+            }
+        }
+    }
+
+    @Test
     void wrongDtype() throws IOException {
         Path model = Cli.copyOfModel(folder);
         Path file = model.resolve("model.safetensors");
