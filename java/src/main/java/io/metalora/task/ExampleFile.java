@@ -71,7 +71,7 @@ public final class ExampleFile {
         try (InputStream in = Files.newInputStream(file)) {
             examples = new Lines(file, in, share).read();
         } catch (IOException e) {
-            throw new InputException(file + ": can't be read: " + e.getMessage());
+            throw new InputException(file + ": can't be read: " + JsonText.reason(e));
         }
         if (examples.isEmpty()) {
             throw new InputException(file + ": holds no examples; remove the file or give it lines of "

@@ -34,6 +34,9 @@ final class TokenizerTrial {
     /** System property: {@code off} leaves trials out. */
     static final String PROPERTY = "metalora.tokenizer.trial";
 
+    /** Of the trial: what passed an easier one is tried again. */
+    private static final int EDITION = 1;
+
     private static final long LIMIT_SECONDS = 120;
     private static final int ABORTED = 128 + 6;
     private static final int SEGMENTATION_FAULT = 128 + 11;
@@ -64,7 +67,7 @@ final class TokenizerTrial {
         if (passed.contains(hash)) {
             return;
         }
-        Path mark = UserCache.folder().resolve("tokenizers-" + TokenizerLibrary.version()).resolve(hash);
+        Path mark = UserCache.folder().resolve("tokenizers-" + TokenizerLibrary.version() + "-tried-" + EDITION).resolve(hash);
         if (Files.exists(mark) || hold(file, LIMIT_SECONDS)) {
             passed.add(hash);
             remember(mark);

@@ -77,6 +77,13 @@ class DoctorCommandTest {
         assertThat(score.err()).contains("tokenizers library can't be loaded", "DJL_CACHE_DIR", file.toString());
     }
 
+    @Test
+    void tellsWhenNewTokenizersAreNotTried() throws IOException, InterruptedException {
+        var result = JavaProcess.run(folder, List.of("-Dmetalora.tokenizer.trial=off"), "doctor");
+        assertThat(result.code()).isZero();
+        assertThat(result.out()).contains("checked, but not tried in a process of their own: -Dmetalora.tokenizer.trial=off was given");
+    }
+
     /** A home that can't be written costs unpacking the libraries anew, nothing else. */
     @Test
     void worksWithoutACache() throws IOException, InterruptedException {
