@@ -49,7 +49,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a declaration below changes in a way that breaks a caller. */
-#define ML_ABI_VERSION 5
+#define ML_ABI_VERSION 6
 
 typedef enum ml_status {
     ML_OK = 0,
@@ -91,12 +91,14 @@ ML_API const char *ml_last_error(void);                    /* of this thread; ""
 
 /* ---- context ---------------------------------------------------------------------------------------------- */
 
+#define ML_MAX_THREADS 1024
+
 typedef struct ml_context_options {
     int32_t backend;         /* ml_backend */
-    int32_t threads;         /* CPU worker threads, the caller's included; 0 = the machine's physical share */
+    int32_t threads;         /* CPU worker threads, the caller's included, up to ML_MAX_THREADS; 0 = the machine's physical share */
     int32_t device;          /* CUDA device ordinal; 0 on the CPU */
     int32_t activation_dtype;/* ML_F32; on CUDA also ML_BF16, which takes tensor cores where weights are ML_BF16 too */
-    const char *isa;         /* nullable; CPU: "portable", "avx2" or "avx512" forces a path, NULL picks the best */
+    const char *isa;         /* nullable; CPU: "portable", "avx2" or "avx512" forces a path, NULL picks the fastest */
     int32_t matmul;          /* ml_matmul; CUDA */
     int32_t reserved;
 } ml_context_options;
@@ -112,6 +114,7 @@ typedef struct ml_context_info {
     int64_t memory_free;     /* CUDA: bytes of the device that nobody holds; CPU: -1, the system's to tell */
     char device_name[128];
     char isa[32];            /* instruction set or compute capability in use */
+    char isa_reason[128];    /* why that one */
     char blas[128];          /* who multiplies by frozen weights: a BLAS with its version, or own kernels */
 } ml_context_info;
 
@@ -404,8 +407,9 @@ typedef struct ml_adamw_desc {
     const float *grad;
     float *m;
     float *v;
-    const float *norm;       /* [slots], as ml_clip_global_norm wrote them; nullable: a slot whose norm is not finite stays as it
-                                is, with its m and v, so that nobody has to wait for the norm first */
+    float *norm;             /* [slots], as ml_clip_global_norm wrote them; nullable: a slot whose norm is not finite stays as it
+                                is, with its m and v, so that nobody has to wait for the norm first. So does a slot whose step
+                                would give a parameter, m or v that is not finite; its norm becomes NaN */
     int64_t count;
     int64_t stride;
     int64_t slots;

@@ -229,6 +229,52 @@ TEST(adamw_leaves_slots_alone_whose_norm_is_not_finite) {
     }
 }
 
+// Likewise a slot whose step would not be finite, wherever in it; its norm tells.
+TEST(adamw_leaves_slots_alone_whose_step_is_not_finite) {
+    struct Spoil {
+        const char *what;
+        float gradient, m, v, parameter, lr, eps;
+    };
+    const std::vector<Spoil> spoils = {
+        {"parameter overflows", -4, -4, 1, 3.4e38f, 1e37f, 1e-6f}, {"v overflows", 1e20f, 0, 0, 1, 0.1f, 1e-6f},
+        {"0 / 0", 0, 0, 0, 1, 0.1f, 0},                          {"parameter", 1, 1, 1, NAN, 0.1f, 1e-6f},
+        {"m", 1, INFINITY, 1, 1, 0.1f, 1e-6f},                   {"v", 1, 1, NAN, 1, 0.1f, 1e-6f},
+    };
+    const int64_t slots = 3;
+    for (int64_t count : {64, 67, 70003}) {
+        Random random(14);
+        const auto grad = random.normal(slots * count);
+        for (auto &spoil : spoils) {
+            for (int64_t at : {int64_t(0), count / 2, count - 1}) {
+                Case shape(format("%s, count %d, at %d", spoil.what, int(count), int(at)));
+                std::vector<float> parameters(grad.size(), 0.0f), gradients = grad, ms = grad, vs(grad.size(), 1.0f);
+                gradients[count + at] = spoil.gradient, ms[count + at] = spoil.m, vs[count + at] = spoil.v, parameters[count + at] = spoil.parameter;
+                on_every_device([&](Device &device) {
+                    std::vector<std::vector<float>> results;
+                    for (bool guarded : {false, true}) {
+                        Buffer<float> p(device, parameters), g(device, gradients), m(device, ms), v(device, vs), norm(device, {1.0f, 2.0f, 3.0f});
+                        ml_adamw_desc d{};
+                        d.parameter = p, d.grad = g, d.m = m, d.v = v, d.count = d.stride = count, d.slots = slots, d.step = 2;
+                        d.lr = spoil.lr, d.beta1 = 0.9f, d.beta2 = 0.95f, d.eps = spoil.eps;
+                        if (guarded) d.norm = norm;
+                        EXPECT_OK(ml_adamw_step(device, &d));
+                        for (const auto &values : {p.read(), m.read(), v.read()}) results.push_back(values);
+                        const auto norms = norm.read();
+                        if (guarded) EXPECT(norms[0] == 1 && std::isnan(norms[1]) && norms[2] == 3);
+                    }
+                    const std::vector<std::vector<float>> before{parameters, ms, vs};
+                    for (size_t i = 0; i < before.size(); i++) {
+                        for (int64_t slot = 0; slot < slots; slot++) {
+                            auto of_slot = [&](const std::vector<float> &x) { return std::vector<float>(x.begin() + slot * count, x.begin() + (slot + 1) * count); };
+                            EXPECT_SAME_BITS("after the step", of_slot(results[3 + i]), of_slot(slot == 1 ? before[i] : results[i]));
+                        }
+                    }
+                });
+            }
+        }
+    }
+}
+
 TEST(vectors_do_not_depend_on_threads) {
     Random random(12);
     const auto grad = random.normal(300001), parameter = random.normal(300001);

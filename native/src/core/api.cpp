@@ -171,8 +171,8 @@ int32_t ml_context_create(const ml_context_options *options, ml_context **contex
     if (context == nullptr) return fail(ML_INVALID_ARGUMENT, "ml_context_create: context is NULL");
     *context = nullptr;
     if (options == nullptr) return fail(ML_INVALID_ARGUMENT, "ml_context_create: options is NULL");
-    if (options->threads < 0 || options->threads > 1024) {
-        return fail(ML_INVALID_ARGUMENT, "ml_context_create: threads: %d is outside [0, 1024]", options->threads);
+    if (options->threads < 0 || options->threads > ML_MAX_THREADS) {
+        return fail(ML_INVALID_ARGUMENT, "ml_context_create: threads: %d is outside [0, %d]", options->threads, ML_MAX_THREADS);
     }
     const char *op = "ml_context_create";
     return contained(op, [&]() -> ml_status {
@@ -220,6 +220,7 @@ int32_t ml_context_get_info(ml_context *context, ml_context_info *info) {
         info->memory_free = c.backend.memory_free == nullptr ? -1 : c.backend.memory_free(c);
         std::snprintf(info->device_name, sizeof info->device_name, "%s", c.device_name.c_str());
         std::snprintf(info->isa, sizeof info->isa, "%s", c.isa.c_str());
+        std::snprintf(info->isa_reason, sizeof info->isa_reason, "%s", c.isa_reason.c_str());
         std::snprintf(info->blas, sizeof info->blas, "%s", c.blas.c_str());
         return ML_OK;
     });

@@ -119,7 +119,7 @@ struct ml_context {
 
     int64_t memory_total = 0;
     std::string device_name;
-    std::string isa;
+    std::string isa, isa_reason;
     std::string blas;
 
     int64_t in_use() const { return held + static_cast<int64_t>(scratch.held()); }

@@ -18,6 +18,10 @@
 #include "cpu/runtime.h"
 #include "cpu/table.h"
 
+#if defined(METALORA_X86_64)
+#include <cpuid.h>
+#endif
+
 namespace metalora {
 
 // ---- the machine ------------------------------------------------------------------------------------------------
@@ -77,23 +81,43 @@ struct Isa {
     const OpTable *table;
     bool supported;
     const char *needs;
+    const char *slow;  // nullable: why the next one is taken though this one is supported
 };
 
-static ml_status choose_isa(const char *forced, Isa &chosen) {
+#if defined(METALORA_X86_64)
+
+// Zen 4 runs a 512-bit instruction as two halves. The choice hangs on the processor alone, never on a measurement, so that
+// one seed gives the same bits in every run.
+static const char *slow_avx512() {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    if (__get_cpuid(0, &eax, &ebx, &ecx, &edx) == 0 || ebx != signature_AMD_ebx || ecx != signature_AMD_ecx) return nullptr;
+    if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0) return nullptr;
+    const unsigned family = (eax >> 8 & 15) + (eax >> 20 & 255);
+    return family == 0x19 ? "AMD Zen 4 has AVX-512 at half width, and earlier kernels were slower with it than with AVX2" : nullptr;
+}
+
+#endif
+
+static ml_status choose_isa(const char *forced, Isa &chosen, std::string &reason) {
     const Isa isas[] = {
 #if defined(METALORA_X86_64)
         {"avx512", &avx512::table,
          __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
              __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"),
-         "AVX-512 F, BW, DQ and VL"},
-        {"avx2", &avx2::table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), "AVX2 and FMA"},
+         "AVX-512 F, BW, DQ and VL", slow_avx512()},
+        {"avx2", &avx2::table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), "AVX2 and FMA", nullptr},
 #endif
-        {"portable", &portable::table, true, ""},
+        {"portable", &portable::table, true, "", nullptr},
     };
+    reason = forced == nullptr ? "the widest that this processor has" : "it was asked for";
     for (const Isa &isa : isas) {
         if (forced == nullptr) {
             if (!isa.supported) continue;
+            if (isa.slow != nullptr) {
+                reason = isa.slow;
+                continue;
+            }
             chosen = isa;
             return ML_OK;
         }
@@ -101,7 +125,7 @@ static ml_status choose_isa(const char *forced, Isa &chosen) {
         if (!isa.supported) {
             return fail(ML_BACKEND_UNAVAILABLE,
                         "ml_context_create: isa: \"%s\" was asked for, but this processor (%s) or its operating system "
-                        "lacks %s; leave isa NULL to use the best there is",
+                        "lacks %s; leave it open to use the fastest there is",
                         forced, processor_name().c_str(), isa.needs);
         }
         chosen = isa;
@@ -157,7 +181,7 @@ ml_status open_cpu(Context &context, const ml_context_options &options) {
         return fail(ML_UNSUPPORTED, "ml_context_create: activation_dtype: the CPU backend computes in ML_F32");
     }
     Isa isa{};
-    if (ml_status status = choose_isa(options.isa, isa); status != ML_OK) return status;
+    if (ml_status status = choose_isa(options.isa, isa, context.isa_reason); status != ML_OK) return status;
     const int threads = options.threads == 0 ? physical_share() : options.threads;
     try {
         context.pool = std::make_unique<ThreadPool>(threads);

@@ -22,50 +22,54 @@ static inline void accumulate(Vec &sum, Vec a, Vec b) {
 #endif
 }
 
-template <int Rows>
-static inline void step(Vec (&acc)[Rows][kVectors], const float *a, int64_t lda, const float *b) {
-    Vec column[kVectors];
+template <int Rows, int Panels>
+static inline void step(Vec (&acc)[Rows][Panels * kVectors], const float *a, int64_t lda, const float *b, int64_t panel_stride) {
+    Vec column[Panels * kVectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; v++) column[v] = load(b + v * kWidth);
+    for (int v = 0; v < Panels * kVectors; v++) column[v] = load(b + v / kVectors * panel_stride + v % kVectors * kWidth);
 #pragma GCC unroll 16
     for (int row = 0; row < Rows; row++) {
         const Vec x = broadcast(a[row * lda]);
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; v++) accumulate(acc[row][v], x, column[v]);
+        for (int v = 0; v < Panels * kVectors; v++) accumulate(acc[row][v], x, column[v]);
     }
 }
 
-template <int Rows>
+template <int Rows, int Panels>
 static void full_tile(const Term *terms, int term_count, const float *init, int64_t ld_init, const float *bias, float *c,
                       int64_t ldc) {
-    Vec acc[Rows][kVectors];
+    constexpr int vectors = Panels * kVectors;
+    Vec acc[Rows][vectors];
 #pragma GCC unroll 16
     for (int row = 0; row < Rows; row++) {
-        __builtin_prefetch(c + row * ldc, 1);
-        if (init != nullptr) __builtin_prefetch(init + row * ld_init);
+#pragma GCC unroll 2
+        for (int panel = 0; panel < Panels; panel++) {
+            __builtin_prefetch(c + row * ldc + panel * kPanel, 1);
+            if (init != nullptr) __builtin_prefetch(init + row * ld_init + panel * kPanel);
+        }
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; v++) acc[row][v] = zero();
+        for (int v = 0; v < vectors; v++) acc[row][v] = zero();
     }
     for (int t = 0; t < term_count; t++) {
         const float *a = terms[t].a, *b = terms[t].b;
-        const int64_t lda = terms[t].lda, ldb = terms[t].ldb;
+        const int64_t lda = terms[t].lda, panel_stride = terms[t].panel_stride;
         int64_t steps = terms[t].steps;
         for (; steps >= 4; steps -= 4) {
-            step<Rows>(acc, a, lda, b);
-            step<Rows>(acc, a + 1, lda, b + ldb);
-            step<Rows>(acc, a + 2, lda, b + 2 * ldb);
-            step<Rows>(acc, a + 3, lda, b + 3 * ldb);
+            step<Rows, Panels>(acc, a, lda, b, panel_stride);
+            step<Rows, Panels>(acc, a + 1, lda, b + kPanel, panel_stride);
+            step<Rows, Panels>(acc, a + 2, lda, b + 2 * kPanel, panel_stride);
+            step<Rows, Panels>(acc, a + 3, lda, b + 3 * kPanel, panel_stride);
             a += 4;
-            b += 4 * ldb;
+            b += 4 * kPanel;
         }
         for (; steps > 0; steps--) {
-            step<Rows>(acc, a, lda, b);
+            step<Rows, Panels>(acc, a, lda, b, panel_stride);
             a++;
-            b += ldb;
+            b += kPanel;
         }
     }
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; v++) {
+    for (int v = 0; v < vectors; v++) {
         const Vec offset = bias == nullptr ? zero() : load(bias + v * kWidth);
 #pragma GCC unroll 16
         for (int row = 0; row < Rows; row++) {
@@ -79,28 +83,31 @@ static void full_tile(const Term *terms, int term_count, const float *init, int6
 
 typedef void (*FullTile)(const Term *, int, const float *, int64_t, const float *, float *, int64_t);
 
-static const FullTile full_tiles[] = {
-    full_tile<1>, full_tile<2>,
-#if defined(__AVX2__)
-    full_tile<3>, full_tile<4>, full_tile<5>, full_tile<6>,
-#endif
+static const FullTile full_tiles[kTilePanels][kTileRows] = {
 #if defined(__AVX512F__)
-    full_tile<7>, full_tile<8>, full_tile<9>, full_tile<10>, full_tile<11>, full_tile<12>, full_tile<13>, full_tile<14>,
+    {full_tile<1, 1>, full_tile<2, 1>, full_tile<3, 1>, full_tile<4, 1>, full_tile<5, 1>, full_tile<6, 1>, full_tile<7, 1>,
+     full_tile<8, 1>, full_tile<9, 1>, full_tile<10, 1>, full_tile<11, 1>, full_tile<12, 1>, full_tile<13, 1>, full_tile<14, 1>},
+    {full_tile<1, 2>, full_tile<2, 2>, full_tile<3, 2>, full_tile<4, 2>, full_tile<5, 2>, full_tile<6, 2>, full_tile<7, 2>,
+     full_tile<8, 2>, full_tile<9, 2>, full_tile<10, 2>, full_tile<11, 2>, full_tile<12, 2>, full_tile<13, 2>, full_tile<14, 2>},
+#elif defined(__AVX2__)
+    {full_tile<1, 1>, full_tile<2, 1>, full_tile<3, 1>, full_tile<4, 1>, full_tile<5, 1>, full_tile<6, 1>},
+#else
+    {full_tile<1, 1>, full_tile<2, 1>},
 #endif
 };
 
-void tile(int rows, const Term *terms, int term_count, const float *init, int64_t ld_init, const float *bias, float *c,
-          int64_t ldc, int width) {
-    const FullTile kernel = full_tiles[rows - 1];
-    if (width == kPanel) {
+void tile(int rows, int panels, const Term *terms, int term_count, const float *init, int64_t ld_init, const float *bias,
+          float *c, int64_t ldc, int width) {
+    const FullTile kernel = full_tiles[panels - 1][rows - 1];
+    if (width == panels * kPanel) {
         kernel(terms, term_count, init, ld_init, bias, c, ldc);
         return;
     }
-    alignas(64) float sums[kTileRows * kPanel];
-    kernel(terms, term_count, nullptr, 0, nullptr, sums, kPanel);
+    alignas(64) float sums[kTileRows * kTileColumns];
+    kernel(terms, term_count, nullptr, 0, nullptr, sums, kTileColumns);
     for (int row = 0; row < rows; row++) {
         for (int i = 0; i < width; i++) {
-            float sum = sums[row * kPanel + i];
+            float sum = sums[row * kTileColumns + i];
             if (bias != nullptr) sum += bias[i];
             if (init != nullptr) sum += init[row * ld_init + i];
             c[row * ldc + i] = sum;
@@ -175,24 +182,25 @@ struct Plan {
 };
 
 // One tile's sums over the depths [k0, k0 + kc); the first block starts from init and bias, the last adds the adapters.
-static inline void run_tile(const Plan &p, int64_t t, int64_t panel, int64_t k0, int64_t kc, const float *b) {
+static inline void run_tile(const Plan &p, int64_t t, int64_t panel, int panels, int64_t k0, int64_t kc, const float *b,
+                            int64_t panel_stride) {
     const Gemm &g = p.g;
     const int64_t row = t * kTileRows, column = panel * kPanel, at = row * p.ldc + column;
     const int rows = static_cast<int>(min64(kTileRows, g.rows - row));
-    const int width = static_cast<int>(min64(kPanel, p.columns - column));
+    const int width = static_cast<int>(min64(panels * kPanel, p.columns - column));
     const float *init = k0 > 0 ? g.c + at : g.init != nullptr ? g.init + at : nullptr;
     const float *bias = k0 == 0 && g.bias != nullptr ? g.bias + column : nullptr;
     Term terms[1 + kTileRows];
-    terms[0] = {g.a + row * p.lda + k0, p.lda, b, kPanel, kc};
+    terms[0] = {g.a + row * p.lda + k0, p.lda, b, panel_stride, kc};
     int count = 1;
     if (g.low_rank != nullptr && k0 + kc == p.depth) {
         const LowRank &l = *g.low_rank;
         for (int32_t i = p.first_term[t]; i < p.first_term[t + 1]; i++) {
             const float *adapter = l.panels + (panel * l.slots + p.low_terms[i].slot) * l.rank * kPanel;
-            terms[count++] = {p.low_terms[i].low, l.rank, adapter, kPanel, l.rank};
+            terms[count++] = {p.low_terms[i].low, l.rank, adapter, l.slots * l.rank * kPanel, l.rank};
         }
     }
-    tile(rows, terms, count, init, p.ldc, bias, g.c + at, p.ldc, width);
+    tile(rows, panels, terms, count, init, p.ldc, bias, g.c + at, p.ldc, width);
 }
 
 static void run_part(const Plan &p, int64_t tile0, int64_t tile1, int64_t panel0, int64_t panel1) {
@@ -205,10 +213,12 @@ static void run_part(const Plan &p, int64_t tile0, int64_t tile1, int64_t panel0
         else if (!direct) unpack(*g.w, panel0, panel1, k0, kc, block);
         for (int64_t block0 = tile0; block0 < tile1; block0 += kRowBlock) {
             const int64_t block1 = min64(block0 + kRowBlock, tile1);
-            for (int64_t panel = panel0; panel < panel1; panel++) {
+            for (int64_t panel = panel0; panel < panel1; panel += kTilePanels) {
+                const int panels = tile_panels(panel, panel1);
                 const float *b = direct ? static_cast<const float *>(weight_data(*g.w)) + (panel * p.depth + k0) * kPanel
                                         : block + (panel - panel0) * kc * kPanel;
-                for (int64_t t = block0; t < block1; t++) run_tile(p, t, panel, k0, kc, b);
+                const int64_t panel_stride = (direct ? p.depth : kc) * kPanel;
+                for (int64_t t = block0; t < block1; t++) run_tile(p, t, panel, panels, k0, kc, b, panel_stride);
             }
         }
     }
@@ -268,8 +278,8 @@ static void gemm_few_rows(Context &context, const Plan &p) {
                     int64_t slot = 0;
                     while (l.slot_offsets[slot + 1] <= row) slot++;
                     const float *b = l.panels + (panel * l.slots + slot) * l.rank * kPanel;
-                    const Term term = {l.low + row * l.rank, l.rank, b, kPanel, l.rank};
-                    tile(1, &term, 1, sum, kPanel, nullptr, sum, kPanel, kPanel);
+                    const Term term = {l.low + row * l.rank, l.rank, b, 0, l.rank};
+                    tile(1, 1, &term, 1, sum, kPanel, nullptr, sum, kPanel, kPanel);
                 }
                 for (int i = 0; i < width; i++) {
                     float y = sum[i];
@@ -313,8 +323,9 @@ static void gemm_by_blas(Context &context, const Plan &p) {
                       w + column0 * (g.transposed ? 1 : in), in, g.bias == nullptr && g.init == nullptr ? 0.0f : 1.0f, c,
                       p.ldc);
         if (g.low_rank == nullptr) return;
-        for (int64_t panel = panel0; panel < panel1; panel++) {
-            for (int64_t t = tile0; t < tile1; t++) run_tile(p, t, panel, p.depth, 0, nullptr);  // the adapters alone
+        for (int64_t panel = panel0; panel < panel1; panel += kTilePanels) {
+            const int panels = tile_panels(panel, panel1);
+            for (int64_t t = tile0; t < tile1; t++) run_tile(p, t, panel, panels, p.depth, 0, nullptr, 0);  // the adapters alone
         }
     });
 }
@@ -341,13 +352,14 @@ ml_status gemm(Context &context, const Gemm &g) {
         return ML_OK;
     }
     const int64_t tiles = ceil_div(g.rows, kTileRows), threads = cpu_threads(context);
-    // As many groups of panels for each thread; with few panels, rows are split too.
-    const int64_t groups = min64(threads * ceil_div(panels, threads * kGroup), panels);
+    // As many groups of panels for each thread; with few panels, rows are split too. Groups end where tiles do.
+    const int64_t units = ceil_div(panels, kTilePanels), most = kGroup / kTilePanels;
+    const int64_t groups = min64(threads * ceil_div(units, threads * most), units);
     const int64_t row_parts = min64(ceil_div(2 * threads, groups) + g.rows / 1024, tiles);
     parallel(context, static_cast<int>(groups * row_parts), [&](int part) {
         const int64_t group = part / row_parts, rows = part % row_parts;
-        run_part(plan, rows * tiles / row_parts, (rows + 1) * tiles / row_parts, group * panels / groups,
-                 (group + 1) * panels / groups);
+        run_part(plan, rows * tiles / row_parts, (rows + 1) * tiles / row_parts, group * units / groups * kTilePanels,
+                 min64((group + 1) * units / groups * kTilePanels, panels));
     });
     return ML_OK;
 }

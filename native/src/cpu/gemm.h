@@ -6,28 +6,35 @@
 namespace metalora {
 namespace METALORA_ISA {
 
-// One sum over `steps` products: acc[row][column] += a[row * lda + step] * b[step * ldb + column].
+// One sum over `steps` products: acc[row][panel][column] += a[row * lda + step] * b[panel * panel_stride + step * kPanel + column].
 struct Term {
     const float *a;
     int64_t lda;
     const float *b;
-    int64_t ldb;
+    int64_t panel_stride;  // of no account where a tile is one panel wide
     int64_t steps;
 };
 
-// Rows of a full tile: as many accumulators as the registers hold.
+// A full tile: as many accumulators as the registers hold, and two vectors a row at least, so that a value of a that was
+// loaded serves two multiply-adds; with one, loads are what the multiply-adds wait for.
 #if defined(__AVX512F__)
-constexpr int kTileRows = 14;
+constexpr int kTileRows = 14, kTilePanels = 2;
 #elif defined(__AVX2__)
-constexpr int kTileRows = 6;
+constexpr int kTileRows = 6, kTilePanels = 1;
 #else
-constexpr int kTileRows = 2;
+constexpr int kTileRows = 2, kTilePanels = 1;
 #endif
+constexpr int kTileColumns = kTilePanels * kPanel;
 
-// c[row, 0 .. kPanel) = init[row, ..) (0 when NULL) + bias (none when NULL) + all terms, for rows <= kTileRows.
-// c may be init. Only `width` columns of init, bias and c are touched; b is read for all kPanel.
-void tile(int rows, const Term *terms, int term_count, const float *init, int64_t ld_init, const float *bias, float *c,
-          int64_t ldc, int width);
+// Panels of the tile that begins at a panel: as many as it holds, no more than there are.
+static inline int tile_panels(int64_t panel, int64_t panels) {
+    return panels - panel < kTilePanels ? static_cast<int>(panels - panel) : kTilePanels;
+}
+
+// c[row, 0 .. panels * kPanel) = init[row, ..) (0 when NULL) + bias (none when NULL) + all terms, for rows <= kTileRows and
+// panels <= kTilePanels. c may be init. Only `width` columns of init, bias and c are touched; b is read for whole panels.
+void tile(int rows, int panels, const Term *terms, int term_count, const float *init, int64_t ld_init, const float *bias,
+          float *c, int64_t ldc, int width);
 
 // The adapters' share of a product: c[m, :] += low[m, 0 .. rank) x panels of the slot that row m belongs to.
 struct LowRank {

@@ -163,14 +163,15 @@ static void token_sums(const float *left, int64_t rank, int64_t tokens, int64_t 
                 }
             }
         }
-        for (int64_t c = 0; c < columns; c += kPanel) {
+        for (int64_t c = 0; c < columns; c += kTileColumns) {
+            const int width = tile_panels(c / kPanel, ceil_div(columns, kPanel)) * kPanel;
             for (int64_t i = 0; i < tiles; i++) {
                 const int64_t j = i * rank / tiles;
                 const int rows = static_cast<int>((i + 1) * rank / tiles - j);
-                alignas(64) float sums[kTileRows * kPanel];
-                const Term term = {left + j * tokens + t, tokens, panels[c / kPanel], kPanel, steps};
-                tile(rows, &term, 1, nullptr, 0, nullptr, sums, kPanel, kPanel);
-                emit(j, rows, column + c, min64(kPanel, columns - c), static_cast<const float *>(sums));
+                alignas(64) float sums[kTileRows * kTileColumns];
+                const Term term = {left + j * tokens + t, tokens, panels[c / kPanel], block * kPanel, steps};
+                tile(rows, width / kPanel, &term, 1, nullptr, 0, nullptr, sums, kTileColumns, width);
+                emit(j, rows, column + c, min64(width, columns - c), static_cast<const float *>(sums));
             }
         }
     }
@@ -262,9 +263,9 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
                             const int64_t column = panel * kPanel, width = min64(kPanel, in - column);
                             for (int64_t i = 0; i < d.terms; i++) {
                                 const float *a = a_panels + ((panel * d.slots + slot) * ranks + i * r) * kPanel;
-                                const Term term = {u + t * ranks + i * r, ranks, a, kPanel, r};
+                                const Term term = {u + t * ranks + i * r, ranks, a, 0, r};
                                 const Dropout dropout(d.dropout, d.seed, d.term[i].stream);
-                                tile(rows, &term, 1, nullptr, 0, nullptr, share, kPanel, kPanel);
+                                tile(rows, 1, &term, 1, nullptr, 0, nullptr, share, kPanel, kPanel);
                                 for (int row = 0; row < rows; row++) {
                                     dropout.apply(t + row, column, share + row * kPanel, share + row * kPanel, width);
                                     float *to_row = dx + (t + row) * in + column;
@@ -297,7 +298,7 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
                                for (int row = 0; row < rows; row++) {
                                    const int64_t rank = pass * a_ranks + j + row;
                                    float *da = d.term[rank / r].da + slot * d.slot_stride + rank % r * in + column;
-                                   for (int64_t i = 0; i < columns; i++) da[i] += sums[row * kPanel + i];
+                                   for (int64_t i = 0; i < columns; i++) da[i] += sums[row * kTileColumns + i];
                                }
                            });
             } else {
@@ -306,7 +307,7 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
                 token_sums(h_columns + term * r * tokens, r, tokens, from, to, dy + t.first, t.rows, ldy, (part - first_part[term]) * kColumns,
                            [&](int64_t j, int rows, int64_t column, int64_t columns, const float *sums) {
                                for (int64_t i = 0; i < columns; i++)
-                                   for (int row = 0; row < rows; row++) db[(column + i) * r + j + row] += sums[row * kPanel + i];
+                                   for (int row = 0; row < rows; row++) db[(column + i) * r + j + row] += sums[row * kTileColumns + i];
                            });
             }
         }

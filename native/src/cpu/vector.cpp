@@ -75,23 +75,64 @@ ml_status sgd_step(Context &context, const ml_sgd_desc &d) {
     return ML_OK;
 }
 
+namespace {
+
+// What a step makes of the n elements from `at` on.
+struct AdamWStep {
+    const ml_adamw_desc &d;
+    Vec beta1, beta2, eps, rest1, rest2, unbias, down, keep;
+
+    AdamWStep(const ml_adamw_desc &desc, const AdamWFactors &f)
+        : d(desc), beta1(broadcast(desc.beta1)), beta2(broadcast(desc.beta2)), eps(broadcast(desc.eps)), rest1(broadcast(f.rest1)),
+          rest2(broadcast(f.rest2)), unbias(broadcast(f.unbias)), down(broadcast(-f.step)), keep(broadcast(f.keep)) {}
+
+    inline __attribute__((always_inline)) void take(int64_t at, int n, Vec &parameter, Vec &m, Vec &v) const {
+        const Vec g = load_first(d.grad + at, n);
+        m = fma(beta1, load_first(d.m + at, n), rest1 * g);
+        v = fma(beta2, load_first(d.v + at, n), rest2 * (g * g));
+        const Vec denominator = fma(sqrt(v), unbias, eps);
+        parameter = fma(down, m / denominator, load_first(d.parameter + at, n) * keep);
+    }
+};
+
+// Whether the step of the slot that begins at `begin` gives finite numbers alone.
+bool stays_finite(Context &context, const AdamWStep &step, int64_t begin) {
+    bool finite = true;
+    parallel_ranges(context, step.d.count, 4, [&](int64_t first, int64_t last) {
+        Vec none = zero();  // x - x is 0, or NaN where x is not finite
+        for_each_vector(begin + first, begin + last, [&](int64_t at, int n) {
+            Vec parameter, m, v;
+            step.take(at, n, parameter, m, v);
+            const Vec differences = (parameter - parameter) + (m - m) + (v - v);
+            float own[kWidth] = {};  // what lies behind the last element is of no account
+            store_first(own, differences, n);
+            none = none + load(own);
+        });
+        if (!(sum(none) == 0)) __atomic_store_n(&finite, false, __ATOMIC_RELAXED);
+    }, kWidth);
+    return finite;
+}
+
+}  // namespace
+
 ml_status adamw_step(Context &context, const ml_adamw_desc &d) {
-    const AdamWFactors f = adamw_factors(d);
+    const AdamWStep step(d, adamw_factors(d));
     for (int64_t slot = 0; slot < d.slots; slot++) {
-        if (d.norm != nullptr && !__builtin_isfinite(d.norm[slot])) continue;
-        const int64_t at_slot = slot * d.stride;
+        const int64_t begin = slot * d.stride;
+        if (d.norm != nullptr) {
+            if (!__builtin_isfinite(d.norm[slot])) continue;
+            if (!stays_finite(context, step, begin)) {
+                d.norm[slot] = __builtin_nanf("");
+                continue;
+            }
+        }
         parallel_ranges(context, d.count, 4, [&](int64_t first, int64_t last) {
-            const Vec beta1 = broadcast(d.beta1), beta2 = broadcast(d.beta2), eps = broadcast(d.eps);
-            const Vec rest1 = broadcast(f.rest1), rest2 = broadcast(f.rest2);
-            for_each_vector(at_slot + first, at_slot + last, [&](int64_t at, int n) {
-                const Vec g = load_first(d.grad + at, n);
-                const Vec m = fma(beta1, load_first(d.m + at, n), rest1 * g);
-                const Vec v = fma(beta2, load_first(d.v + at, n), rest2 * (g * g));
-                const Vec denominator = fma(sqrt(v), broadcast(f.unbias), eps);
+            for_each_vector(begin + first, begin + last, [&](int64_t at, int n) {
+                Vec parameter, m, v;
+                step.take(at, n, parameter, m, v);
                 store_first(d.m + at, m, n);
                 store_first(d.v + at, v, n);
-                store_first(d.parameter + at,
-                            fma(broadcast(-f.step), m / denominator, load_first(d.parameter + at, n) * broadcast(f.keep)), n);
+                store_first(d.parameter + at, parameter, n);
             });
         }, kWidth);
     }

@@ -374,6 +374,7 @@ ml_status prepare(Context &c, const ml_context_options &options) {
     c.memory_total = static_cast<int64_t>(properties.totalGlobalMem);
     c.device_name = properties.name;
     c.isa = "sm_" + std::to_string(properties.major * 10 + properties.minor);
+    c.isa_reason = "the device's compute capability";
     std::string why = "own kernels were asked for";
     if (options.activation_dtype == ML_BF16 && options.matmul != ML_MATMUL_OWN) s->library = open_library(why);
     if (s->library == nullptr && options.matmul == ML_MATMUL_CUBLASLT) {

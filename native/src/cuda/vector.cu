@@ -42,10 +42,10 @@ template <int N> __global__ void sgd_kernel(ml_sgd_desc d) {
     store<N>(d.parameter + at, p);
 }
 
-template <int N> __global__ void adamw_kernel(ml_adamw_desc d, AdamWFactors f) {
-    const int64_t i = element(N), at = blockIdx.y * d.stride + i;
-    if (i >= d.count || (d.norm != nullptr && !isfinite(d.norm[blockIdx.y]))) return;
-    float p[N], g[N], m[N], v[N];
+// What a step makes of N elements.
+template <int N>
+__device__ inline void adamw_take(const ml_adamw_desc &d, const AdamWFactors &f, int64_t at, float (&p)[N], float (&m)[N], float (&v)[N]) {
+    float g[N];
     load<N>(p, d.parameter + at);
     load<N>(g, d.grad + at);
     load<N>(m, d.m + at);
@@ -55,9 +55,37 @@ template <int N> __global__ void adamw_kernel(ml_adamw_desc d, AdamWFactors f) {
         v[j] = d.beta2 * v[j] + f.rest2 * (g[j] * g[j]);
         p[j] = p[j] * f.keep - f.step * (m[j] / (sqrtf(v[j]) * f.unbias + d.eps));
     }
+}
+
+// A slot whose step would not be finite gets a norm that is none: whichever thread sees it writes the same.
+template <int N> __global__ void adamw_check_kernel(ml_adamw_desc d, AdamWFactors f) {
+    const int64_t i = element(N), at = blockIdx.y * d.stride + i;
+    if (i >= d.count) return;
+    float p[N], m[N], v[N];
+    adamw_take<N>(d, f, at, p, m, v);
+    bool finite = true;
+    for (int j = 0; j < N; j++) finite = finite && isfinite(p[j]) && isfinite(m[j]) && isfinite(v[j]);
+    if (!finite) d.norm[blockIdx.y] = NAN;
+}
+
+template <int N> __global__ void adamw_kernel(ml_adamw_desc d, AdamWFactors f) {
+    const int64_t i = element(N), at = blockIdx.y * d.stride + i;
+    if (i >= d.count || (d.norm != nullptr && !isfinite(d.norm[blockIdx.y]))) return;
+    float p[N], m[N], v[N];
+    adamw_take<N>(d, f, at, p, m, v);
     store<N>(d.m + at, m);
     store<N>(d.v + at, v);
     store<N>(d.parameter + at, p);
+}
+
+template <int N> cudaError_t adamw(const ml_adamw_desc &d, cudaStream_t stream) {
+    const AdamWFactors f = adamw_factors(d);
+    const Grid cover = grid(d.count, N, d.slots);
+    if (d.norm != nullptr) {
+        const cudaError_t error = launch(adamw_check_kernel<N>, cover, dim3(kThreads), 0, stream, d, f);
+        if (error != cudaSuccess) return error;
+    }
+    return launch(adamw_kernel<N>, cover, dim3(kThreads), 0, stream, d, f);
 }
 
 template <int N> __global__ void squares_kernel(const float *grad, int64_t count, int64_t stride, int64_t part, double *partial) {
@@ -126,10 +154,7 @@ cudaError_t sgd_step(const ml_sgd_desc &d, cudaStream_t stream) {
 
 cudaError_t adamw_step(const ml_adamw_desc &d, cudaStream_t stream) {
     if (d.count == 0 || d.slots == 0) return cudaSuccess;
-    const AdamWFactors f = adamw_factors(d);
-    return packable<4>(d.count | d.stride, d.parameter, d.grad, d.m, d.v)
-        ? launch(adamw_kernel<4>, grid(d.count, 4, d.slots), dim3(kThreads), 0, stream, d, f)
-        : launch(adamw_kernel<1>, grid(d.count, 1, d.slots), dim3(kThreads), 0, stream, d, f);
+    return packable<4>(d.count | d.stride, d.parameter, d.grad, d.m, d.v) ? adamw<4>(d, stream) : adamw<1>(d, stream);
 }
 
 int64_t clip_global_norm_scratch(const ml_clip_desc &d) { return clip_parts(d.count) * d.slots; }

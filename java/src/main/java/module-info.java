@@ -4,13 +4,18 @@ module io.metalora {
     requires ai.djl.api;
     requires ai.djl.tokenizers;
     requires com.fasterxml.jackson.databind;
-    requires com.fasterxml.jackson.dataformat.yaml;
     requires com.j2html;
     requires info.picocli;
+    requires java.logging;
     requires java.management;
     requires jdk.management;
     requires jinjava;
     requires me.tongfei.progressbar;
+    requires org.snakeyaml.engine;
+
+    // Called by ai.djl.api alone, an automatic module, which draws in no module that is a full one.
+    requires com.google.gson;
+    requires org.slf4j;
 
     exports io.metalora.io;
     exports io.metalora.model;
@@ -20,8 +25,6 @@ module io.metalora {
     exports io.metalora.task;
     exports io.metalora.task.synthetic;
     exports io.metalora.train;
-
-    opens io.metalora.train to com.fasterxml.jackson.databind;
     exports io.metalora.eval;
     exports io.metalora.launcher;
 

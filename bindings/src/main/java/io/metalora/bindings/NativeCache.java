@@ -24,15 +24,6 @@ final class NativeCache {
 
     private NativeCache() {}
 
-    /** {@code $XDG_CACHE_HOME/metalora}, by default {@code ~/.cache/metalora}. */
-    static Path userFolder() {
-        String xdg = System.getenv("XDG_CACHE_HOME");
-        Path caches = xdg != null && Path.of(xdg).isAbsolute()
-                ? Path.of(xdg)
-                : Path.of(System.getProperty("user.home"), ".cache");
-        return caches.resolve("metalora");
-    }
-
     /** Copies what the manifest lists, where it isn't there yet; the folder it then lies in. */
     static Path extract(Function<String, URL> resources, Path cache) throws IOException {
         byte[] manifest = read(resources, MANIFEST);

@@ -16,7 +16,8 @@ import java.nio.file.Path;
  * Finds, checks and loads {@code libmetalora}. Looked for, in this order:
  * <ol>
  *   <li>the file or folder that the system property {@value #PATH_PROPERTY} names;
- *   <li>the library inside this module's jar, copied to the user's cache folder under a name made from its content;
+ *   <li>the library inside this module's jar, copied to the user's cache folder under a name made from its content, or
+ *       where that can't be used into a temporary folder;
  *   <li>in a source checkout, where this module is a folder of classes, the library that the build laid into it.
  * </ol>
  * Until {@link #load} has returned, nothing in {@link io.metalora.bindings.generated} may be touched.
@@ -102,13 +103,13 @@ public final class NativeLibrary {
                 throw new IllegalStateException("not a URI: " + manifest, e);
             }
         }
-        Path cache = NativeCache.userFolder();
         try {
-            return NativeCache.extract(name -> resources.find(folder + name), cache).resolve(platform.libraryName());
+            return NativeCache.extract(name -> resources.find(folder + name), UserCache.forLibraries())
+                    .resolve(platform.libraryName());
         } catch (IOException e) {
             throw new NativeException(Status.BACKEND_UNAVAILABLE,
-                    "can't copy the native library to " + cache + " (" + e + "); make that folder writable, point "
-                            + "XDG_CACHE_HOME elsewhere, or name an unpacked library with -D" + PATH_PROPERTY + "=FILE", e);
+                    "can't unpack the native library: " + (e.getClass() == IOException.class ? e.getMessage() : e)
+                            + "; or name an unpacked one with -D" + PATH_PROPERTY + "=FILE", e);
         }
     }
 

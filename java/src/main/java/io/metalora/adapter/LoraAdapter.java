@@ -52,6 +52,7 @@ public final class LoraAdapter implements AutoCloseable {
                     adapter.upload(site.offsetA(), folder.a(site));
                     adapter.upload(site.offsetB(), folder.b(site));
                 }
+                folder.requireUnchanged();
                 return adapter;
             } catch (RuntimeException | Error e) {
                 adapter.close();
@@ -72,6 +73,7 @@ public final class LoraAdapter implements AutoCloseable {
      * overwritten file by file, any other that is not empty is refused.
      *
      * @param baseModelNameOrPath where PEFT finds the base model; null when unknown
+     * @throws IllegalStateException if a value is not finite; nothing is written then
      */
     public void save(Path dir, String baseModelNameOrPath) {
         PeftFolder.write(dir, layout, baseModelNameOrPath,

@@ -13,10 +13,13 @@ import java.util.Objects;
  */
 public record LoraConfig(int rank, float alpha, boolean rslora, float dropout, TargetModules targets) {
 
+    /** The ops take no more. */
+    public static final int MAX_RANK = 65_536;
+
     public LoraConfig {
         Objects.requireNonNull(targets, "targets");
-        if (rank < 1) {
-            throw new InputException("rank (r) is " + rank + ", but must be at least 1");
+        if (rank < 1 || rank > MAX_RANK) {
+            throw new InputException("rank (r) is " + rank + ", but must be between 1 and " + MAX_RANK);
         }
         if (!(alpha > 0) || Float.isInfinite(alpha)) {
             throw new InputException("alpha (lora_alpha) is " + alpha + ", but must be above 0");

@@ -1,6 +1,7 @@
 package io.metalora.adapter;
 
 import io.metalora.io.ModelConfig;
+import io.metalora.runtime.InputException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
@@ -20,12 +21,15 @@ public final class LoraLayout {
      */
     public record Site(int layer, Projection projection, String path, int in, int out, long offsetA, long offsetB) {}
 
+    /** A Java array, which a state of training is kept in, holds no more. */
+    private static final int MOST_PARAMETERS = Integer.MAX_VALUE - 8;
+
     private final LoraConfig config;
     private final Site[] byLayer; // [layers, 7]; null where there is no adapter
     private final List<Site> sites;
     private final long parameters;
 
-    /** Refuses targets that match nothing. */
+    /** Refuses with an InputException targets that match nothing, and adapters of more parameters than any can have. */
     public LoraLayout(ModelConfig model, LoraConfig config) {
         this(model, config, true);
     }
@@ -56,6 +60,10 @@ public final class LoraLayout {
                 list.add(site);
             }
         }
+        if (offset > MOST_PARAMETERS) {
+            throw new InputException("an adapter of rank " + config.rank() + " on " + list.size() + " Linears of this model has " + offset
+                    + " parameters, more than the " + MOST_PARAMETERS + " that one can have; lower the rank or adapt fewer modules");
+        }
         sites = List.copyOf(list);
         parameters = offset;
     }
@@ -82,6 +90,49 @@ public final class LoraLayout {
     /** Below this layer nothing needs a gradient. */
     public int firstAdaptedLayer() {
         return sites.getFirst().layer();
+    }
+
+    /** @throws IllegalArgumentException if this is a layout for a model of another shape, saying what differs */
+    public void requireFits(ModelConfig model) {
+        if (layers() != model.layers()) {
+            throw new IllegalArgumentException("the " + this + " is for a model of " + layers() + " layers, but this one has "
+                    + model.layers());
+        }
+        for (var site : sites) {
+            int in = site.projection().in(model);
+            int out = site.projection().out(model);
+            if (site.in() != in || site.out() != out) {
+                throw new IllegalArgumentException("the " + this + " is for another model: " + site.path() + " has shape ["
+                        + site.out() + ", " + site.in() + "] there, but [" + out + ", " + in + "] in this one");
+            }
+        }
+    }
+
+    /** What another layout has otherwise, in words; only for one that is not equal. */
+    public String difference(LoraLayout other) {
+        if (config.rank() != other.config.rank()) {
+            return "rank " + config.rank() + ", not " + other.config.rank();
+        }
+        if (layers() != other.layers()) {
+            return layers() + " layers, not " + other.layers();
+        }
+        for (int i = 0; i < byLayer.length; i++) {
+            var mine = byLayer[i];
+            var theirs = other.byLayer[i];
+            if (mine == null && theirs != null) {
+                return "nothing on " + theirs.path();
+            }
+            if (mine != null && !mine.equals(theirs)) {
+                return theirs == null ? "an adapter on " + mine.path() + ", where there is none"
+                        : mine.path() + " of shape [" + mine.out() + ", " + mine.in() + "], not [" + theirs.out() + ", "
+                                + theirs.in() + "]";
+            }
+        }
+        throw new IllegalArgumentException("the layouts are equal");
+    }
+
+    private int layers() {
+        return byLayer.length / Projection.values().length;
     }
 
     @Override

@@ -5,6 +5,7 @@ import com.fasterxml.jackson.databind.SerializationFeature;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.metalora.io.AtomicFile;
+import io.metalora.io.Folders;
 import io.metalora.io.JsonObject;
 import io.metalora.io.ModelConfig;
 import io.metalora.io.Safetensors;
@@ -12,7 +13,6 @@ import io.metalora.runtime.DType;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.nio.charset.StandardCharsets;
@@ -119,6 +119,11 @@ final class PeftFolder implements AutoCloseable {
         return values;
     }
 
+    /** Refuses what was read where the file of the weights was written to meanwhile. */
+    void requireUnchanged() {
+        weights.requireUnchanged();
+    }
+
     @Override
     public void close() {
         weights.close();
@@ -127,10 +132,7 @@ final class PeftFolder implements AutoCloseable {
     // ---- reading -----------------------------------------------------------------------------------------------
 
     static LoraConfig readConfig(Path dir) {
-        if (!Files.isDirectory(dir)) {
-            throw new InputException(dir + (Files.exists(dir) ? " is a file" : " does not exist")
-                    + "; give the folder of a PEFT adapter (" + CONFIG + ", " + WEIGHTS + ")");
-        }
+        Folders.require(dir, "a PEFT adapter (" + CONFIG + ", " + WEIGHTS + ")");
         if (!Files.exists(dir.resolve(CONFIG))) {
             String hint = Files.exists(dir.resolve("config.json"))
                     ? "; it holds a model: give it as the model, not as the adapter"
@@ -160,7 +162,7 @@ final class PeftFolder implements AutoCloseable {
         if (!unknown.isEmpty()) {
             LOG.log(Level.WARNING, json.file() + ": unknown keys are ignored: " + unknown);
         }
-        int rank = json.integer("r", 1, 1 << 20);
+        int rank = json.integer("r", 1, LoraConfig.MAX_RANK);
         float alpha = (float) json.positive("lora_alpha");
         double dropout = json.number("lora_dropout", 0);
         try {
@@ -272,6 +274,7 @@ final class PeftFolder implements AutoCloseable {
      * whole but mixed.
      *
      * @param values the values of a tensor, by its offset and length in the layout
+     * @throws IllegalStateException if one is not finite; nothing is written then
      */
     static void write(Path dir, LoraLayout layout, String baseModel, Function<Slice, float[]> values) {
         checkTarget(dir);
@@ -281,8 +284,14 @@ final class PeftFolder implements AutoCloseable {
         for (var site : layout.sites()) {
             var a = new Slice(site.offsetA(), rank, site.in());
             var b = new Slice(site.offsetB(), site.out(), rank);
-            tensors.put(nameA(site), HostTensor.of(nameA(site), values.apply(a), a.rows(), a.columns()));
-            tensors.put(nameB(site), HostTensor.of(nameB(site), values.apply(b), b.rows(), b.columns()));
+            for (var tensor : List.of(HostTensor.of(nameA(site), values.apply(a), a.rows(), a.columns()),
+                    HostTensor.of(nameB(site), values.apply(b), b.rows(), b.columns()))) {
+                tensor.firstNotFinite().ifPresent(found -> {
+                    throw new IllegalStateException("an adapter that is not finite is not written to " + dir + ": tensor "
+                            + tensor.name() + " holds " + found);
+                });
+                tensors.put(tensor.name(), tensor);
+            }
         }
         try {
             if (Files.exists(dir)) {
@@ -294,7 +303,7 @@ final class PeftFolder implements AutoCloseable {
                 });
             }
         } catch (IOException e) {
-            throw new UncheckedIOException("can't write the adapter " + dir + ": " + e, e);
+            throw AtomicFile.failed(dir, e);
         }
     }
 

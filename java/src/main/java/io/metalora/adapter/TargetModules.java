@@ -60,7 +60,13 @@ public sealed interface TargetModules {
 
         @Override
         public boolean matches(String path) {
-            return pattern.matcher(path).matches();
+            try {
+                return pattern.matcher(new BoundedText(path)).matches();
+            } catch (BoundedText.Exceeded | StackOverflowError e) {
+                throw new InputException("target_modules " + this + " takes too long: it has more ways to match " + path
+                        + " than can be tried; repeat nothing that is itself repeated, as in (a+)+, or name the modules in a list:"
+                        + " [q_proj, v_proj]");
+            }
         }
 
         @Override
@@ -75,7 +81,7 @@ public sealed interface TargetModules {
 
         @Override
         public String toString() {
-            return "\"" + expression + "\"";
+            return abbreviated(expression);
         }
     }
 
@@ -113,14 +119,27 @@ public sealed interface TargetModules {
             throw new InputException("target_modules is empty; name at least one of " + leaves() + ", or \""
                     + ALL_LINEAR + "\"");
         }
+        if (!BoundedText.mayBeMatched(text)) {
+            throw new InputException("target_modules " + abbreviated(text) + " is too large: an expression may have "
+                    + BoundedText.MAX_EXPRESSION + " characters and counts, as in {3}, that multiply to " + BoundedText.MAX_REPETITIONS
+                    + "; name the modules in a list: [q_proj, v_proj]");
+        }
         try {
             String java = text.replace("(?P<", "(?<").replaceAll("\\(\\?P=(\\w+)\\)", "\\\\k<$1>");
-            return new Regex(text, Pattern.compile(java));
+            var regex = new Regex(text, Pattern.compile(java));
+            for (Projection p : Projection.values()) {
+                regex.matches(p.path(0)); // one that takes too long is told of where it is read
+            }
+            return regex;
         } catch (PatternSyntaxException e) {
-            throw new InputException("target_modules \"" + text + "\" is not a regular expression: "
+            throw new InputException("target_modules " + abbreviated(text) + " is not a regular expression: "
                     + e.getDescription() + " at index " + e.getIndex()
                     + "; to name several modules, use a list: [q_proj, v_proj]", e);
         }
+    }
+
+    private static String abbreviated(String text) {
+        return "\"" + (text.length() <= 200 ? text : text.substring(0, 197) + "...") + "\"";
     }
 
     /** Whether the Linear at {@code path} ({@code model.layers.0.self_attn.q_proj}) gets an adapter. */

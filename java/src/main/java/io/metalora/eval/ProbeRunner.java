@@ -6,6 +6,7 @@ import io.metalora.model.CausalLM;
 import io.metalora.model.ModelPass;
 import io.metalora.model.PassLimits;
 import io.metalora.model.TokenPack;
+import io.metalora.runtime.InputException;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
@@ -37,6 +38,7 @@ final class ProbeRunner implements AutoCloseable {
      * The answers, in the order of the probes.
      *
      * @param progress hears how many tokens were read with every pass
+     * @throws InputException if weights of the model or of the adapter are not finite
      */
     List<Answer> run(List<Probe> probes, LongConsumer progress) {
         if (probes.isEmpty()) {
@@ -59,15 +61,12 @@ final class ProbeRunner implements AutoCloseable {
                 answers[order[i]] = new Answer(Arrays.copyOfRange(pass.logprob(), row, row + rows),
                         Arrays.copyOfRange(pass.argmax(), row, row + rows));
                 row += rows;
+                if (!Double.isFinite(answers[order[i]].sum())) {
+                    throw model.notFinite(slots);
+                }
             }
             progress.accept(pack.tokens());
             from = to;
-        }
-        for (Answer answer : answers) {
-            if (Double.isNaN(answer.sum())) {
-                throw new IllegalStateException("the model gives log-probabilities that are no numbers; "
-                        + "its weights or the adapter's are not finite");
-            }
         }
         return Arrays.asList(answers);
     }
@@ -81,9 +80,10 @@ final class ProbeRunner implements AutoCloseable {
         }
         if (limits == null || tokens > limits.tokens() || rows > limits.lossRows()) {
             close();
-            limits = new PassLimits(tokens, TOKEN_BUDGET, rows, 1);
-            pass = new ModelPass(model, limits, slots == null ? null : slots.layout(), false);
-            pack = new TokenPack(limits);
+            var larger = new PassLimits(tokens, TOKEN_BUDGET, rows, 1);
+            pack = new TokenPack(larger);
+            pass = new ModelPass(model, larger, slots == null ? null : slots.layout(), false);
+            limits = larger;
         }
     }
 
@@ -97,6 +97,7 @@ final class ProbeRunner implements AutoCloseable {
         if (pass != null) {
             pass.close();
             pass = null;
+            limits = null;
         }
     }
 }

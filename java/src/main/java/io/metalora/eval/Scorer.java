@@ -36,6 +36,7 @@ public final class Scorer implements AutoCloseable {
      *
      * @param progress hears how many tokens were read with every pass
      * @return one score an example, in the given order
+     * @throws io.metalora.runtime.InputException if weights of the model or of the adapter are not finite
      */
     public List<Score> score(List<EncodedExample> examples, LongConsumer progress) {
         var probes = new ArrayList<Probe>(examples.size());

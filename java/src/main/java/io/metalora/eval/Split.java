@@ -19,11 +19,18 @@ public enum Split {
         };
     }
 
+    /** The task with other examples in the split. */
+    Task with(Task task, List<Example> examples) {
+        return new Task(task.name(), this == TRAIN ? examples : task.train(), this == DEV ? examples : task.dev(),
+                this == TEST ? examples : task.test());
+    }
+
     /** The examples of the split, of which there must be some. */
     public List<Example> require(Task task) {
         List<Example> examples = of(task);
         if (examples.isEmpty()) {
-            throw new InputException("task " + task.name() + " has no " + this + ".jsonl; add one, or choose another split");
+            throw new InputException("task " + task.name() + " has no " + this + ".jsonl" + (this == DEV ? " (nor val.jsonl or validation.jsonl)" : "")
+                    + "; add one, or choose another split");
         }
         return examples;
     }

@@ -1,12 +1,11 @@
 package io.metalora.eval;
 
 import io.metalora.eval.Probe.Answer;
+import io.metalora.io.ModelConfig;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
 import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedExample;
-import io.metalora.task.Example;
-import io.metalora.task.ExampleEncoder;
 import io.metalora.task.Task;
 import io.metalora.text.TextTokenizer;
 import java.util.ArrayList;
@@ -30,8 +29,7 @@ public final class TaskEvaluator implements AutoCloseable {
 
     private final ProbeRunner runner;
     private final TextTokenizer tokenizer;
-    private final ExampleEncoder encoder;
-    private final int context;
+    private final ModelConfig model;
     private final int[] endTokens;
 
     /**
@@ -40,8 +38,7 @@ public final class TaskEvaluator implements AutoCloseable {
     public TaskEvaluator(CausalLM model, TextTokenizer tokenizer, AdapterSlots slots) {
         this.runner = new ProbeRunner(model, slots);
         this.tokenizer = tokenizer;
-        this.encoder = ExampleEncoder.forScoring(tokenizer, model.config());
-        this.context = model.config().maxPositions();
+        this.model = model.config();
         this.endTokens = model.config().eosTokenIds();
     }
 
@@ -52,12 +49,11 @@ public final class TaskEvaluator implements AutoCloseable {
      * @throws InputException if the task has no such split, or an example doesn't fit the model
      */
     public TaskResult evaluate(Task task, Split split, LongConsumer progress) {
-        List<Example> examples = split.require(task);
-        List<EncodedExample> encoded = encoder.encode(examples);
-        return ClosedLabels.of(task, examples)
-                .map(labels -> new TaskResult(task.name(), TaskResult.Method.RANKING, labels.size(),
-                        rank(examples, encoded, labels, progress)))
-                .orElseGet(() -> new TaskResult(task.name(), TaskResult.Method.EXACT_MATCH, 0, match(encoded, progress)));
+        EncodedSplit encoded = EncodedSplit.of(task, split, tokenizer, model);
+        encoded.tooLong().refuse("");
+        return encoded.labels().isEmpty()
+                ? new TaskResult(task.name(), TaskResult.Method.EXACT_MATCH, 0, match(encoded.encoded(), progress))
+                : new TaskResult(task.name(), TaskResult.Method.RANKING, encoded.labels().size(), rank(encoded, progress));
     }
 
     /**
@@ -65,19 +61,14 @@ public final class TaskEvaluator implements AutoCloseable {
      * every label's first token, which is an upper bound of the label's; labels are then scored from the highest bound
      * down, until no bound is above the best score. The outcome is that of scoring all.
      */
-    private boolean[] rank(List<Example> examples, List<EncodedExample> encoded, List<String> labels, LongConsumer progress) {
-        int[][] labelIds = labelIds(labels);
-        int longest = Arrays.stream(labelIds).mapToInt(ids -> ids.length).max().orElseThrow();
+    private boolean[] rank(EncodedSplit split, LongConsumer progress) {
+        List<String> labels = split.labels();
+        int[][] labelIds = split.labelIds();
         int[] first = Arrays.stream(labelIds).mapToInt(ids -> ids[0]).distinct().toArray();
         var firstProbes = new ArrayList<Probe>();
         var prompts = new ArrayList<int[]>();
-        for (int i = 0; i < encoded.size(); i++) {
-            int[] prompt = Arrays.copyOf(encoded.get(i).ids(), encoded.get(i).promptLength());
-            if (prompt.length + longest > context) {
-                throw new InputException(examples.get(i).source() + ": with the longest of the task's labels the example has "
-                        + (prompt.length + longest) + " tokens, more than the model's context of " + context
-                        + "; shorten or remove it");
-            }
+        for (EncodedExample example : split.encoded()) {
+            int[] prompt = Arrays.copyOf(example.ids(), example.promptLength());
             prompts.add(prompt);
             firstProbes.add(new Probe.Alternatives(prompt, first));
         }
@@ -101,29 +92,11 @@ public final class TaskEvaluator implements AutoCloseable {
                 searches.get(open[j]).scored(answers.get(j).sum());
             }
         }
-        boolean[] correct = new boolean[encoded.size()];
+        boolean[] correct = new boolean[prompts.size()];
         for (int i = 0; i < correct.length; i++) {
-            correct[i] = labels.get(searches.get(i).best()).equals(examples.get(i).completion());
+            correct[i] = labels.get(searches.get(i).best()).equals(split.examples().get(i).completion());
         }
         return correct;
-    }
-
-    private int[][] labelIds(List<String> labels) {
-        int[][] ids = labels.stream().map(label -> tokenizer.encode(label, false)).toArray(int[][]::new);
-        for (int i = 0; i < ids.length; i++) {
-            if (ids[i].length == 0) {
-                throw new InputException("the completion \"" + labels.get(i) + "\" gives no token with this model's tokenizer");
-            }
-        }
-        boolean nested = Arrays.stream(ids).anyMatch(shorter -> Arrays.stream(ids).anyMatch(longer -> longer.length > shorter.length
-                && Arrays.equals(shorter, 0, shorter.length, longer, 0, shorter.length)));
-        if (nested && endTokens.length > 0) {
-            for (int i = 0; i < ids.length; i++) {
-                ids[i] = Arrays.copyOf(ids[i], ids[i].length + 1);
-                ids[i][ids[i].length - 1] = endTokens[0];
-            }
-        }
-        return ids;
     }
 
     private boolean[] match(List<EncodedExample> encoded, LongConsumer progress) {

@@ -4,7 +4,11 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
@@ -40,7 +44,7 @@ public final class AtomicFile {
             }
             rename(temporary, target);
         } catch (IOException e) {
-            throw new UncheckedIOException("can't write " + target + ": " + e, e);
+            throw failed(target, e);
         } finally {
             deleteLeftover(temporary);
         }
@@ -60,7 +64,9 @@ public final class AtomicFile {
             content.write(temporary);
             rename(temporary, target);
         } catch (IOException e) {
-            throw new UncheckedIOException("can't write " + target + ": " + e, e);
+            throw failed(target, e);
+        } catch (UncheckedIOException e) {
+            throw failed(target, e.getCause()); // of a file in the folder, which nobody knows by its temporary name
         } finally {
             deleteLeftover(temporary);
         }
@@ -73,8 +79,36 @@ public final class AtomicFile {
                 deleteTree(leftover);
             }
         } catch (IOException e) {
-            throw new UncheckedIOException(folder + ": can't be cleaned up: " + e, e);
+            throw new UncheckedIOException(folder + ": can't be cleaned up: " + reason(e), e);
         }
+    }
+
+    /** Removes a file or a folder with all in it, if it is there. */
+    public static void delete(Path target) {
+        try {
+            if (Files.exists(target)) {
+                deleteTree(target);
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException(target + ": can't be removed: " + reason(e), e);
+        }
+    }
+
+    /** A failed write as an exception that names the file and the cause, for a user to read. */
+    public static UncheckedIOException failed(Path file, IOException e) {
+        return new UncheckedIOException("can't write " + file + ": " + reason(e), e);
+    }
+
+    /** Why reading or writing failed, in words: the system's own where it has some. */
+    public static String reason(IOException e) {
+        return switch (e) {
+            case AccessDeniedException denied -> "access denied";
+            case NoSuchFileException missing -> "no such file or folder";
+            case FileAlreadyExistsException exists -> "already exists";
+            case FileSystemException failure when failure.getReason() != null -> failure.getReason();
+            case FileSystemException failure -> "the file system refuses it";
+            default -> e.getMessage() == null ? "input or output failed" : e.getMessage();
+        };
     }
 
     /** Whether a file is one that is written here and not yet renamed. */

@@ -10,11 +10,7 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
-import java.nio.ByteBuffer;
-import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -49,39 +45,16 @@ public final class JsonObject {
 
     /** Reads {@code file}, whose root must be an object. */
     public static JsonObject read(Path file) {
-        byte[] bytes;
-        try {
-            if (Files.isRegularFile(file) && Files.size(file) > MAX_BYTES) {
-                throw new InputException(file + " has " + Files.size(file) + " bytes, more than a JSON configuration"
-                        + " ever has (" + MAX_BYTES + "); check that it is the file you mean");
-            }
-            bytes = Files.readAllBytes(file);
-        } catch (NoSuchFileException e) {
-            throw new InputException(file + ": no such file", e);
-        } catch (IOException e) {
-            throw new InputException(file + " cannot be read: " + e.getMessage(), e);
-        }
-        return parse(file, bytes);
+        return parse(file, JsonText.read(file, MAX_BYTES, "a JSON configuration"));
     }
 
     static JsonObject parse(Path file, byte[] bytes) {
-        String foreign = ForeignFiles.recognise(bytes);
-        if (foreign != null) {
-            throw new InputException(file + " is " + foreign);
-        }
-        String text;
-        try {
-            text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
-        } catch (CharacterCodingException e) {
-            throw new InputException(file + " is not JSON: its bytes are not UTF-8", e);
-        }
+        String text = new String(JsonText.utf8(file.toString(), bytes), StandardCharsets.UTF_8);
         JsonNode root;
         try (JsonParser parser = MAPPER.createParser(text)) {
             root = MAPPER.readValue(parser, JsonNode.class);
         } catch (JsonProcessingException e) {
-            var at = e.getLocation();
-            String where = at == null ? "" : ", line " + at.getLineNr() + ", column " + at.getColumnNr();
-            throw new InputException(file + where + ": malformed JSON: " + e.getOriginalMessage()
+            throw new InputException(file + JsonText.place(e) + ": malformed JSON: " + JsonText.problem(e)
                     + "; repair the file or fetch it again", e);
         } catch (IOException e) {
             throw new InputException(file + " cannot be read: " + e.getMessage(), e);

@@ -74,12 +74,18 @@ public record ModelConfig(
         return layerWindows.get(layer);
     }
 
+    /**
+     * Refuses a model's folder that is none.
+     *
+     * @throws InputException that says what to give, and that nothing is downloaded
+     */
+    public static void requireFolder(Path modelDir) {
+        Folders.require(modelDir, "a Hugging Face model (config.json, model.safetensors, tokenizer.json)");
+    }
+
     /** Reads the configuration of the model in {@code modelDir}. */
     public static ModelConfig read(Path modelDir) {
-        if (!Files.isDirectory(modelDir)) {
-            throw new InputException(modelDir + (Files.exists(modelDir) ? " is a file" : " does not exist")
-                    + "; give the folder of a Hugging Face model (config.json, model.safetensors, tokenizer.json)");
-        }
+        requireFolder(modelDir);
         Path file = modelDir.resolve("config.json");
         if (!Files.exists(file)) {
             String hint = Files.exists(modelDir.resolve("adapter_config.json"))

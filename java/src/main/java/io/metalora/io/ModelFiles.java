@@ -1,6 +1,8 @@
 package io.metalora.io;
 
 import io.metalora.runtime.DType;
+import io.metalora.runtime.DataFile;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
@@ -14,7 +16,7 @@ import java.util.Set;
 import java.util.TreeMap;
 
 /**
- * The weights of a model folder, mapped into memory: {@code model.safetensors}, or the shards that
+ * The weights of a model folder: {@code model.safetensors}, or the shards that
  * {@code model.safetensors.index.json} names.
  */
 public final class ModelFiles implements AutoCloseable {
@@ -33,6 +35,7 @@ public final class ModelFiles implements AutoCloseable {
 
     /** Opens all files and checks all their headers. */
     public static ModelFiles open(Path modelDir) {
+        ModelConfig.requireFolder(modelDir);
         var shards = new LinkedHashMap<String, Safetensors>();
         var byTensor = new TreeMap<String, Safetensors>();
         try {
@@ -47,7 +50,7 @@ public final class ModelFiles implements AutoCloseable {
             }
             return new ModelFiles(modelDir, shards, byTensor);
         } catch (RuntimeException | Error e) {
-            shards.values().forEach(Safetensors::close);
+            Held.closeAll(shards.values(), Safetensors::close);
             throw e;
         }
     }
@@ -113,7 +116,7 @@ public final class ModelFiles implements AutoCloseable {
         return byTensor.containsKey(name);
     }
 
-    /** A weight (F32, F16 or BF16) of the expected shape, in place; usable until this is closed. */
+    /** A weight (F32, F16 or BF16) of the expected shape, whose values are read when they are used; usable until this is closed. */
     public HostTensor tensor(String name, long... expectedShape) {
         Safetensors file = byTensor.get(name);
         if (file == null) {
@@ -134,8 +137,18 @@ public final class ModelFiles implements AutoCloseable {
         return tensor;
     }
 
+    /** The file that a tensor lies in. */
+    public Path file(String name) {
+        return byTensor.get(name).path();
+    }
+
+    /** Refuses what was read where a file was written to since it was opened; see {@link DataFile#requireUnchanged}. */
+    public void requireUnchanged() {
+        shards.values().forEach(Safetensors::requireUnchanged);
+    }
+
     @Override
     public void close() {
-        shards.values().forEach(Safetensors::close);
+        Held.closeAll(shards.values(), Safetensors::close);
     }
 }

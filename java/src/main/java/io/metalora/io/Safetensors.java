@@ -3,9 +3,9 @@ package io.metalora.io;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.metalora.runtime.DType;
+import io.metalora.runtime.DataFile;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
-import io.metalora.runtime.MappedFile;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
@@ -19,19 +19,19 @@ import java.util.Set;
 import java.util.TreeMap;
 
 /**
- * A safetensors file, mapped into memory: 8 bytes little-endian length of the header, the header (JSON), the data. The
+ * A safetensors file: 8 bytes little-endian length of the header, the header (JSON), the data. The
  * whole header is checked on opening; an InputException names the file, the tensor and the numbers that do not fit.
  */
 public final class Safetensors implements AutoCloseable {
     private static final int LENGTH_BYTES = 8;
     private static final int CHUNK = 1 << 20;
 
-    private final MappedFile file;
+    private final DataFile file;
     private final Path path;
     private final SafetensorsHeader header;
     private final long dataStart;
 
-    private Safetensors(MappedFile file, Path path, SafetensorsHeader header, long dataStart) {
+    private Safetensors(DataFile file, Path path, SafetensorsHeader header, long dataStart) {
         this.file = file;
         this.path = path;
         this.header = header;
@@ -39,7 +39,7 @@ public final class Safetensors implements AutoCloseable {
     }
 
     public static Safetensors open(Path path) {
-        MappedFile file = MappedFile.open(path);
+        DataFile file = DataFile.open(path);
         try {
             int length = headerLength(file, path);
             long dataStart = LENGTH_BYTES + (long) length;
@@ -51,7 +51,7 @@ public final class Safetensors implements AutoCloseable {
         }
     }
 
-    private static int headerLength(MappedFile file, Path path) {
+    private static int headerLength(DataFile file, Path path) {
         if (file.size() < LENGTH_BYTES) {
             throw new InputException(path + " has " + file.size() + " bytes, too few for a safetensors file; it is"
                     + " truncated: fetch it again");
@@ -89,7 +89,7 @@ public final class Safetensors implements AutoCloseable {
         return Collections.unmodifiableSet(header.tensors().keySet());
     }
 
-    /** The values of a tensor, in place; usable until this is closed. */
+    /** A tensor, whose values are read when they are used; usable until this is closed. */
     public HostTensor tensor(String name) {
         var entry = header.tensors().get(name);
         if (entry == null) {
@@ -106,6 +106,11 @@ public final class Safetensors implements AutoCloseable {
     /** The file's {@code __metadata__}. */
     public Map<String, String> metadata() {
         return Collections.unmodifiableMap(header.metadata());
+    }
+
+    /** See {@link DataFile#requireUnchanged}. */
+    public void requireUnchanged() {
+        file.requireUnchanged();
     }
 
     @Override

@@ -76,7 +76,7 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
         } catch (JsonProcessingException e) {
             var at = e.getLocation();
             throw new InputException(file + ": the header is not valid JSON"
-                    + (at == null ? "" : " at its byte " + at.getCharOffset()) + ": " + e.getOriginalMessage()
+                    + (at == null ? "" : " at its byte " + at.getCharOffset()) + ": " + JsonText.problem(e)
                     + FETCH_AGAIN, e);
         } catch (IOException e) {
             throw new InputException(file + ": the header cannot be read: " + e.getMessage(), e);

@@ -3,6 +3,7 @@ package io.metalora.launcher;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceOptions;
+import io.metalora.runtime.InstructionSet;
 import picocli.CommandLine.Option;
 
 /** Options that choose where a verb computes. */
@@ -16,8 +17,12 @@ final class DeviceChoice {
             description = "CPU threads (default: one for each core). The same number gives the same bits.")
     private int threads;
 
+    @Option(names = "--isa", paramLabel = "auto|portable|avx2|avx512", defaultValue = "auto",
+            description = "CPU kernels (default: ${DEFAULT-VALUE}, the fastest for this processor). Two sets differ by rounding.")
+    private InstructionSet isa;
+
     DeviceOptions options() {
-        return new DeviceOptions(backend, threads);
+        return new DeviceOptions(backend, threads, isa);
     }
 
     Device open() {

@@ -3,10 +3,12 @@ package io.metalora.launcher;
 import com.fasterxml.jackson.annotation.JsonInclude;
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.NativeLibrary;
+import io.metalora.bindings.UserCache;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceInfo;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
+import io.metalora.text.TokenizerSupport;
 import java.io.PrintWriter;
 import java.util.List;
 import java.util.Locale;
@@ -43,12 +45,22 @@ final class DoctorCommand implements Callable<Integer> {
 
     /** Where ops run; without one, {@code error} says why. */
     @JsonInclude(JsonInclude.Include.NON_NULL)
-    private record Backend(boolean ready, String name, String reason, String device, String isa, String blas, Integer threads,
+    private record Backend(boolean ready, String name, String reason, String device, String isa, String isaReason, String blas, Integer threads,
             String error) {
         Backend(DeviceInfo info) {
-            this(true, info.backend().name().toLowerCase(Locale.ROOT), info.reason(), info.deviceName(), info.isa(),
+            this(true, info.backend().name().toLowerCase(Locale.ROOT), info.reason(), info.deviceName(), info.isa(), info.isaReason(),
                     info.blas(), info.threads(), null);
         }
+    }
+
+    /** The tokenizers library; without one, {@code error} says why. {@code untried}: why new files aren't tried in a process of their own. */
+    @JsonInclude(JsonInclude.Include.NON_NULL)
+    private record Tokenizers(boolean loaded, String version, String file, String untried, String error) {
+    }
+
+    /** Where libraries are unpacked; {@code problem}: why they lie in a temporary folder instead, anew in every run. */
+    @JsonInclude(JsonInclude.Include.NON_NULL)
+    private record Cache(String folder, String problem) {
     }
 
     private record Cpu(String model, int cores, List<String> features) {
@@ -57,9 +69,10 @@ final class DoctorCommand implements Callable<Integer> {
     private record Memory(long total, long free, long heapLimit) {
     }
 
-    private record Findings(String metalora, Jdk jdk, String system, Library library, Backend backend, Cpu cpu, Memory memory) {
+    private record Findings(String metalora, Jdk jdk, String system, Library library, Backend backend, Tokenizers tokenizers, Cache cache,
+                            Cpu cpu, Memory memory) {
         boolean ready() {
-            return library.loaded() && backend.ready();
+            return library.loaded() && backend.ready() && tokenizers.loaded();
         }
     }
 
@@ -68,7 +81,8 @@ final class DoctorCommand implements Callable<Integer> {
         DeviceOptions options = device.options();
         Library library = library();
         var findings = new Findings(Version.text(), new Jdk(Environment.jdk(), System.getProperty("java.home")), Environment.os(), library,
-                library.loaded() ? backend(options) : new Backend(false, null, null, null, null, null, null, "the native library isn't loaded"),
+                library.loaded() ? backend(options) : new Backend(false, null, null, null, null, null, null, null, "the native library isn't loaded"),
+                tokenizers(), new Cache(UserCache.folder().toString(), UserCache.problem()),
                 new Cpu(Environment.cpuModel(), Environment.cores(), Environment.cpuFeatures()),
                 new Memory(Environment.memoryTotal(), Environment.memoryFree(), Runtime.getRuntime().maxMemory()));
         PrintWriter out = spec.commandLine().getOut();
@@ -93,7 +107,16 @@ final class DoctorCommand implements Callable<Integer> {
         try (Device opened = Device.open(options)) {
             return new Backend(opened.info());
         } catch (NativeException | InputException e) {
-            return new Backend(false, null, null, null, null, null, null, e.getMessage());
+            return new Backend(false, null, null, null, null, null, null, null, e.getMessage());
+        }
+    }
+
+    private static Tokenizers tokenizers() {
+        try {
+            TokenizerSupport support = TokenizerSupport.check();
+            return new Tokenizers(true, support.version(), support.file() == null ? null : support.file().toString(), support.untried(), null);
+        } catch (IllegalStateException e) {
+            return new Tokenizers(false, null, null, null, e.getMessage());
         }
     }
 
@@ -109,11 +132,22 @@ final class DoctorCommand implements Callable<Integer> {
         if (backend.ready()) {
             line(out, "backend", backend.name() + ": " + backend.reason());
             line(out, "device", backend.device());
-            line(out, "instructions", backend.isa());
+            line(out, "instructions", backend.isa() + ": " + backend.isaReason());
             line(out, "BLAS", backend.blas());
             line(out, "threads", backend.threads().toString());
         } else {
             line(out, "backend", "NOT READY: " + backend.error());
+        }
+        Tokenizers tokenizers = findings.tokenizers();
+        line(out, "tokenizers", tokenizers.loaded()
+                ? (tokenizers.file() == null ? "" : tokenizers.file() + ", ") + "version " + tokenizers.version()
+                : "NOT LOADED: " + tokenizers.error());
+        if (tokenizers.untried() != null) {
+            line(out, "", "new tokenizer.json files are checked, but not tried in a process of their own: " + tokenizers.untried());
+        }
+        if (findings.cache().problem() != null) {
+            line(out, "cache", "not used: " + findings.cache().problem() + "; libraries are unpacked anew in every run. Set "
+                    + "XDG_CACHE_HOME to a folder that can be written and is not mounted noexec");
         }
         line(out, "CPU", findings.cpu().model() + ", " + findings.cpu().cores() + " cores");
         line(out, "CPU features", String.join(" ", findings.cpu().features()));

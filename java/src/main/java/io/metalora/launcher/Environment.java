@@ -85,7 +85,7 @@ final class Environment {
         if (device != null) {
             facts.put("Backend", device.backend() + " (" + device.reason() + ")");
             facts.put("Device", device.deviceName());
-            facts.put("Instruction set", device.isa());
+            facts.put("Instruction set", device.isa() + " (" + device.isaReason() + ")");
             facts.put("BLAS", device.blas());
             facts.put("Threads", Integer.toString(device.threads()));
         }

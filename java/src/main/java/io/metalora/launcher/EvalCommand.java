@@ -35,7 +35,7 @@ final class EvalCommand implements Callable<Integer> {
     private ModelChoice model;
 
     @Option(names = "--tasks", paramLabel = "DIR", required = true,
-            description = "Folder that holds one folder a task, with train.jsonl, dev.jsonl, test.jsonl.")
+            description = "Folder that holds one folder a task, with train.jsonl, dev.jsonl (or val.jsonl, validation.jsonl), test.jsonl.")
     private Path tasks;
 
     @Option(names = "--split", paramLabel = "train|dev|test", defaultValue = "test",

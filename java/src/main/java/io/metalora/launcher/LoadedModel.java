@@ -7,6 +7,7 @@ import io.metalora.model.CausalLM;
 import io.metalora.model.LoadOptions;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceOptions;
+import io.metalora.runtime.Held;
 import io.metalora.text.TextTokenizer;
 import java.nio.file.Path;
 
@@ -21,10 +22,11 @@ record LoadedModel(Path folder, Device device, TextTokenizer tokenizer, CausalLM
 
     /** @param slots how many adapters like this one will go through a pass together */
     static LoadedModel open(Path modelFolder, Path adapterFolder, int slots, DeviceOptions options) {
-        Device device = Device.open(options);
+        var held = new Held();
+        Device device = held.add(() -> Device.open(options), Device::close);
         try {
             // The tokenizer first: it is small, and a folder without one is found out before the weights are read.
-            TextTokenizer tokenizer = TextTokenizer.load(modelFolder);
+            TextTokenizer tokenizer = held.add(() -> TextTokenizer.load(modelFolder), TextTokenizer::close);
             LoadOptions load = LoadOptions.defaults();
             if (adapterFolder != null) {
                 load = load.withRoomFor(LoraAdapter.layout(adapterFolder, ModelConfig.read(modelFolder)).config(), slots);
@@ -32,8 +34,8 @@ record LoadedModel(Path folder, Device device, TextTokenizer tokenizer, CausalLM
             CausalLM model = CausalLM.load(modelFolder, device, load);
             LoraAdapter adapter = adapterFolder == null ? null : LoraAdapter.load(adapterFolder, model.config(), device);
             return new LoadedModel(modelFolder, device, tokenizer, model, adapter, adapter == null ? null : AdapterSlots.of(adapter));
-        } catch (RuntimeException e) {
-            device.close();
+        } catch (RuntimeException | Error e) {
+            held.closeAfter(e);
             throw e;
         }
     }
@@ -45,7 +47,8 @@ record LoadedModel(Path folder, Device device, TextTokenizer tokenizer, CausalLM
 
     @Override
     public void close() {
-        tokenizer.close();
-        device.close();
+        try (device; tokenizer) {
+            // Both, also where one fails; the device frees what was loaded.
+        }
     }
 }

@@ -56,7 +56,7 @@ public final class Main {
             commandLine.usage(commandLine.getErr());
             return ExitCode.BAD_INPUT;
         }
-        try {
+        try (var _ = new Warnings(commandLine.getErr())) {
             return commandLine.execute(args);
         } catch (OutOfMemoryError | LinkageError e) {
             return errors.report(e, commandLine);

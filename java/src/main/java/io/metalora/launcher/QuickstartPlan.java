@@ -64,15 +64,12 @@ record QuickstartPlan(List<Setting> settings, Arm jointFew, Arm jointAll, Arm me
 
         TrainConfig config(Path model, Path folder, int tasks, Path output, long seed, DeviceChoice device) {
             TrainConfig config = TrainConfig.of(settings.toArray(String[]::new)).with(
-                    "model=" + quoted(model), "data.folder=" + quoted(folder), "output=" + quoted(output), "seed=" + seed,
+                    "model=" + model.toAbsolutePath(), "data.folder=" + folder.toAbsolutePath(), "output=" + output.toAbsolutePath(),
+                    "seed=" + seed,
                     "compute.backend=" + device.options().backend().name().toLowerCase(Locale.ROOT),
-                    "compute.threads=" + device.options().threads());
+                    "compute.threads=" + device.options().threads(),
+                    "compute.isa=" + device.options().isa().name().toLowerCase(Locale.ROOT));
             return iterationsPerTask == 0 ? config : config.with("meta.iterations=" + iterationsPerTask * tasks);
-        }
-
-        /** A path as YAML takes it whatever is in it. */
-        private static String quoted(Path path) {
-            return "'" + path.toString().replace("'", "''") + "'";
         }
     }
 

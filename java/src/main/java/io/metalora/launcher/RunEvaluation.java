@@ -3,6 +3,7 @@ package io.metalora.launcher;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.eval.Comparison;
 import io.metalora.eval.Comparison.Arm;
+import io.metalora.eval.LongExamples;
 import io.metalora.eval.Split;
 import io.metalora.eval.TaskEvaluator;
 import io.metalora.eval.TaskResult;
@@ -10,13 +11,14 @@ import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.task.EncodedTask;
-import io.metalora.task.ExampleEncoder;
+import io.metalora.task.OverLength;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
 import io.metalora.text.TextTokenizer;
 import io.metalora.train.Method;
 import io.metalora.train.TaskAdaptation;
 import io.metalora.train.TrainConfig;
+import io.metalora.train.TrainingRun;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -42,8 +44,12 @@ final class RunEvaluation {
     /** Loads what a finished run used and compares its adapters with the base model. */
     static Comparison evaluate(CommandSpec spec, TrainConfig config, Path adapter, Split split) {
         List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
-        var device = new DeviceOptions(config.compute().backend(), config.compute().threads());
+        var device = config.compute().device();
         try (var loaded = LoadedModel.open(config.model(), adapter, config.slots(), device)) {
+            if (config.data().overLength() == OverLength.DROP) {
+                tasks = LongExamples.drop(tasks, split, loaded.tokenizer(), loaded.model().config(),
+                        message -> spec.commandLine().getErr().println("warning: " + message));
+            }
             var evaluation = new RunEvaluation(spec, loaded.model(), loaded.tokenizer(), tasks, split);
             var arms = new ArrayList<Arm>();
             arms.add(new Arm("base model", evaluation.shared("base model", null)));
@@ -71,10 +77,7 @@ final class RunEvaluation {
 
     /** The shared adapter after the run's inner steps on all samples of a task that training could see, on that task. */
     List<TaskResult> adapted(String what, LoraAdapter shared, TrainConfig config) {
-        var encoder = config.data().appendEos()
-                ? ExampleEncoder.forTraining(tokenizer, model.config())
-                : ExampleEncoder.forScoring(tokenizer, model.config());
-        var samples = EncodedTask.encode(tasks, encoder, config.data().samplesPerTask(), config.seed()).stream()
+        var samples = TrainingRun.encode(config, tokenizer, model.config(), tasks).stream()
                 .map(EncodedTask::examples).toList();
         List<LoraAdapter> adapters = TaskAdaptation.adapt(model, shared, samples, config.meta().innerSteps(), config);
         try (var progress = progress(what)) {

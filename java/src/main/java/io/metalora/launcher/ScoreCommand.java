@@ -35,7 +35,7 @@ final class ScoreCommand implements Callable<Integer> {
     private ModelChoice model;
 
     @Option(names = "--data", paramLabel = "FILE", required = true,
-            description = "Examples, one a line: {\"prompt\": ..., \"completion\": ...}")
+            description = "Examples, one a line: {\"prompt\": ..., \"completion\": ...} A pipe will do, such as /dev/stdin.")
     private Path data;
 
     @Option(names = "--out", paramLabel = "FILE", description = "Where to write (default: the standard output). Must not exist.")

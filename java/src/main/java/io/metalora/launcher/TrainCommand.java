@@ -2,12 +2,16 @@ package io.metalora.launcher;
 
 import io.metalora.eval.Comparison;
 import io.metalora.eval.HtmlReport;
+import io.metalora.eval.LongExamples;
 import io.metalora.eval.RunRecord;
 import io.metalora.eval.Split;
+import io.metalora.io.ModelConfig;
 import io.metalora.runtime.DeviceInfo;
 import io.metalora.runtime.InputException;
+import io.metalora.task.OverLength;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
+import io.metalora.text.TextTokenizer;
 import io.metalora.train.RunFolder;
 import io.metalora.train.TrainConfig;
 import io.metalora.train.TrainingRun;
@@ -51,6 +55,11 @@ final class TrainCommand implements Callable<Integer> {
             description = "Go on with the run in this folder. A configuration given again must be the same but for its section compute.")
     private Path resume;
 
+    @Option(names = "--allow-changed-model",
+            description = "With --resume: go on though the base model's weights, configuration or tokenizer are not what they were when the "
+                    + "run began.")
+    private boolean allowChangedModel;
+
     @Option(names = "--eval", paramLabel = "train|dev|test",
             description = "In the end, measure accuracy on this split of the tasks: of the base model, the shared adapter and, with "
                     + "MeTA-LoRA, the adapter after stage 1 on each task's samples (default: test, if every task has it).")
@@ -93,13 +102,17 @@ final class TrainCommand implements Callable<Integer> {
         if (!configured && resume == null) {
             throw new InputException("train needs a configuration, as in 'metalora train config.yaml', or --resume RUN");
         }
+        if (allowChangedModel && resume == null) {
+            throw new InputException("--allow-changed-model is for --resume RUN: a new run takes the model as it is");
+        }
         if (!configured) {
             chooseSplit(RunFolder.existing(resume).config());
-            return TrainingRun.resume(resume, progress, stop);
+            return TrainingRun.resume(resume, null, allowChangedModel, progress, stop);
         }
         TrainConfig config = config();
         chooseSplit(config);
-        return resume == null ? TrainingRun.start(config, progress, stop) : TrainingRun.resume(resume, config, progress, stop);
+        return resume == null ? TrainingRun.start(config, progress, stop)
+                : TrainingRun.resume(resume, config, allowChangedModel, progress, stop);
     }
 
     /** What to evaluate on in the end; a missing split is better said before the training than after it. */
@@ -115,6 +128,12 @@ final class TrainCommand implements Callable<Integer> {
             tasks.forEach(evaluated::require);
         } else if (tasks.stream().noneMatch(task -> task.test().isEmpty())) {
             evaluated = Split.TEST;
+        }
+        if (evaluated != null && config.model() != null && config.data().overLength() == OverLength.REFUSE) {
+            ModelConfig model = ModelConfig.read(config.model());
+            try (var tokenizer = TextTokenizer.load(config.model())) {
+                LongExamples.refuse(tasks, evaluated, tokenizer, model);
+            }
         }
     }
 

@@ -4,7 +4,10 @@ import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
+import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.Tensor;
+import java.util.Optional;
 
 /** n adapters of one layout, one after the other, and their gradients. A pack names a slot for each of its tokens. */
 public final class AdapterSlots implements AutoCloseable {
@@ -12,7 +15,7 @@ public final class AdapterSlots implements AutoCloseable {
     private final int slots;
     private final Tensor parameters;
     private final Tensor gradients;
-    private final boolean owner;
+    private final Held held = new Held(); // nothing where the memory is an adapter's
 
     /** n slots of zeros. */
     public AdapterSlots(Device device, LoraLayout layout, int slots, boolean gradients) {
@@ -21,20 +24,13 @@ public final class AdapterSlots implements AutoCloseable {
         }
         this.layout = layout;
         this.slots = slots;
-        this.owner = true;
-        this.parameters = device.zeros(DType.F32, slots, layout.parameters());
-        try {
-            this.gradients = gradients ? device.zeros(DType.F32, slots, layout.parameters()) : null;
-        } catch (RuntimeException e) {
-            parameters.close();
-            throw e;
-        }
+        this.parameters = held.add(() -> device.zeros(DType.F32, slots, layout.parameters()), Tensor::close);
+        this.gradients = gradients ? held.add(() -> device.zeros(DType.F32, slots, layout.parameters()), Tensor::close) : null;
     }
 
     private AdapterSlots(LoraAdapter adapter) {
         this.layout = adapter.layout();
         this.slots = 1;
-        this.owner = false;
         this.parameters = adapter.parameters().view(0, 1, layout.parameters());
         this.gradients = null;
     }
@@ -75,17 +71,32 @@ public final class AdapterSlots implements AutoCloseable {
         return gradients;
     }
 
+    /** The first value that is a NaN or an infinity, in words; empty where all are finite. */
+    Optional<String> firstNotFinite() {
+        int rank = layout.config().rank();
+        for (int slot = 0; slot < slots; slot++) {
+            long start = slot * layout.parameters();
+            for (var site : layout.sites()) {
+                for (boolean isA : new boolean[] {true, false}) {
+                    long rows = isA ? rank : site.out();
+                    long columns = isA ? site.in() : rank;
+                    float[] values = parameters.view(start + (isA ? site.offsetA() : site.offsetB()), rows, columns).toFloats();
+                    var found = HostTensor.of(site.path(), values, rows, columns).firstNotFinite();
+                    if (found.isPresent()) {
+                        return Optional.of((isA ? "lora_A of " : "lora_B of ") + site.path() + " holds " + found.get());
+                    }
+                }
+            }
+        }
+        return Optional.empty();
+    }
+
     boolean hasGradients() {
         return gradients != null;
     }
 
     @Override
     public void close() {
-        if (owner) {
-            parameters.close();
-            if (gradients != null) {
-                gradients.close();
-            }
-        }
+        held.close();
     }
 }

@@ -7,14 +7,18 @@ import io.metalora.io.ModelFiles;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.FrozenWeight;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.HostTensor;
+import io.metalora.runtime.InputException;
 import io.metalora.runtime.RopeScaling;
 import io.metalora.runtime.Tensor;
+import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /**
  * A decoder-only language model of the Llama family (Llama, SmolLM2, Mistral, Qwen2, Qwen3): frozen weights on a
@@ -22,17 +26,19 @@ import java.util.Map;
  * share one model as long as they take turns.
  */
 public final class CausalLM implements AutoCloseable {
+    private final Path folder; // null: without weights
     private final ModelConfig config;
     private final Device device;
     private final LoadOptions options;
-    private final List<AutoCloseable> owned = new ArrayList<>();
+    private final Held held = new Held();
     private final List<LinearGroup> groups;
     private final List<LayerWeights> layers = new ArrayList<>();
     private final FrozenWeight embedding;
     private final FrozenWeight head;
     private final Tensor finalNorm;
 
-    private CausalLM(ModelConfig config, Device device, ModelFiles files, LoadOptions options) {
+    private CausalLM(Path folder, ModelConfig config, Device device, ModelFiles files, LoadOptions options) {
+        this.folder = folder;
         this.config = config;
         this.device = device;
         this.options = options;
@@ -46,13 +52,15 @@ public final class CausalLM implements AutoCloseable {
             }
             finalNorm = loader.vector(WeightNames.FINAL_NORM);
             head = config.tiedEmbeddings() ? embedding : loader.matrix(WeightNames.HEAD);
-        } catch (RuntimeException e) {
-            close();
+            files.requireUnchanged();
+        } catch (RuntimeException | Error e) {
+            held.closeAfter(e);
             throw e;
         }
     }
 
     private CausalLM(ModelConfig config, Device device, LoadOptions options) {
+        this.folder = null;
         this.config = config;
         this.device = device;
         this.options = options;
@@ -79,7 +87,7 @@ public final class CausalLM implements AutoCloseable {
                             device,
                             "Loading " + modelDir,
                             "choose a smaller model, hold the weights as bf16, or free memory");
-            return new CausalLM(config, device, files, options);
+            return new CausalLM(modelDir.toAbsolutePath(), config, device, files, options);
         }
     }
 
@@ -99,15 +107,15 @@ public final class CausalLM implements AutoCloseable {
             var shape = entry.getValue();
             files.tensor(entry.getKey(), shape); // the first that is missing or wrong is said, whatever it is
             if (shape.length == 1) {
-                bytes += shape[0] * DType.F32.bytes();
+                bytes = MemoryEstimate.sum(bytes, shape[0] * DType.F32.bytes());
             }
         }
         for (var names : WeightNames.matrices(config, LinearGroup.of(device))) {
             var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
             long out = sources.stream().mapToLong(source -> source.shape()[0]).sum();
-            bytes += device.frozenBytes(
+            bytes = MemoryEstimate.sum(bytes, device.frozenBytes(
                     storageOf(sources, options.storage(), device), out, sources.getFirst().shape()[1],
-                    adapterColumns(names, options));
+                    adapterColumns(names, options)));
         }
         return new MemoryEstimate(bytes, 0, 0);
     }
@@ -191,16 +199,52 @@ public final class CausalLM implements AutoCloseable {
         };
     }
 
+    /**
+     * What to throw where a result of this model is not finite: it says whether the adapters bring that, or the model's own
+     * weights, and which of them.
+     *
+     * @param adapters those in use; null for the base model
+     */
+    public InputException notFinite(AdapterSlots adapters) {
+        var inAdapter = adapters == null ? Optional.<String>empty() : adapters.firstNotFinite();
+        if (inAdapter.isPresent()) {
+            return new InputException("the adapter is damaged, or its training diverged: " + inAdapter.get() + "; use an earlier one");
+        }
+        return notFiniteWeight().orElseGet(() -> new InputException("the model in " + folder + " gives numbers that are not finite, "
+                + "though its weights are" + (adapters == null ? "; its config.json or its weights are damaged: fetch the model again"
+                        : "; the adapter's values are too large: use an earlier one, or train at a lower rate")));
+    }
+
+    /**
+     * Looks through the files of the weights, which takes as long as loading them.
+     *
+     * @throws InputException if a value is a NaN or an infinity, naming file, tensor and element; nothing where the files can't
+     *                        be read any more
+     */
+    public void requireFiniteWeights() {
+        notFiniteWeight().ifPresent(e -> {
+            throw e;
+        });
+    }
+
+    private Optional<InputException> notFiniteWeight() {
+        try (var files = ModelFiles.open(folder)) {
+            for (var entry : WeightNames.shapes(config).entrySet()) {
+                var found = files.tensor(entry.getKey(), entry.getValue()).firstNotFinite();
+                if (found.isPresent()) {
+                    return Optional.of(new InputException(files.file(entry.getKey()) + ": tensor " + entry.getKey() + " holds "
+                            + found.get() + "; the model is damaged: fetch it again"));
+                }
+            }
+        } catch (InputException | UncheckedIOException e) {
+            // Moved away since: what they hold can't be told.
+        }
+        return Optional.empty();
+    }
+
     @Override
     public void close() {
-        for (var resource : owned) {
-            switch (resource) {
-                case Tensor t -> t.close();
-                case FrozenWeight w -> w.close();
-                default -> throw new AssertionError(resource);
-            }
-        }
-        owned.clear();
+        held.close();
     }
 
     /** Moves tensors from files to the device; what it makes belongs to the model. */
@@ -238,9 +282,9 @@ public final class CausalLM implements AutoCloseable {
 
         FrozenWeight matrix(List<String> names) {
             var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
-            var weight = device.freeze(sources, storageOf(sources, options.storage(), device), adapterColumns(names, options));
-            owned.add(weight);
-            return weight;
+            return held.add(
+                    () -> device.freeze(sources, storageOf(sources, options.storage(), device), adapterColumns(names, options)),
+                    FrozenWeight::close);
         }
 
         Tensor vector(String name) {
@@ -249,8 +293,8 @@ public final class CausalLM implements AutoCloseable {
 
         Tensor vector(List<String> names) {
             var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
-            var tensor = device.zeros(DType.F32, sources.stream().mapToLong(source -> source.shape()[0]).sum());
-            owned.add(tensor);
+            long length = sources.stream().mapToLong(source -> source.shape()[0]).sum();
+            var tensor = held.add(() -> device.zeros(DType.F32, length), Tensor::close);
             long at = 0;
             for (var source : sources) {
                 tensor.view(at, source.shape()).upload(source.toFloats());

@@ -71,30 +71,35 @@ public final class Generator implements AutoCloseable {
         this.maxTokens = maxTokens;
         this.ops = model.device().ops();
         this.memory = memory;
-        this.ids = memory.ints(maxTokens);
-        this.positions = memory.ints(maxTokens);
-        this.queryOffsets = memory.ints(2);
-        this.keyOffsets = memory.ints(2);
-        this.slotOffsets = memory.ints(slots + 1);
-        this.lora = adapters == null
-                ? null
-                : new LoraTerms(memory, adapters.layout(), model, maxTokens, false, slotOffsets);
-        this.forward = memory.orClose(() -> new LayerForward(memory, model, lora, maxTokens, positions));
-        this.activations =
-                LayerActivations.shared(memory, model, maxTokens, memory.activation(maxTokens, c.hiddenSize()));
-        this.attention = ModelPass.attentionShapes(model);
-        this.keys = new Tensor[c.layers()];
-        this.values = new Tensor[c.layers()];
-        for (int i = 0; i < c.layers(); i++) {
-            keys[i] = memory.activation(maxTokens, c.kvHeads(), c.headDim());
-            values[i] = memory.activation(maxTokens, c.kvHeads(), c.headDim());
+        try {
+            this.ids = memory.ints(maxTokens);
+            this.positions = memory.ints(maxTokens);
+            this.queryOffsets = memory.ints(2);
+            this.keyOffsets = memory.ints(2);
+            this.slotOffsets = memory.ints(slots + 1L);
+            this.lora = adapters == null
+                    ? null
+                    : new LoraTerms(memory, adapters.layout(), model, maxTokens, false, slotOffsets);
+            this.forward = new LayerForward(memory, model, lora, maxTokens, positions);
+            this.activations =
+                    LayerActivations.shared(memory, model, maxTokens, memory.activation(maxTokens, c.hiddenSize()));
+            this.attention = ModelPass.attentionShapes(model);
+            this.keys = new Tensor[c.layers()];
+            this.values = new Tensor[c.layers()];
+            for (int i = 0; i < c.layers(); i++) {
+                keys[i] = memory.activation(maxTokens, c.kvHeads(), c.headDim());
+                values[i] = memory.activation(maxTokens, c.kvHeads(), c.headDim());
+            }
+            this.lastHidden = memory.activation(1, c.hiddenSize());
+            this.logitsOnDevice = memory.activation(1, c.vocabSize());
+            this.logits = new float[c.vocabSize()];
+            this.idsOnHost = new int[memory.holds() ? maxTokens : 0];
+            this.positionsOnHost = new int[idsOnHost.length];
+            this.slotOffsetsOnHost = new int[slots + 1];
+        } catch (RuntimeException | Error e) {
+            memory.closeAfter(e);
+            throw e;
         }
-        this.lastHidden = memory.activation(1, c.hiddenSize());
-        this.logitsOnDevice = memory.activation(1, c.vocabSize());
-        this.logits = new float[c.vocabSize()];
-        this.idsOnHost = new int[maxTokens];
-        this.positionsOnHost = new int[maxTokens];
-        this.slotOffsetsOnHost = new int[slots + 1];
     }
 
     /** What the buffers and the cache of such a generator take. */
@@ -113,6 +118,7 @@ public final class Generator implements AutoCloseable {
      * As {@link #generate(int[], GenerationOptions)}.
      *
      * @param listener hears of each token as it comes
+     * @throws InputException if the prompt does not fit, or weights of the model or the adapter are not finite
      */
     public int[] generate(int[] prompt, GenerationOptions options, IntConsumer listener) {
         if (prompt.length == 0) {
@@ -129,6 +135,7 @@ public final class Generator implements AutoCloseable {
         reset();
         append(prompt, prompt.length);
         while (true) {
+            requireFinite();
             int token = sampler.next(logits);
             if (Arrays.stream(options.stopIds()).anyMatch(id -> id == token)) {
                 break;
@@ -142,6 +149,17 @@ public final class Generator implements AutoCloseable {
             append(idsOnHost, 1);
         }
         return Arrays.copyOf(out, count);
+    }
+
+    /** A probability of each token needs all logits. */
+    private void requireFinite() {
+        int largest = 0;
+        for (float logit : logits) {
+            largest = Math.max(largest, Float.floatToRawIntBits(logit) & Integer.MAX_VALUE);
+        }
+        if (!Float.isFinite(Float.intBitsToFloat(largest))) {
+            throw model.notFinite(adapters);
+        }
     }
 
     /** Empties the cache. */

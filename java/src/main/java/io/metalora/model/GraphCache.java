@@ -4,6 +4,7 @@ import io.metalora.bindings.NativeException;
 import io.metalora.bindings.Status;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Graph;
+import io.metalora.runtime.Held;
 import java.util.LinkedHashMap;
 import java.util.function.Function;
 
@@ -93,7 +94,7 @@ final class GraphCache<K> implements AutoCloseable {
 
     @Override
     public void close() {
-        entries.values().forEach(Entry::closeGraph);
+        Held.closeAll(entries.values(), Entry::closeGraph);
         entries.clear();
     }
 }

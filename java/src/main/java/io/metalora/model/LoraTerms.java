@@ -22,6 +22,7 @@ final class LoraTerms {
      */
     LoraTerms(Memory memory, LoraLayout layout, CausalLM model, int tokens, boolean keep, Tensor slotOffsets) {
         var config = model.config();
+        layout.requireFits(config);
         this.layout = layout;
         this.terms = new LoraTerm[config.layers() * PER_LAYER];
         int rank = layout.config().rank();
@@ -54,7 +55,8 @@ final class LoraTerms {
         }
         if (!adapters.layout().equals(layout)) {
             throw new IllegalArgumentException(
-                    "the adapters are " + adapters.layout() + ", not the " + layout + " that the pass was made for");
+                    "the adapters are " + adapters.layout() + ", not the " + layout + " that the pass was made for: they have "
+                            + adapters.layout().difference(layout));
         }
         float scale = adapters.layout().config().scale();
         if (scale != layout.config().scale()) {

@@ -2,10 +2,8 @@ package io.metalora.model;
 
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.Tensor;
-import java.util.ArrayList;
-import java.util.List;
-import java.util.function.Supplier;
 
 /**
  * Where buffers come from: a device, or nowhere, when only their bytes are to be counted. One constructor of buffers
@@ -14,7 +12,7 @@ import java.util.function.Supplier;
 final class Memory implements AutoCloseable {
     private final Device device; // null: count
     private final DType activation;
-    private final List<Tensor> owned = new ArrayList<>();
+    private final Held held = new Held();
     private long bytes;
 
     private Memory(Device device, DType activation) {
@@ -55,37 +53,28 @@ final class Memory implements AutoCloseable {
         return tensor(DType.I32, shape);
     }
 
+    /** Long.MAX_VALUE where they are more than that. */
     long bytes() {
         return bytes;
     }
 
-    /** What {@code make} makes with these buffers, which go where it fails. */
-    <T> T orClose(Supplier<T> make) {
-        try {
-            return make.get();
-        } catch (RuntimeException e) {
-            close();
-            throw e;
-        }
+    /** Gives all back after a failure, which is the one to be thrown. */
+    void closeAfter(Throwable failure) {
+        held.closeAfter(failure);
+    }
+
+    /** Whether buffers are made, and not only counted. */
+    boolean holds() {
+        return device != null;
     }
 
     private Tensor tensor(DType dtype, long... shape) {
-        long size = dtype.bytes();
-        for (long d : shape) {
-            size = Math.multiplyExact(size, d);
-        }
-        bytes += size;
-        if (device == null) {
-            return null;
-        }
-        var tensor = orClose(() -> device.zeros(dtype, shape));
-        owned.add(tensor);
-        return tensor;
+        bytes = MemoryEstimate.sum(bytes, MemoryEstimate.product(dtype.bytes(), MemoryEstimate.product(shape)));
+        return holds() ? held.add(() -> device.zeros(dtype, shape), Tensor::close) : null;
     }
 
     @Override
     public void close() {
-        owned.forEach(Tensor::close);
-        owned.clear();
+        held.close();
     }
 }

@@ -7,7 +7,8 @@ import io.metalora.runtime.SystemMemory;
 import java.util.Locale;
 
 /**
- * Bytes that a model and work with it will hold.
+ * Bytes that a model and work with it will hold. What is more than a long counts as {@link Long#MAX_VALUE}, which no memory
+ * has.
  *
  * @param weights     frozen weights
  * @param activations buffers of passes and caches
@@ -23,13 +24,37 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
      */
     private static final long DEVICE_RESERVE = 1L << 30;
 
+    public MemoryEstimate {
+        if (weights < 0 || activations < 0 || adapters < 0) {
+            throw new IllegalArgumentException("bytes of weights " + weights + ", activations " + activations + ", adapters " + adapters);
+        }
+    }
+
     public MemoryEstimate plus(MemoryEstimate other) {
-        return new MemoryEstimate(
-                weights + other.weights, activations + other.activations, adapters + other.adapters);
+        return new MemoryEstimate(sum(weights, other.weights), sum(activations, other.activations), sum(adapters, other.adapters));
     }
 
     public long total() {
-        return weights + activations + adapters;
+        return sum(sum(weights, activations), adapters);
+    }
+
+    /** a + b of numbers that are not negative; Long.MAX_VALUE where it is more. */
+    static long sum(long a, long b) {
+        return b > Long.MAX_VALUE - a ? Long.MAX_VALUE : a + b;
+    }
+
+    /** The product of numbers that are not negative; Long.MAX_VALUE where it is more. */
+    public static long product(long... factors) {
+        long product = 1;
+        boolean over = false;
+        for (long factor : factors) {
+            if (factor == 0) {
+                return 0;
+            }
+            over |= factor > Long.MAX_VALUE / product;
+            product = over ? Long.MAX_VALUE : product * factor;
+        }
+        return product;
     }
 
     /**
@@ -50,15 +75,16 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
 
     /** @param available below 0: it could not be told, and what is too much will show when it is taken */
     void requireFits(String what, String help, String memory, long reserve, long available) {
-        if (available >= 0 && total() + reserve > available) {
-            throw new InputException(what + " needs " + size(total() + reserve) + " of " + memory + " ("
+        long needed = sum(total(), reserve);
+        if (available >= 0 && (needed > available || needed == Long.MAX_VALUE)) {
+            throw new InputException(what + " needs " + size(needed) + " of " + memory + " ("
                     + parts() + ", other " + size(reserve) + "), but " + size(available) + " are available; " + help);
         }
     }
 
     /** What is held together with the ops' scratch memory, in words. */
     public String describe(long scratch) {
-        return parts() + ", scratch " + size(scratch) + ": " + size(total() + scratch);
+        return parts() + ", scratch " + size(scratch) + ": " + size(sum(total(), scratch));
     }
 
     private String parts() {
@@ -66,8 +92,11 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
     }
 
     static String size(long bytes) {
-        return bytes < 1L << 30
-                ? String.format(Locale.ROOT, "%.0f MiB", bytes / 0x1p20)
-                : String.format(Locale.ROOT, "%.2f GiB", bytes / 0x1p30);
+        if (bytes == Long.MAX_VALUE) {
+            return "more than 8 EiB";
+        }
+        return bytes < 1L << 30 ? String.format(Locale.ROOT, "%.0f MiB", bytes / 0x1p20)
+                : bytes < 1L << 50 ? String.format(Locale.ROOT, "%.2f GiB", bytes / 0x1p30)
+                : String.format(Locale.ROOT, "%.2f PiB", bytes / 0x1p50);
     }
 }

@@ -44,7 +44,7 @@ public final class ModelPass implements AutoCloseable {
     private record PassKey(PackShape shape, AdapterSlots adapters) {}
 
     /**
-     * @param layout   of the adapters the passes will use; null for the base model alone
+     * @param layout   of the adapters the passes will use, which are for a model of this shape; null for the base model alone
      * @param training whether {@link #forwardBackward} will be called; it needs a layout
      */
     public ModelPass(CausalLM model, PassLimits limits, LoraLayout layout, boolean training) {
@@ -64,29 +64,35 @@ public final class ModelPass implements AutoCloseable {
         if (training && layout == null) {
             throw new IllegalArgumentException("training needs the layout of an adapter");
         }
-        // With dropout every pass has a seed of its own, which would be recorded.
-        boolean replays = training && model.device().recordsGraphs() && layout.config().dropout() == 0;
-        this.limits = replays ? PackShape.room(given) : given;
-        int tokens = limits.tokens();
-        this.model = model;
-        this.ops = model.device().ops();
-        this.memory = memory;
-        this.layout = layout;
-        this.pack = new PackTensors(memory, model, limits);
-        this.lora = layout == null
-                ? null
-                : new LoraTerms(memory, layout, model, tokens, training, pack.slotOffsets());
-        this.forward = memory.orClose(() -> new LayerForward(memory, model, lora, tokens, pack.positions()));
-        this.backward = training ? new LayerBackward(memory, model, forward, tokens) : null;
-        this.layers = activations(tokens);
-        this.attention = attentionShapes(model);
-        this.logprobOnDevice = memory.floats(limits.lossRows());
-        this.argmaxOnDevice = memory.ints(limits.lossRows());
-        this.logprob = new float[limits.lossRows()];
-        this.argmax = new int[limits.lossRows()];
-        this.graphs = replays ? new GraphCache<>(model.device()::record) : null;
-        this.filledUp = replays ? new TokenPack(limits) : null;
-        this.ownRow = new boolean[limits.lossRows()];
+        try {
+            // With dropout every pass has a seed of its own, which would be recorded.
+            boolean replays = training && model.device().recordsGraphs() && layout.config().dropout() == 0;
+            this.limits = replays ? PackShape.room(given) : given;
+            int tokens = limits.tokens();
+            this.model = model;
+            this.ops = model.device().ops();
+            this.memory = memory;
+            this.layout = layout;
+            this.pack = new PackTensors(memory, model, limits);
+            this.lora = layout == null
+                    ? null
+                    : new LoraTerms(memory, layout, model, tokens, training, pack.slotOffsets());
+            this.forward = new LayerForward(memory, model, lora, tokens, pack.positions());
+            this.backward = training ? new LayerBackward(memory, model, forward, tokens) : null;
+            this.layers = activations(tokens);
+            this.attention = attentionShapes(model);
+            this.logprobOnDevice = memory.floats(limits.lossRows());
+            this.argmaxOnDevice = memory.ints(limits.lossRows());
+            int rows = memory.holds() ? limits.lossRows() : 0;
+            this.logprob = new float[rows];
+            this.argmax = new int[rows];
+            this.ownRow = new boolean[rows];
+            this.graphs = replays && memory.holds() ? new GraphCache<>(model.device()::record) : null;
+            this.filledUp = graphs == null ? null : new TokenPack(limits);
+        } catch (RuntimeException | Error e) {
+            memory.closeAfter(e);
+            throw e;
+        }
     }
 
     private LayerActivations[] activations(int tokens) {
@@ -329,9 +335,8 @@ public final class ModelPass implements AutoCloseable {
 
     @Override
     public void close() {
-        if (graphs != null) {
-            graphs.close();
+        try (memory; graphs) {
+            // The graphs first, which know the buffers' addresses; each also where the other fails.
         }
-        memory.close();
     }
 }

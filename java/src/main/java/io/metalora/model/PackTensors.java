@@ -24,8 +24,8 @@ final class PackTensors {
         this.limits = limits;
         ids = memory.ints(limits.tokens());
         positions = memory.ints(limits.tokens());
-        seqOffsets = memory.ints(limits.sequences() + 1);
-        slotOffsets = memory.ints(limits.slots() + 1);
+        seqOffsets = memory.ints(limits.sequences() + 1L);
+        slotOffsets = memory.ints(limits.slots() + 1L);
         rows = memory.ints(limits.lossRows());
         targets = memory.ints(limits.lossRows());
         rowScale = memory.floats(limits.lossRows());

@@ -58,9 +58,9 @@ public final class TokenPack {
     }
 
     private boolean hasRoom(int moreTokens, int moreRows) {
-        return tokens + moreTokens <= limits.tokens()
-                && sequences + 1 <= limits.sequences()
-                && lossRows + moreRows <= limits.lossRows();
+        return moreTokens <= limits.tokens() - tokens
+                && sequences < limits.sequences()
+                && moreRows <= limits.lossRows() - lossRows;
     }
 
     /**

@@ -13,6 +13,7 @@ import java.lang.foreign.ValueLayout;
 import java.util.Collections;
 import java.util.IdentityHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.ToIntBiFunction;
@@ -24,7 +25,11 @@ import java.util.function.ToIntFunction;
  * is still open; closing those afterwards does nothing, and using them is an IllegalStateException.
  */
 public final class Device implements AutoCloseable {
-    private static final long STAGING_BYTES = 1 << 20;
+    /** Few enough to stay in a processor's cache, and enough rows of a matrix for all its cores. */
+    private static final long STAGING_BYTES = 4 << 20;
+
+    /** The kernels hold this many rows of a weight together, or a divisor of it. */
+    private static final long PANEL = 64;
 
     private final Arena arena = Arena.ofShared();
     private final Backend backend;
@@ -43,12 +48,17 @@ public final class Device implements AutoCloseable {
     private Device(Backend backend, String reason, DeviceOptions options) {
         this.backend = backend;
         this.reason = reason;
+        MemorySegment created = null;
         try {
-            this.context = create(options);
+            created = create(options);
+            this.context = created;
             this.activationType = nativeType(ml_context_info.activation_dtype(readInfo()));
             this.staging = arena.allocate(STAGING_BYTES, 64);
             this.ops = new Ops(this, arena);
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | Error e) {
+            if (created != null) {
+                Metalora.ml_context_destroy(created);
+            }
             arena.close();
             throw e;
         }
@@ -90,10 +100,17 @@ public final class Device implements AutoCloseable {
                     ? options.activations()
                     : backend == Backend.CUDA ? DType.BF16 : DType.F32;
             ml_context_options.activation_dtype(desc, nativeType(activations));
-            ml_context_options.isa(
-                    desc, options.isa() == null ? MemorySegment.NULL : call.allocateFrom(options.isa()));
+            boolean forced = backend == Backend.CPU && options.isa() != InstructionSet.AUTO;
+            ml_context_options.isa(desc, forced ? call.allocateFrom(options.isa().name().toLowerCase(Locale.ROOT)) : MemorySegment.NULL);
             var out = call.allocate(ValueLayout.ADDRESS);
-            NativeLibrary.check(Metalora.ml_context_create(desc, out));
+            try {
+                NativeLibrary.check(Metalora.ml_context_create(desc, out));
+            } catch (NativeException e) {
+                if (forced && (e.status() == Status.BACKEND_UNAVAILABLE || e.status() == Status.INVALID_ARGUMENT)) {
+                    throw new InputException(e.getMessage(), e);
+                }
+                throw e;
+            }
             return out.get(ValueLayout.ADDRESS, 0);
         }
     }
@@ -108,6 +125,7 @@ public final class Device implements AutoCloseable {
                 reason,
                 ml_context_info.threads(info),
                 ml_context_info.isa(info).getString(0),
+                ml_context_info.isa_reason(info).getString(0),
                 ml_context_info.blas(info).getString(0),
                 ml_context_info.device_name(info).getString(0),
                 ml_context_info.memory_total(info),
@@ -187,7 +205,7 @@ public final class Device implements AutoCloseable {
                     write(weight, first, source, desc);
                     first += source.shape()[0];
                 }
-            } catch (RuntimeException e) {
+            } catch (RuntimeException | Error e) {
                 weight.free();
                 throw e;
             }
@@ -195,16 +213,25 @@ public final class Device implements AutoCloseable {
         }
     }
 
+    /**
+     * Some rows at a time, through memory of the process's own: a file that shrinks under native code would end the process.
+     */
     private void write(FrozenWeight weight, long first, HostTensor source, MemorySegment desc) {
         try (var call = Arena.ofConfined()) {
-            var data = source.data();
-            if (!data.isNative()) {
-                data = call.allocate(data.byteSize(), 8).copyFrom(data);
+            long rowBytes = source.shape()[1] * source.dtype().bytes();
+            var piece = rowBytes <= STAGING_BYTES ? staging : call.allocate(rowBytes, 64);
+            long most = piece.byteSize() / rowBytes;
+            if (most > PANEL) {
+                most = most / PANEL * PANEL;
             }
-            ml_weight_desc.data(desc, data);
+            ml_weight_desc.data(desc, piece);
             ml_weight_desc.source_dtype(desc, nativeType(source.dtype()));
-            ml_weight_desc.out_features(desc, source.shape()[0]);
-            NativeLibrary.check(Metalora.ml_weight_write(context(), weight.handle(), first, desc));
+            for (long row = 0; row < source.shape()[0]; row += most) {
+                long rows = Math.min(most, source.shape()[0] - row);
+                source.read(row * rowBytes, piece.asSlice(0, rows * rowBytes));
+                ml_weight_desc.out_features(desc, rows);
+                NativeLibrary.check(Metalora.ml_weight_write(context(), weight.handle(), first + row, desc));
+            }
         }
     }
 
@@ -317,23 +344,30 @@ public final class Device implements AutoCloseable {
         }
     }
 
+    /**
+     * Two threads may close a device: one of them does, the other waits for it.
+     *
+     * @throws NativeException of {@link Status#BUSY} while another thread's call runs; the device is then as it was
+     */
     @Override
     public void close() {
-        if (closed) {
-            return;
-        }
-        try (var _ = turn()) {
-            for (var resource : open.toArray(AutoCloseable[]::new)) {
-                switch (resource) {
-                    case Tensor t -> t.free();
-                    case NativeHandle h -> h.free();
-                    default -> throw new AssertionError(resource);
-                }
+        synchronized (open) {
+            if (closed) {
+                return;
             }
-            NativeLibrary.check(Metalora.ml_context_destroy(context));
-            closed = true;
+            try (var _ = turn()) {
+                Held.closeAll(List.copyOf(open), resource -> {
+                    switch (resource) {
+                        case Tensor t -> t.free();
+                        case NativeHandle h -> h.free();
+                        default -> throw new AssertionError(resource);
+                    }
+                });
+                NativeLibrary.check(Metalora.ml_context_destroy(context));
+                closed = true;
+                arena.close();
+            }
         }
-        arena.close();
     }
 
     boolean isClosed() {

@@ -5,6 +5,7 @@ package io.metalora.runtime;
  *
  * @param reason      why this backend was chosen, and why not another
  * @param isa         instruction set in use
+ * @param isaReason   why that one
  * @param blas        BLAS behind the frozen GEMM, with its version; or "none (own kernels)"
  * @param memoryTotal bytes of the device
  * @param memoryInUse bytes held through this device
@@ -17,6 +18,7 @@ public record DeviceInfo(
         String reason,
         int threads,
         String isa,
+        String isaReason,
         String blas,
         String deviceName,
         long memoryTotal,

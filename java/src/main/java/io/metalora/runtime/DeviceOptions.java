@@ -1,25 +1,35 @@
 package io.metalora.runtime;
 
+import io.metalora.bindings.generated.Metalora;
 import java.util.Objects;
 
 /**
  * How to open a {@link Device}.
  *
- * @param threads     CPU worker threads, the caller's included; 0 = all physical cores
- * @param isa         "portable", "avx2" or "avx512" forces a CPU path; null = the best one here
+ * @param threads     CPU worker threads, the caller's included, up to {@link #MAX_THREADS}; 0 = all physical cores
+ * @param isa         which CPU kernels; of no account on a GPU
  * @param activations element type of activations: F32, or on CUDA BF16; null = BF16 on CUDA, F32 on the CPU
  */
-public record DeviceOptions(Backend backend, int threads, String isa, DType activations) {
+public record DeviceOptions(Backend backend, int threads, InstructionSet isa, DType activations) {
+    /** The most CPU threads of a device. */
+    public static final int MAX_THREADS = Metalora.ML_MAX_THREADS();
+
     public DeviceOptions {
         Objects.requireNonNull(backend, "backend");
-        if (threads < 0) {
-            throw new InputException("threads is " + threads + "; give a positive number, or 0 for all cores");
+        Objects.requireNonNull(isa, "isa");
+        if (threads < 0 || threads > MAX_THREADS) {
+            throw new InputException("threads is " + threads + "; give a number from 1 to " + MAX_THREADS + ", or 0 for all cores");
         }
     }
 
-    /** With the best path and the usual activations of the backend that is taken. */
+    /** With the usual activations of the backend that is taken. */
+    public DeviceOptions(Backend backend, int threads, InstructionSet isa) {
+        this(backend, threads, isa, null);
+    }
+
+    /** With the fastest kernels too. */
     public DeviceOptions(Backend backend, int threads) {
-        this(backend, threads, null, null);
+        this(backend, threads, InstructionSet.AUTO);
     }
 
     public static DeviceOptions cpu() {

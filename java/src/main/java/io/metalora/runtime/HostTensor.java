@@ -5,10 +5,13 @@ import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.util.Arrays;
 import java.util.Objects;
+import java.util.Optional;
 
 /**
- * Values in host memory, row-major: a range of a {@link MappedFile}, or a Java array. Read-only. One that was read
- * from a file is usable until the file is closed.
+ * Values of the host, row-major: a range of a {@link DataFile}, or a Java array. Read-only. One of a file is read each time
+ * it is used, and is usable until the file is closed.
+ *
+ * @see DataFile what a read throws where the file cannot be read any more
  */
 public final class HostTensor {
     private static final ValueLayout.OfFloat FLOAT =
@@ -16,27 +19,38 @@ public final class HostTensor {
     private static final ValueLayout.OfShort SHORT =
             ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
+    /** Bytes that are widened at a time: what a file channel keeps a buffer for. */
+    private static final int PIECE = 1 << 16;
+
+    /** Fills memory with the bytes from {@code offset} on. */
+    @FunctionalInterface
+    interface Source {
+        void read(long offset, MemorySegment to);
+    }
+
     private final String name;
     private final DType dtype;
     private final long[] shape;
     private final long elements;
-    private final MemorySegment data;
+    private final Source source;
 
-    HostTensor(String name, DType dtype, long[] shape, MemorySegment data) {
+    HostTensor(String name, DType dtype, long[] shape, Source source) {
         this.name = Objects.requireNonNull(name, "name");
         this.dtype = dtype;
         this.shape = shape.clone();
         this.elements = Shapes.elements(name, shape);
-        this.data = data.asReadOnly();
-        if (data.byteSize() != elements * dtype.bytes()) {
-            throw new IllegalArgumentException(name + ": " + data.byteSize() + " bytes for shape "
-                    + Arrays.toString(shape) + " of " + dtype);
-        }
+        this.source = source;
     }
 
     /** An F32 tensor over {@code values}, which is not copied. */
     public static HostTensor of(String name, float[] values, long... shape) {
-        return new HostTensor(name, DType.F32, shape, MemorySegment.ofArray(values));
+        var data = MemorySegment.ofArray(values);
+        var tensor = new HostTensor(name, DType.F32, shape, (at, to) -> to.copyFrom(data.asSlice(at, to.byteSize())));
+        if (values.length != tensor.elements) {
+            throw new IllegalArgumentException(
+                    name + ": " + values.length + " values for shape " + Arrays.toString(shape));
+        }
+        return tensor;
     }
 
     public String name() {
@@ -56,7 +70,7 @@ public final class HostTensor {
     }
 
     public long bytes() {
-        return data.byteSize();
+        return elements * dtype.bytes();
     }
 
     /** The values widened to float. */
@@ -65,30 +79,60 @@ public final class HostTensor {
             throw new IllegalArgumentException(name + ": " + elements + " elements do not fit a Java array");
         }
         var out = new float[(int) elements];
-        switch (dtype) {
-            case F32 -> MemorySegment.copy(data, FLOAT, 0, out, 0, out.length);
-            case BF16 -> {
-                for (int i = 0; i < out.length; i++) {
-                    out[i] = Float.intBitsToFloat(data.get(SHORT, 2L * i) << 16);
-                }
-            }
-            case F16 -> {
-                for (int i = 0; i < out.length; i++) {
-                    out[i] = Float.float16ToFloat(data.get(SHORT, 2L * i));
-                }
-            }
-            case I32, F64 -> throw new IllegalArgumentException(name + ": " + dtype + " is no type of a weight");
+        var piece = MemorySegment.ofArray(new byte[(int) Math.min(PIECE, bytes())]);
+        int most = PIECE / dtype.bytes();
+        for (int from = 0; from < out.length; from += most) {
+            int n = Math.min(most, out.length - from);
+            read((long) from * dtype.bytes(), piece.asSlice(0, (long) n * dtype.bytes()));
+            widen(piece, out, from, n);
         }
         return out;
     }
 
-    /** Copies bytes {@code [offset, offset + count)} of the row-major data, as they are stored, into {@code out}. */
-    public void copyBytes(long offset, byte[] out, int outOffset, int count) {
-        MemorySegment.copy(data, ValueLayout.JAVA_BYTE, offset, out, outOffset, count);
+    /** Values of this type, which begin at the start of {@code data}, as floats {@code [from, from + n)} of {@code out}. */
+    private void widen(MemorySegment data, float[] out, int from, int n) {
+        switch (dtype) {
+            case F32 -> MemorySegment.copy(data, FLOAT, 0, out, from, n);
+            case BF16 -> {
+                for (int i = 0; i < n; i++) {
+                    out[from + i] = Float.intBitsToFloat(data.get(SHORT, 2L * i) << 16);
+                }
+            }
+            case F16 -> {
+                for (int i = 0; i < n; i++) {
+                    out[from + i] = Float.float16ToFloat(data.get(SHORT, 2L * i));
+                }
+            }
+            case I32, F64 -> throw new IllegalArgumentException(name + ": " + dtype + " is no type of a weight");
+        }
     }
 
-    MemorySegment data() {
-        return data;
+    /** The first value that is a NaN or an infinity, in words ("NaN at element 7"); empty where all are finite. */
+    public Optional<String> firstNotFinite() {
+        var piece = MemorySegment.ofArray(new byte[(int) Math.min(PIECE, bytes())]);
+        var values = new float[(int) (piece.byteSize() / dtype.bytes())];
+        for (long from = 0; from < elements; from += values.length) {
+            int n = (int) Math.min(values.length, elements - from);
+            read(from * dtype.bytes(), piece.asSlice(0, (long) n * dtype.bytes()));
+            widen(piece, values, 0, n);
+            for (int i = 0; i < n; i++) {
+                if (!Float.isFinite(values[i])) {
+                    return Optional.of(values[i] + " at element " + (from + i));
+                }
+            }
+        }
+        return Optional.empty();
+    }
+
+    /** Copies bytes {@code [offset, offset + count)} of the row-major data, as they are stored, into {@code out}. */
+    public void copyBytes(long offset, byte[] out, int outOffset, int count) {
+        read(offset, MemorySegment.ofArray(out).asSlice(outOffset, count));
+    }
+
+    /** Fills {@code to} with the bytes from {@code offset} on, as they are stored. */
+    void read(long offset, MemorySegment to) {
+        Objects.checkFromIndexSize(offset, to.byteSize(), bytes());
+        source.read(offset, to);
     }
 
     @Override

@@ -571,7 +571,8 @@ public final class Ops {
     /**
      * One step of AdamW (Loshchilov and Hutter 2019), as torch.optim.AdamW; step counts from 1.
      *
-     * @param norm F32 [slots], of {@link #clipGlobalNorm}; nullable: a slot whose norm is not finite stays as it is
+     * @param norm F32 [slots], of {@link #clipGlobalNorm}; nullable: a slot whose norm is not finite stays as it is, as does
+     *             one whose step would give numbers that are not, and its norm becomes NaN
      */
     public void adamw(
             Tensor parameter, Tensor grad, Tensor m, Tensor v, Tensor norm, long count, long stride, long slots,

@@ -1,8 +1,10 @@
 package io.metalora.task;
 
 import io.metalora.runtime.InputException;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.TreeMap;
 import java.util.stream.IntStream;
 
 /**
@@ -11,8 +13,14 @@ import java.util.stream.IntStream;
  * @param name     the task's name
  * @param examples the samples
  * @param lines    for each sample its index in the task's training split, from 0; ascending
+ * @param dropped  how many examples were left out because they are too long
  */
-public record EncodedTask(String name, List<EncodedExample> examples, int[] lines) {
+public record EncodedTask(String name, List<EncodedExample> examples, int[] lines, int dropped) {
+
+    /** With no example left out. */
+    public EncodedTask(String name, List<EncodedExample> examples, int[] lines) {
+        this(name, examples, lines, 0);
+    }
 
     public EncodedTask {
         examples = List.copyOf(examples);
@@ -28,25 +36,60 @@ public record EncodedTask(String name, List<EncodedExample> examples, int[] line
      * @throws InputException if the task has no training examples or one can't be encoded
      */
     public static EncodedTask encode(Task task, ExampleEncoder encoder, int samples, long seed) {
+        return encode(List.of(task), encoder, samples, seed).getFirst();
+    }
+
+    /** Each task as {@link #encode(Task, ExampleEncoder, int, long)} gives it. */
+    public static List<EncodedTask> encode(List<Task> tasks, ExampleEncoder encoder, int samples, long seed) {
+        return encode(tasks, encoder, samples, seed, OverLength.REFUSE);
+    }
+
+    /**
+     * As above.
+     *
+     * @param overLength {@link OverLength#DROP}: in place of an example that is too long, the next one is taken that the seed
+     *                   chooses, while there are any
+     * @throws InputException if a task has no training examples or one can't be encoded; all that are too long are said at once
+     */
+    public static List<EncodedTask> encode(List<Task> tasks, ExampleEncoder encoder, int samples, long seed, OverLength overLength) {
+        TooLong tooLong = encoder.noneTooLong();
+        var encoded = new ArrayList<EncodedTask>();
+        for (Task task : tasks) {
+            encoded.add(encode(task, encoder, samples, seed, overLength, tooLong));
+        }
+        if (overLength == OverLength.REFUSE) {
+            tooLong.refuse(", or leave such examples out with data.over_length: drop");
+        }
+        for (EncodedTask task : encoded) {
+            if (task.examples().isEmpty()) {
+                throw new InputException("all " + task.dropped() + " training examples of task " + task.name() + " have more tokens than "
+                        + tooLong.limit() + ", so that data.over_length: drop leaves none; shorten some, or leave the task out with data.names");
+            }
+        }
+        return encoded;
+    }
+
+    private static EncodedTask encode(Task task, ExampleEncoder encoder, int samples, long seed, OverLength overLength, TooLong tooLong) {
         int available = task.train().size();
         if (available == 0) {
             throw new InputException("task " + task.name() + " has no train.jsonl, so there is nothing to train on; "
                     + "add one, or leave the task out with data.names");
         }
-        int[] lines;
-        if (samples == 0 || samples >= available) {
-            lines = IntStream.range(0, available).toArray();
-        } else {
-            lines = new CounterRandom(seed, CounterRandom.Purpose.SUBSET, 0, task.name()).distinct(samples, available);
-            Arrays.sort(lines);
+        int wanted = samples == 0 ? available : Math.min(samples, available);
+        int most = overLength == OverLength.DROP ? available : wanted;
+        int[] order = wanted == available ? IntStream.range(0, available).toArray()
+                : new CounterRandom(seed, CounterRandom.Purpose.SUBSET, 0, task.name()).distinct(most, available);
+        if (most == wanted) {
+            Arrays.sort(order); // so that what is wrong is said in the file's order
         }
-        var examples = Arrays.stream(lines).mapToObj(line -> encoder.encode(task.train().get(line))).toList();
-        return new EncodedTask(task.name(), examples, lines);
-    }
-
-    /** Each task as {@link #encode(Task, ExampleEncoder, int, long)} gives it. */
-    public static List<EncodedTask> encode(List<Task> tasks, ExampleEncoder encoder, int samples, long seed) {
-        return tasks.stream().map(task -> encode(task, encoder, samples, seed)).toList();
+        var chosen = new TreeMap<Integer, EncodedExample>();
+        int before = tooLong.count();
+        for (int i = 0; i < most && chosen.size() < wanted; i++) {
+            int line = order[i];
+            encoder.encodeOr(task.train().get(line), tooLong).ifPresent(example -> chosen.put(line, example));
+        }
+        return new EncodedTask(task.name(), List.copyOf(chosen.values()), chosen.keySet().stream().mapToInt(Integer::intValue).toArray(),
+                tooLong.count() - before);
     }
 
     /** Tokens of the longest sample of all tasks. */

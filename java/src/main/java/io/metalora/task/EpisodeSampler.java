@@ -23,7 +23,7 @@ public final class EpisodeSampler {
             throw new IllegalArgumentException("support " + support + ", query " + query);
         }
         for (EncodedTask task : tasks) {
-            if (task.examples().size() < support + query) {
+            if (task.examples().size() < (long) support + query) {
                 throw new InputException("task " + task.name() + " has " + task.examples().size() + " samples, fewer than the "
                         + support + " of support and the " + query + " of query together; give it more samples, lower "
                         + "meta.support_size or meta.query_size, or raise data.samples_per_task");

@@ -3,9 +3,11 @@ package io.metalora.task;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.InputException;
 import io.metalora.text.TextTokenizer;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
+import java.util.Optional;
 
 /**
  * Turns examples into token ids: encode(prompt, with special tokens), then encode(completion, without), then the end of
@@ -22,13 +24,15 @@ public final class ExampleEncoder {
     private static final int NONE = -1;
 
     private final Tokenizer tokenizer;
-    private final int context;
+    private final int longest;
+    private final String limit; // what sets it, for messages
     private final int vocabSize;
     private final int endOfSequence;
 
-    private ExampleEncoder(Tokenizer tokenizer, int context, int vocabSize, int endOfSequence) {
+    private ExampleEncoder(Tokenizer tokenizer, int longest, String limit, int vocabSize, int endOfSequence) {
         this.tokenizer = Objects.requireNonNull(tokenizer, "tokenizer");
-        this.context = context;
+        this.longest = longest;
+        this.limit = limit;
         this.vocabSize = vocabSize;
         this.endOfSequence = endOfSequence;
     }
@@ -40,7 +44,7 @@ public final class ExampleEncoder {
 
     /** As above, with the tokenizer, the model's positions and its vocabulary given one by one. */
     public static ExampleEncoder forScoring(Tokenizer tokenizer, int context, int vocabSize) {
-        return new ExampleEncoder(tokenizer, context, vocabSize, NONE);
+        return new ExampleEncoder(tokenizer, context, context(context), vocabSize, NONE);
     }
 
     /**
@@ -58,12 +62,33 @@ public final class ExampleEncoder {
 
     /** As above, with the tokenizer, the model's positions, its vocabulary and its end token given one by one. */
     public static ExampleEncoder forTraining(Tokenizer tokenizer, int context, int vocabSize, int endOfSequence) {
-        return new ExampleEncoder(tokenizer, context, vocabSize, endOfSequence);
+        return new ExampleEncoder(tokenizer, context, context(context), vocabSize, endOfSequence);
     }
 
-    /** All examples, in order. */
+    private static String context(int tokens) {
+        return "the model's context of " + tokens;
+    }
+
+    /** This, with a lower limit on an example's tokens if {@code tokens} is lower; {@code setting} is what sets it. */
+    public ExampleEncoder within(int tokens, String setting) {
+        return tokens >= longest ? this
+                : new ExampleEncoder(tokenizer, tokens, setting + " of " + tokens
+                        + " (which can be raised up to " + limit + ")", vocabSize, endOfSequence);
+    }
+
+    /**
+     * All examples, in order.
+     *
+     * @throws InputException as from {@link #encode(Example)}; all that are too long are said at once
+     */
     public List<EncodedExample> encode(List<Example> examples) {
-        return examples.stream().map(this::encode).toList();
+        TooLong tooLong = noneTooLong();
+        var encoded = new ArrayList<EncodedExample>(examples.size());
+        for (Example example : examples) {
+            encodeOr(example, tooLong).ifPresent(encoded::add);
+        }
+        tooLong.refuse("");
+        return encoded;
     }
 
     /**
@@ -73,6 +98,23 @@ public final class ExampleEncoder {
      *                        the sequence is longer than the model's context
      */
     public EncodedExample encode(Example example) {
+        TooLong tooLong = noneTooLong();
+        Optional<EncodedExample> encoded = encodeOr(example, tooLong);
+        tooLong.refuse("");
+        return encoded.orElseThrow();
+    }
+
+    /** To gather examples in that are too long for this encoder. */
+    public TooLong noneTooLong() {
+        return new TooLong(limit);
+    }
+
+    /**
+     * The ids of one example; empty where it is too long, and then added to {@code tooLong}.
+     *
+     * @throws InputException as from {@link #encode(Example)}, but not for the length
+     */
+    public Optional<EncodedExample> encodeOr(Example example, TooLong tooLong) {
         int[] prompt = tokens(example.prompt(), true, example);
         int[] completion = tokens(example.completion(), false, example);
         if (prompt.length == 0) {
@@ -84,9 +126,9 @@ public final class ExampleEncoder {
                     + "score; remove the line or give it a completion");
         }
         int length = prompt.length + completion.length + (endOfSequence == NONE ? 0 : 1);
-        if (length > context) {
-            throw new InputException(example.source() + ": " + length + " tokens are more than the model's context of " + context
-                    + "; shorten or remove the example");
+        if (length > longest) {
+            tooLong.add(example, length);
+            return Optional.empty();
         }
         int[] ids = Arrays.copyOf(prompt, length);
         System.arraycopy(completion, 0, ids, prompt.length, completion.length);
@@ -99,7 +141,7 @@ public final class ExampleEncoder {
                         + vocabSize + "; the tokenizer belongs to another model");
             }
         }
-        return new EncodedExample(ids, prompt.length);
+        return Optional.of(new EncodedExample(ids, prompt.length));
     }
 
     private int[] tokens(String text, boolean addSpecialTokens, Example example) {

@@ -39,7 +39,7 @@ public final class PackBuilder {
      * @param perSlot most examples of a slot
      * @param longest tokens of the longest example
      * @param tokenBudget 0: 512, or the longest example's tokens where they are more
-     * @throws InputException if the longest example is over the budget
+     * @throws InputException if the longest example is over the budget, or the batch is more than any pass takes
      */
     public static PassLimits limits(int slots, int perSlot, int longest, int tokenBudget) {
         if (tokenBudget == 0) {
@@ -50,7 +50,7 @@ public final class PackBuilder {
                     + tokenBudget + "; raise compute.token_budget or shorten the example");
         }
         long sequences = (long) slots * perSlot;
-        int tokens = (int) Math.min(tokenBudget, sequences * longest);
+        int tokens = sequences > tokenBudget / longest ? tokenBudget : (int) sequences * longest;
         return new PassLimits(tokens, (int) Math.min(tokens, sequences), tokens, slots);
     }
 

@@ -8,9 +8,10 @@ import com.hubspot.jinjava.interpret.JinjavaInterpreter;
 import com.hubspot.jinjava.interpret.RenderResult;
 import com.hubspot.jinjava.lib.filter.Filter;
 import io.metalora.io.JsonObject;
+import io.metalora.io.JsonText;
+import io.metalora.io.ModelConfig;
 import io.metalora.runtime.InputException;
-import java.io.IOException;
-import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
@@ -18,6 +19,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CancellationException;
+import java.util.function.Supplier;
 
 /**
  * How a model wants a conversation written: the Jinja template of its folder, rendered with the settings of
@@ -26,6 +29,8 @@ import java.util.Optional;
  */
 public final class ChatTemplate {
     private static final long MAX_OUTPUT = 64L << 20;
+    private static final int MAX_LIST = 1 << 20;
+    private static final long MAX_TEMPLATE = 1L << 20; // bytes; the longest known have some 30,000
     private static final String DAMAGED =
             "; the template is damaged or uses more of Jinja than is supported: give the prompt as plain text instead";
 
@@ -38,23 +43,24 @@ public final class ChatTemplate {
         this.source = source;
         this.specialTokens = specialTokens;
         this.jinja = jinja();
-        try {
-            String known = JinjaDialect.translate(template);
-            // Jinja drops one line end at the end of a template; the library would drop it from the output.
-            this.template = known.endsWith("\n") ? known.substring(0, known.length() - 1) : known;
+        String known = run(() -> JinjaDialect.translate(template));
+        // Jinja drops one line end at the end of a template; the library would drop it from the output.
+        this.template = known.endsWith("\n") ? known.substring(0, known.length() - 1) : known;
+        run(() -> {
             new TemplateCheck(jinja, source).check(this.template);
-        } catch (InputException e) {
-            throw e;
-        } catch (RuntimeException | StackOverflowError e) {
-            throw unreadable(e);
-        }
+            return null;
+        });
     }
 
-    /** The library fails in many ways on what is no template. */
-    private InputException unreadable(Throwable e) {
-        return new InputException(source + ": can't be read"
-                + (e instanceof StackOverflowError ? ": its parts are nested too deeply" : e instanceof InterpretException ? ": " + brief(e.getMessage()) : "")
-                + DAMAGED, e);
+    /** Within a time, and with one kind of failure: the library has many for what is no template. */
+    private <T> T run(Supplier<T> work) {
+        try {
+            return TemplateThread.run(source, TemplateThread.SECONDS, work);
+        } catch (InputException | CancellationException e) {
+            throw e;
+        } catch (RuntimeException e) {
+            throw new InputException(source + ": can't be read" + (e instanceof InterpretException ? ": " + brief(e.getMessage()) : "") + DAMAGED, e);
+        }
     }
 
     private static Jinjava jinja() {
@@ -64,6 +70,9 @@ public final class ChatTemplate {
                 .withKeepTrailingNewline(true)
                 .withNestedInterpretationEnabled(false) // braces in a message are text
                 .withMaxOutputSize(MAX_OUTPUT)
+                .withMaxStringLength(MAX_OUTPUT)
+                .withMaxListSize(MAX_LIST)
+                .withMaxMapSize(MAX_LIST)
                 .withElResolver(new PythonStrings())
                 .withLegacyOverrides(LegacyOverrides.newBuilder()
                         .withEvaluateMapKeys(true)
@@ -87,19 +96,15 @@ public final class ChatTemplate {
      * (a string, or a list of which "default" counts). Empty for a model without one: a base model.
      */
     public static Optional<ChatTemplate> load(Path modelDir) {
+        ModelConfig.requireFolder(modelDir);
         Path file = modelDir.resolve("chat_template.jinja");
         Path configFile = modelDir.resolve("tokenizer_config.json");
         Optional<JsonObject> config = Files.exists(configFile)
                 ? Optional.of(JsonObject.read(configFile)) : Optional.empty();
         Map<String, String> tokens = config.map(ChatTemplate::specialTokens).orElse(Map.of());
         if (Files.exists(file)) {
-            try {
-                return Optional.of(new ChatTemplate(file.toString(), Files.readString(file), tokens));
-            } catch (CharacterCodingException e) {
-                throw new InputException(file + " is not UTF-8; fetch it again", e);
-            } catch (IOException e) {
-                throw new InputException(file + " cannot be read: " + e.getMessage(), e);
-            }
+            byte[] text = JsonText.utf8(file.toString(), JsonText.read(file, MAX_TEMPLATE, "a chat template"));
+            return Optional.of(new ChatTemplate(file.toString(), new String(text, StandardCharsets.UTF_8), tokens));
         }
         return config.flatMap(ChatTemplate::template)
                 .map(text -> new ChatTemplate(configFile + ": chat_template", text, tokens));
@@ -144,12 +149,7 @@ public final class ChatTemplate {
         var bindings = new HashMap<String, Object>(specialTokens);
         bindings.put("messages", messages.stream().map(ChatTemplate::asMap).toList());
         bindings.put("add_generation_prompt", addGenerationPrompt);
-        RenderResult result;
-        try {
-            result = jinja.renderForResult(template, bindings);
-        } catch (RuntimeException | StackOverflowError e) {
-            throw unreadable(e);
-        }
+        RenderResult result = run(() -> jinja.renderForResult(template, bindings));
         for (var error : result.getErrors()) {
             Throwable root = error.getException();
             while (root != null && root.getCause() != null) {

@@ -2,7 +2,9 @@ package io.metalora.train;
 
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.Tensor;
+import java.util.List;
 
 /**
  * First and second moments of AdamW.
@@ -20,7 +22,6 @@ record AdamWState(Tensor m, Tensor v) implements AutoCloseable {
 
     @Override
     public void close() {
-        m.close();
-        v.close();
+        Held.closeAll(List.of(m, v), Tensor::close);
     }
 }

@@ -1,5 +1,6 @@
 package io.metalora.train;
 
+import io.metalora.io.AtomicFile;
 import io.metalora.io.Safetensors;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.HostTensor;
@@ -54,7 +55,7 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
             try {
                 Files.deleteIfExists(old);
             } catch (IOException e) {
-                throw new UncheckedIOException(old + ": can't be removed", e);
+                throw new UncheckedIOException(old + ": can't be removed: " + AtomicFile.reason(e), e);
             }
         }
         return file;
@@ -69,7 +70,7 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
             return entries.filter(file -> file.getFileName().toString().matches(PREFIX + "\\d+" + "\\" + SUFFIX))
                     .sorted(Comparator.comparing((Path file) -> file.getFileName().toString()).reversed()).toList();
         } catch (IOException e) {
-            throw new UncheckedIOException(folder + ": can't be listed", e);
+            throw new UncheckedIOException(folder + ": can't be listed: " + AtomicFile.reason(e), e);
         }
     }
 
@@ -91,7 +92,7 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
             }
             return checkpoint;
         } catch (NumberFormatException e) {
-            throw new InputException(file + ": the metadata is damaged: " + e.getMessage());
+            throw new InputException(file + ": its step or the lengths of the logs are no numbers; the file is damaged", e);
         }
     }
 

@@ -6,11 +6,15 @@ import io.metalora.model.CausalLM;
 import io.metalora.model.ModelPass;
 import io.metalora.model.PassLimits;
 import io.metalora.model.TokenPack;
+import io.metalora.runtime.Held;
+import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.PackBuilder;
+import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
+import java.util.function.Supplier;
 
 /**
  * Loss and gradient of a batch at the adapter slots it is laid out for: the batch's packs go through the model one after
@@ -22,6 +26,7 @@ final class GradientPass implements AutoCloseable {
     private static final int PASSES = 16;
 
     private final Held held = new Held();
+    private final CausalLM model;
     private final ModelPass pass;
     private final PackBuilder packs;
     private final BooleanSupplier stop;
@@ -33,6 +38,7 @@ final class GradientPass implements AutoCloseable {
      * @param stop   asked before every pack; true abandons the batch with a {@link CancellationException}
      */
     GradientPass(CausalLM model, LoraLayout layout, PassLimits limits, BooleanSupplier stop) {
+        this.model = model;
         this.pass = held.add(() -> new ModelPass(model, limits, layout, true), ModelPass::close);
         this.packs = new PackBuilder(limits);
         this.stop = stop;
@@ -40,12 +46,12 @@ final class GradientPass implements AutoCloseable {
     }
 
     private static int ledgerRows(PassLimits limits) {
-        return Math.multiplyExact(PASSES, limits.lossRows());
+        return (int) Math.min((long) PASSES * limits.lossRows(), PassLimits.MOST);
     }
 
     /** What is held beside the pass. */
     static long ledgerBytes(PassLimits limits) {
-        return (long) ledgerRows(limits) * Float.BYTES;
+        return (long) PASSES * limits.lossRows() * Float.BYTES;
     }
 
     /** Sets scratch memory aside for passes and for the ops of {@code others}; see {@link ModelPass#plan}. */
@@ -65,7 +71,7 @@ final class GradientPass implements AutoCloseable {
      *             examples
      */
     void backward(List<List<EncodedExample>> batch, AdapterSlots slots, long dropoutSeed, double[] loss) {
-        java.util.Arrays.fill(loss, 0);
+        Arrays.fill(loss, 0);
         int stream = 0;
         for (TokenPack pack : packs.build(batch)) {
             checkStop();
@@ -77,7 +83,7 @@ final class GradientPass implements AutoCloseable {
 
     /** The losses alone, without dropout; they too are written by {@link #settle}. */
     void forward(List<List<EncodedExample>> batch, AdapterSlots slots, double[] loss) {
-        java.util.Arrays.fill(loss, 0);
+        Arrays.fill(loss, 0);
         for (TokenPack pack : packs.build(batch)) {
             checkStop();
             pass.runForward(pack, slots);
@@ -89,6 +95,24 @@ final class GradientPass implements AutoCloseable {
     /** Waits for the passes since the last call and writes their losses. */
     void settle() {
         losses.settle();
+    }
+
+    /**
+     * Runs an iteration on these passes. One that ends with an exception leaves no losses and no tokens to the next.
+     *
+     * @throws InputException where it diverged because of the model's own weights
+     */
+    IterationReport whole(Supplier<IterationReport> iteration) {
+        try {
+            return iteration.get();
+        } catch (RuntimeException | Error e) {
+            losses.clear();
+            tokens = 0;
+            if (e instanceof TrainingDivergedException) {
+                model.requireFiniteWeights();
+            }
+            throw e;
+        }
     }
 
     private void checkStop() {

@@ -3,6 +3,7 @@ package io.metalora.train;
 import io.metalora.model.AdapterSlots;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
 import io.metalora.task.EncodedExample;
@@ -61,6 +62,13 @@ final class InnerLoop implements AutoCloseable {
         begin(shared);
         slots.zeroGradients();
         descend(0);
+    }
+
+    /** Waits for the adaptation. Returns the norm of each slot's parameters, which is not finite where one of them is not. */
+    float[] norms() {
+        long count = slots.layout().parameters();
+        ops.clipGlobalNorm(slots.parameters(), norms, count, count, slots.slots(), 0);
+        return norms.toFloats();
     }
 
     private void begin(Tensor shared) {

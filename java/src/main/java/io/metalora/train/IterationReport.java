@@ -25,7 +25,7 @@ public record IterationReport(long iteration, double lr, double loss, double gra
      *
      * @param task         its name
      * @param supportLoss  on the support set at the start of each inner step: [0] is the shared adapter, [i] after i steps
-     * @param adaptedLoss  on the support set after the last inner step, where it was measured
+     * @param adaptedLoss  on the support set after the last inner step, where it was measured and is finite
      * @param queryLoss    on the query set at the adapted parameters
      * @param gradientNorm of the query gradient
      */

@@ -5,6 +5,7 @@ import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
 import io.metalora.model.PassLimits;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.Tensor;
 import io.metalora.task.CounterRandom;
 import io.metalora.task.EncodedExample;
@@ -138,6 +139,10 @@ public final class JointLora implements Trainer {
 
     /** One step on a given batch; with {@code draws} for the report. */
     IterationReport step(List<EncodedExample> batch, List<IterationReport.Draw> draws) {
+        return pass.whole(() -> run(batch, draws));
+    }
+
+    private IterationReport run(List<EncodedExample> batch, List<IterationReport.Draw> draws) {
         long begin = System.nanoTime();
         long dropoutSeed = new CounterRandom(config.seed(), CounterRandom.Purpose.DROPOUT, done()).nextLong();
         slot.setAll(shared.parameters());

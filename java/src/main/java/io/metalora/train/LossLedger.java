@@ -5,6 +5,7 @@ import io.metalora.model.TokenPack;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Tensor;
+import java.util.Arrays;
 
 /**
  * Losses of passes that may still be running: what makes them up stays on the device until {@link #settle}, so that the
@@ -21,11 +22,11 @@ final class LossLedger implements AutoCloseable {
 
     /** @param rows loss rows that are kept before the ledger settles by itself; at least those of a pass */
     LossLedger(Device device, int rows) {
-        this.onDevice = device.zeros(DType.F32, rows);
         this.logprob = new float[rows];
         this.scale = new float[rows];
         this.slot = new int[rows];
         this.loss = new double[rows][];
+        this.onDevice = device.zeros(DType.F32, rows);
     }
 
     /**
@@ -56,6 +57,12 @@ final class LossLedger implements AutoCloseable {
             loss[i][slot[i]] -= (double) scale[i] * logprob[i];
             loss[i] = null;
         }
+        used = 0;
+    }
+
+    /** Forgets the passes since the last call of {@link #settle}. */
+    void clear() {
+        Arrays.fill(loss, 0, used, null);
         used = 0;
     }
 

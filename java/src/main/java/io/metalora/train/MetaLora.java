@@ -6,6 +6,7 @@ import io.metalora.model.CausalLM;
 import io.metalora.model.PassLimits;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
@@ -33,6 +34,8 @@ import java.util.function.BooleanSupplier;
  * weights serves all of them. With k = 0 this is multi-task LoRA on the query sets, every task weighing the same.
  */
 public final class MetaLora implements Trainer {
+
+    private static final String LOWER_INNER = "lower meta.inner_lr, or set meta.inner_clip";
 
     private final TrainConfig config;
     private final Held held = new Held();
@@ -68,30 +71,42 @@ public final class MetaLora implements Trainer {
     public MetaLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config, BooleanSupplier stop) {
         TrainConfig.Meta meta = config.meta();
         int n = meta.tasksPerIteration();
-        if (tasks.size() < n) {
-            throw new InputException("meta.tasks_per_iteration is " + n + ", but there are only " + tasks.size()
-                    + " tasks; lower it or add tasks");
-        }
+        PassLimits limits = limits(tasks, config);
         this.config = config;
         this.shared = shared;
-        this.episodes = new EpisodeSampler(tasks, TaskSampler.uniform(tasks.size(), n, config.seed()),
-                meta.innerSteps() == 0 ? 0 : meta.supportSize(), meta.querySize(), config.seed());
+        this.episodes = episodes(tasks, config);
+        this.supportLoss = new double[meta.innerSteps()][n];
+        this.adaptedLoss = new double[n];
+        this.queryLoss = new double[n];
+        this.gramOnHost = new double[n * n];
         Device device = model.device();
         this.ops = device.ops();
         long parameters = shared.layout().parameters();
         this.slots = held.add(() -> new AdapterSlots(device, shared.layout(), n, true), AdapterSlots::close);
-        this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits(tasks, config), stop), GradientPass::close);
+        this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits, stop), GradientPass::close);
         this.inner = held.add(() -> new InnerLoop(device, slots, meta), InnerLoop::close);
         this.optimizer = held.add(
                 () -> new SharedOptimizer(device, shared.parameters(), config.optimizer(), meta.iterations()), SharedOptimizer::close);
         this.taskWeights = held.add(() -> device.zeros(DType.F32, n), Tensor::close);
         this.gradient = held.add(() -> device.zeros(DType.F32, parameters), Tensor::close);
         this.gram = held.add(() -> device.zeros(DType.F64, n, n), Tensor::close);
-        this.supportLoss = new double[meta.innerSteps()][n];
-        this.adaptedLoss = new double[n];
-        this.queryLoss = new double[n];
-        this.gramOnHost = new double[n * n];
         this.scratchBytes = held.orClose(this::prepare);
+    }
+
+    /**
+     * The draws of a run.
+     *
+     * @throws InputException if there are fewer tasks than a meta-batch needs, or a task has too few samples
+     */
+    static EpisodeSampler episodes(List<EncodedTask> tasks, TrainConfig config) {
+        TrainConfig.Meta meta = config.meta();
+        int n = meta.tasksPerIteration();
+        if (tasks.size() < n) {
+            throw new InputException("meta.tasks_per_iteration is " + n + ", but there are only " + tasks.size()
+                    + " tasks; lower it or add tasks");
+        }
+        return new EpisodeSampler(tasks, TaskSampler.uniform(tasks.size(), n, config.seed()),
+                meta.innerSteps() == 0 ? 0 : meta.supportSize(), meta.querySize(), config.seed());
     }
 
     private long prepare() {
@@ -111,9 +126,17 @@ public final class MetaLora implements Trainer {
         ops.taskReduce(slots.gradients(), taskWeights, gradient, gram, count, count, slots.slots());
     }
 
-    /** Of a pass, for any episodes that can be drawn from the tasks. */
+    /**
+     * Of a pass, for any episodes that can be drawn from the tasks.
+     *
+     * @throws InputException if there are fewer tasks than a meta-batch needs, or an example is longer than a pass
+     */
     static PassLimits limits(List<EncodedTask> tasks, TrainConfig config) {
         TrainConfig.Meta meta = config.meta();
+        if (tasks.size() < meta.tasksPerIteration()) {
+            throw new InputException("meta.tasks_per_iteration is " + meta.tasksPerIteration() + ", but there are only " + tasks.size()
+                    + " tasks; lower it or add tasks");
+        }
         return PackBuilder.limits(meta.tasksPerIteration(), Math.max(meta.supportSize(), meta.querySize()), EncodedTask.longest(tasks),
                 config.compute().tokenBudget());
     }
@@ -162,6 +185,10 @@ public final class MetaLora implements Trainer {
         if (batch.size() != slots.slots()) {
             throw new IllegalArgumentException(batch.size() + " episodes for " + slots.slots() + " slots");
         }
+        return pass.whole(() -> run(batch));
+    }
+
+    private IterationReport run(List<Episode> batch) {
         long begin = System.nanoTime();
         long iteration = done();
         int k = config.meta().innerSteps();
@@ -183,20 +210,21 @@ public final class MetaLora implements Trainer {
         // All is queued: only now the host waits. A loss that is not finite gives a gradient that is not, which changed nothing.
         pass.settle();
         for (int step = 0; step < k; step++) {
-            requireFinite(supportLoss[step], batch, iteration, "support loss after " + step + " inner steps");
+            requireFinite(supportLoss[step], batch, iteration, "support loss after " + step + " inner steps",
+                    step == 0 ? "lower optimizer.lr" : LOWER_INNER);
         }
-        requireFinite(queryLoss, batch, iteration, "query loss");
+        requireFinite(queryLoss, batch, iteration, "query loss", k == 0 ? "lower optimizer.lr" : LOWER_INNER + ", or lower optimizer.lr");
         gram.download(gramOnHost);
         double norm = optimizer.settle();
         double seconds = (System.nanoTime() - begin) * 1e-9;
         return report(batch, lr, norm, measure, seconds);
     }
 
-    private static void requireFinite(double[] losses, List<Episode> batch, long iteration, String what) {
+    private static void requireFinite(double[] losses, List<Episode> batch, long iteration, String what, String help) {
         for (int i = 0; i < losses.length; i++) {
             if (!Double.isFinite(losses[i])) {
                 throw new TrainingDivergedException("iteration " + (iteration + 1) + ", task " + batch.get(i).task().name()
-                        + ": the " + what + " is " + losses[i] + "; lower meta.inner_lr or optimizer.lr, or set meta.inner_clip");
+                        + ": the " + what + " is " + losses[i] + "; " + help);
             }
         }
     }
@@ -211,7 +239,7 @@ public final class MetaLora implements Trainer {
             Episode episode = batch.get(i);
             tasks.add(new IterationReport.TaskReport(episode.task().name(),
                     Arrays.stream(supportLoss).mapToDouble(losses -> losses[slot]).toArray(),
-                    measured ? OptionalDouble.of(adaptedLoss[i]) : OptionalDouble.empty(),
+                    measured && Double.isFinite(adaptedLoss[i]) ? OptionalDouble.of(adaptedLoss[i]) : OptionalDouble.empty(),
                     queryLoss[i], Math.sqrt(gramOnHost[i * n + i])));
             draws.add(new IterationReport.Draw(episode.task().name(), episode.supportLines(), episode.queryLines()));
             for (int j = 0; j < n; j++) {

@@ -1,8 +1,10 @@
 package io.metalora.train;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
 import java.nio.ByteBuffer;
@@ -60,6 +62,9 @@ final class RunLines {
         line.put("task", task.name());
         numbers(line.putArray("samples"), task.lines());
         line.put("digest", digest(task));
+        if (task.dropped() > 0) {
+            line.put("dropped", task.dropped());
+        }
         return line;
     }
 
@@ -74,6 +79,30 @@ final class RunLines {
             }
         }
         return String.format(Locale.ROOT, "%08x", crc.getValue());
+    }
+
+    /** Whether a line of draws.jsonl is a task's. */
+    static boolean isSubset(ObjectNode line) {
+        return line.has("samples");
+    }
+
+    /** A task's line without what depends on the tokenizer. */
+    static ObjectNode withoutDigest(ObjectNode subset) {
+        ObjectNode rest = subset.deepCopy();
+        rest.remove("digest");
+        return rest;
+    }
+
+    /**
+     * Checks that a line of either log is that of an iteration.
+     *
+     * @throws InputException if it is of another, or of none
+     */
+    static void requireIteration(ObjectNode line, long iteration) {
+        JsonNode number = line.path("iteration");
+        if (!number.canConvertToLong() || number.longValue() != iteration) {
+            throw new InputException("the line is damaged: it must be that of iteration " + iteration);
+        }
     }
 
     /** draws.jsonl, one line an iteration. */

@@ -4,6 +4,7 @@ import io.metalora.adapter.LoraAdapter;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
 import io.metalora.runtime.DType;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.Tensor;
 import io.metalora.task.CounterRandom;
 import io.metalora.task.EncodedExample;
@@ -29,6 +30,8 @@ public final class TaskAdaptation {
      * @param config   its inner optimizer, {@code meta.tasks_per_iteration} (the tasks adapted in one pass), token budget
      *                 and seed
      * @return one adapter a task, which the caller closes
+     * @throws TrainingDivergedException if an adapted adapter is not finite
+     * @throws io.metalora.runtime.InputException if that comes of weights of the model that are not
      */
     public static List<LoraAdapter> adapt(CausalLM model, LoraAdapter shared, List<List<EncodedExample>> examples, int steps,
                                           TrainConfig config) {
@@ -38,8 +41,12 @@ public final class TaskAdaptation {
             for (int from = 0; from < examples.size(); from += group) {
                 adaptGroup(model, shared, examples.subList(from, Math.min(examples.size(), from + group)), steps, config, adapted);
             }
-        } catch (RuntimeException e) {
-            adapted.forEach(LoraAdapter::close);
+        } catch (RuntimeException | Error e) {
+            try {
+                Held.closeAll(adapted, LoraAdapter::close);
+            } catch (RuntimeException | Error failure) {
+                e.addSuppressed(failure);
+            }
             throw e;
         }
         return adapted;
@@ -62,11 +69,22 @@ public final class TaskAdaptation {
                 pass.plan(slots, () -> inner.planned(shared.parameters()));
             }
             inner.adapt(shared.parameters(), examples, steps, pass, dropoutSeed, losses);
+            requireFinite(model, inner.norms(), adapted.size());
             long count = layout.parameters();
             for (int slot = 0; slot < n; slot++) {
                 Tensor parameters = device.zeros(DType.F32, count);
                 adapted.add(LoraAdapter.of(layout, parameters));
                 parameters.copyFrom(slots.parameters(), slot * count, 0, count);
+            }
+        }
+    }
+
+    private static void requireFinite(CausalLM model, float[] norms, int first) {
+        for (int slot = 0; slot < norms.length; slot++) {
+            if (!Float.isFinite(norms[slot])) {
+                model.requireFiniteWeights();
+                throw new TrainingDivergedException("adapting to the examples of task " + (first + slot + 1)
+                        + " gives an adapter that is not finite; lower meta.inner_lr, or set meta.inner_clip");
             }
         }
     }

@@ -1,14 +1,17 @@
 package io.metalora.train;
 
-import com.fasterxml.jackson.databind.annotation.JsonNaming;
-import com.fasterxml.jackson.databind.PropertyNamingStrategies.SnakeCaseStrategy;
 import io.metalora.adapter.LoraConfig;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.TargetModules;
 import io.metalora.model.LoadOptions;
 import io.metalora.model.WeightStorage;
 import io.metalora.runtime.Backend;
+import io.metalora.runtime.DeviceOptions;
+import io.metalora.runtime.InstructionSet;
 import io.metalora.runtime.InputException;
+import io.metalora.task.OverLength;
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 
@@ -27,7 +30,6 @@ import java.util.List;
  * @param optimizer the optimizer of the shared adapter: MeTA-LoRA's outer step, joint LoRA's only one
  * @param compute   where and how it runs; nothing here is meant to change the outcome beyond rounding
  */
-@JsonNaming(SnakeCaseStrategy.class)
 public record TrainConfig(Method method, Path model, Path output, long seed, Adapter adapter, Data data, Meta meta,
                           Joint joint, Optimizer optimizer, Compute compute) {
 
@@ -39,7 +41,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param targetModules which Linears are adapted: names, a regex, or all-linear
      * @param init          nullable: a PEFT folder to start from; its rank, alpha and targets then replace those above
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Adapter(int rank, float alpha, boolean rslora, float dropout, TargetModules targetModules, Path init) {
 
         /** The adapter's shape and scale. */
@@ -53,9 +54,9 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param names          the tasks to use; empty: all
      * @param samplesPerTask how many training examples of each task may be seen; 0: all
      * @param appendEos      teach the end of sequence token after every completion
+     * @param overLength     what becomes of examples longer than the model's context, or than {@code compute.token_budget}
      */
-    @JsonNaming(SnakeCaseStrategy.class)
-    public record Data(Path folder, List<String> names, int samplesPerTask, boolean appendEos) {
+    public record Data(Path folder, List<String> names, int samplesPerTask, boolean appendEos, OverLength overLength) {
     }
 
     /**
@@ -70,7 +71,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param supportAfterEvery iterations between measurements of the support loss after the last inner step, which cost
      *                          one forward pass each; 0: never
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Meta(long iterations, int tasksPerIteration, int supportSize, int querySize, int innerSteps,
                        InnerOptimizer innerOptimizer, double innerLr, double innerClip, int supportAfterEvery) {
     }
@@ -79,7 +79,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param epochs    times every sample is seen
      * @param batchSize samples a step; the last step of an epoch takes what is left
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Joint(int epochs, int batchSize) {
     }
 
@@ -96,7 +95,6 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param warmupSteps steps of linear warm-up
      * @param warmupRatio the same as a share of all steps, rounded up; only one of the two may be set
      */
-    @JsonNaming(SnakeCaseStrategy.class)
     public record Optimizer(double lr, double beta1, double beta2, double eps, double weightDecay, double clip,
                             Schedule schedule, long warmupSteps, double warmupRatio) {
 
@@ -114,23 +112,28 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     /**
      * @param backend         auto, cpu or cuda
      * @param threads         CPU threads; 0: all physical cores
+     * @param isa             auto, portable, avx2 or avx512: which CPU kernels
      * @param weights         how the frozen weights are held
      * @param tokenBudget     most tokens in one pass; a larger batch is split into micro-batches of the same gradient;
      *                        0: 512, or the longest example's where they are more
      * @param checkpointEvery iterations between checkpoints
      */
-    @JsonNaming(SnakeCaseStrategy.class)
-    public record Compute(Backend backend, int threads, WeightStorage weights, int tokenBudget, int checkpointEvery) {
+    public record Compute(Backend backend, int threads, InstructionSet isa, WeightStorage weights, int tokenBudget, int checkpointEvery) {
+
+        /** How to open the device. */
+        public DeviceOptions device() {
+            return new DeviceOptions(backend, threads, isa);
+        }
     }
 
     /** The defaults; {@code model}, {@code output} and {@code data.folder} have none. */
     public static final TrainConfig DEFAULTS = new TrainConfig(Method.META_LORA, null, null, 0,
             new Adapter(8, 16, false, 0, TargetModules.allLinear(), null),
-            new Data(null, List.of(), 0, true),
+            new Data(null, List.of(), 0, true, OverLength.REFUSE),
             new Meta(100, 4, 8, 8, 3, InnerOptimizer.SGD, 0.02, 0, 10),
             new Joint(3, 8),
             new Optimizer(1e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0),
-            new Compute(Backend.AUTO, 0, WeightStorage.AUTO, 0, 50));
+            new Compute(Backend.AUTO, 0, InstructionSet.AUTO, WeightStorage.AUTO, 0, 50));
 
     /** How many adapters go through a pass together: one of each task of a meta-batch, or that of joint LoRA. */
     public int slots() {
@@ -145,7 +148,8 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     /**
      * Reads a YAML file.
      *
-     * @param overrides {@code key=value} with dotted keys, as {@code meta.inner_steps=1}; the value is YAML
+     * @param overrides {@code key=value} with dotted keys, as {@code meta.inner_steps=1}; the value is taken as it stands, a
+     *                  quoted text or a list as YAML
      */
     public static TrainConfig read(Path file, List<String> overrides) {
         return ConfigReader.read(file, overrides);
@@ -175,11 +179,32 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     public TrainConfig absolute() {
         return new TrainConfig(method, absolute(model), absolute(output), seed,
                 new Adapter(adapter.rank, adapter.alpha, adapter.rslora, adapter.dropout, adapter.targetModules, absolute(adapter.init)),
-                new Data(absolute(data.folder), data.names, data.samplesPerTask, data.appendEos),
+                new Data(absolute(data.folder), data.names, data.samplesPerTask, data.appendEos, data.overLength),
                 meta, joint, optimizer, compute);
     }
 
-    private static Path absolute(Path path) {
-        return path == null ? null : path.toAbsolutePath().normalize();
+    /** Without {@code .} and {@code ..}, of which the one behind a link leads to the folder above the link's target. */
+    static Path absolute(Path path) {
+        if (path == null) {
+            return null;
+        }
+        Path absolute = path.toAbsolutePath();
+        Path made = absolute.getRoot();
+        for (Path name : absolute) {
+            if (name.toString().equals("..")) {
+                made = target(made).getParent() == null ? made.getRoot() : target(made).getParent();
+            } else if (!name.toString().equals(".")) {
+                made = made.resolve(name);
+            }
+        }
+        return made;
+    }
+
+    private static Path target(Path path) {
+        try {
+            return Files.isSymbolicLink(path) ? path.toRealPath() : path;
+        } catch (IOException e) {
+            return path; // a link to nowhere: what is behind it isn't there either
+        }
     }
 }

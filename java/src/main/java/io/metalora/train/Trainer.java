@@ -21,13 +21,15 @@ public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLor
     /**
      * The next iteration: draws, trains, and moves the shared adapter.
      *
-     * @throws TrainingDivergedException                  if a loss or gradient is not finite
-     * @throws java.util.concurrent.CancellationException if a stop was asked for; the shared adapter is then as it was
-     *                                                    after the last whole iteration
+     * <p>One that ends with an exception leaves the shared adapter and the trainer as they were after the last whole iteration.
+     *
+     * @throws TrainingDivergedException                  if a loss, a gradient or the step is not finite
+     * @throws io.metalora.runtime.InputException         if that comes of weights of the model that are not
+     * @throws java.util.concurrent.CancellationException if a stop was asked for
      */
     IterationReport iterate();
 
-    /** Copies what another process needs to go on from here. */
+    /** Copies what another process needs to go on from here; all of it is finite. */
     TrainerState state();
 
     /** Goes on from a state, bit for bit. */

@@ -1,5 +1,7 @@
 package io.metalora.train;
 
+import java.util.Optional;
+
 /**
  * The whole state of training between two iterations: since every draw is a function of the iteration, there is no other.
  *
@@ -9,4 +11,18 @@ package io.metalora.train;
  * @param v          its second moments, [P]
  */
 public record TrainerState(long step, float[] parameters, float[] m, float[] v) {
+
+    /** The first number that is a NaN or an infinity, in words; empty where there is none. */
+    Optional<String> notFinite() {
+        return notFinite("parameters", parameters).or(() -> notFinite("m", m)).or(() -> notFinite("v", v));
+    }
+
+    private static Optional<String> notFinite(String name, float[] values) {
+        for (int i = 0; i < values.length; i++) {
+            if (!Float.isFinite(values[i])) {
+                return Optional.of(name + " " + i + " is " + values[i]);
+            }
+        }
+        return Optional.empty();
+    }
 }

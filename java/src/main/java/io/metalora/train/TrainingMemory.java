@@ -32,7 +32,7 @@ final class TrainingMemory {
         long vectors = (adamW ? 4L : 2L) * config.slots() + (meta ? 4 : 3);
         return ModelPass.estimate(model, device, options, limits, layout, true)
                 .plus(new MemoryEstimate(0, GradientPass.ledgerBytes(limits), 0))
-                .plus(new MemoryEstimate(0, 0, Math.multiplyExact(vectors * Float.BYTES, layout.parameters())));
+                .plus(new MemoryEstimate(0, 0, MemoryEstimate.product(vectors, Float.BYTES, layout.parameters())));
     }
 
     /** What {@link #estimate} gives, once it is known to fit. */

@@ -5,8 +5,8 @@ import io.metalora.adapter.LoraLayout;
 import io.metalora.io.ModelConfig;
 import io.metalora.model.CausalLM;
 import io.metalora.model.MemoryEstimate;
+import io.metalora.model.ModelFingerprint;
 import io.metalora.runtime.Device;
-import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.ExampleEncoder;
@@ -14,13 +14,14 @@ import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
 import io.metalora.text.TextTokenizer;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
+import java.util.stream.Collectors;
 
 /**
  * A training run from config to adapter, with its run folder: checks everything first, trains, logs, writes checkpoints,
@@ -42,13 +43,16 @@ public final class TrainingRun {
     private final TrainConfig config;
     private final RunFolder folder;
     private final boolean resumed;
+    private final boolean allowChangedModel;
     private final TrainListener listener;
     private final BooleanSupplier stop;
 
-    private TrainingRun(TrainConfig config, RunFolder folder, boolean resumed, TrainListener listener, BooleanSupplier stop) {
+    private TrainingRun(TrainConfig config, RunFolder folder, boolean resumed, boolean allowChangedModel, TrainListener listener,
+                        BooleanSupplier stop) {
         this.config = config;
         this.folder = folder;
         this.resumed = resumed;
+        this.allowChangedModel = allowChangedModel;
         this.listener = listener;
         this.stop = stop;
     }
@@ -57,11 +61,14 @@ public final class TrainingRun {
      * Starts a run in {@code config.output()}, which must not hold one.
      *
      * @param stop asked before every pass through the model; once true, a checkpoint is written and the run ends
-     * @throws InputException if a setting, a file or an example is bad; nothing has been written then
+     * @throws InputException            if a setting, a file or an example is bad, or another training came first; nothing has been
+     *                                   written then, but where weights of the model turn out not to be finite, which the first
+     *                                   iteration shows
+     * @throws TrainingDivergedException if training came to numbers that are not finite; the last good state is kept
+     * @throws UncheckedIOException      if a file of the run can't be written, naming it; what was written before is whole
      */
     public static Outcome start(TrainConfig config, TrainListener listener, BooleanSupplier stop) {
-        TrainConfig absolute = requirePaths(config).absolute();
-        return new TrainingRun(absolute, RunFolder.unused(absolute.output()), false, listener, stop).load();
+        return begin(config, listener, stop).load();
     }
 
     /**
@@ -70,40 +77,49 @@ public final class TrainingRun {
      */
     public static Outcome start(TrainConfig config, CausalLM model, TextTokenizer tokenizer, List<Task> tasks,
                                 TrainListener listener, BooleanSupplier stop) {
-        TrainConfig absolute = requirePaths(config).absolute();
-        var run = new TrainingRun(absolute, RunFolder.unused(absolute.output()), false, listener, stop);
+        TrainingRun run = begin(config, listener, stop);
         List<EncodedTask> encoded = run.encode(tokenizer, model.config(), tasks);
-        return run.train(model, encoded, TrainingMemory.besideModel(absolute, model.config(), model.options(),
-                run.layout(model.config()), encoded, model.device()));
+        LoraLayout layout = run.layout(model.config());
+        RunStart started = RunStart.of(ModelFingerprint.of(run.config.model()), run.config, model.device().info());
+        return run.train(model, encoded, TrainingMemory.besideModel(run.config, model.config(), model.options(), layout, encoded,
+                model.device()), started, null);
+    }
+
+    private static TrainingRun begin(TrainConfig config, TrainListener listener, BooleanSupplier stop) {
+        TrainConfig absolute = requirePaths(config).absolute();
+        RunFolder.requireApart(absolute.output(), absolute.data().folder(), "give another output folder");
+        return new TrainingRun(absolute, RunFolder.unused(absolute.output()), false, false, listener, stop);
     }
 
     /** Goes on with the run in a folder, by its own config. */
     public static Outcome resume(Path run, TrainListener listener, BooleanSupplier stop) {
-        RunFolder folder = RunFolder.existing(run.toAbsolutePath().normalize());
-        return new TrainingRun(folder.config(), folder, true, listener, stop).load();
+        return resume(run, null, false, listener, stop);
     }
 
     /**
-     * Goes on with the run in a folder, with a config given again: its section compute counts, all else must be as the
-     * run began (but for {@code output}).
+     * Goes on with the run in a folder, with a config given again.
      *
-     * @throws InputException if it differs, naming the keys
+     * @param given             nullable: its section compute counts, all else must be as the run began (but for {@code output})
+     * @param allowChangedModel go on though the base model is not what it was when the run began
+     * @throws InputException       if the config differs, naming the keys; if the base model or the examples have changed, or
+     *                              another training is at work in the folder. Nothing was changed then
+     * @throws UncheckedIOException if a file of the run can't be written, naming it; what was written before is whole
      */
-    public static Outcome resume(Path run, TrainConfig given, TrainListener listener, BooleanSupplier stop) {
-        RunFolder folder = RunFolder.existing(run.toAbsolutePath().normalize());
-        var before = ConfigReader.leaves(folder.config());
-        var now = ConfigReader.leaves(given.absolute());
-        var differing = new ArrayList<String>();
-        for (String key : now.keySet()) {
-            if (!key.equals("output") && !key.startsWith("compute.") && !now.get(key).equals(before.get(key))) {
-                differing.add(key + " (was " + before.get(key) + ", is " + now.get(key) + ")");
-            }
+    public static Outcome resume(Path run, TrainConfig given, boolean allowChangedModel, TrainListener listener, BooleanSupplier stop) {
+        RunFolder folder = RunFolder.existing(TrainConfig.absolute(run));
+        try (var _ = folder.lock()) {
+            TrainConfig config = given == null ? folder.config() : sameSettings(folder, given.absolute());
+            return new TrainingRun(config, folder, true, allowChangedModel, listener, stop).load();
         }
-        if (!differing.isEmpty()) {
-            throw new InputException(run + ": the run was started with other settings: " + String.join(", ", differing)
+    }
+
+    private static TrainConfig sameSettings(RunFolder folder, TrainConfig given) {
+        List<String> changes = RunStart.changes(folder.config(), given);
+        if (!changes.isEmpty()) {
+            throw new InputException(folder.path() + ": the run was started with other settings: " + String.join("; ", changes)
                     + "; resume it without a config, or start a new run in another output folder");
         }
-        return new TrainingRun(given.absolute(), folder, true, listener, stop).load();
+        return given;
     }
 
     private static TrainConfig requirePaths(TrainConfig config) {
@@ -121,36 +137,138 @@ public final class TrainingRun {
 
     /** Reads and checks what is small before loading what is large. */
     private Outcome load() {
+        ModelFingerprint fingerprint = ModelFingerprint.of(config.model());
+        Optional<RunStart> before = resumed ? startOf() : Optional.empty();
+        before.ifPresent(start -> requireSameModel(start.model(), fingerprint));
+        before.ifPresent(this::requireSameSettings);
         List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
         ModelConfig modelConfig = ModelConfig.read(config.model());
         List<EncodedTask> encoded;
         try (var tokenizer = TextTokenizer.load(config.model())) {
             encoded = encode(tokenizer, modelConfig, tasks);
         }
+        LoraLayout layout = layout(modelConfig);
+        ResumePoint point = null;
+        if (resumed) {
+            point = ResumePoint.find(folder, layout.parameters(), folder.config().compute().checkpointEvery(), listener::warning);
+            point.requireSameData(folder, encoded, config.data().folder(),
+                    before.map(start -> start.model().encodesAs(fingerprint)).orElse(true));
+        }
         var compute = config.compute();
-        try (var device = Device.open(new DeviceOptions(compute.backend(), compute.threads()))) {
+        int processors = Runtime.getRuntime().availableProcessors();
+        if (compute.threads() > 2 * processors) {
+            listener.warning("compute.threads is " + compute.threads() + ", but there are " + processors
+                    + " processors here: so many threads wait for each other most of the time");
+        }
+        try (var device = Device.open(compute.device())) {
             listener.opened(device.info());
-            LoraLayout layout = layout(modelConfig);
+            RunStart now = RunStart.of(fingerprint, config, device.info());
+            before.ifPresent(start -> warnOfOtherCompute(start, now));
             MemoryEstimate memory = TrainingMemory.requireFits(config, modelConfig, layout, encoded, device);
             try (var model = CausalLM.load(config.model(), device, config.loadOptions(layout))) {
-                return train(model, encoded, memory);
+                return train(model, encoded, memory, now, point);
             }
         }
     }
 
-    private LoraLayout layout(ModelConfig modelConfig) {
+    // ---- what a resumed run began with
+
+    private Optional<RunStart> startOf() {
+        Optional<RunStart> start;
+        try {
+            start = folder.start();
+        } catch (InputException e) {
+            if (!allowChangedModel) {
+                throw new InputException(e.getMessage() + ". It tells what the run began with: restore it from a copy, or go on without it "
+                        + "by --allow-changed-model", e);
+            }
+            listener.warning(e.getMessage());
+            return Optional.empty();
+        }
+        if (start.isEmpty()) {
+            listener.warning(folder.path() + " was made by an earlier version, which did not note what the run began with: whether the base "
+                    + "model has changed since can't be told");
+        }
+        return start;
+    }
+
+    private void requireSameSettings(RunStart before) {
+        List<String> changes = before.settingChangesTo(config);
+        if (!changes.isEmpty()) {
+            throw new InputException(folder.path() + ": the run was started with other settings than those in its folder now: "
+                    + String.join("; ", changes) + "; restore them, or start a new run with another output");
+        }
+    }
+
+    private void requireSameModel(ModelFingerprint before, ModelFingerprint now) {
+        List<String> changes = before.changesTo(now);
+        if (changes.isEmpty()) {
+            return;
+        }
+        String changed = "the base model " + config.model() + " is not what it was when the run began: " + String.join("; ", changes);
+        if (!allowChangedModel) {
+            throw new InputException(changed + ". Restore it, start a new run with another output, or insist with --allow-changed-model; "
+                    + "nothing was changed");
+        }
+        listener.warning(changed + ". Going on all the same");
+    }
+
+    private void warnOfOtherCompute(RunStart before, RunStart now) {
+        List<String> changes = before.computeChangesTo(now);
+        if (!changes.isEmpty()) {
+            listener.warning("the run began on other terms (" + String.join("; ", changes) + "): it goes on, but what it gives may differ by "
+                    + "rounding from a run that never stopped");
+        }
+    }
+
+    /** The adapter that training begins from, where that isn't new. A resumed run has its own copy. */
+    private Path initial() {
         Path init = config.adapter().init();
+        if (init == null || !resumed || Files.exists(folder.initialAdapter())) {
+            return init == null || !resumed ? init : folder.initialAdapter();
+        }
+        if (Files.exists(folder.fingerprint())) {
+            throw new InputException(folder.initialAdapter() + " is missing, which the run began from; restore it from a copy, or start a "
+                    + "new run with another output");
+        }
+        return init; // of an earlier version, which kept no copy
+    }
+
+    private LoraLayout layout(ModelConfig modelConfig) {
+        Path init = initial();
         return init == null ? new LoraLayout(modelConfig, config.adapter().lora()) : LoraAdapter.layout(init, modelConfig);
     }
 
-    private List<EncodedTask> encode(TextTokenizer tokenizer, ModelConfig modelConfig, List<Task> tasks) {
-        ExampleEncoder encoder = config.data().appendEos() ? ExampleEncoder.forTraining(tokenizer, modelConfig)
-                : ExampleEncoder.forScoring(tokenizer, modelConfig);
-        return EncodedTask.encode(tasks, encoder, config.data().samplesPerTask(), config.seed());
+    /**
+     * The training examples as a run with this config sees them.
+     *
+     * @throws InputException if one can't be encoded, or with {@code data.over_length: refuse} is too long
+     */
+    public static List<EncodedTask> encode(TrainConfig config, TextTokenizer tokenizer, ModelConfig model, List<Task> tasks) {
+        ExampleEncoder encoder = config.data().appendEos() ? ExampleEncoder.forTraining(tokenizer, model)
+                : ExampleEncoder.forScoring(tokenizer, model);
+        if (config.compute().tokenBudget() > 0) {
+            encoder = encoder.within(config.compute().tokenBudget(), "compute.token_budget");
+        }
+        return EncodedTask.encode(tasks, encoder, config.data().samplesPerTask(), config.seed(), config.data().overLength());
     }
 
-    private Outcome train(CausalLM model, List<EncodedTask> tasks, MemoryEstimate memory) {
-        Path init = config.adapter().init();
+    private List<EncodedTask> encode(TextTokenizer tokenizer, ModelConfig modelConfig, List<Task> tasks) {
+        List<EncodedTask> encoded = encode(config, tokenizer, modelConfig, tasks);
+        String dropped = encoded.stream().filter(task -> task.dropped() > 0).map(task -> task.name() + " " + task.dropped())
+                .collect(Collectors.joining(", "));
+        if (!dropped.isEmpty()) {
+            listener.warning("data.over_length: drop left out training examples that are too long, by task: " + dropped);
+        }
+        if (config.method() == Method.META_LORA) {
+            MetaLora.episodes(encoded, config); // whether there are enough for one
+        }
+        return encoded;
+    }
+
+    /** @param point of a run that is resumed; null of a new one */
+    private Outcome train(CausalLM model, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start, ResumePoint point) {
+        Path init = initial();
         try (var adapter = init == null
                 ? LoraAdapter.create(model.device(), layout(model.config()), config.seed())
                 : LoraAdapter.load(init, model.config(), model.device());
@@ -164,107 +282,70 @@ public final class TrainingRun {
                 listener.warning("adapters of rank " + lora.rank() + " in " + config.slots() + " slots have no room beside weights "
                         + "loaded for " + model.options().adapterColumns() + " columns: products take their slower form");
             }
-            long metricsBytes = 0;
-            long drawsBytes = 0;
-            if (resumed) {
-                Optional<Checkpoint> found = newestCheckpoint(trainer);
-                if (found.isPresent()) {
-                    requireSameData(tasks);
-                    metricsBytes = found.get().metricsBytes();
-                    drawsBytes = found.get().drawsBytes();
-                }
-            } else {
-                folder.create(config);
+            if (point != null && point.checkpoint() != null) {
+                trainer.restore(point.checkpoint().state());
             }
-            try (var metrics = RunLog.open(folder.metrics(), metricsBytes);
-                 var draws = RunLog.open(folder.draws(), drawsBytes)) {
-                folder.removeLeftovers();
-                if (drawsBytes == 0) {
+            try (var _ = resumed ? null : folder.create(config, start, init == null ? null : adapter);
+                 var metrics = RunLog.open(folder.metrics(), point == null ? 0 : point.metricsBytes());
+                 var draws = RunLog.open(folder.draws(), point == null ? 0 : point.drawsBytes())) {
+                folder.repair();
+                if (point == null || point.drawsBytes() == 0) {
                     tasks.forEach(task -> draws.append(RunLines.subset(task)));
                 }
-                boolean interrupted = iterate(trainer, metrics, draws);
-                adapter.save(folder.adapter(), config.model().toString());
-                return new Outcome(folder, trainer.done(), trainer.total(), interrupted);
+                try {
+                    boolean interrupted = iterate(trainer, metrics, draws);
+                    adapter.save(folder.adapter(), config.model().toString());
+                    return new Outcome(folder, trainer.done(), trainer.total(), interrupted);
+                } catch (TrainingDivergedException e) {
+                    throw diverged(e, trainer.done(), adapter);
+                }
+            } catch (UncheckedIOException e) {
+                throw folder.holdsRun() ? new UncheckedIOException(e.getMessage() + "; what was saved before is whole: once that is mended, go "
+                        + "on with --resume " + folder.path(), e.getCause()) : e;
             }
         }
     }
 
-    /** Runs to the end or to the stop. Returns whether it was stopped. */
+    /** Runs to the end or to the stop; keeps the state however it ends. Returns whether it was stopped. */
     private boolean iterate(Trainer trainer, RunLog metrics, RunLog draws) {
         listener.started(trainer.done(), trainer.total());
         long saved = trainer.done();
-        boolean interrupted = false;
-        while (!interrupted && trainer.done() < trainer.total()) {
+        while (trainer.done() < trainer.total()) {
             try {
                 IterationReport report = trainer.iterate();
                 draws.append(RunLines.draws(report.iteration(), report.draws()));
                 metrics.append(RunLines.metrics(report));
                 listener.iteration(report, trainer.total());
-            } catch (CancellationException e) {
-                interrupted = true;
+            } catch (CancellationException | TrainingDivergedException e) {
+                if (trainer.done() > saved) {
+                    checkpoint(trainer, metrics, draws);
+                }
+                if (e instanceof TrainingDivergedException) {
+                    throw e;
+                }
+                return true;
             }
-            boolean due = trainer.done() % config.compute().checkpointEvery() == 0 || trainer.done() == trainer.total();
-            if ((due || interrupted) && trainer.done() > saved) {
-                var checkpoint = new Checkpoint(trainer.state(), metrics.force(), draws.force());
-                listener.checkpoint(checkpoint.write(folder.checkpoints()));
+            if (trainer.done() % config.compute().checkpointEvery() == 0 || trainer.done() == trainer.total()) {
+                checkpoint(trainer, metrics, draws);
                 saved = trainer.done();
             }
         }
-        return interrupted;
+        return false;
     }
 
-    /**
-     * Restores the newest checkpoint that is whole; without any the run begins again.
-     *
-     * @throws InputException if there are checkpoints, but none to go on from: beginning again would cut the logs
-     */
-    private Optional<Checkpoint> newestCheckpoint(Trainer trainer) {
-        List<Path> files = Checkpoint.list(folder.checkpoints());
-        for (Path file : files) {
-            try {
-                Checkpoint checkpoint = Checkpoint.read(file);
-                requireLength(folder.metrics(), checkpoint.metricsBytes());
-                requireLength(folder.draws(), checkpoint.drawsBytes());
-                trainer.restore(checkpoint.state());
-                return Optional.of(checkpoint);
-            } catch (InputException e) {
-                listener.warning("passing over a checkpoint: " + e.getMessage());
-            }
-        }
-        if (!files.isEmpty()) {
-            throw new InputException(folder.checkpoints() + ": none of the " + files.size() + " checkpoints can be used (the newest: "
-                    + files.getFirst().getFileName() + "); nothing was changed. Restore one from a copy, or start a new run "
-                    + "with another output");
-        }
-        return Optional.empty();
+    private void checkpoint(Trainer trainer, RunLog metrics, RunLog draws) {
+        var checkpoint = new Checkpoint(trainer.state(), metrics.force(), draws.force());
+        listener.checkpoint(checkpoint.write(folder.checkpoints()));
     }
 
-    /** The run's own record of its data, at the beginning of draws.jsonl, against what was read now. */
-    private void requireSameData(List<EncodedTask> tasks) {
-        List<String> recorded;
-        try (var lines = Files.lines(folder.draws())) {
-            recorded = lines.limit(tasks.size()).toList();
-        } catch (IOException e) {
-            throw new InputException(folder.draws() + ": can't be read: " + e.getMessage());
+    /** Keeps the adapter of the last whole iteration, and says how to go on. */
+    private TrainingDivergedException diverged(TrainingDivergedException e, long done, LoraAdapter adapter) {
+        if (done == 0) {
+            return new TrainingDivergedException(e.getMessage() + ". No iteration was done; start again with another output", e);
         }
-        for (int i = 0; i < tasks.size(); i++) {
-            if (i >= recorded.size() || !recorded.get(i).equals(RunLines.subset(tasks.get(i)).toString())) {
-                throw new InputException("the training examples of task " + tasks.get(i).name() + " in " + config.data().folder()
-                        + " are not those that the run began with (" + folder.draws() + " line " + (i + 1)
-                        + "); restore them, or start a new run with another output");
-            }
-        }
-    }
-
-    private static void requireLength(Path log, long bytes) {
-        long there;
-        try {
-            there = Files.exists(log) ? Files.size(log) : 0;
-        } catch (IOException e) {
-            throw new InputException(log + ": can't be read: " + e.getMessage());
-        }
-        if (there < bytes) {
-            throw new InputException(log + ": has " + there + " bytes, but had " + bytes + " when the checkpoint was written");
-        }
+        adapter.save(folder.adapter(), config.model().toString());
+        return new TrainingDivergedException(e.getMessage() + ". The adapter and the checkpoint of iteration " + done + " are kept in "
+                + folder.path() + ". To go on from there, start a run with other settings, another output and adapter.init="
+                + folder.adapter() + "; --resume would do the same again", e);
     }
 }

@@ -21,6 +21,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -159,6 +160,32 @@ class PeftFolderTest {
             out.write(ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(json.length).array());
             out.write(json);
             data.writeTo(out);
+        }
+    }
+
+    @Test
+    void anAdapterOfMoreParametersThanAnyCanHaveIsRefused() {
+        ModelConfig small = model("llama");
+        assertThatThrownBy(() -> new LoraLayout(small, new LoraConfig(65_537, 4, false, 0, TargetModules.allLinear())))
+                .isInstanceOf(InputException.class).hasMessageContaining("between 1 and 65536");
+        var wide = new ModelConfig(small.architecture(), small.vocabSize(), 1 << 24, 1 << 24, small.layers(), small.heads(), small.kvHeads(),
+                small.headDim(), small.rmsNormEps(), small.maxPositions(), small.rope(), small.tiedEmbeddings(), false, false, false, false,
+                small.layerWindows(), small.eosTokenIds());
+        assertThatThrownBy(() -> new LoraLayout(wide, new LoraConfig(65_536, 4, false, 0, TargetModules.allLinear())))
+                .isInstanceOf(InputException.class).hasMessageContaining("more than the 2147483639").hasMessageContaining("lower the rank")
+                .hasMessageNotContaining("-");
+    }
+
+    @Test
+    void anAdapterThatIsNotFiniteIsNotWritten() {
+        ModelConfig model = model("llama");
+        var layout = new LoraLayout(model, new LoraConfig(2, 4, false, 0, TargetModules.of(List.of("q_proj"))));
+        try (var adapter = LoraAdapter.create(device, layout, 1)) {
+            adapter.parameters().view(layout.parameters() - 1, 1).upload(new float[] {Float.POSITIVE_INFINITY});
+            Path dir = folder.resolve("saved");
+            assertThatThrownBy(() -> adapter.save(dir, null)).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining(dir.toString()).hasMessageContaining("q_proj.lora_B.weight holds Infinity at element");
+            assertThat(dir).doesNotExist();
         }
     }
 

@@ -2,14 +2,18 @@ package io.metalora.adapter;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.InputException;
 import java.net.URISyntaxException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.EnumSet;
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** PEFT's meaning of target_modules. */
 class TargetModulesTest {
@@ -64,5 +68,23 @@ class TargetModulesTest {
     void everyNameMustMatch() {
         assertThatThrownBy(() -> sites(TargetModules.of("q_proj", "c_attn"))).isInstanceOf(InputException.class)
                 .message().contains("c_attn").doesNotContain("target_modules q_proj");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"(.*)*(.*)*(.*)*!", "(?=((.+)+)+!)x", "([a-z]|\\w|.)*\\1!"})
+    void anExpressionThatGoesBackForEverIsRefused(String expression) {
+        assertTimeoutPreemptively(Duration.ofSeconds(10), () -> assertThatThrownBy(() -> TargetModules.ofString(expression))
+                .isInstanceOf(InputException.class).message().contains(expression, "takes too long", "[q_proj, v_proj]"));
+    }
+
+    @Test
+    void anExpressionIsBounded() {
+        for (String expression : List.of("((?:){2147483647}){2147483647}", "(((x{100}){100}){100})?", "a".repeat(5000))) {
+            assertTimeoutPreemptively(Duration.ofSeconds(10), () -> assertThatThrownBy(() -> TargetModules.ofString(expression))
+                    .isInstanceOf(InputException.class).message().contains("is too large").hasSizeLessThan(500));
+        }
+        assertThatThrownBy(() -> TargetModules.ofString("(".repeat(2000) + ")".repeat(2000) + "x(")).isInstanceOf(InputException.class)
+                .message().contains("is not a regular expression").hasSizeLessThan(500);
+        assertThat(sites(TargetModules.ofString("(?!.*mlp).*layers\\.\\d{1,3}\\..*\\.(?P<p>[qk])_proj"))).hasSize(4);
     }
 }

@@ -63,9 +63,9 @@ public final class FuzzAll {
                 // Readers name files and compile patterns that their input gives: that is what they are for.
                 "--disabled_hooks=com.code_intelligence.jazzer.sanitizers.FilePathTraversal,"
                         + "com.code_intelligence.jazzer.sanitizers.RegexInjection",
-                "--instrumentation_includes=io.metalora.**,com.fasterxml.jackson.core.**,org.yaml.snakeyaml.**,com.hubspot.jinjava.tree.**,"
+                "--instrumentation_includes=io.metalora.**,com.fasterxml.jackson.core.**,org.snakeyaml.engine.**,com.hubspot.jinjava.tree.**,"
                         + "com.hubspot.jinjava.el.ext.**",
-                "--keep_going=" + FINDINGS, "--reproducer_path=" + folder, "-artifact_prefix=" + folder + "/", "-timeout=30",
+                "--keep_going=" + FINDINGS, "--reproducer_path=" + folder, "-artifact_prefix=" + folder + "/", "-timeout=150",
                 "-max_total_time=" + seconds, Files.createDirectories(folder.resolve("corpus")).toString()));
         // Jazzer takes lists with the platform's separator.
         command.replaceAll(word -> word.startsWith("--instr") || word.startsWith("--disabled") ? word.replace(",", File.pathSeparator) : word);

@@ -4,19 +4,25 @@ import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.management.ManagementFactory;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.concurrent.TimeUnit;
 
 /** What a reader owes to any bytes: it reads them, or says in an InputException why not, in bounded time and memory. */
 public final class Reading {
 
-    private static final long MOST_NANOS = TimeUnit.SECONDS.toNanos(5);
+    private static final int MOST_SECONDS = 5;
 
     /** Of garbage too; the inputs have a few kilobytes. */
     private static final long MOST_BYTES = 256L << 20;
 
     private static final int LONGEST_MESSAGE = 4096;
+
+    /** Words that tell a user nothing: they speak of the libraries behind a reader. */
+    private static final List<String> INTERNALS = List.of("com.fasterxml", "org.yaml", "java.", "JsonToken", "StreamRead", "ReadFeature",
+            "Exception", "Source: ");
 
     private static final Path MEMORY = Path.of("/dev/shm");
 
@@ -31,17 +37,22 @@ public final class Reading {
      * @param file what a message has to name
      */
     public static void check(String file, byte[] input, Runnable reader) {
+        check(file, input, MOST_SECONDS, reader);
+    }
+
+    /** Of a reader that may take more time. */
+    public static void check(String file, byte[] input, int seconds, Runnable reader) {
         long begin = System.nanoTime();
         long before = THREADS.getCurrentThreadAllocatedBytes();
         run(file, input, reader);
-        if (bounded(input, begin, before) == null) {
+        if (bounded(input, seconds, begin, before) == null) {
             return;
         }
         // Classes that were loaded, or another process: what counts is the second time.
         begin = System.nanoTime();
         before = THREADS.getCurrentThreadAllocatedBytes();
         run(file, input, reader);
-        String excess = bounded(input, begin, before);
+        String excess = bounded(input, seconds, begin, before);
         if (excess != null) {
             throw new AssertionError(excess);
         }
@@ -51,25 +62,30 @@ public final class Reading {
         try {
             reader.run();
         } catch (InputException e) {
-            checkMessage(e, file);
+            checkMessage(e, file, input);
         }
     }
 
     /** What was too much since then, or null. */
-    private static String bounded(byte[] input, long begin, long before) {
+    private static String bounded(byte[] input, int seconds, long begin, long before) {
         long bytes = THREADS.getCurrentThreadAllocatedBytes() - before;
         long nanos = System.nanoTime() - begin;
         return bytes > MOST_BYTES ? input.length + " bytes of input took " + (bytes >> 20) + " MiB of memory"
-                : nanos > MOST_NANOS ? input.length + " bytes of input took " + TimeUnit.NANOSECONDS.toSeconds(nanos) + " s" : null;
+                : nanos > TimeUnit.SECONDS.toNanos(seconds) ? input.length + " bytes of input took " + TimeUnit.NANOSECONDS.toSeconds(nanos) + " s" : null;
     }
 
-    private static void checkMessage(InputException e, String file) {
+    private static void checkMessage(InputException e, String file, byte[] input) {
         String message = e.getMessage();
         if (message == null || !message.contains(file)) {
             throw new AssertionError("the message does not name " + file + ": " + message, e);
         }
         if (message.length() > LONGEST_MESSAGE) {
             throw new AssertionError("a message of " + message.length() + " characters: " + message.substring(0, 200), e);
+        }
+        for (String word : INTERNALS) {
+            if (message.contains(word) && !new String(input, StandardCharsets.ISO_8859_1).contains(word)) {
+                throw new AssertionError("the message speaks of " + word + ": " + message, e);
+            }
         }
     }
 

@@ -5,9 +5,11 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.runtime.InputException;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.net.URISyntaxException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -67,6 +69,16 @@ class ModelFilesTest {
         byte[] bytes = Files.readAllBytes(folder.resolve(SHARD));
         Files.write(folder.resolve(SHARD), java.util.Arrays.copyOf(bytes, bytes.length - 8));
         refused(SHARD);
+    }
+
+    @Test
+    void aShardThatIsWrittenToIsNoticed() throws IOException {
+        try (var files = ModelFiles.open(folder)) {
+            files.requireUnchanged();
+            Files.write(folder.resolve(SHARD), new byte[1], StandardOpenOption.APPEND);
+            assertThatThrownBy(files::requireUnchanged).isInstanceOf(UncheckedIOException.class)
+                    .hasMessageContaining(SHARD + ": the file was changed while it was read");
+        }
     }
 
     @Test

@@ -109,6 +109,19 @@ class BadInputTest {
     }
 
     @Test
+    void hugeShapesAreRefusedInWords() throws IOException {
+        for (String key : new String[] {"hidden_size", "intermediate_size", "vocab_size", "num_hidden_layers", "num_attention_heads", "head_dim"}) {
+            for (String value : new String[] {"4096", "16777216", "2147483647", "9223372036854775807"}) {
+                Path model = Cli.copyOfModel(folder.resolve(key + value));
+                Path config = model.resolve("config.json");
+                Files.writeString(config, Files.readString(config).replaceAll("\"" + key + "\": \\d+", "\"" + key + "\": " + value));
+                refused(score(model), "error: " + model);
+                refused(train("model=" + model, "adapter.rank=4096"));
+            }
+        }
+    }
+
+    @Test
     void wrongDtype() throws IOException {
         Path model = Cli.copyOfModel(folder);
         Path file = model.resolve("model.safetensors");
@@ -136,6 +149,24 @@ class BadInputTest {
     @Test
     void noSuchModel() {
         refused(score(folder.resolve("nowhere")), folder.resolve("nowhere"));
+    }
+
+    /** The same words in every verb. */
+    @Test
+    void aNameOnTheHubInPlaceOfAFolder() throws IOException {
+        String name = "no-such-owner/No.Such-Model_1";
+        String fetch = "huggingface-cli download " + name + " --local-dir " + name;
+        Path tasks = Cli.tasks(folder);
+        refused(Cli.run("score", "--model", name, "--data", Cli.fixture("data.jsonl")), name, "nothing is downloaded", fetch);
+        refused(Cli.run("eval", "--model", name, "--tasks", tasks), name, "nothing is downloaded", fetch);
+        refused(Cli.run("generate", "--model", name, "--prompt", "x"), name, "nothing is downloaded", fetch);
+        refused(Cli.run("generate", "--model", name, "--prompt", "x", "--chat"), name, "nothing is downloaded", fetch);
+        refused(train("model=" + name), name, "nothing is downloaded", fetch);
+        refused(train("model=" + name, "--no-eval"), name, "nothing is downloaded", fetch);
+        refused(train("adapter.init=" + name), name, "nothing is downloaded", fetch, "adapter_config.json");
+        refused(Cli.run("score", "--model", Cli.model(), "--adapter", name, "--data", Cli.fixture("data.jsonl")), name,
+                "nothing is downloaded", fetch, "adapter_config.json");
+        assertThat(score(folder.resolve("nowhere")).err()).doesNotContain("Hub");
     }
 
     @Test

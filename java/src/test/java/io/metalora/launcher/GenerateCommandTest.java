@@ -5,7 +5,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.metalora.model.GenerationOptions;
 import io.metalora.model.Generator;
 import io.metalora.runtime.DeviceOptions;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 class GenerateCommandTest {
 
@@ -48,6 +52,21 @@ class GenerateCommandTest {
         assertThat(first.code()).isZero();
         assertThat(second.out()).isEqualTo(first.out());
         assertThat(other.out()).isNotEqualTo(first.out());
+    }
+
+    @Test
+    void asManyNewTokensAsAnIntHoldsEndsAtTheContext(@TempDir Path folder) throws IOException {
+        var result = Cli.run("generate", "--model", Cli.model(), "--prompt", "the team won", "--max-new-tokens", Integer.MAX_VALUE);
+        assertThat(result.err()).isEmpty();
+        assertThat(result.code()).isZero();
+        assertThat(result.out()).startsWith(expected("the team won", 12));
+
+        Path model = Cli.copyOfModel(folder);
+        Path config = model.resolve("config.json");
+        Files.writeString(config, Files.readString(config).replace("\"max_position_embeddings\": 96", "\"max_position_embeddings\": 2147483647"));
+        var tooMany = Cli.run("generate", "--model", model, "--prompt", "the team won", "--max-new-tokens", Integer.MAX_VALUE);
+        assertThat(tooMany.code()).as(tooMany.err()).isEqualTo(2);
+        assertThat(tooMany.err()).contains("Generating up to 2147483647 tokens needs", "ask for fewer tokens");
     }
 
     @Test

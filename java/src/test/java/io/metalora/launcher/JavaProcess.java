@@ -16,6 +16,15 @@ final class JavaProcess {
 
     /** Starts it with its streams going to {@code out} and {@code err} in the folder. */
     static Process start(Path folder, List<String> options, Object... args) throws IOException {
+        return start(folder, command(options, args));
+    }
+
+    static Process start(Path folder, List<String> command) throws IOException {
+        return new ProcessBuilder(command).redirectOutput(folder.resolve("out").toFile()).redirectError(folder.resolve("err").toFile())
+                .start();
+    }
+
+    static List<String> command(List<String> options, Object... args) {
         var command = new ArrayList<String>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         command.add("--enable-native-access=ALL-UNNAMED");
@@ -24,8 +33,7 @@ final class JavaProcess {
         for (Object arg : args) {
             command.add(arg.toString());
         }
-        return new ProcessBuilder(command).redirectOutput(folder.resolve("out").toFile()).redirectError(folder.resolve("err").toFile())
-                .start();
+        return command;
     }
 
     /**

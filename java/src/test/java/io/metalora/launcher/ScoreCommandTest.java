@@ -6,8 +6,12 @@ import static org.assertj.core.api.Assertions.within;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.List;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -77,5 +81,54 @@ class ScoreCommandTest {
         assertThat(result.code()).isEqualTo(2);
         assertThat(result.err()).contains(data + ":2");
         assertThat(out).doesNotExist();
+    }
+
+    /** As with {@code --data <(...)}: read once, from its beginning to its end. */
+    @Test
+    void readsFromAPipe() throws IOException, InterruptedException {
+        Path pipe = folder.resolve("pipe");
+        Assumptions.assumeTrue(new ProcessBuilder("mkfifo", pipe.toString()).start().waitFor() == 0, "there is no mkfifo");
+        Thread.startVirtualThread(() -> {
+            try {
+                Files.write(pipe, Files.readAllBytes(Cli.fixture("data.jsonl")), StandardOpenOption.WRITE);
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+        });
+        var piped = Cli.run("score", "--model", Cli.model(), "--data", pipe);
+        assertThat(piped.code()).as(piped.err()).isZero();
+        assertThat(piped.out()).isEqualTo(Cli.run("score", "--model", Cli.model(), "--data", Cli.fixture("data.jsonl")).out());
+    }
+
+    /** Some editors put one before UTF-8. */
+    @Test
+    void byteOrderMarksChangeNothing() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        Path adapter = Files.createDirectory(folder.resolve("adapter"));
+        Files.copy(Cli.fixture("adapter").resolve("adapter_model.safetensors"), adapter.resolve("adapter_model.safetensors"));
+        Files.copy(Cli.fixture("adapter").resolve("adapter_config.json"), adapter.resolve("adapter_config.json"));
+        Path data = Files.copy(Cli.fixture("data.jsonl"), folder.resolve("data.jsonl"));
+        try (var files = Files.walk(folder)) {
+            for (Path file : files.filter(f -> f.toString().matches(".*\\.jsonl?")).toList()) {
+                Files.writeString(file, "\ufeff" + Files.readString(file));
+            }
+        }
+        var marked = Cli.run("score", "--model", model, "--adapter", adapter, "--data", data);
+        assertThat(marked.code()).as(marked.err()).isZero();
+        assertThat(marked.out()).isEqualTo(Cli.run("score", "--model", Cli.model(), "--adapter", Cli.fixture("adapter"), "--data",
+                Cli.fixture("data.jsonl")).out());
+    }
+
+    /** As a user sees it: in a process of its own, with Java's own logging behind it. */
+    @Test
+    void whatIsIgnoredIsOneLineOfWarning() throws IOException, InterruptedException {
+        Path adapter = Files.createDirectory(folder.resolve("adapter"));
+        Files.copy(Cli.fixture("adapter").resolve("adapter_model.safetensors"), adapter.resolve("adapter_model.safetensors"));
+        String config = Files.readString(Cli.fixture("adapter").resolve("adapter_config.json"));
+        Files.writeString(adapter.resolve("adapter_config.json"), config.replaceFirst("\\{", "{\"brand_new\": 1, \"another\": 2,"));
+        var scored = JavaProcess.run(folder, List.of(), "score", "--model", Cli.model(), "--adapter", adapter, "--data", Cli.fixture("data.jsonl"));
+        assertThat(scored.code()).as(scored.err()).isZero();
+        assertThat(scored.err().lines()).containsExactly("warning: " + adapter.resolve("adapter_config.json")
+                + ": unknown keys are ignored: [another, brand_new]");
     }
 }

@@ -150,9 +150,52 @@ class TrainCommandTest {
     }
 
     @Test
+    void aChangedModelIsForWhoInsists() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        Path run = folder.resolve("run");
+        Path config = Cli.config(folder, Cli.tasks(folder), run);
+        assertThat(Cli.run("train", config, "model=" + model, "--no-eval").code()).isZero();
+        Path file = model.resolve("config.json");
+        Files.writeString(file, Files.readString(file).replaceFirst("\"rms_norm_eps\": [^,]*", "\"rms_norm_eps\": 0.5"));
+
+        var refused = Cli.run("train", "--resume", run, "--no-eval");
+        assertThat(refused.code()).isEqualTo(2);
+        assertThat(refused.err()).startsWith("error: the base model " + model).contains("rms_norm_eps was ", ", is 0.5", "--allow-changed-model");
+        var insisted = Cli.run("train", "--resume", run, "--no-eval", "--allow-changed-model");
+        assertThat(insisted.err()).contains("warning: the base model", "rms_norm_eps was ");
+        assertThat(insisted.code()).isZero();
+        assertThat(Cli.run("train", config, "output=" + folder.resolve("new"), "--allow-changed-model").code()).isEqualTo(2);
+        assertThat(folder.resolve("new")).doesNotExist();
+    }
+
+    @Test
     void resumeNeedsARun() {
         var result = Cli.run("train", "--resume", folder);
         assertThat(result.code()).isEqualTo(2);
         assertThat(result.err()).contains(folder.toString(), "no run to resume");
+    }
+
+    /** What is too long for the evaluation in the end is said before the training, or with drop left out of it and counted. */
+    @Test
+    void testExamplesThatAreTooLong() throws IOException {
+        Path tasks = Cli.tasks(folder);
+        Path test = tasks.resolve("echo/test.jsonl");
+        Files.writeString(test, Files.readString(test) + ("{\"prompt\": \"" + "xyz ".repeat(60) + "\", \"completion\": \" b\"}\n").repeat(2));
+        Path run = folder.resolve("run");
+        Path config = Cli.config(folder, tasks, run);
+        var refused = Cli.run("train", config);
+        assertThat(refused.code()).isEqualTo(2);
+        assertThat(refused.err()).contains("2 examples have more tokens than the model's context of 96", test + ":7", test + ":8",
+                "data.over_length: drop");
+        assertThat(run).doesNotExist();
+
+        var dropped = Cli.run("train", config, "data.over_length=drop");
+        assertThat(dropped.code()).isZero();
+        assertThat(dropped.err().lines()).singleElement().asString().startsWith("warning: data.over_length: drop").contains("split test", "echo 2");
+        assertThat(dropped.out()).contains("Trained 6 iterations", "mean");
+
+        Files.writeString(test, "{\"prompt\": \"" + "xyz ".repeat(60) + "\", \"completion\": \" b\"}\n");
+        assertThat(Cli.run("train", config, "data.over_length=drop", "output=" + folder.resolve("other")).err())
+                .contains("all 1 examples of task echo, split test");
     }
 }

@@ -4,20 +4,29 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.adapter.LoraAdapter;
+import io.metalora.adapter.LoraConfig;
+import io.metalora.adapter.LoraLayout;
+import io.metalora.adapter.TargetModules;
+import io.metalora.io.ModelConfig;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** What a pass takes and gives back. */
 class ResourcesTest {
     private static final PassLimits LIMITS = PassLimits.ofTokens(64, 2);
+
+    @TempDir
+    private Path folder;
 
     private Device device;
 
@@ -154,6 +163,51 @@ class ResourcesTest {
             assertThat(lastLayer).isLessThan(bothLayers);
             assertThat(evaluation).isLessThan(lastLayer);
         }
+    }
+
+    @Test
+    void anAdapterOfAnotherModelIsRefusedThoughItsOffsetsFit() throws IOException {
+        try (var model = CausalLM.load(Golden.read("llama").model(), device, LoadOptions.defaults())) {
+            var config = model.config();
+            var q = new LoraConfig(2, 4, false, 0, TargetModules.of(List.of("q_proj")));
+            var own = new LoraLayout(config, q);
+            record Other(LoraLayout layout, String inModel, String inSlots) {
+            }
+            String path = "model.layers.0.self_attn.q_proj";
+            int hidden = config.hiddenSize();
+            for (var other : List.of(
+                    new Other(new LoraLayout(resized("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"), q),
+                            "is for a model of 1 layers, but this one has 2", "they have 1 layers, not 2"),
+                    // the same targets on a model of wider heads
+                    new Other(new LoraLayout(resized("\"head_dim\": " + config.headDim(), "\"head_dim\": " + 2 * config.headDim()), q),
+                            path + " has shape [" + 2 * config.heads() * config.headDim() + ", " + hidden + "] there",
+                            "they have " + path + " of shape"))) {
+                assertThatThrownBy(() -> new ModelPass(model, LIMITS, other.layout, false)).isInstanceOf(IllegalArgumentException.class)
+                        .hasMessageContaining(other.inModel);
+                try (var slots = new AdapterSlots(device, other.layout, 2, true); var pass = new ModelPass(model, LIMITS, own, false)) {
+                    assertThatThrownBy(() -> new Generator(model, slots, 8)).isInstanceOf(IllegalArgumentException.class)
+                            .hasMessageContaining(other.inModel);
+                    assertThatThrownBy(() -> pass.forward(pack(Golden.read("llama")), slots))
+                            .isInstanceOf(IllegalArgumentException.class).hasMessageContaining(other.inSlots);
+                }
+            }
+            var k = new LoraLayout(config, new LoraConfig(2, 4, false, 0, TargetModules.of(List.of("o_proj"))));
+            try (var slots = new AdapterSlots(device, k, 2, true); var pass = new ModelPass(model, LIMITS, own, true)) {
+                assertThat(k.parameters()).isEqualTo(own.parameters());
+                assertThatThrownBy(() -> pass.forward(pack(Golden.read("llama")), slots))
+                        .hasMessageContaining("they have nothing on " + path);
+                assertThatThrownBy(() -> pass.forwardBackward(pack(Golden.read("llama")), slots, 0, 0))
+                        .hasMessageContaining("they have nothing on " + path);
+            }
+        }
+    }
+
+    /** The shape of a model with another number in its configuration. */
+    private ModelConfig resized(String from, String to) throws IOException {
+        String json = Files.readString(Golden.read("llama").model().resolve("config.json"));
+        assertThat(json).contains(from);
+        return ModelConfig.read(Files.writeString(Files.createTempDirectory(folder, "model").resolve("config.json"), json.replace(from, to))
+                .getParent());
     }
 
     @Test

@@ -19,7 +19,7 @@ public final class CudaDevice {
 
     public static Device open(DType activations) {
         try {
-            return Device.open(new DeviceOptions(Backend.CUDA, 0, null, activations));
+            return Device.open(new DeviceOptions(Backend.CUDA, 0, InstructionSet.AUTO, activations));
         } catch (InputException unavailable) {
             var asked = System.getenv("METALORA_CUDA_LIBRARY");
             if (asked != null && !asked.isEmpty()) {

@@ -5,12 +5,19 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.Status;
+import java.util.ArrayList;
+import java.util.concurrent.BrokenBarrierException;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.List;
+import java.util.Locale;
 import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** A device in the hands of several threads, and after it was closed. */
 class DeviceTest {
@@ -61,6 +68,25 @@ class DeviceTest {
         }
     }
 
+    @ParameterizedTest
+    @EnumSource(value = InstructionSet.class, mode = EnumSource.Mode.EXCLUDE, names = "AUTO")
+    void aForcedInstructionSetIsTakenOrRefused(InstructionSet isa) {
+        try (var device = Device.open(new DeviceOptions(Backend.CPU, 1, isa))) {
+            assertThat(device.info().isa()).isEqualToIgnoringCase(isa.name());
+            assertThat(device.info().isaReason()).isEqualTo("it was asked for");
+        } catch (InputException e) {
+            assertThat(isa).as("runs on every processor").isNotEqualTo(InstructionSet.PORTABLE);
+            assertThat(e).hasMessageContaining(isa.name().toLowerCase(Locale.ROOT)).hasMessageContaining("lacks");
+        }
+    }
+
+    @Test
+    void theInstructionSetTakenByItselfHasAReason() {
+        try (var device = Device.open(new DeviceOptions(Backend.CPU, 1))) {
+            assertThat(device.info().isaReason()).isNotBlank().isNotEqualTo("it was asked for");
+        }
+    }
+
     @Test
     void threadsMayTakeTurns() throws InterruptedException {
         try (var device = Device.cpu(); var tensor = device.zeros(DType.F32, 4)) {
@@ -93,6 +119,63 @@ class DeviceTest {
         assertThatThrownBy(left::toFloats).isInstanceOf(IllegalStateException.class);
         assertThatThrownBy(() -> device.zeros(DType.F32, 1)).isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("closed");
+    }
+
+    @Test
+    void threadsThatCloseADeviceAtOnceDestroyItOnce() throws InterruptedException {
+        for (int round = 0; round < 200; round++) {
+            var device = Device.open(new DeviceOptions(Backend.CPU, 1));
+            var tensors = new ArrayList<Tensor>();
+            for (int i = 0; i < 20; i++) {
+                tensors.add(device.zeros(DType.F32, 64));
+            }
+            var failures = new ConcurrentLinkedQueue<Throwable>();
+            var ready = new CyclicBarrier(4);
+            var threads = new ArrayList<Thread>();
+            for (int i = 0; i < 4; i++) {
+                threads.add(Thread.ofPlatform().uncaughtExceptionHandler((thread, e) -> failures.add(e)).start(() -> {
+                    try {
+                        ready.await();
+                    } catch (InterruptedException | BrokenBarrierException e) {
+                        throw new IllegalStateException(e);
+                    }
+                    device.close();
+                    if (!device.isClosed()) {
+                        throw new IllegalStateException("not closed on return");
+                    }
+                }));
+            }
+            for (var thread : threads) {
+                thread.join();
+            }
+            assertThat(failures).isEmpty();
+            tensors.forEach(Tensor::close);
+        }
+    }
+
+    @Test
+    void aDeviceInUseIsNotClosedAndIsAsItWas() throws InterruptedException {
+        try (var device = Device.cpu(); var tensor = device.zeros(DType.F32, 4)) {
+            var failure = new AtomicReference<Throwable>();
+            try (var _ = device.turn()) {
+                var other = Thread.ofPlatform().uncaughtExceptionHandler((thread, e) -> failure.set(e)).start(device::close);
+                other.join();
+            }
+            assertThat(failure.get()).isInstanceOfSatisfying(NativeException.class, e -> assertThat(e.status()).isEqualTo(Status.BUSY));
+            device.ops().fill(tensor, 4, 3);
+            assertThat(tensor.toFloats()).containsOnly(3f);
+        }
+    }
+
+    @Test
+    void asManyThreadsAsTheLibraryTakes() {
+        try (var device = Device.open(new DeviceOptions(Backend.CPU, DeviceOptions.MAX_THREADS)); var tensor = device.zeros(DType.F32, 1 << 20)) {
+            assertThat(device.info().threads()).isEqualTo(DeviceOptions.MAX_THREADS);
+            device.ops().fill(tensor, 1 << 20, 3);
+            assertThat(tensor.toFloats()).containsOnly(3f);
+        }
+        assertThatThrownBy(() -> new DeviceOptions(Backend.CPU, DeviceOptions.MAX_THREADS + 1)).isInstanceOf(InputException.class)
+                .hasMessageContaining("threads is 1025").hasMessageContaining("1 to 1024");
     }
 
     @Test

@@ -43,4 +43,51 @@ class EncodedTaskTest {
         assertThatThrownBy(() -> EncodedTask.encode(task(0), encoder, 0, 1)).isInstanceOf(InputException.class)
                 .hasMessageContaining("task t has no train.jsonl");
     }
+
+    /** Example i has i + 3 tokens: prompt, i + 1 characters of completion, end. */
+    private static Task growing(String name, int samples) {
+        return new Task(name, IntStream.range(0, samples).mapToObj(i -> new Example("p", "c".repeat(i + 1), name + ":" + (i + 1))).toList(),
+                List.of(), List.of());
+    }
+
+    private final ExampleEncoder narrow = encoder.within(7, "compute.token_budget");
+
+    @Test
+    void saysAllThatAreTooLongAtOnce() {
+        assertThatThrownBy(() -> EncodedTask.encode(List.of(growing("a", 8), growing("b", 9)), narrow, 0, 1)).isInstanceOf(InputException.class)
+                .hasMessage("7 examples have more tokens than compute.token_budget of 7 (which can be raised up to"
+                        + " the model's context of 100): a:6 (8), a:7 (9), a:8 (10), b:6 (8), b:7 (9)"
+                        + " and 2 more, up to 11 tokens; shorten or remove them, or leave such examples out with data.over_length: drop");
+        assertThatThrownBy(() -> EncodedTask.encode(List.of(growing("a", 6)), narrow, 0, 1)).isInstanceOf(InputException.class)
+                .hasMessageStartingWith("a:6: 8 tokens are more than compute.token_budget of 7");
+    }
+
+    @Test
+    void leavesOutWhatIsTooLong() {
+        EncodedTask all = EncodedTask.encode(List.of(growing("a", 8)), narrow, 0, 1, OverLength.DROP).getFirst();
+        assertThat(all.lines()).containsExactly(0, 1, 2, 3, 4);
+        assertThat(all.dropped()).isEqualTo(3);
+        assertThat(all.examples()).extracting(EncodedExample::length).containsExactly(3, 4, 5, 6, 7);
+    }
+
+    /** A subset is as large as it can be, and part of a larger one; where nothing is too long, it is what it was. */
+    @Test
+    void takesTheNextOfASubsetInPlaceOfWhatIsTooLong() {
+        List<Integer> before = List.of();
+        for (int samples = 1; samples <= 6; samples++) {
+            EncodedTask some = EncodedTask.encode(List.of(growing("a", 8)), narrow, samples, 5, OverLength.DROP).getFirst();
+            var lines = Arrays.stream(some.lines()).boxed().toList();
+            assertThat(lines).hasSize(Math.min(samples, 5)).isSorted().containsAll(before).allMatch(line -> line < 5);
+            before = lines;
+            assertThat(EncodedTask.encode(task(50), encoder, samples, 5).lines())
+                    .isEqualTo(EncodedTask.encode(List.of(task(50)), encoder, samples, 5, OverLength.DROP).getFirst().lines());
+        }
+    }
+
+    @Test
+    void refusesATaskThatIsLeftWithNothing() {
+        ExampleEncoder tiny = encoder.within(2, "compute.token_budget");
+        assertThatThrownBy(() -> EncodedTask.encode(List.of(growing("a", 3)), tiny, 0, 1, OverLength.DROP)).isInstanceOf(InputException.class)
+                .hasMessageStartingWith("all 3 training examples of task a have more tokens than compute.token_budget of 2");
+    }
 }

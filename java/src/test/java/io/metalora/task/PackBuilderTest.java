@@ -7,10 +7,12 @@ import static org.assertj.core.api.Assertions.within;
 import io.metalora.model.PassLimits;
 import io.metalora.model.TokenPack;
 import io.metalora.runtime.InputException;
+import java.math.BigInteger;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import net.jqwik.api.Assume;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
 import net.jqwik.api.constraints.IntRange;
@@ -44,6 +46,21 @@ class PackBuilderTest {
         assertThat(Arrays.copyOf(pack.targets(), 5)).containsExactly(12, 13, 21, 31, 32);
         assertThat(Arrays.copyOf(pack.rowScale(), 5)).containsExactly(1 / 3f, 1 / 3f, 1 / 3f, 1 / 2f, 1 / 2f);
         assertThat(Arrays.copyOf(pack.rowSequence(), 5)).containsExactly(0, 0, 1, 2, 2);
+    }
+
+    @Property(tries = 500)
+    void limitsAreExactForAnyNumbers(@ForAll @IntRange(min = 1, max = PassLimits.MOST_SLOTS) int slots, @ForAll @IntRange(min = 1) int perSlot,
+                                     @ForAll @IntRange(min = 2) int longest, @ForAll @IntRange(min = 2) int budget) {
+        Assume.that(longest <= budget);
+        var sequences = BigInteger.valueOf(slots).multiply(BigInteger.valueOf(perSlot));
+        int tokens = sequences.multiply(BigInteger.valueOf(longest)).min(BigInteger.valueOf(budget)).intValueExact();
+        if (tokens > PassLimits.MOST) {
+            assertThatThrownBy(() -> PackBuilder.limits(slots, perSlot, longest, budget)).isInstanceOf(InputException.class)
+                    .hasMessageContaining(tokens + " tokens");
+        } else {
+            assertThat(PackBuilder.limits(slots, perSlot, longest, budget))
+                    .isEqualTo(new PassLimits(tokens, sequences.min(BigInteger.valueOf(tokens)).intValueExact(), tokens, slots));
+        }
     }
 
     @Property(tries = 200)

@@ -10,6 +10,8 @@ import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class TaskFolderTest {
 
@@ -76,5 +78,53 @@ class TaskFolderTest {
         Files.createDirectory(folder.resolve("a"));
         assertThatThrownBy(() -> TaskFolder.read(folder)).isInstanceOf(InputException.class)
                 .hasMessageContaining("holds none of train.jsonl");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"dev", "val", "validation"})
+    void takesEveryNameOfTheDevelopmentSplit(String name) throws IOException {
+        write("a/" + name + ".jsonl", LINE);
+
+        assertThat(TaskFolder.read(folder).getFirst().dev()).hasSize(1);
+    }
+
+    @Test
+    void refusesTwoDevelopmentSplits() throws IOException {
+        write("a/dev.jsonl", LINE);
+        write("a/validation.jsonl", LINE);
+
+        assertThatThrownBy(() -> TaskFolder.read(folder)).isInstanceOf(InputException.class)
+                .hasMessageStartingWith(folder.resolve("a/validation.jsonl").toString()).hasMessageContaining("beside dev.jsonl");
+    }
+
+    @Test
+    void refusesATaskThatIsALinkToNowhere() throws IOException {
+        write("a/train.jsonl", LINE);
+        Files.createSymbolicLink(folder.resolve("b"), folder.resolve("gone"));
+
+        assertThatThrownBy(() -> TaskFolder.read(folder)).isInstanceOf(InputException.class)
+                .hasMessageStartingWith(folder.resolve("b") + ": the task is a link that leads nowhere");
+        assertThat(TaskFolder.read(folder, List.of("a"))).hasSize(1);
+        Files.createDirectory(folder.resolve("gone"));
+        write("gone/train.jsonl", LINE);
+        assertThat(TaskFolder.read(folder)).extracting(Task::name).containsExactly("a", "b", "gone");
+    }
+
+    @Test
+    void refusesASplitThatIsALinkToNowhere() throws IOException {
+        write("a/train.jsonl", LINE);
+        Files.createSymbolicLink(folder.resolve("a/test.jsonl"), folder.resolve("gone"));
+
+        assertThatThrownBy(() -> TaskFolder.read(folder)).isInstanceOf(InputException.class)
+                .hasMessageStartingWith(folder.resolve("a/test.jsonl").toString()).hasMessageContaining("a link that leads nowhere");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {" ", "\\n\\t", "\u00a0\u3000"})
+    void refusesACompletionOfWhiteSpace(String completion) throws IOException {
+        write("a/train.jsonl", LINE + "{\"prompt\": \"a\", \"completion\": \"" + completion + "\"}\n");
+
+        assertThatThrownBy(() -> TaskFolder.read(folder)).isInstanceOf(InputException.class)
+                .hasMessageStartingWith(folder.resolve("a/train.jsonl") + ":2: the completion is white space alone");
     }
 }

@@ -10,6 +10,9 @@ import java.util.List;
 /** Chat templates as they come with models: programs in Jinja. */
 class ChatTemplateFuzzTest extends MutatedSeeds {
 
+    /** A template is a program: it is stopped after TemplateThread.SECONDS, when it is read and when it is used. */
+    private static final int SECONDS = 3 * (int) TemplateThread.SECONDS;
+
     private static final Path TEMPLATES = Reading.folder();
     private static final Path CONFIGS = Reading.folder();
     private static final List<Message> TALK =
@@ -23,12 +26,12 @@ class ChatTemplateFuzzTest extends MutatedSeeds {
     @FuzzTest
     void template(byte[] jinja) {
         Reading.write(TEMPLATES.resolve("chat_template.jinja"), jinja);
-        Reading.check("chat_template.jinja", jinja, () -> ChatTemplate.load(TEMPLATES).orElseThrow().render(TALK, true));
+        Reading.check("chat_template.jinja", jinja, SECONDS, () -> ChatTemplate.load(TEMPLATES).orElseThrow().render(TALK, true));
     }
 
     @FuzzTest
     void tokenizerConfig(byte[] config) {
         Reading.write(CONFIGS.resolve("tokenizer_config.json"), config);
-        Reading.check("tokenizer_config.json", config, () -> ChatTemplate.load(CONFIGS).ifPresent(template -> template.render(TALK, true)));
+        Reading.check("tokenizer_config.json", config, SECONDS, () -> ChatTemplate.load(CONFIGS).ifPresent(template -> template.render(TALK, true)));
     }
 }

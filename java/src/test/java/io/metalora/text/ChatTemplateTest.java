@@ -160,4 +160,31 @@ class ChatTemplateTest {
     private void writeConfig(Map<String, ?> config) throws IOException {
         Files.writeString(dir.resolve("tokenizer_config.json"), JSON.writeValueAsString(config));
     }
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '~', textBlock = """
+            {% set x = [1] %}{% for i in range(60) %}{% set x = x + x %}{% endfor %}{{ x|length }} ~ can't be rendered
+            NESTED ~ the template is nested too deep
+            """)
+    void aTemplateThatWouldTakeAllMemoryIsRefused(String template, String reason) throws IOException {
+        Files.writeString(dir.resolve("chat_template.jinja"),
+                template.replace("NESTED", "{% if true %}".repeat(40_000) + "{% endif %}".repeat(40_000)));
+        assertThatThrownBy(() -> load().render(CONVERSATION, true)).isInstanceOf(InputException.class)
+                .hasMessageContaining("chat_template.jinja").hasMessageContaining(reason);
+    }
+
+    @Test
+    void aTemplateThatDoesNotEndIsLeftBehind() {
+        assertThatThrownBy(() -> TemplateThread.run("chat_template.jinja", 1, () -> {
+            while (true) {
+                Thread.onSpinWait();
+                if (Thread.interrupted()) {
+                    return "interrupted";
+                }
+            }
+        })).isInstanceOf(InputException.class).hasMessageStartingWith("chat_template.jinja: the template does not end within 1 seconds");
+        assertThatThrownBy(() -> TemplateThread.run("chat_template.jinja", 10, () -> {
+            throw new InputException("as it is");
+        })).isInstanceOf(InputException.class).hasMessage("as it is");
+    }
 }

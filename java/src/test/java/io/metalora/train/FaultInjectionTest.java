@@ -131,7 +131,7 @@ class FaultInjectionTest {
     private void goesOn(Path run, String failure) throws IOException {
         String what = files.failed() ? files.firstFailed() + " failed: " + failure : "nothing failed";
         if (files.failed() && failure != null) {
-            assertThat(failure).as(what).isNotBlank();
+            assertThat(failure).as(what).contains(run.toString());
         }
         files.mend();
         if (Files.exists(run.resolve("config.resolved.yaml"))) {

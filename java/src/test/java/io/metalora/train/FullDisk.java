@@ -34,7 +34,8 @@ final class FullDisk {
                 break;
             }
             failures++;
-            assertThat(failure).isInstanceOfAny(UncheckedIOException.class, InputException.class);
+            assertThat(failure).isInstanceOfAny(UncheckedIOException.class, InputException.class).hasMessageContaining(disk.toString())
+                    .hasMessageContaining("No space left on device");
             goOn(config, disk, straight);
         }
         assertThat(failures).isGreaterThan(5);
@@ -62,7 +63,8 @@ final class FullDisk {
         TrainingRun.start(config, TrainListener.SILENT, () -> Files.exists(config.output().resolve("checkpoints/checkpoint-0000000001.safetensors")));
         mount("-o", "remount,ro", disk);
         Throwable failure = catchThrowable(() -> TrainingRun.resume(config.output(), TrainListener.SILENT, () -> false));
-        assertThat(failure).isInstanceOfAny(UncheckedIOException.class, InputException.class);
+        assertThat(failure).isInstanceOfAny(UncheckedIOException.class, InputException.class).hasMessageContaining(disk.toString())
+                .hasMessageContaining("Read-only file system");
         Throwable other = catchThrowable(() -> TrainingRun.start(RunFixture.config(tasks, disk.resolve("other"), SETTINGS), TrainListener.SILENT,
                 () -> false));
         assertThat(other).isInstanceOf(InputException.class).hasMessageContaining(disk.toString());

@@ -113,13 +113,19 @@ class KillAndResumeTest {
     }
 
     private static Process start(Path config, Path run) throws IOException {
+        return new ProcessBuilder(command(KilledRun.class, config.toString(), run.toString()))
+                .redirectError(ProcessBuilder.Redirect.INHERIT).start();
+    }
+
+    /** To run a class of the tests in a virtual machine of its own. */
+    static List<String> command(Class<?> main, String... arguments) {
         var command = new ArrayList<String>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         command.add("--enable-native-access=ALL-UNNAMED");
         System.getProperties().stringPropertyNames().stream().filter(name -> name.startsWith("metalora."))
                 .forEach(name -> command.add("-D" + name + "=" + System.getProperty(name)));
-        command.addAll(List.of("-cp", System.getProperty("java.class.path"), KilledRun.class.getName(),
-                config.toString(), run.toString()));
-        return new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
+        command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));
+        command.addAll(List.of(arguments));
+        return command;
     }
 }

@@ -22,6 +22,9 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class MetaLoraTest {
 
@@ -227,6 +230,112 @@ class MetaLoraTest {
             assertThat(shared.parameters().toFloats()).isEqualTo(after);
             assertThat(meta.done()).isEqualTo(1);
         }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"sgd", "adamw"})
+    void anAbandonedIterationLeavesNoTrace(String inner) {
+        TrainConfig config = config("compute.token_budget=16", "meta.support_after_every=1", "meta.inner_optimizer=" + inner);
+        record Iteration(IterationReport report, TrainerState state) {
+        }
+        var straight = new ArrayList<Iteration>();
+        int[] asked = {0};
+        try (var shared = llama.adapter(); var meta = new MetaLora(llama.model(), shared, tasks(), config, () -> {
+            asked[0]++;
+            return false;
+        })) {
+            for (int i = 0; i < 2; i++) {
+                straight.add(new Iteration(meta.iterate(), meta.state()));
+            }
+        }
+        int passes = asked[0] / 2;
+        assertThat(passes).isGreaterThan(6);
+        for (int at = 1; at <= passes; at += 2) {
+            int stopAt = passes + at; // in the second iteration
+            asked[0] = 0;
+            boolean[] fails = {at % 4 == 3};
+            try (var shared = llama.adapter(); var meta = new MetaLora(llama.model(), shared, tasks(), config, () -> {
+                if (++asked[0] == stopAt && fails[0]) {
+                    throw new IllegalStateException("a failure");
+                }
+                return asked[0] == stopAt;
+            })) {
+                meta.iterate();
+                assertThatThrownBy(meta::iterate).isInstanceOf(fails[0] ? IllegalStateException.class : CancellationException.class);
+                assertThat(meta.state()).usingRecursiveComparison().isEqualTo(straight.getFirst().state);
+                var report = meta.iterate();
+                assertThat(report).usingRecursiveComparison().ignoringFields("seconds").isEqualTo(straight.get(1).report);
+                assertThat(meta.state()).usingRecursiveComparison().isEqualTo(straight.get(1).state);
+            }
+        }
+    }
+
+    @Test
+    void anAbandonedStepOfJointLoraLeavesNoTrace() {
+        TrainConfig config = config("compute.token_budget=16", "joint.batch_size=8");
+        IterationReport straight;
+        TrainerState state;
+        try (var shared = llama.adapter(); var joint = new JointLora(llama.model(), shared, tasks(), config)) {
+            straight = joint.iterate();
+            state = joint.state();
+        }
+        int[] asked = {0};
+        try (var shared = llama.adapter(); var joint = new JointLora(llama.model(), shared, tasks(), config, () -> ++asked[0] == 3)) {
+            assertThatThrownBy(joint::iterate).isInstanceOf(CancellationException.class);
+            assertThat(joint.iterate()).usingRecursiveComparison().ignoringFields("seconds").isEqualTo(straight);
+            assertThat(joint.state()).usingRecursiveComparison().isEqualTo(state);
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource({"optimizer.lr=3e38, optimizer.clip=1, lower optimizer.lr", "optimizer.lr=1e-3, optimizer.eps=1e-60, raise optimizer.eps"})
+    void aStepThatWouldNotBeFiniteIsNotTaken(String rate, String other, String help) {
+        TrainConfig config = config("optimizer.schedule=constant", "meta.inner_steps=0", rate, other);
+        var layout = new LoraLayout(llama.model().config(), config.adapter().lora());
+        try (var shared = LoraAdapter.create(llama.device(), layout, 1);
+             var meta = new MetaLora(llama.model(), shared, tasks(), config);
+             var joint = new JointLora(llama.model(), shared, tasks(), config)) {
+            float[] before = shared.parameters().toFloats();
+            for (Trainer trainer : List.of(meta, joint)) {
+                assertThatThrownBy(trainer::iterate).isInstanceOf(TrainingDivergedException.class)
+                        .hasMessageContaining("step 1: with a rate of").hasMessageContaining(help);
+                assertThat(trainer.done()).isZero();
+                assertThat(trainer.state().parameters()).isEqualTo(before);
+                assertThat(trainer.state().m()).containsOnly(0);
+                assertThat(trainer.state().v()).containsOnly(0);
+            }
+        }
+    }
+
+    @Test
+    void aStateThatIsNotFiniteIsNeitherGivenNorTaken() {
+        try (var shared = llama.adapter(); var meta = new MetaLora(llama.model(), shared, tasks(), config())) {
+            TrainerState good = meta.state();
+            for (int which = 0; which < 3; which++) {
+                float[][] values = {good.parameters().clone(), good.m().clone(), good.v().clone()};
+                values[which][7] = Float.POSITIVE_INFINITY;
+                var bad = new TrainerState(3, values[0], values[1], values[2]);
+                assertThatThrownBy(() -> meta.restore(bad)).isInstanceOf(InputException.class)
+                        .hasMessageContaining(List.of("parameters", "m", "v").get(which) + " 7 is Infinity");
+                assertThat(meta.state()).usingRecursiveComparison().isEqualTo(good);
+            }
+            shared.parameters().upload(new float[] {Float.NaN}, 1);
+            assertThatThrownBy(meta::state).isInstanceOf(TrainingDivergedException.class).hasMessageContaining("parameters 0 is NaN");
+            assertThatThrownBy(meta::iterate).isInstanceOf(TrainingDivergedException.class);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"sgd", "adamw"})
+    void anAdaptationThatIsNotFiniteIsNoAdapter(String inner) throws IOException {
+        List<List<EncodedExample>> supports = TinyLlama.episodes().getFirst().stream().map(Episode::supportExamples).toList();
+        long before = llama.device().info().memoryInUse();
+        TrainConfig config = config("meta.inner_optimizer=" + inner, "meta.inner_lr=3e38", "meta.tasks_per_iteration=1");
+        try (var shared = llama.adapter()) {
+            assertThatThrownBy(() -> TaskAdaptation.adapt(llama.model(), shared, supports, 1, config))
+                    .isInstanceOf(TrainingDivergedException.class).hasMessageContaining("task 1").hasMessageContaining("lower meta.inner_lr");
+        }
+        assertThat(llama.device().info().memoryInUse()).isEqualTo(before);
     }
 
     @Test

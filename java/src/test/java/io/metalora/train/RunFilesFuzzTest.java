@@ -13,17 +13,44 @@ class RunFilesFuzzTest extends MutatedSeeds {
 
     private static final Path FOLDER = Reading.folder();
 
+    /** A configuration that is accepted is the same after it was written and read. */
     @FuzzTest
     void configuration(byte[] yaml) {
         Path file = Reading.write(FOLDER.resolve("config.yaml"), yaml);
-        Reading.check("config.yaml", yaml, () -> TrainConfig.read(file, List.of()).toYaml());
+        Reading.check("config.yaml", yaml, () -> requireStable(TrainConfig.read(file, List.of())));
     }
 
     /** The lines are overrides on the command line. */
     @FuzzTest
     void overrides(byte[] lines) {
         String[] overrides = new String(lines, UTF_8).split("\n");
-        Reading.check("", lines, () -> TrainConfig.of(overrides).toYaml());
+        Reading.check("", lines, () -> requireStable(TrainConfig.of(overrides)));
+    }
+
+    private static void requireStable(TrainConfig config) {
+        String yaml = config.toYaml();
+        TrainConfig again = TrainConfig.parse("written", yaml, List.of());
+        if (!again.equals(config)) {
+            throw new AssertionError("not the same after writing and reading:\n" + yaml + "\n" + again.toYaml());
+        }
+    }
+
+    @FuzzTest
+    void fingerprint(byte[] json) {
+        Path file = Reading.write(FOLDER.resolve("fingerprint.json"), json);
+        Reading.check("fingerprint.json", json, () -> RunStart.read(file).settingChangesTo(TrainConfig.DEFAULTS));
+    }
+
+    /** The logs of a run that is to go on, up to the length that its checkpoint tells. */
+    @FuzzTest
+    void resumedLogs(byte[] lines) {
+        Path file = Reading.write(FOLDER.resolve("draws.jsonl"), lines);
+        var iterations = new long[1];
+        Reading.check("draws.jsonl", lines, () -> RunLog.read(file, lines.length, line -> {
+            if (!RunLines.isSubset(line)) {
+                RunLines.requireIteration(line, ++iterations[0]);
+            }
+        }));
     }
 
     @FuzzTest

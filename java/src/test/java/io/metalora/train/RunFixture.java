@@ -6,7 +6,10 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
 
 /** Small runs on the goldens' model. */
 final class RunFixture {
@@ -53,6 +56,33 @@ final class RunFixture {
             lines.add(node);
         }
         return lines;
+    }
+
+    /**
+     * Every file and folder below, with its content and the time of its last change: equal if nothing was touched. Of the
+     * lock's file only the size: reading it would give away a lock of this process.
+     */
+    static Map<String, String> snapshot(Path folder) throws IOException {
+        var snapshot = new TreeMap<String, String>();
+        try (var files = Files.walk(folder)) {
+            for (Path file : files.toList()) {
+                String content = !Files.isRegularFile(file) ? "folder"
+                        : Files.size(file) + (file.endsWith(RunLock.FILE) ? "" : " " + Arrays.hashCode(Files.readAllBytes(file)));
+                snapshot.put(folder.relativize(file).toString(), content + " " + Files.getLastModifiedTime(file));
+            }
+        }
+        return snapshot;
+    }
+
+    /** A copy of a flat folder, to be changed. */
+    static Path copy(Path from, Path to) throws IOException {
+        Files.createDirectories(to);
+        try (var files = Files.list(from)) {
+            for (Path file : files.toList()) {
+                Files.copy(file, to.resolve(file.getFileName()));
+            }
+        }
+        return to;
     }
 
     static byte[] adapter(Path run) throws IOException {

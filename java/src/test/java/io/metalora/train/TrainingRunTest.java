@@ -134,13 +134,16 @@ class TrainingRunTest {
         requireSame("damaged");
     }
 
+    /** As a kill before the first checkpoint leaves it. */
     @Test
-    void beginsAgainWithoutAnyCheckpoint() throws IOException {
+    void beginsAgainWhereNothingWasSavedYet() throws IOException {
         start("straight");
         start("bare");
         for (Path checkpoint : Checkpoint.list(folder.resolve("bare/checkpoints"))) {
             Files.delete(checkpoint);
         }
+        List<String> logged = Files.readAllLines(folder.resolve("bare/metrics.jsonl"));
+        Files.writeString(folder.resolve("bare/metrics.jsonl"), String.join("\n", logged.subList(0, 2)) + "\n{\"half a li");
         Files.writeString(folder.resolve("bare/checkpoints/.checkpoint.safetensors.tmp-1"), "left by a kill");
         Path adapter = Files.createDirectory(folder.resolve("bare/.adapter.tmp-1"));
         Files.writeString(adapter.resolve("adapter_model.safetensors"), "left by a kill while the adapter was saved");
@@ -199,11 +202,11 @@ class TrainingRunTest {
     void resumesOnlyWithTheSettingsItBeganWith() {
         start("one");
         TrainConfig same = RunFixture.config(tasks, folder.resolve("elsewhere"), "compute.checkpoint_every=1");
-        assertThat(TrainingRun.resume(folder.resolve("one"), same, listener, () -> false).done()).isEqualTo(8);
+        assertThat(TrainingRun.resume(folder.resolve("one"), same, false, listener, () -> false).done()).isEqualTo(8);
 
         TrainConfig other = same.with("meta.inner_steps=1");
-        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("one"), other, listener, () -> false))
-                .isInstanceOf(InputException.class).hasMessageContaining("meta.inner_steps (was 2, is 1)");
+        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("one"), other, false, listener, () -> false))
+                .isInstanceOf(InputException.class).hasMessageContaining("meta.inner_steps was 2, is 1");
         assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("none"), listener, () -> false))
                 .isInstanceOf(InputException.class).hasMessageContaining("holds no run to resume");
     }
@@ -226,17 +229,69 @@ class TrainingRunTest {
     @CsvSource(delimiter = '|', textBlock = """
             meta.query_size=9                 | task add has 10 samples, fewer than the 2 of support and the 9 of query together
             data.samples_per_task=3           | task add has 3 samples, fewer than
+            meta.tasks_per_iteration=4096     | meta.tasks_per_iteration is 4096, but there are only 3 tasks
             meta.tasks_per_iteration=4        | meta.tasks_per_iteration is 4, but there are only 3 tasks
-            compute.token_budget=10           | more than the token budget of 10; raise compute.token_budget
+            compute.token_budget=10           | more tokens than compute.token_budget of 10 (which can be raised up to
             data.names=[sub]                  | holds no task named "sub"; it has add, copy, upper
             data.folder=nowhere               | nowhere: no such folder
             model=nowhere                     | nowhere
             adapter.target_modules=[c_attn]   | c_attn
             adapter.init=nowhere              | nowhere
+            meta.support_size=2147483647      | task add has 10 samples, fewer than the 2147483647 of support and the 2 of query together
+            meta.query_size=2147483647        | task add has 10 samples, fewer than the 2 of support and the 2147483647 of query together
+            meta.tasks_per_iteration=4096     | meta.tasks_per_iteration is 4096, but there are only 3 tasks
             """)
     void badInputIsNamedAndNothingIsWritten(String override, String message) {
         assertThatThrownBy(() -> start("bad", override)).isInstanceOf(InputException.class).hasMessageContaining(message);
         assertThat(folder.resolve("bad")).doesNotExist();
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"meta-lora", "joint-lora"})
+    void aRunThatDivergesKeepsItsLastGoodStateAndSaysHowToGoOn(String method) throws IOException {
+        // The first rate of a warm-up is 0, the second half of lr.
+        String[] diverging = {"method=" + method, "optimizer.lr=3e38", "optimizer.warmup_steps=2"};
+        assertThatThrownBy(() -> start("run", diverging)).isInstanceOf(TrainingDivergedException.class)
+                .hasMessageContaining("lower optimizer.lr").hasMessageContaining("of iteration 1 are kept in " + folder.resolve("run"))
+                .hasMessageContaining("adapter.init=" + folder.resolve("run/adapter"));
+        List<Path> checkpoints = Checkpoint.list(folder.resolve("run/checkpoints"));
+        assertThat(checkpoints).hasSize(1);
+        TrainerState kept = Checkpoint.read(checkpoints.getFirst()).state();
+        assertThat(kept.step()).isEqualTo(1);
+        assertThat(kept.notFinite()).isEmpty();
+        try (var llama = new TinyLlama(); LoraAdapter adapter = llama.adapter(folder.resolve("run/adapter"))) {
+            assertThat(adapter.parameters().toFloats()).isEqualTo(kept.parameters());
+        }
+        assertThat(RunFixture.metrics(folder.resolve("run"))).hasSize(1);
+
+        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("run"), listener, () -> false))
+                .isInstanceOf(TrainingDivergedException.class).hasMessageContaining("of iteration 1 are kept");
+        assertThat(RunFixture.metrics(folder.resolve("run"))).hasSize(1);
+        assertThat(start("next", "method=" + method, "adapter.init=" + folder.resolve("run/adapter")).interrupted()).isFalse();
+    }
+
+    @Test
+    void theLastStepIsCheckedToo() {
+        assertThatThrownBy(() -> start("run", "optimizer.lr=3e38", "meta.iterations=1")).isInstanceOf(TrainingDivergedException.class)
+                .hasMessageContaining("lower optimizer.lr").hasMessageContaining("No iteration was done; start again with another output");
+        assertThat(folder.resolve("run/adapter")).doesNotExist();
+        assertThat(Checkpoint.list(folder.resolve("run/checkpoints"))).isEmpty();
+    }
+
+    @Test
+    void passesOverACheckpointThatIsNotFinite() throws IOException {
+        start("straight");
+        start("spoilt");
+        Path newest = Checkpoint.list(folder.resolve("spoilt/checkpoints")).getFirst();
+        Checkpoint good = Checkpoint.read(newest);
+        float[] v = good.state().v().clone();
+        v[3] = Float.NaN;
+        new Checkpoint(new TrainerState(good.state().step(), good.state().parameters(), good.state().m(), v), good.metricsBytes(),
+                good.drawsBytes()).write(newest.getParent());
+
+        TrainingRun.resume(folder.resolve("spoilt"), listener, () -> false);
+        assertThat(warnings).hasSize(1).allSatisfy(w -> assertThat(w).contains("v 3 is NaN"));
+        requireSame("spoilt");
     }
 
     @Test
@@ -244,7 +299,7 @@ class TrainingRunTest {
         Path file = tasks.resolve("add/train.jsonl");
         Files.writeString(file, Files.readString(file) + "{\"prompt\": \"" + "long ".repeat(60) + "\", \"completion\": \" x\"}\n");
 
-        assertThatThrownBy(() -> start("bad")).isInstanceOf(InputException.class)
+        assertThatThrownBy(() -> start("bad", "compute.token_budget=0")).isInstanceOf(InputException.class)
                 .hasMessageContaining(file.toRealPath() + ":11").hasMessageContaining("more than the model's context of 256");
         assertThat(folder.resolve("bad")).doesNotExist();
     }
@@ -255,5 +310,47 @@ class TrainingRunTest {
                 .hasMessageContaining("model is not set");
         assertThatThrownBy(() -> TrainingRun.start(TrainConfig.of("model=m", "data.folder=t"), listener, () -> false))
                 .isInstanceOf(InputException.class).hasMessageContaining("output is not set");
+    }
+
+    private void lengthen(String task, int... lines) throws IOException {
+        Path file = tasks.resolve(task + "/train.jsonl");
+        var all = new ArrayList<>(Files.readAllLines(file));
+        for (int line : lines) {
+            all.set(line, "{\"prompt\": \"" + "copy ".repeat(60) + "\", \"completion\": \" x\"}");
+        }
+        Files.write(file, all);
+    }
+
+    @Test
+    void saysEveryExampleThatIsTooLong() throws IOException {
+        lengthen("add", 1, 2, 3);
+        lengthen("copy", 4);
+
+        assertThatThrownBy(() -> start("one")).isInstanceOf(InputException.class)
+                .hasMessageStartingWith("4 examples have more tokens than compute.token_budget of 64 (")
+                .hasMessageContaining(tasks.resolve("add/train.jsonl") + ":2 (").hasMessageContaining("data.over_length: drop");
+        assertThat(folder.resolve("one")).doesNotExist();
+    }
+
+    @Test
+    void leavesOutWhatIsTooLongAndGoesOnBitForBit() throws IOException {
+        lengthen("add", 1, 2, 3);
+        lengthen("copy", 4);
+        start("straight", "data.over_length=drop", "data.samples_per_task=8");
+        assertThat(warnings).singleElement().asString().contains("data.over_length: drop", "copy 1");
+        List<String> draws = Files.readAllLines(folder.resolve("straight/draws.jsonl"));
+        assertThat(draws.getFirst()).contains("\"task\":\"add\",\"samples\":[0,4,5,6,7,8,9]", "\"dropped\":3");
+        assertThat(draws.get(2)).doesNotContain("dropped");
+
+        int[] passes = {0};
+        TrainingRun.start(RunFixture.config(tasks, folder.resolve("stopped"), "data.over_length=drop", "data.samples_per_task=8"), listener,
+                () -> ++passes[0] >= 20);
+        TrainingRun.resume(folder.resolve("stopped"), listener, () -> false);
+        requireSame("stopped");
+
+        TrainConfig other = RunFixture.config(tasks, folder.resolve("stopped"), "data.over_length=drop", "data.samples_per_task=8",
+                "compute.token_budget=16");
+        assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("stopped"), other, false, listener, () -> false)).isInstanceOf(InputException.class)
+                .hasMessageContaining("restore them (and compute.token_budget");
     }
 }

@@ -23,14 +23,23 @@ public class Metalora extends Metalora$shared {
     static final SymbolLookup SYMBOL_LOOKUP = SymbolLookup.loaderLookup()
             .or(Linker.nativeLinker().defaultLookup());
 
-    private static final int ML_ABI_VERSION = (int)5L;
+    private static final int ML_ABI_VERSION = (int)6L;
     /**
      * {@snippet lang=c :
-     * #define ML_ABI_VERSION 5
+     * #define ML_ABI_VERSION 6
      * }
      */
     public static int ML_ABI_VERSION() {
         return ML_ABI_VERSION;
+    }
+    private static final int ML_MAX_THREADS = (int)1024L;
+    /**
+     * {@snippet lang=c :
+     * #define ML_MAX_THREADS 1024
+     * }
+     */
+    public static int ML_MAX_THREADS() {
+        return ML_MAX_THREADS;
     }
     private static final int ML_LORA_TERMS = (int)3L;
     /**

@@ -19,7 +19,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     const float *grad;
  *     float *m;
  *     float *v;
- *     const float *norm;
+ *     float *norm;
  *     int64_t count;
  *     int64_t stride;
  *     int64_t slots;
@@ -245,7 +245,7 @@ public class ml_adamw_desc {
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * const float *norm
+     * float *norm
      * }
      */
     public static final AddressLayout norm$layout() {
@@ -257,7 +257,7 @@ public class ml_adamw_desc {
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * const float *norm
+     * float *norm
      * }
      */
     public static final long norm$offset() {
@@ -267,7 +267,7 @@ public class ml_adamw_desc {
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * const float *norm
+     * float *norm
      * }
      */
     public static MemorySegment norm(MemorySegment struct) {
@@ -277,7 +277,7 @@ public class ml_adamw_desc {
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * const float *norm
+     * float *norm
      * }
      */
     public static void norm(MemorySegment struct, MemorySegment fieldValue) {

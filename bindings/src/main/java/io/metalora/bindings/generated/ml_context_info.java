@@ -25,6 +25,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t memory_free;
  *     char device_name[128];
  *     char isa[32];
+ *     char isa_reason[128];
  *     char blas[128];
  * }
  * }
@@ -46,6 +47,7 @@ public class ml_context_info {
         Metalora.C_LONG.withName("memory_free"),
         MemoryLayout.sequenceLayout(128, Metalora.C_CHAR).withName("device_name"),
         MemoryLayout.sequenceLayout(32, Metalora.C_CHAR).withName("isa"),
+        MemoryLayout.sequenceLayout(128, Metalora.C_CHAR).withName("isa_reason"),
         MemoryLayout.sequenceLayout(128, Metalora.C_CHAR).withName("blas")
     ).withName("ml_context_info");
 
@@ -560,6 +562,83 @@ public class ml_context_info {
      */
     public static void isa(MemorySegment struct, long index0, byte fieldValue) {
         isa$ELEM_HANDLE.set(struct, isa$OFFSET, index0, fieldValue);
+    }
+
+    private static final SequenceLayout isa_reason$LAYOUT = (SequenceLayout)$LAYOUT.select(groupElement("isa_reason"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * char isa_reason[128]
+     * }
+     */
+    public static final SequenceLayout isa_reason$layout() {
+        return isa_reason$LAYOUT;
+    }
+
+    private static final long isa_reason$OFFSET = $LAYOUT.byteOffset(groupElement("isa_reason"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * char isa_reason[128]
+     * }
+     */
+    public static final long isa_reason$offset() {
+        return isa_reason$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * char isa_reason[128]
+     * }
+     */
+    public static MemorySegment isa_reason(MemorySegment struct) {
+        return struct.asSlice(isa_reason$OFFSET, isa_reason$LAYOUT.byteSize());
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * char isa_reason[128]
+     * }
+     */
+    public static void isa_reason(MemorySegment struct, MemorySegment fieldValue) {
+        MemorySegment.copy(fieldValue, 0L, struct, isa_reason$OFFSET, isa_reason$LAYOUT.byteSize());
+    }
+
+    private static long[] isa_reason$DIMS = { 128 };
+
+    /**
+     * Dimensions for array field:
+     * {@snippet lang=c :
+     * char isa_reason[128]
+     * }
+     */
+    public static long[] isa_reason$dimensions() {
+        return isa_reason$DIMS;
+    }
+    private static final VarHandle isa_reason$ELEM_HANDLE = isa_reason$LAYOUT.varHandle(sequenceElement());
+
+    /**
+     * Indexed getter for field:
+     * {@snippet lang=c :
+     * char isa_reason[128]
+     * }
+     */
+    public static byte isa_reason(MemorySegment struct, long index0) {
+        return (byte)isa_reason$ELEM_HANDLE.get(struct, isa_reason$OFFSET, index0);
+    }
+
+    /**
+     * Indexed setter for field:
+     * {@snippet lang=c :
+     * char isa_reason[128]
+     * }
+     */
+    public static void isa_reason(MemorySegment struct, long index0, byte fieldValue) {
+        isa_reason$ELEM_HANDLE.set(struct, isa_reason$OFFSET, index0, fieldValue);
     }
 
     private static final SequenceLayout blas$LAYOUT = (SequenceLayout)$LAYOUT.select(groupElement("blas"));

@@ -1,0 +1,66 @@
+package io.metalora.eval;
+
+import io.metalora.io.ModelConfig;
+import io.metalora.runtime.InputException;
+import io.metalora.task.Example;
+import io.metalora.task.Task;
+import io.metalora.task.TooLong;
+import io.metalora.text.TextTokenizer;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Consumer;
+
+/** Examples of a split that have more tokens than the model's context, with the longest of their task's labels. */
+public final class LongExamples {
+
+    /** A text of so few characters for each token of the context is not encoded to know that it fits. */
+    private static final int TOKENS_A_CHARACTER = 4;
+    private static final String ADVICE = ", or leave such examples out with data.over_length: drop";
+
+    private LongExamples() {
+    }
+
+    /**
+     * Refuses long examples before the work that evaluates them begins. Takes little time: short texts are not encoded.
+     *
+     * @throws InputException that names them
+     */
+    public static void refuse(List<Task> tasks, Split split, TextTokenizer tokenizer, ModelConfig model) {
+        for (Task task : tasks) {
+            List<Example> examples = split.of(task);
+            int longestLabel = ClosedLabels.of(task, examples).orElse(List.of()).stream().mapToInt(String::length).max().orElse(0);
+            List<Example> suspects = examples.stream().filter(example -> TOKENS_A_CHARACTER * ((long) example.prompt().length()
+                    + Math.max(example.completion().length(), longestLabel) + 1) > model.maxPositions()).toList();
+            if (!suspects.isEmpty()) {
+                EncodedSplit.of(task, split, suspects, tokenizer, model).tooLong().refuse(ADVICE);
+            }
+        }
+    }
+
+    /**
+     * The tasks without the long examples of the split.
+     *
+     * @param warning hears how many were left out, if any were
+     * @throws InputException if a task has none left
+     */
+    public static List<Task> drop(List<Task> tasks, Split split, TextTokenizer tokenizer, ModelConfig model, Consumer<String> warning) {
+        var fitting = new ArrayList<Task>();
+        var dropped = new ArrayList<String>();
+        for (Task task : tasks) {
+            TooLong tooLong = EncodedSplit.of(task, split, tokenizer, model).tooLong();
+            if (tooLong.count() == split.of(task).size()) {
+                throw new InputException("all " + tooLong.count() + " examples of task " + task.name() + ", split " + split
+                        + ", have more tokens than " + tooLong.limit() + "; shorten some, or choose another split");
+            }
+            if (tooLong.count() > 0) {
+                dropped.add(task.name() + " " + tooLong.count());
+            }
+            fitting.add(tooLong.count() == 0 ? task : split.with(task, split.of(task).stream().filter(e -> !tooLong.contains(e)).toList()));
+        }
+        if (!dropped.isEmpty()) {
+            warning.accept("data.over_length: drop leaves examples of the split " + split + " out of the evaluation that are too long, by task: "
+                    + String.join(", ", dropped));
+        }
+        return fitting;
+    }
+}

@@ -1,0 +1,80 @@
+package io.metalora.runtime;
+
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.function.Consumer;
+import java.util.function.Supplier;
+
+/**
+ * What an owner holds, closed together, the newest first. Where making one more fails, those made before are closed: a
+ * constructor that ends with an exception leaves nothing on the device.
+ */
+public final class Held implements AutoCloseable {
+    private final Deque<Runnable> closings = new ArrayDeque<>();
+
+    /** Makes one that {@link #close} closes. */
+    public <T> T add(Supplier<T> make, Consumer<? super T> closing) {
+        T made = orClose(make);
+        closings.push(() -> closing.accept(made));
+        return made;
+    }
+
+    /** A step of the constructor that makes nothing to be closed, but may fail. */
+    public <T> T orClose(Supplier<T> step) {
+        try {
+            return step.get();
+        } catch (RuntimeException | Error e) {
+            closeAfter(e);
+            throw e;
+        }
+    }
+
+    /** Closes all after a failure, which is the one to be thrown. */
+    public void closeAfter(Throwable failure) {
+        try {
+            close();
+        } catch (RuntimeException | Error e) {
+            failure.addSuppressed(e);
+        }
+    }
+
+    /**
+     * Closes all, also after one that fails; the first failure is thrown in the end, the others added to it. Those that failed
+     * are tried again by the next call.
+     */
+    @Override
+    public void close() {
+        var failed = new ArrayDeque<Runnable>();
+        try {
+            closeAll(closings, closing -> {
+                failed.add(closing);
+                closing.run();
+                failed.removeLast();
+            });
+        } finally {
+            closings.clear();
+            closings.addAll(failed);
+        }
+    }
+
+    /** Closes each, also after one that fails; the first failure is thrown in the end, the others added to it. */
+    public static <T> void closeAll(Iterable<T> all, Consumer<? super T> closing) {
+        Throwable first = null;
+        for (T each : all) {
+            try {
+                closing.accept(each);
+            } catch (RuntimeException | Error e) {
+                if (first == null) {
+                    first = e;
+                } else if (e != first) {
+                    first.addSuppressed(e);
+                }
+            }
+        }
+        switch (first) {
+            case RuntimeException e -> throw e;
+            case Error e -> throw e;
+            case null, default -> { }
+        }
+    }
+}

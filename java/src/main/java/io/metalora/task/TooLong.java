@@ -1,0 +1,66 @@
+package io.metalora.task;
+
+import io.metalora.runtime.InputException;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.IdentityHashMap;
+import java.util.List;
+import java.util.Set;
+
+/** Examples with too many tokens, gathered so that all of them can be said at once. Not thread-safe. */
+public final class TooLong {
+
+    /** Of many examples so many are named. */
+    private static final int NAMED = 5;
+
+    private final String limit;
+    private final List<String> named = new ArrayList<>();
+    private final Set<Example> examples = Collections.newSetFromMap(new IdentityHashMap<>());
+    private int longest;
+
+    /** @param limit what they are longer than, as {@code "the model's context of 8192"} */
+    public TooLong(String limit) {
+        this.limit = limit;
+    }
+
+    /** One more, with its number of tokens. */
+    public void add(Example example, int tokens) {
+        examples.add(example);
+        longest = Math.max(longest, tokens);
+        if (named.size() < NAMED) {
+            named.add(example.source() + " (" + tokens + ")");
+        }
+    }
+
+    public int count() {
+        return examples.size();
+    }
+
+    /** Whether this very example was added. */
+    public boolean contains(Example example) {
+        return examples.contains(example);
+    }
+
+    /** What they are longer than. */
+    public String limit() {
+        return limit;
+    }
+
+    /**
+     * Refuses them, if there are any.
+     *
+     * @param advice what can be done beside shortening them, beginning with a comma, or nothing
+     * @throws InputException that names the first, their number and the longest's tokens
+     */
+    public void refuse(String advice) {
+        if (examples.size() == 1) {
+            throw new InputException(examples.iterator().next().source() + ": " + longest + " tokens are more than " + limit
+                    + "; shorten or remove the example" + advice);
+        }
+        if (!examples.isEmpty()) {
+            throw new InputException(examples.size() + " examples have more tokens than " + limit + ": " + String.join(", ", named)
+                    + (examples.size() > NAMED ? " and " + (examples.size() - NAMED) + " more, up to " + longest + " tokens" : "")
+                    + "; shorten or remove them" + advice);
+        }
+    }
+}

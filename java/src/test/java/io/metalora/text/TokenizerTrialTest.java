@@ -1,0 +1,92 @@
+package io.metalora.text;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.metalora.runtime.InputException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.util.HexFormat;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** A file on which the tokenizers library ends the process, for a reason that is not looked for, ends with a message. */
+class TokenizerTrialTest {
+
+    private static final long PLENTY = 120;
+
+    @TempDir
+    private Path folder;
+
+    private static TokenizerFile file(ObjectNode json) {
+        return TokenizerFile.of(Path.of("model", "tokenizer.json"), TokenizerFiles.bytes(json));
+    }
+
+    @Test
+    void passesEveryKind() {
+        assertThat(TokenizerTrial.unavailable()).isEmpty();
+        assertThat(TokenizerTrial.hold(file(TokenizerFiles.byteLevel()), PLENTY)).isTrue();
+        assertThat(TokenizerTrial.hold(file(TokenizerFiles.byteFallback()), PLENTY)).isTrue();
+        assertThat(TokenizerTrial.hold(file(TokenizerFiles.unigram()), PLENTY)).isTrue();
+        assertThat(TokenizerTrial.hold(file(TokenizerFiles.wordPiece()), PLENTY)).isTrue();
+    }
+
+    /** The library loses count where a normalizer puts something in place of nothing. */
+    private static ObjectNode aborting() {
+        ObjectNode json = TokenizerFiles.byteLevel();
+        json.set("normalizer", TokenizerFiles.parse("{'type': 'Replace', 'pattern': {'Regex': 'a*'}, 'content': 'xy'}"));
+        return json;
+    }
+
+    @Test
+    void survivesWhatEndsTheLibrary() throws IOException {
+        Files.write(folder.resolve("tokenizer.json"), TokenizerFiles.bytes(aborting()));
+        assertThatThrownBy(() -> TextTokenizer.load(folder)).isInstanceOf(InputException.class)
+                .hasMessageStartingWith(folder.resolve("tokenizer.json") + " can't be used: the tokenizers library")
+                .hasMessageContaining("index out of bounds").hasMessageContaining("fetch it again");
+    }
+
+    /** An expression that goes back and forth for ever on some texts. */
+    @Test
+    void findsAPatternThatNeverEnds() {
+        ObjectNode json = TokenizerFiles.byteLevel();
+        json.set("pre_tokenizer", TokenizerFiles.parse(
+                "{'type': 'Split', 'pattern': {'Regex': '(\\\\w+\\\\s?)*$'}, 'behavior': 'Isolated', 'invert': false}"));
+        assertThatThrownBy(() -> TokenizerTrial.hold(file(json), PLENTY)).isInstanceOf(InputException.class)
+                .hasMessageContaining("retry-limit");
+    }
+
+    @Test
+    void endsWhatTakesTooLong() {
+        assertThatThrownBy(() -> TokenizerTrial.hold(file(TokenizerFiles.byteLevel()), 0)).isInstanceOf(InputException.class)
+                .hasMessageContaining("took more than 0 seconds");
+    }
+
+    /** What the library refuses in an orderly way, it may say itself. */
+    @Test
+    void leavesRefusalsToTheLibrary() throws IOException {
+        ObjectNode json = TokenizerFiles.byteLevel();
+        ((ObjectNode) json.get("model")).put("type", "Unheard");
+        assertThat(TokenizerTrial.hold(file(json), PLENTY)).isFalse();
+        Files.write(folder.resolve("tokenizer.json"), TokenizerFiles.bytes(json));
+        assertThatThrownBy(() -> TextTokenizer.load(folder)).isInstanceOf(InputException.class)
+                .hasMessageContaining("no tokenizer that the tokenizers library can read");
+    }
+
+    /** Otherwise its first use costs a trial; the list is made by sha256sum. */
+    @Test
+    void theEmbeddedModelsTokenizerIsKnown() throws Exception {
+        byte[] json;
+        try (var in = TokenizerTrial.class.getResourceAsStream("/models/tiny/tokenizer.json")) {
+            json = in.readAllBytes();
+        }
+        String hash = HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(json));
+        try (var in = TokenizerTrial.class.getResourceAsStream("known-tokenizers.txt")) {
+            assertThat(new String(in.readAllBytes())).contains(hash + " models/tiny");
+        }
+        assertThat(TokenizerTrial.hold(TokenizerFile.of(Path.of("tiny"), json), PLENTY)).isTrue();
+    }
+}
