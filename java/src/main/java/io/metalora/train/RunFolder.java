@@ -167,8 +167,13 @@ public final class RunFolder {
      */
     RunLock lock() {
         RunLock lock = RunLock.take(path);
-        lock.sign();
-        return lock;
+        try {
+            lock.sign();
+            return lock;
+        } catch (RuntimeException e) {
+            lock.close();
+            throw e;
+        }
     }
 
     /**
