@@ -66,7 +66,7 @@ final class GenerateCommand implements Callable<Integer> {
             check(ids.length > 0, "--prompt is empty and this model's tokenizer puts no token before a text; give a prompt");
             check(ids.length < context, "--prompt has " + ids.length + " tokens, but the model's context is " + context
                     + "; give a shorter one");
-            int length = Math.min(context, ids.length + maxNewTokens);
+            int length = (int) Math.min(context, (long) ids.length + maxNewTokens);
             var options = new GenerationOptions(length - ids.length, temperature, topP, seed, loaded.model().config().eosTokenIds());
             PrintWriter out = spec.commandLine().getOut();
             var stream = new TextStream(loaded.tokenizer(), ids, out);

@@ -14,8 +14,8 @@ final class JavaProcess {
     private JavaProcess() {
     }
 
-    /** Starts it with its streams going to {@code out} and {@code err} in the folder. */
-    static Process start(Path folder, List<String> options, Object... args) throws IOException {
+    /** The command line, with options of the virtual machine. */
+    static List<String> command(List<String> options, Object... args) {
         var command = new ArrayList<String>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         command.add("--enable-native-access=ALL-UNNAMED");
@@ -24,7 +24,12 @@ final class JavaProcess {
         for (Object arg : args) {
             command.add(arg.toString());
         }
-        return new ProcessBuilder(command).redirectOutput(folder.resolve("out").toFile()).redirectError(folder.resolve("err").toFile())
+        return command;
+    }
+
+    /** Starts it with its streams going to {@code out} and {@code err} in the folder. */
+    static Process start(Path folder, List<String> options, Object... args) throws IOException {
+        return new ProcessBuilder(command(options, args)).redirectOutput(folder.resolve("out").toFile()).redirectError(folder.resolve("err").toFile())
                 .start();
     }
 
