@@ -1,18 +1,27 @@
 package io.metalora.launcher;
 
 import io.metalora.runtime.InputException;
+import java.io.BufferedWriter;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.concurrent.ThreadLocalRandom;
 
-/** A file that a verb is to write: it must not exist, and appears with all its content or not at all. */
-final class NewFile {
+/**
+ * A file that a verb writes: it must not exist, and appears with all its content or not at all. It grows under another name
+ * beside it, so that a folder that can't be written is found out before the work.
+ */
+final class NewFile implements AutoCloseable {
 
     private final Path file;
+    private final Path part;
+    private final BufferedWriter writer;
 
     /**
-     * @throws InputException if there is such a file already, or no folder to put it in
+     * @throws InputException if there is such a file already, or none can be made
      */
     NewFile(Path file) {
         this.file = file;
@@ -23,21 +32,54 @@ final class NewFile {
         if (folder == null || !Files.isDirectory(folder)) {
             throw new InputException(file + ": its folder doesn't exist; make it first");
         }
+        this.part = folder.resolve(".metalora-" + Long.toHexString(ThreadLocalRandom.current().nextLong()) + ".part");
+        try {
+            // Not createTempFile, whose files only their owner may read whatever the umask says.
+            this.writer = Files.newBufferedWriter(part, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
+            part.toFile().deleteOnExit(); // should a signal end the process
+        } catch (IOException e) {
+            throw new InputException(file + ": can't be written: " + Errors.reason(e) + "; give a file in another folder", e);
+        }
     }
 
-    void write(String text) throws IOException {
-        Path part = Files.createTempFile(file.toAbsolutePath().getParent(), "." + file.getFileName(), ".part");
+    void line(String text) {
         try {
-            Files.writeString(part, text);
+            writer.write(text);
+            writer.write('\n');
+        } catch (IOException e) {
+            throw failed(e);
+        }
+    }
+
+    /** All is written: the file appears. */
+    void finish() {
+        try {
+            writer.close();
             Files.move(part, file);
         } catch (FileAlreadyExistsException e) {
             throw exists();
-        } finally {
-            Files.deleteIfExists(part);
+        } catch (IOException e) {
+            throw failed(e);
         }
+    }
+
+    private UncheckedIOException failed(IOException e) {
+        return new UncheckedIOException(file + ": can't be written: " + Errors.reason(e), e);
     }
 
     private InputException exists() {
         return new InputException(file + ": already exists, and nothing was written over it; give another file or remove it");
+    }
+
+    /** Without {@link #finish} nothing stays. */
+    @Override
+    public void close() {
+        try {
+            writer.close();
+        } catch (IOException e) {
+            // What was not finished is not missed.
+        } finally {
+            part.toFile().delete();
+        }
     }
 }

@@ -18,6 +18,7 @@ final class OptionTypes {
         commandLine.registerConverter(long.class, text -> whole(text, Long.MIN_VALUE, Long.MAX_VALUE).longValue());
         commandLine.registerConverter(float.class, OptionTypes::number);
         commandLine.registerConverter(Path.class, OptionTypes::path);
+        commandLine.registerConverter(Limit.class, Limit::parse);
     }
 
     private static BigInteger whole(String text, long least, long most) {

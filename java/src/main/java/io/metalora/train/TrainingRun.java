@@ -73,6 +73,7 @@ public final class TrainingRun {
         TrainConfig absolute = requirePaths(config).absolute();
         var run = new TrainingRun(absolute, RunFolder.unused(absolute.output()), false, listener, stop);
         List<EncodedTask> encoded = run.encode(tokenizer, model.config(), tasks);
+        listener.prepared(tasks, encoded);
         return run.train(model, encoded, TrainingMemory.besideModel(absolute, model.config(), model.options(),
                 run.layout(model.config()), encoded, model.device()));
     }
@@ -127,13 +128,16 @@ public final class TrainingRun {
         try (var tokenizer = TextTokenizer.load(config.model())) {
             encoded = encode(tokenizer, modelConfig, tasks);
         }
+        listener.prepared(tasks, encoded);
         var compute = config.compute();
         try (var device = Device.open(new DeviceOptions(compute.backend(), compute.threads()))) {
             listener.opened(device.info());
             LoraLayout layout = layout(modelConfig);
             MemoryEstimate memory = TrainingMemory.requireFits(config, modelConfig, layout, encoded, device);
             try (var model = CausalLM.load(config.model(), device, config.loadOptions(layout))) {
-                return train(model, encoded, memory);
+                Outcome outcome = train(model, encoded, memory);
+                listener.trained(outcome, model);
+                return outcome;
             }
         }
     }
