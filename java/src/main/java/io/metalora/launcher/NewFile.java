@@ -6,8 +6,11 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.BasicFileAttributes;
 import java.util.concurrent.ThreadLocalRandom;
 
 /**
@@ -26,9 +29,7 @@ final class NewFile implements AutoCloseable {
     NewFile(Path file) {
         this.file = file;
         Path folder = file.toAbsolutePath().getParent();
-        if (Files.exists(file)) {
-            throw exists();
-        }
+        requireAbsent();
         if (folder == null || !Files.isDirectory(folder)) {
             throw new InputException(file + ": its folder doesn't exist; make it first");
         }
@@ -38,8 +39,23 @@ final class NewFile implements AutoCloseable {
             this.writer = Files.newBufferedWriter(part, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
             part.toFile().deleteOnExit(); // should a signal end the process
         } catch (IOException e) {
-            throw new InputException(file + ": can't be written: " + Errors.reason(e) + "; give a file in another folder", e);
+            throw refused(e);
         }
+    }
+
+    private void requireAbsent() {
+        try {
+            Files.readAttributes(file, BasicFileAttributes.class, LinkOption.NOFOLLOW_LINKS);
+        } catch (NoSuchFileException e) {
+            return;
+        } catch (IOException e) { // such as a name that is too long
+            throw refused(e);
+        }
+        throw exists();
+    }
+
+    private InputException refused(IOException e) {
+        return new InputException(file + ": can't be written: " + Errors.reason(e) + "; give another file", e);
     }
 
     void line(String text) {

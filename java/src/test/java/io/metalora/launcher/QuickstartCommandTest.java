@@ -74,4 +74,11 @@ class QuickstartCommandTest {
             assertThat(said.code()).as(said.err()).isZero();
         }
     }
+
+    @Test
+    void aFolderThatCantBeMadeIsBadInput() {
+        var result = Cli.run("quickstart", "--output", "/proc/quickstart");
+        assertThat(result.code()).isEqualTo(2);
+        assertThat(result.err()).startsWith("error: /proc/quickstart/model: can't be made: ").contains("give another --output");
+    }
 }
