@@ -11,9 +11,11 @@ import java.io.StringWriter;
 import java.io.UncheckedIOException;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileSystemException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -71,6 +73,32 @@ class ErrorsTest {
         var result = JavaProcess.run(folder, List.of("-Xmx5m", "-XX:+UseSerialGC"), "generate", "--model", Cli.model(), "--prompt", "a");
         assertThat(result.code()).as(result.err()).isEqualTo(1);
         assertThat(result.err()).startsWith("error: the Java heap is full").doesNotContain("\tat ");
+    }
+
+    /** As when a build replaces the classes of a run that was started from its folder. */
+    @Test
+    void classesThatVanishUnderARun() throws IOException, InterruptedException {
+        Path classes = Path.of(Main.class.getProtectionDomain().getCodeSource().getLocation().getPath());
+        Assumptions.assumeTrue(Files.isDirectory(classes), "the classes are in a folder");
+        Path own = folder.resolve("classes");
+        try (var files = Files.walk(classes)) {
+            for (Path file : files.toList()) {
+                Files.copy(file, own.resolve(classes.relativize(file).toString()));
+            }
+        }
+        Path run = folder.resolve("run");
+        var command = JavaProcess.command(List.of(), "train", Cli.config(folder, Cli.tasks(folder), run), "meta.iterations=300",
+                "compute.checkpoint_every=300");
+        command.replaceAll(word -> word.replace(classes.toString(), own.toString()));
+        Process process = new ProcessBuilder(command).redirectOutput(folder.resolve("out").toFile())
+                .redirectError(folder.resolve("err").toFile()).start();
+        while (process.isAlive() && !(Files.exists(run.resolve("metrics.jsonl")) && Files.size(run.resolve("metrics.jsonl")) > 0)) {
+            Thread.sleep(5);
+        }
+        Files.delete(own.resolve("io/metalora/train/Checkpoint.class"));
+        var result = JavaProcess.await(process, folder);
+        assertThat(result.code()).as(result.err()).isEqualTo(1);
+        assertThat(result.err()).contains("io/metalora/train/Checkpoint", "replaced or removed while it ran", "./metalora").doesNotContain("\tat ");
     }
 
     /** A program with a thread, and a hook, of its own that fail. */
