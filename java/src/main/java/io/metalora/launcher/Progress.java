@@ -145,7 +145,7 @@ final class Progress implements AutoCloseable {
         if (bar != null) {
             shownLeft = secondsLeft();
             bar.stepTo(Math.round(BAR_STEPS * share()));
-            bar.setExtraMessage(title() + remark());
+            bar.setExtraMessage(title() + remark()); // the bar itself tells how far all of it is
         }
     }
 
@@ -203,7 +203,11 @@ final class Progress implements AutoCloseable {
 
     /** The plain line. */
     synchronized String line() {
-        var line = new StringBuilder(name).append(": ").append(title());
+        var line = new StringBuilder(name).append(": ");
+        if (stages.size() > 1) {
+            line.append("stage ").append(stage + 1).append(" of ").append(stages.size()).append(", ");
+        }
+        line.append(title());
         Stage now = stages.get(stage);
         if (now.total() > 0) {
             line.append(String.format(Locale.ROOT, " (%.0f%%)", 100 * Math.min(1, done / now.total())));
@@ -223,7 +227,7 @@ final class Progress implements AutoCloseable {
         if (stages.size() == 1) {
             return count.isEmpty() ? now.name() : count;
         }
-        return "stage " + (stage + 1) + " of " + stages.size() + ", " + now.name() + (count.isEmpty() ? "" : ", " + count);
+        return now.name() + (count.isEmpty() ? "" : ", " + count);
     }
 
     private String remark() {
