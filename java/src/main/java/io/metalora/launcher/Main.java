@@ -20,6 +20,11 @@ import picocli.CommandLine.ScopeType;
         versionProvider = Version.class,
         synopsisSubcommandLabel = "VERB",
         commandListHeading = "%nVerbs:%n",
+        exitCodeListHeading = "%nExit codes:%n",
+        exitCodeList = {
+                "0:fine", "1:failure, also of writing the output", "2:bad input; nothing is written over",
+                "129, 130, 143:ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM; what was done is saved",
+                "141:nobody reads the output any more"},
         subcommands = {
                 QuickstartCommand.class, DoctorCommand.class, TrainCommand.class, EvalCommand.class, ScoreCommand.class,
                 GenerateCommand.class})

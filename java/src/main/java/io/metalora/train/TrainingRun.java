@@ -74,8 +74,10 @@ public final class TrainingRun {
         var run = new TrainingRun(absolute, RunFolder.unused(absolute.output()), false, listener, stop);
         List<EncodedTask> encoded = run.encode(tokenizer, model.config(), tasks);
         listener.prepared(tasks, encoded);
-        return run.train(model, encoded, TrainingMemory.besideModel(absolute, model.config(), model.options(),
+        Outcome outcome = run.train(model, encoded, TrainingMemory.besideModel(absolute, model.config(), model.options(),
                 run.layout(model.config()), encoded, model.device()));
+        listener.trained(outcome, model);
+        return outcome;
     }
 
     /** Goes on with the run in a folder, by its own config. */
