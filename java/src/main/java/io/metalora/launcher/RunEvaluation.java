@@ -17,7 +17,6 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
-import java.util.stream.IntStream;
 
 /**
  * Accuracy of what a run trained: the shared adapter on every task, and the adapters after stage 1, each on its task. Answers
@@ -67,14 +66,13 @@ final class RunEvaluation {
      */
     void adapted(String arm, LoraAdapter shared, TrainConfig config, List<EncodedTask> samples, int most, int stage) {
         List<TaskItems> items = log.items();
-        List<List<EncodedExample>> examples = samples.stream().map(task -> chosen(task, most, config.seed())).toList();
+        List<EncodedTask> chosen = samples.stream().map(task -> chosen(task, most, config.seed())).toList();
         int group = TaskAdaptation.groupSize(config, items.size());
-        int longest = examples.stream().flatMap(List::stream).mapToInt(EncodedExample::length).max().orElseThrow();
-        int largest = examples.stream().mapToInt(List::size).max().orElseThrow();
+        int largest = chosen.stream().mapToInt(task -> task.examples().size()).max().orElseThrow();
         progress.begin(stage, items.stream().filter(task -> log.complete(arm, task)).count());
         var told = new Groups();
-        try (var adaptation = new TaskAdaptation(model, shared, group, largest, longest, config.meta().innerSteps(), config, told::adapted,
-                stop)) {
+        try (var adaptation = new TaskAdaptation(model, shared, group, largest, EncodedTask.longest(chosen), config.meta().innerSteps(),
+                config, told::adapted, stop)) {
             TaskEvaluator evaluator = null;
             try {
                 for (int from = 0; from < items.size(); from += group) {
@@ -85,8 +83,8 @@ final class RunEvaluation {
                     if (open == 0) {
                         continue;
                     }
-                    told.begin(open, tasks, examples.subList(from, to), config.meta().innerSteps());
-                    AdapterSlots slots = adaptation.adapt(examples.subList(from, to));
+                    told.begin(open, tasks, chosen.subList(from, to), config.meta().innerSteps());
+                    AdapterSlots slots = adaptation.adapt(chosen.subList(from, to));
                     if (evaluator == null) {
                         evaluator = new TaskEvaluator(model, tokenizer, slots, stop);
                     }
@@ -102,13 +100,15 @@ final class RunEvaluation {
     }
 
     /** As if {@code data.samples_per_task} had been {@code most}, where training could see more. */
-    private static List<EncodedExample> chosen(EncodedTask task, int most, long seed) {
+    private static EncodedTask chosen(EncodedTask task, int most, long seed) {
         int available = task.examples().size();
         if (most == 0 || most >= available) {
-            return task.examples();
+            return task;
         }
-        return Arrays.stream(new CounterRandom(seed, Purpose.SUBSET, 0, task.name()).distinct(most, available)).sorted()
-                .mapToObj(task.examples()::get).toList();
+        int[] places = new CounterRandom(seed, Purpose.SUBSET, 0, task.name()).distinct(most, available);
+        Arrays.sort(places);
+        return new EncodedTask(task.name(), Arrays.stream(places).mapToObj(task.examples()::get).toList(),
+                Arrays.stream(places).map(place -> task.lines()[place]).toArray());
     }
 
     /** Tells the progress of answers. */
@@ -134,9 +134,9 @@ final class RunEvaluation {
         private double perItem;
 
         /** A group begins, of which so many tasks count. */
-        void begin(long open, List<TaskItems> items, List<List<EncodedExample>> examples, int steps) {
-            long samples = examples.stream().mapToLong(List::size).sum();
-            double length = examples.stream().flatMap(List::stream).mapToInt(EncodedExample::length).average().orElse(1);
+        void begin(long open, List<TaskItems> items, List<EncodedTask> adapted, int steps) {
+            long samples = adapted.stream().mapToLong(task -> task.examples().size()).sum();
+            double length = adapted.stream().flatMap(task -> task.examples().stream()).mapToInt(EncodedExample::length).average().orElse(1);
             double answers = items.stream().mapToLong(TaskItems::size).sum();
             // An answer's tokens are not known before they are read; they are taken to be as many as a sample's.
             double work = Work.TRAINED * steps * samples + answers;

@@ -10,13 +10,10 @@ import java.util.Objects;
  * @param activations element type of activations: F32, or on CUDA BF16; null = BF16 on CUDA, F32 on the CPU
  */
 public record DeviceOptions(Backend backend, int threads, String isa, DType activations) {
-    /** What the core takes. */
-    private static final int MAX_THREADS = 1024;
-
     public DeviceOptions {
         Objects.requireNonNull(backend, "backend");
-        if (threads < 0 || threads > MAX_THREADS) {
-            throw new InputException("threads is " + threads + "; give a number from 1 to " + MAX_THREADS + ", or 0 for all cores");
+        if (threads < 0) {
+            throw new InputException("threads is " + threads + "; give a positive number, or 0 for all cores");
         }
     }
 

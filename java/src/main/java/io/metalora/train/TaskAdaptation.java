@@ -10,12 +10,14 @@ import io.metalora.runtime.Device;
 import io.metalora.runtime.Tensor;
 import io.metalora.task.CounterRandom;
 import io.metalora.task.EncodedExample;
+import io.metalora.task.EncodedTask;
 import io.metalora.task.PackBuilder;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
 import java.util.function.LongConsumer;
+import java.util.stream.IntStream;
 
 /**
  * Stage 1 on its own: from a shared adapter to one adapted to each task, as it is used after training. Tasks are adapted in
@@ -75,13 +77,14 @@ public final class TaskAdaptation implements AutoCloseable {
     /**
      * Takes the inner steps from the shared adapter on each task's examples, every step on all of them.
      *
-     * @param examples of each task of the group, none empty
+     * @param tasks the group, none without examples
      * @return slot i holds the adapter of task i, until the next call; stays this object's
      */
-    public AdapterSlots adapt(List<List<EncodedExample>> examples) {
-        if (examples.size() > slots.slots()) {
-            throw new IllegalArgumentException(examples.size() + " tasks in " + slots.slots() + " slots");
+    public AdapterSlots adapt(List<EncodedTask> tasks) {
+        if (tasks.size() > slots.slots()) {
+            throw new IllegalArgumentException(tasks.size() + " tasks in " + slots.slots() + " slots");
         }
+        List<List<EncodedExample>> examples = tasks.stream().map(EncodedTask::examples).toList();
         inner.adapt(shared.parameters(), examples, steps, pass, dropoutSeed, new double[steps][slots.slots()]);
         pass.settle();
         tellProgress();
@@ -115,7 +118,8 @@ public final class TaskAdaptation implements AutoCloseable {
         try (var adaptation = new TaskAdaptation(model, shared, group, most, longest, steps, config, tokens -> { }, () -> false)) {
             long count = shared.layout().parameters();
             for (int from = 0; from < examples.size(); from += group) {
-                var batch = examples.subList(from, Math.min(examples.size(), from + group));
+                List<EncodedTask> batch = IntStream.range(from, Math.min(examples.size(), from + group)).mapToObj(i -> new EncodedTask(
+                        Integer.toString(i + 1), examples.get(i), IntStream.range(0, examples.get(i).size()).toArray())).toList();
                 AdapterSlots slots = adaptation.adapt(batch);
                 for (int slot = 0; slot < batch.size(); slot++) {
                     Tensor parameters = model.device().zeros(DType.F32, count);

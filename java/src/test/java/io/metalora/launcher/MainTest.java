@@ -48,7 +48,6 @@ class MainTest {
             "generate --model m --prompt p --max-new-tokens ten | error: Invalid value for option '--max-new-tokens': 'ten' is no whole number",
             "generate --model m --prompt p --seed 9223372036854775808 | error: Invalid value for option '--seed': '9223372036854775808' is not between",
             "doctor --threads 99999999999                       | '99999999999' is not between -2147483648 and 2147483647",
-            "doctor --threads 1025                              | error: threads is 1025; give a number from 1 to 1024, or 0",
             "generate --model m --prompt p --temperature nan    | error: Invalid value for option '--temperature': 'nan' is no number",
             "generate --model m --prompt p --top-p Infinity     | error: Invalid value for option '--top-p': 'Infinity' is no number",
             "doctor --device tpu                                | error: Invalid value for option '--device'",
