@@ -7,7 +7,6 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.metalora.runtime.InputException;
 import java.io.BufferedInputStream;
-import java.io.BufferedReader;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
@@ -53,6 +52,8 @@ public final class EvaluationLog implements AutoCloseable {
     }
 
     private static final ObjectMapper JSON = new ObjectMapper();
+    /** Bytes of a line of settings or answers, at most; answers come in pieces far below it. */
+    private static final int LONGEST = 1 << 20;
 
     private final List<TaskItems> items;
     private final Map<String, Integer> index = new HashMap<>();
@@ -107,8 +108,8 @@ public final class EvaluationLog implements AutoCloseable {
         if (!Files.isRegularFile(file)) {
             return Optional.empty();
         }
-        try (BufferedReader lines = Files.newBufferedReader(file)) {
-            JsonNode line = JSON.readTree(Optional.ofNullable(lines.readLine()).orElse(""));
+        try (FileChannel channel = FileChannel.open(file)) {
+            JsonNode line = JSON.readTree(Optional.ofNullable(new LineReader(channel, LONGEST).next()).orElse(""));
             return Optional.of(new Settings(Split.valueOf(line.path("split").asText().toUpperCase(Locale.ROOT)),
                     line.path("samples").asInt(), line.path("tasks").asInt(), line.path("adapter").asText()));
         } catch (IOException | IllegalArgumentException e) {
@@ -132,7 +133,7 @@ public final class EvaluationLog implements AutoCloseable {
         items.forEach(task -> head.add(line(task)));
         long whole = 0;
         // Not closed: that would close the channel, and with it the lock.
-        var lines = new LineReader(channel);
+        var lines = new LineReader(channel, head.stream().mapToInt(line -> 4 * line.length()).reduce(LONGEST, Math::max));
         int number = 0;
         for (String line = lines.next(); line != null; line = lines.next(), number++) {
             if (number < head.size() ? !line.equals(head.get(number)) : !take(line)) {
@@ -276,20 +277,29 @@ public final class EvaluationLog implements AutoCloseable {
         }
     }
 
-    /** Whole lines of a channel, with the position after each. */
+    /** Whole lines of a file, with the position after each. */
     private static final class LineReader {
 
         private final InputStream in;
+        private final long size;
+        private final int longest;
         private long position;
 
-        LineReader(FileChannel channel) {
-            in = new BufferedInputStream(Channels.newInputStream(channel));
+        /** @param longest bytes of a line; one that is longer is none of ours */
+        LineReader(FileChannel channel, int longest) throws IOException {
+            this.in = new BufferedInputStream(Channels.newInputStream(channel));
+            this.size = channel.size();
+            this.longest = longest;
         }
 
-        /** The next line that ends with a line feed, or null. */
+        /** The next line that ends with a line feed; null where there is none, or it is too long. */
         String next() throws IOException {
             var bytes = new ByteArrayOutputStream();
-            for (int b = in.read(); b >= 0; b = in.read()) {
+            while (position + bytes.size() < size && bytes.size() <= longest) {
+                int b = in.read();
+                if (b < 0) {
+                    return null;
+                }
                 if (b == '\n') {
                     position += bytes.size() + 1;
                     return bytes.toString(StandardCharsets.UTF_8);

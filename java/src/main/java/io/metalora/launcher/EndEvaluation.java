@@ -145,17 +145,23 @@ final class EndEvaluation extends TrainProgress {
             return;
         }
         RunFolder folder = outcome.folder();
+        noteAnswers(EvaluationLog.inMemory(items));
         try (var log = EvaluationLog.open(file(folder), new Settings(split, samples, mostTasks, digest(folder.adapter())), items)) {
             try {
                 evaluate(log, folder, model);
-            } catch (CancellationException e) {
-                stopped = true;
-            } catch (RuntimeException e) { // what is answered is to be told all the same
-                failure = e;
+            } finally {
+                noteAnswers(log);
             }
-            comparison = Comparison.of(log, arms);
-            answered = arms.stream().map(arm -> arm + " " + log.answered(arm)).collect(Collectors.joining(", "));
+        } catch (CancellationException e) {
+            stopped = true;
+        } catch (RuntimeException e) { // what is answered is to be told all the same
+            failure = e;
         }
+    }
+
+    private void noteAnswers(EvaluationLog log) {
+        comparison = Comparison.of(log, arms);
+        answered = arms.stream().map(arm -> arm + " " + log.answered(arm)).collect(Collectors.joining(", "));
     }
 
     private void evaluate(EvaluationLog log, RunFolder folder, CausalLM model) {

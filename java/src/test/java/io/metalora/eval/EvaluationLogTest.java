@@ -6,10 +6,13 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.metalora.eval.EvaluationLog.Settings;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.List;
+import java.util.Optional;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -127,6 +130,25 @@ class EvaluationLogTest {
             Files.delete(file);
         }
         assertThat(EvaluationLog.settings(file)).isEmpty();
+    }
+
+    /** A line that does not end is not read for ever, nor into memory as a whole. */
+    @Test
+    void anEndlessLineIsNotRead() throws IOException {
+        for (boolean begun : new boolean[] {false, true}) {
+            if (begun) {
+                begin();
+            }
+            try (var sparse = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
+                sparse.write(ByteBuffer.wrap(new byte[] {' '}), 4L << 30);
+            }
+            assertThat(EvaluationLog.settings(file)).isEqualTo(begun ? Optional.of(SETTINGS) : Optional.empty());
+            try (var log = open()) {
+                assertThat(log.answered("base")).isEqualTo(begun ? 5 : 0);
+            }
+            assertThat(Files.size(file)).isLessThan(10_000);
+            Files.delete(file);
+        }
     }
 
     @Test
