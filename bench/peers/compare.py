@@ -19,6 +19,7 @@ import os
 import pathlib
 import platform
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+MIN_JDK = 22
 TUNED = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967295"
 
 
@@ -89,6 +91,25 @@ def workload(options):
     return work
 
 
+def java_of(given):
+    """The java to run: the given one, or that of the JDK that ./metalora takes."""
+    if given is None:
+        asked = subprocess.run([str(ROOT / "metalora"), "--jdk"], stdout=subprocess.PIPE, text=True)
+        if asked.returncode:
+            sys.exit(asked.returncode)  # it has said why
+        return str(pathlib.Path(asked.stdout.strip()) / "bin" / "java")
+    try:
+        answer = subprocess.run([given, "--version"], capture_output=True, text=True)
+    except OSError as e:
+        sys.exit(f"--java {given}: can't be run: {e.strerror}")
+    release = re.search(r"\b(\d+)", answer.stdout)
+    if answer.returncode or not release or int(release[1]) < MIN_JDK:
+        found = f"is Java {release[1]}" if release else "does not say which Java it is"
+        sys.exit(f"--java {given}: {found}; a JDK {MIN_JDK} or newer is needed. Name another, or leave --java away for the one "
+                 "that ./metalora takes")
+    return given
+
+
 def java_command(options, file):
     jar = next(iter(sorted((ROOT / "bench" / "target").glob("*-benchmarks.jar"))), None)
     if jar is None:
@@ -119,9 +140,10 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--stock", action="store_true")
-    parser.add_argument("--java", default="java")
+    parser.add_argument("--java", help="which java to run (default: that of the JDK that ./metalora takes)")
     parser.add_argument("--out")
     options = parser.parse_args()
+    options.java = java_of(options.java)
     with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
         json.dump(workload(options), file)
     try:

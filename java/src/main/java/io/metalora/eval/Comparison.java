@@ -3,16 +3,26 @@ package io.metalora.eval;
 import io.metalora.eval.Report.Table;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.SplittableRandom;
+import java.util.function.Function;
+import java.util.stream.Collectors;
 
 /**
- * Arms of an experiment, evaluated on the same examples of the same tasks.
+ * Arms of an experiment, evaluated on the same examples of the same tasks; where the evaluation was stopped, as far as it
+ * came.
  *
- * @param arms the columns, each with one result a task, the tasks in the same order
+ * @param tasks the rows
+ * @param arms  the columns, each with one result a task in the order of the rows; one that is not complete lacks some
  */
-public record Comparison(List<Arm> arms) {
+public record Comparison(List<String> tasks, List<Arm> arms) {
+
+    /** What stands for a result that is not there. */
+    private static final String NONE = "-";
 
     /** Resamples of the bootstrap: the interval's ends then move by less than what is printed. */
     private static final int RESAMPLES = 4000;
@@ -21,7 +31,7 @@ public record Comparison(List<Arm> arms) {
      * One way to get an adapter, and how it did.
      *
      * @param name    a few words, a column's heading
-     * @param results one a task
+     * @param results one a task that is evaluated
      */
     public record Arm(String name, List<TaskResult> results) {
         public Arm {
@@ -50,19 +60,41 @@ public record Comparison(List<Arm> arms) {
     }
 
     public Comparison {
+        tasks = List.copyOf(tasks);
         arms = List.copyOf(arms);
+        var items = new HashMap<String, Integer>();
         for (Arm arm : arms) {
-            List<TaskResult> first = arms.getFirst().results();
-            boolean same = arm.results().size() == first.size();
-            for (int t = 0; same && t < first.size(); t++) {
-                same = arm.results().get(t).task().equals(first.get(t).task())
-                        && arm.results().get(t).correct().length == first.get(t).correct().length;
-            }
-            if (!same) {
-                throw new IllegalArgumentException("arm " + arm.name() + " was evaluated on other tasks or examples than "
-                        + arms.getFirst().name());
+            int row = 0;
+            for (TaskResult result : arm.results()) {
+                while (row < tasks.size() && !tasks.get(row).equals(result.task())) {
+                    row++;
+                }
+                Integer known = items.putIfAbsent(result.task(), result.correct().length);
+                if (row == tasks.size() || (known != null && known != result.correct().length)) {
+                    throw new IllegalArgumentException("arm " + arm.name() + " was evaluated on other tasks or examples than "
+                            + arms.getFirst().name());
+                }
             }
         }
+    }
+
+    /** Of arms with results for all tasks of the first. */
+    public Comparison(List<Arm> arms) {
+        this(arms.getFirst().results().stream().map(TaskResult::task).toList(), arms);
+        if (!complete()) {
+            throw new IllegalArgumentException("an arm lacks results that " + arms.getFirst().name() + " has");
+        }
+    }
+
+    /** As far as an evaluation has come. */
+    public static Comparison of(EvaluationLog log, List<String> arms) {
+        return new Comparison(log.items().stream().map(TaskItems::task).toList(),
+                arms.stream().map(arm -> new Arm(arm, log.results(arm))).toList());
+    }
+
+    /** Whether every arm has a result for every task. */
+    public boolean complete() {
+        return arms.stream().allMatch(arm -> arm.results().size() == tasks.size());
     }
 
     /**
@@ -101,26 +133,37 @@ public record Comparison(List<Arm> arms) {
         return headings;
     }
 
-    /** One row a task: its name, then each arm's accuracy in percent. */
+    /** One row a task: its name, then each arm's accuracy in percent, or a dash where there is none. */
     public List<List<String>> rows() {
         var rows = new ArrayList<List<String>>();
-        for (int t = 0; t < arms.getFirst().results().size(); t++) {
+        var results = arms.stream().map(Comparison::byTask).toList();
+        for (String task : tasks) {
             var row = new ArrayList<String>();
-            row.add(arms.getFirst().results().get(t).task());
-            for (Arm arm : arms) {
-                row.add(percent(arm.results().get(t).accuracy()));
+            row.add(task);
+            for (var arm : results) {
+                row.add(arm.containsKey(task) ? percent(arm.get(task).accuracy()) : NONE);
             }
             rows.add(row);
         }
         return rows;
     }
 
-    /** The closing row: the arms' means. */
+    /** The closing row: the arms' means; where an arm is not complete, over the tasks that all begun arms have. */
     public List<String> meanRow() {
+        var begun = arms.stream().filter(arm -> !arm.results().isEmpty()).toList();
+        var common = new LinkedHashSet<>(tasks);
+        begun.forEach(arm -> common.retainAll(byTask(arm).keySet()));
         var row = new ArrayList<String>();
-        row.add("mean");
-        arms.forEach(arm -> row.add(percent(arm.mean())));
+        row.add(complete() ? "mean" : "mean of " + common.size());
+        for (Arm arm : arms) {
+            var of = arm.results().stream().filter(result -> common.contains(result.task())).toList();
+            row.add(of.isEmpty() ? NONE : percent(TaskResult.macroMean(of)));
+        }
         return row;
+    }
+
+    private static Map<String, TaskResult> byTask(Arm arm) {
+        return arm.results().stream().collect(Collectors.toMap(TaskResult::task, Function.identity()));
     }
 
     /** As a section of a report. */

@@ -51,7 +51,7 @@ record EncodedSplit(List<Example> examples, List<EncodedExample> encoded, List<S
     }
 
     /** Where one label's ids begin another's, each gets the end token, since the shorter would always win else. */
-    private static int[][] labelIds(List<String> labels, TextTokenizer tokenizer, int[] endTokens) {
+    static int[][] labelIds(List<String> labels, TextTokenizer tokenizer, int[] endTokens) {
         int[][] ids = labels.stream().map(label -> tokenizer.encode(label, false)).toArray(int[][]::new);
         for (int i = 0; i < ids.length; i++) {
             if (ids[i].length == 0) {

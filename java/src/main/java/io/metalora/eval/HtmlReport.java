@@ -22,6 +22,7 @@ import static j2html.TagCreator.style;
 import static j2html.TagCreator.table;
 import static j2html.TagCreator.tbody;
 import static j2html.TagCreator.td;
+import static j2html.TagCreator.text;
 import static j2html.TagCreator.tfoot;
 import static j2html.TagCreator.th;
 import static j2html.TagCreator.thead;
@@ -43,13 +44,22 @@ import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
 import java.util.stream.IntStream;
 
 /**
  * Lays a {@link Report} out as one self-contained HTML page: style and charts are in it, nothing is fetched, no script
- * runs. All data is escaped. Readable in light and dark, on paper, and with dozens of tasks.
+ * runs. All data is escaped. Readable in light and dark, on paper, and with any number of tasks: of what is too much for a
+ * page the first part is shown, and said to be.
  */
 public final class HtmlReport {
+
+    /** Rows of a table, lines of a chart. */
+    static final int MOST_ROWS = 200;
+    /** Charts of a section. */
+    static final int MOST_CHARTS = 60;
+    /** Characters of text shown as it stands. */
+    static final int MOST_CODE = 1 << 16;
 
     private HtmlReport() {
     }
@@ -85,12 +95,27 @@ public final class HtmlReport {
             case Text text -> div(each(text.paragraphs(), paragraph -> p(paragraph)));
             case Facts facts -> table(tbody(each(facts.facts().entrySet(), fact -> tr(th(fact.getKey()).attr("scope", "row"),
                     td(fact.getValue()))))).withClass("facts");
-            case Table table -> figure(figcaption(table.caption()), div(layout(table)).withClass("scroll"));
+            case Table table -> figure(figcaption(table.caption()), div(layout(table)).withClass("scroll"),
+                    notShown(table.rows().size(), MOST_ROWS, "rows"));
             case Curves curves -> curves(curves);
             case BeforeAfter pairs -> figure(figcaption(pairs.caption()), legend("before", "○ before"), legend("after", "● after"),
-                    span(pairs.label()).withClass("axis"), Charts.beforeAfter(pairs).withClass("wide"));
-            case Code code -> pre(code.text());
+                    span(pairs.label()).withClass("axis"),
+                    Charts.beforeAfter(new BeforeAfter(pairs.title(), pairs.caption(), pairs.label(), first(pairs.items(), MOST_ROWS)))
+                            .withClass("wide"),
+                    notShown(pairs.items().size(), MOST_ROWS, "lines"));
+            case Code code -> div(pre(code.text().substring(0, Math.min(code.text().length(), MOST_CODE))),
+                    notShown(code.text().length(), MOST_CODE, "characters"));
         };
+    }
+
+    private static <T> List<T> first(List<T> all, int most) {
+        return all.subList(0, Math.min(all.size(), most));
+    }
+
+    /** Says what a bounded part leaves out; nothing where it shows all. */
+    private static DomContent notShown(int count, int most, String what) {
+        return count <= most ? text("") : p(String.format(Locale.ROOT, "Only the first %,d of %,d %s are shown; the run's folder has all.",
+                most, count, what)).withClass("left-out");
     }
 
     private static DomContent legend(String cssClass, String text) {
@@ -98,7 +123,7 @@ public final class HtmlReport {
     }
 
     private static DomContent layout(Table table) {
-        var body = tbody(each(table.rows(), row -> cells(row)));
+        var body = tbody(each(first(table.rows(), MOST_ROWS), row -> cells(row)));
         var rows = table(thead(tr(each(table.columns(), column -> th(column).attr("scope", "col")))), body).withClass("numbers");
         return table.footer().isEmpty() ? rows : rows.with(tfoot(cells(table.footer())));
     }
@@ -107,13 +132,15 @@ public final class HtmlReport {
         return tr(th(row.getFirst()).attr("scope", "row"), each(row.subList(1, row.size()), cell -> td(cell)));
     }
 
-    private static DomContent curves(Curves curves) {
+    private static DomContent curves(Curves all) {
+        var curves = new Curves(all.title(), all.caption(), all.xLabel(), all.yLabel(), first(all.series(), MOST_CHARTS));
         Axis[] axes = Charts.commonAxes(curves);
         return div(
                 p(curves.caption()),
                 p(curves.yLabel() + " over " + curves.xLabel()).withClass("axis"),
                 div(each(curves.series(), series -> figure(figcaption(series.name()).withTitle(series.name()),
-                        Charts.curve(series, axes[0], axes[1])))).withClass("multiples"));
+                        Charts.curve(series, axes[0], axes[1])))).withClass("multiples"),
+                notShown(all.series().size(), MOST_CHARTS, "curves"));
     }
 
     private static String styleSheet() {

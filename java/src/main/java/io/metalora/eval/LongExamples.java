@@ -15,7 +15,8 @@ public final class LongExamples {
 
     /** A text of so few characters for each token of the context is not encoded to know that it fits. */
     private static final int TOKENS_A_CHARACTER = 4;
-    private static final String ADVICE = ", or leave such examples out with data.over_length: drop";
+    /** Of those who train with a configuration. */
+    public static final String ADVICE = ", or leave such examples out with data.over_length: drop";
 
     private LongExamples() {
     }
@@ -23,16 +24,17 @@ public final class LongExamples {
     /**
      * Refuses long examples before the work that evaluates them begins. Takes little time: short texts are not encoded.
      *
+     * @param advice what else may be done about them
      * @throws InputException that names them
      */
-    public static void refuse(List<Task> tasks, Split split, TextTokenizer tokenizer, ModelConfig model) {
+    public static void refuse(List<Task> tasks, Split split, TextTokenizer tokenizer, ModelConfig model, String advice) {
         for (Task task : tasks) {
             List<Example> examples = split.of(task);
             int longestLabel = ClosedLabels.of(task, examples).orElse(List.of()).stream().mapToInt(String::length).max().orElse(0);
             List<Example> suspects = examples.stream().filter(example -> TOKENS_A_CHARACTER * ((long) example.prompt().length()
                     + Math.max(example.completion().length(), longestLabel) + 1) > model.maxPositions()).toList();
             if (!suspects.isEmpty()) {
-                EncodedSplit.of(task, split, suspects, tokenizer, model).tooLong().refuse(ADVICE);
+                EncodedSplit.of(task, split, suspects, tokenizer, model).tooLong().refuse(advice);
             }
         }
     }

@@ -6,6 +6,9 @@ import java.util.Arrays;
 /** A sequence, and what is asked about it. Each question is a loss row of the pack that the probe goes into. */
 sealed interface Probe {
 
+    /** The adapter it is asked of. */
+    int slot();
+
     /** Tokens that go through the model. */
     int tokens();
 
@@ -21,13 +24,13 @@ sealed interface Probe {
      * @param ids   the sequence
      * @param first at least 1
      */
-    record Continuation(int[] ids, int first) implements Probe {
+    record Continuation(int slot, int[] ids, int first) implements Probe {
 
         /** Asks for a continuation of a prompt, but for its first {@code known} tokens. */
-        static Continuation of(int[] prompt, int[] continuation, int known) {
+        static Continuation of(int slot, int[] prompt, int[] continuation, int known) {
             int[] ids = Arrays.copyOf(prompt, prompt.length + continuation.length);
             System.arraycopy(continuation, 0, ids, prompt.length, continuation.length);
-            return new Continuation(ids, prompt.length + known);
+            return new Continuation(slot, ids, prompt.length + known);
         }
 
         @Override
@@ -42,12 +45,12 @@ sealed interface Probe {
 
         @Override
         public void addTo(TokenPack pack) {
-            pack.add(0, ids, first, 1);
+            pack.add(slot, ids, first, 1);
         }
     }
 
     /** How probable is each of {@code next} as the token after the prompt? They cost one sequence together. */
-    record Alternatives(int[] prompt, int[] next) implements Probe {
+    record Alternatives(int slot, int[] prompt, int[] next) implements Probe {
 
         @Override
         public int tokens() {
@@ -61,7 +64,7 @@ sealed interface Probe {
 
         @Override
         public void addTo(TokenPack pack) {
-            pack.addAlternatives(0, prompt, next);
+            pack.addAlternatives(slot, prompt, next);
         }
     }
 

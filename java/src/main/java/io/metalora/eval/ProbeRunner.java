@@ -10,11 +10,14 @@ import io.metalora.runtime.InputException;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
+import java.util.concurrent.CancellationException;
+import java.util.function.BooleanSupplier;
 import java.util.function.LongConsumer;
 import java.util.stream.IntStream;
 
 /**
- * Runs probes through a model: sorted by length, packed without padding up to a token budget, all with the same adapter.
+ * Runs probes through a model: sorted by length, packed without padding up to a token budget; each asks the adapter of its
+ * slot, and one pass serves all slots.
  * Its buffers grow to the largest probe seen and stay.
  */
 final class ProbeRunner implements AutoCloseable {
@@ -24,14 +27,19 @@ final class ProbeRunner implements AutoCloseable {
 
     private final CausalLM model;
     private final AdapterSlots slots;
+    private final BooleanSupplier stop;
     private PassLimits limits;
     private ModelPass pass;
     private TokenPack pack;
 
-    /** @param slots the adapter, in slot 0; null for the base model */
-    ProbeRunner(CausalLM model, AdapterSlots slots) {
+    /**
+     * @param slots the adapters; null for the base model
+     * @param stop  asked before every pass; true ends the run with a {@link CancellationException}
+     */
+    ProbeRunner(CausalLM model, AdapterSlots slots, BooleanSupplier stop) {
         this.model = model;
         this.slots = slots;
+        this.stop = stop;
     }
 
     /**
@@ -49,19 +57,23 @@ final class ProbeRunner implements AutoCloseable {
                 .sorted(Comparator.comparingInt(i -> probes.get(i).tokens())).mapToInt(Integer::intValue).toArray();
         var answers = new Answer[probes.size()];
         for (int from = 0; from < order.length; ) {
-            pack.clear(1);
-            int to = from;
-            while (to < order.length && fits(probes.get(order[to]))) {
-                probes.get(order[to++]).addTo(pack);
+            if (stop.getAsBoolean()) {
+                throw new CancellationException("stopped on request");
             }
+            int to = endOfPack(probes, order, from);
+            // A pack has its slots one after the other.
+            List<Integer> packed = IntStream.range(from, to).mapToObj(i -> order[i])
+                    .sorted(Comparator.comparingInt(i -> probes.get(i).slot())).toList();
+            pack.clear(limits.slots());
+            packed.forEach(i -> probes.get(i).addTo(pack));
             pass.forward(pack, slots);
             int row = 0;
-            for (int i = from; i < to; i++) {
-                int rows = probes.get(order[i]).rows();
-                answers[order[i]] = new Answer(Arrays.copyOfRange(pass.logprob(), row, row + rows),
+            for (int i : packed) {
+                int rows = probes.get(i).rows();
+                answers[i] = new Answer(Arrays.copyOfRange(pass.logprob(), row, row + rows),
                         Arrays.copyOfRange(pass.argmax(), row, row + rows));
                 row += rows;
-                if (!Double.isFinite(answers[order[i]].sum())) {
+                if (!Double.isFinite(answers[i].sum())) {
                     throw model.notFinite(slots);
                 }
             }
@@ -80,16 +92,27 @@ final class ProbeRunner implements AutoCloseable {
         }
         if (limits == null || tokens > limits.tokens() || rows > limits.lossRows()) {
             close();
-            var larger = new PassLimits(tokens, TOKEN_BUDGET, rows, 1);
+            var larger = new PassLimits(tokens, TOKEN_BUDGET, rows, slots == null ? 1 : slots.slots());
             pack = new TokenPack(larger);
             pass = new ModelPass(model, larger, slots == null ? null : slots.layout(), false);
             limits = larger;
         }
     }
 
-    private boolean fits(Probe probe) {
-        return pack.tokens() + probe.tokens() <= limits.tokens() && pack.lossRows() + probe.rows() <= limits.lossRows()
-                && pack.sequences() < limits.sequences();
+    /** How far the probes from {@code from} on go into one pack; at least one does. */
+    private int endOfPack(List<Probe> probes, int[] order, int from) {
+        int tokens = 0;
+        int rows = 0;
+        int to = from;
+        while (to < order.length && to - from < limits.sequences()) {
+            tokens += probes.get(order[to]).tokens();
+            rows += probes.get(order[to]).rows();
+            if (tokens > limits.tokens() || rows > limits.lossRows()) {
+                break;
+            }
+            to++;
+        }
+        return to;
     }
 
     @Override

@@ -16,6 +16,8 @@ import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
@@ -84,18 +86,14 @@ public final class RunRecord {
                     "loss in nats a token", List.of(loss.series("all tasks"))));
         } else {
             sections.add(lossTable(prefix, learning));
-            var series = new ArrayList<Series>();
-            series.add(loss.series("mean of the tasks"));
-            learning.forEach(task -> series.add(task.query.series(task.name)));
-            sections.add(new Curves(prefix + "Loss curves",
-                    "Loss on the query set at the adapted parameters, task by task. Faint: each time the task was drawn. "
-                            + "Strong: running mean.", "iteration", "loss in nats a token", series));
+            sections.add(curves(prefix, learning));
             var pairs = learning.stream().filter(task -> !task.adapted.isEmpty())
                     .map(task -> new BeforeAfter.Item(task.name, task.beforeAdapted.ofEnd(), task.adapted.ofEnd())).toList();
             if (!pairs.isEmpty()) {
                 sections.add(new BeforeAfter(prefix + "Stage 1: before and after",
                         "Loss on the support set with the shared adapter, and after the inner steps: the mean of the last "
-                                + percent(WINDOW) + " of the iterations in which both were measured.",
+                                + percent(WINDOW) + " of the iterations in which both were measured." + share(pairs.size(),
+                                "took part in none of these (meta.support_after_every)"),
                         "support loss in nats a token", pairs));
             }
         }
@@ -103,14 +101,31 @@ public final class RunRecord {
         return sections;
     }
 
-    private static Table lossTable(String prefix, List<TaskRecord> learning) {
+    /** The mean of the tasks, and each task; those drawn most often first where not all can be shown. */
+    private Curves curves(String prefix, List<TaskRecord> learning) {
+        boolean all = learning.size() < HtmlReport.MOST_CHARTS;
+        var order = all ? learning : learning.stream().sorted(Comparator.comparingInt((TaskRecord task) -> -task.query.size())).toList();
+        var series = new ArrayList<Series>();
+        series.add(this.loss.series("mean of the tasks"));
+        order.forEach(task -> series.add(task.query.series(task.name)));
+        return new Curves(prefix + "Loss curves",
+                "Loss on the query set at the adapted parameters, task by task" + (all ? "" : ", those drawn most often first")
+                        + ". Faint: each time the task was drawn. Strong: running mean.", "iteration", "loss in nats a token", series);
+    }
+
+    /** Says where a section is not of all tasks. */
+    private String share(int shown, String why) {
+        return shown == tasks.size() ? "" : String.format(Locale.ROOT, " %,d of %,d tasks: the others %s.", shown, tasks.size(), why);
+    }
+
+    private Table lossTable(String prefix, List<TaskRecord> learning) {
         var rows = new ArrayList<List<String>>();
         for (TaskRecord task : learning) {
             rows.add(List.of(task.name, number(task.query.ofStart()), number(task.query.ofEnd()),
                     task.support.isEmpty() ? "" : number(task.support.ofStart()), task.support.isEmpty() ? "" : number(task.support.ofEnd())));
         }
         return new Table(prefix + "Loss by task", "Mean over the first and the last " + percent(WINDOW) + " of the times a task was drawn, in nats "
-                + "a token. Query: at the adapted parameters. Support: with the shared adapter, before stage 1.",
+                + "a token. Query: at the adapted parameters. Support: with the shared adapter, before stage 1." + share(learning.size(), "were not drawn"),
                 List.of("task", "query, first", "query, last", "support, first", "support, last"), rows, List.of());
     }
 
@@ -214,37 +229,45 @@ public final class RunRecord {
 
     /** Values by iteration. */
     private static final class Curve {
-        private final List<Double> x = new ArrayList<>();
-        private final List<Double> y = new ArrayList<>();
+        private double[] x = new double[8];
+        private double[] y = new double[8];
+        private int size;
 
         void add(double iteration, double value) {
-            x.add(iteration);
-            y.add(value);
+            if (size == x.length) {
+                x = Arrays.copyOf(x, 2 * size);
+                y = Arrays.copyOf(y, 2 * size);
+            }
+            x[size] = iteration;
+            y[size++] = value;
         }
 
         boolean isEmpty() {
-            return y.isEmpty();
+            return size == 0;
+        }
+
+        int size() {
+            return size;
         }
 
         double ofStart() {
-            return mean(y.subList(0, window()));
+            return mean(0, window());
         }
 
         double ofEnd() {
-            return mean(y.subList(y.size() - window(), y.size()));
+            return mean(size - window(), size);
         }
 
         private int window() {
-            return (int) Math.ceil(y.size() * WINDOW);
+            return (int) Math.ceil(size * WINDOW);
         }
 
-        private static double mean(List<Double> values) {
-            return values.stream().mapToDouble(Double::doubleValue).average().orElse(Double.NaN);
+        private double mean(int from, int to) {
+            return Arrays.stream(y, from, to).average().orElse(Double.NaN);
         }
 
         Series series(String name) {
-            return new Series(name, x.stream().mapToDouble(Double::doubleValue).toArray(),
-                    y.stream().mapToDouble(Double::doubleValue).toArray());
+            return new Series(name, Arrays.copyOf(x, size), Arrays.copyOf(y, size));
         }
     }
 }

@@ -5,6 +5,8 @@ import io.metalora.model.CausalLM;
 import io.metalora.task.EncodedExample;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CancellationException;
+import java.util.function.BooleanSupplier;
 import java.util.function.LongConsumer;
 
 /**
@@ -28,7 +30,12 @@ public final class Scorer implements AutoCloseable {
      * @param slots the adapter to score with, in slot 0; null for the base model
      */
     public Scorer(CausalLM model, AdapterSlots slots) {
-        this.runner = new ProbeRunner(model, slots);
+        this(model, slots, () -> false);
+    }
+
+    /** As above; {@code stop} is asked before every pass and ends the scoring with a {@link CancellationException}. */
+    public Scorer(CausalLM model, AdapterSlots slots, BooleanSupplier stop) {
+        this.runner = new ProbeRunner(model, slots, stop);
     }
 
     /**
@@ -41,7 +48,7 @@ public final class Scorer implements AutoCloseable {
     public List<Score> score(List<EncodedExample> examples, LongConsumer progress) {
         var probes = new ArrayList<Probe>(examples.size());
         for (EncodedExample example : examples) {
-            probes.add(new Probe.Continuation(example.ids(), example.promptLength()));
+            probes.add(new Probe.Continuation(0, example.ids(), example.promptLength()));
         }
         var scores = new ArrayList<Score>(examples.size());
         for (Probe.Answer answer : runner.run(probes, progress)) {

@@ -6,12 +6,16 @@ import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
 import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedExample;
+import io.metalora.task.Example;
+import io.metalora.task.ExampleEncoder;
 import io.metalora.task.Task;
 import io.metalora.text.TextTokenizer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
+import java.util.concurrent.CancellationException;
+import java.util.function.BooleanSupplier;
 import java.util.function.LongConsumer;
 import java.util.stream.IntStream;
 
@@ -27,56 +31,157 @@ import java.util.stream.IntStream;
  */
 public final class TaskEvaluator implements AutoCloseable {
 
+    /** Characters that are evaluated before their answers are kept: some passes' worth. */
+    private static final long PIECE = 1 << 15;
+
     private final ProbeRunner runner;
     private final TextTokenizer tokenizer;
     private final ModelConfig model;
     private final int[] endTokens;
 
+    /** Items of a task, as many as are evaluated at a time, and the adapter they are asked of. */
+    record Block(TaskItems items, int from, int to, int slot) {
+
+        List<Example> examples() {
+            return items.examples().subList(from, to);
+        }
+    }
+
     /**
-     * @param slots the adapter to evaluate, in slot 0; null for the base model
+     * @param slots the adapters to evaluate; null for the base model
      */
     public TaskEvaluator(CausalLM model, TextTokenizer tokenizer, AdapterSlots slots) {
-        this.runner = new ProbeRunner(model, slots);
+        this(model, tokenizer, slots, () -> false);
+    }
+
+    /** As above; {@code stop} is asked before every pass and ends an evaluation with a {@link CancellationException}. */
+    public TaskEvaluator(CausalLM model, TextTokenizer tokenizer, AdapterSlots slots, BooleanSupplier stop) {
+        this.runner = new ProbeRunner(model, slots, stop);
         this.tokenizer = tokenizer;
         this.model = model.config();
         this.endTokens = model.config().eosTokenIds();
     }
 
     /**
-     * Evaluates one split of a task.
+     * Evaluates one split of a task with the adapter in slot 0.
      *
      * @param progress hears how many tokens were read with every pass
      * @throws InputException if the task has no such split, or an example doesn't fit the model
      */
     public TaskResult evaluate(Task task, Split split, LongConsumer progress) {
-        EncodedSplit encoded = EncodedSplit.of(task, split, tokenizer, model);
-        encoded.tooLong().refuse("");
-        return encoded.labels().isEmpty()
-                ? new TaskResult(task.name(), TaskResult.Method.EXACT_MATCH, 0, match(encoded.encoded(), progress))
-                : new TaskResult(task.name(), TaskResult.Method.RANKING, encoded.labels().size(), rank(encoded, progress));
+        EncodedSplit.of(task, split, tokenizer, model).tooLong().refuse("");
+        TaskItems items = TaskItems.of(task, split, 0);
+        return items.result(evaluate(List.of(new Block(items, 0, items.size(), 0)), progress).getFirst());
+    }
+
+    /** Hears how an evaluation goes on. */
+    public interface Listener {
+
+        /** So many tokens went through the model. */
+        void read(long tokens);
+
+        /** So many items were answered, and are in the log. */
+        void answered(long items);
     }
 
     /**
-     * Finds each example's best label without scoring all of them. One pass over the prompts gives the log-probability of
+     * Evaluates tasks as far as the log has no answers, and adds these to it piece by piece: items of several small tasks
+     * together, a large task in parts.
+     *
+     * @param arm      under which name the answers are kept
+     * @param ownSlots whether task i is asked of the adapter in slot i; else all are of that in slot 0
+     * @throws CancellationException once a stop is asked for; what is in the log stays
+     */
+    public void evaluate(String arm, List<TaskItems> tasks, boolean ownSlots, EvaluationLog log, Listener listener) {
+        var piece = new ArrayList<Block>();
+        long characters = 0;
+        for (int t = 0; t < tasks.size(); t++) {
+            TaskItems task = tasks.get(t);
+            int from = log.open(arm, task, 0);
+            while (from < task.size()) {
+                int end = log.closed(arm, task, from);
+                int to = from;
+                while (to < end && characters < PIECE) {
+                    Example example = task.examples().get(to++);
+                    characters += example.prompt().length() + example.completion().length();
+                }
+                piece.add(new Block(task, from, to, ownSlots ? t : 0));
+                if (characters >= PIECE) {
+                    answer(arm, piece, log, listener);
+                    piece.clear();
+                    characters = 0;
+                }
+                from = log.open(arm, task, to);
+            }
+        }
+        answer(arm, piece, log, listener);
+    }
+
+    private void answer(String arm, List<Block> piece, EvaluationLog log, Listener listener) {
+        List<boolean[]> answers = evaluate(piece, listener::read);
+        for (int i = 0; i < piece.size(); i++) {
+            log.add(arm, piece.get(i).items(), piece.get(i).from(), answers.get(i));
+        }
+        listener.answered(piece.stream().mapToLong(block -> block.to() - block.from()).sum());
+    }
+
+    /** Whether the answer to each item of each block is right. All blocks share their passes. */
+    List<boolean[]> evaluate(List<Block> blocks, LongConsumer progress) {
+        var ranked = new ArrayList<Search>();
+        var matched = new ArrayList<Search>();
+        var answers = new ArrayList<boolean[]>();
+        ExampleEncoder encoder = ExampleEncoder.forScoring(tokenizer, model);
+        for (Block block : blocks) {
+            boolean[] correct = new boolean[block.to() - block.from()];
+            answers.add(correct);
+            List<String> labels = block.items().labels();
+            LabelSet set = labels.isEmpty() ? null : new LabelSet(labels, EncodedSplit.labelIds(labels, tokenizer, endTokens));
+            for (int i = 0; i < correct.length; i++) {
+                Example example = block.examples().get(i);
+                (set == null ? matched : ranked).add(new Search(example, encoder.encode(example), set, block.slot(), correct, i));
+            }
+        }
+        rank(ranked, progress);
+        match(matched, progress);
+        return answers;
+    }
+
+    /** A closed set of labels with the tokens of each. */
+    private record LabelSet(List<String> labels, int[][] ids, int[] first, int longest) {
+        LabelSet(List<String> labels, int[][] ids) {
+            this(labels, ids, Arrays.stream(ids).mapToInt(label -> label[0]).distinct().toArray(),
+                    Arrays.stream(ids).mapToInt(label -> label.length).max().orElseThrow());
+        }
+    }
+
+    /** An item whose answer is looked for; {@code correct[at]} gets whether it is right. */
+    private record Search(Example example, EncodedExample encoded, LabelSet set, int slot, boolean[] correct, int at) {
+        int[] prompt() {
+            return Arrays.copyOf(encoded.ids(), encoded.promptLength());
+        }
+    }
+
+    /**
+     * Finds each item's best label without scoring all of them. One pass over the prompts gives the log-probability of
      * every label's first token, which is an upper bound of the label's; labels are then scored from the highest bound
      * down, until no bound is above the best score. The outcome is that of scoring all.
      */
-    private boolean[] rank(EncodedSplit split, LongConsumer progress) {
-        List<String> labels = split.labels();
-        int[][] labelIds = split.labelIds();
-        int[] first = Arrays.stream(labelIds).mapToInt(ids -> ids[0]).distinct().toArray();
+    private void rank(List<Search> items, LongConsumer progress) {
         var firstProbes = new ArrayList<Probe>();
-        var prompts = new ArrayList<int[]>();
-        for (EncodedExample example : split.encoded()) {
-            int[] prompt = Arrays.copyOf(example.ids(), example.promptLength());
-            prompts.add(prompt);
-            firstProbes.add(new Probe.Alternatives(prompt, first));
+        for (Search item : items) {
+            int longest = item.encoded().promptLength() + item.set().longest();
+            if (longest > model.maxPositions()) {
+                throw new InputException(item.example().source() + ": with the longest of the task's labels the example has "
+                        + longest + " tokens, more than the model's context of " + model.maxPositions() + "; shorten or remove it");
+            }
+            firstProbes.add(new Probe.Alternatives(item.slot(), item.prompt(), item.set().first()));
         }
         List<Answer> firstAnswers = runner.run(firstProbes, progress);
 
         var searches = new ArrayList<LabelSearch>();
-        for (Answer answer : firstAnswers) {
-            searches.add(new LabelSearch(labelIds, first, answer.logprob()));
+        for (int i = 0; i < items.size(); i++) {
+            LabelSet set = items.get(i).set();
+            searches.add(new LabelSearch(set.ids(), set.first(), firstAnswers.get(i).logprob()));
         }
         while (true) {
             var open = IntStream.range(0, searches.size()).filter(i -> searches.get(i).next() >= 0).toArray();
@@ -85,36 +190,36 @@ public final class TaskEvaluator implements AutoCloseable {
             }
             var probes = new ArrayList<Probe>();
             for (int i : open) {
-                probes.add(Probe.Continuation.of(prompts.get(i), labelIds[searches.get(i).next()], 1));
+                Search item = items.get(i);
+                probes.add(Probe.Continuation.of(item.slot(), item.prompt(), item.set().ids()[searches.get(i).next()], 1));
             }
             List<Answer> answers = runner.run(probes, progress);
             for (int j = 0; j < open.length; j++) {
                 searches.get(open[j]).scored(answers.get(j).sum());
             }
         }
-        boolean[] correct = new boolean[prompts.size()];
-        for (int i = 0; i < correct.length; i++) {
-            correct[i] = labels.get(searches.get(i).best()).equals(split.examples().get(i).completion());
+        for (int i = 0; i < items.size(); i++) {
+            Search item = items.get(i);
+            item.correct()[item.at()] = item.set().labels().get(searches.get(i).best()).equals(item.example().completion());
         }
-        return correct;
     }
 
-    private boolean[] match(List<EncodedExample> encoded, LongConsumer progress) {
+    private void match(List<Search> items, LongConsumer progress) {
         var probes = new ArrayList<Probe>();
-        for (EncodedExample example : encoded) {
+        for (Search item : items) {
+            EncodedExample example = item.encoded();
             // What follows the completion is read from the most probable token; the one asked for is of no account.
             int[] ids = Arrays.copyOf(example.ids(), example.length() + 1);
-            probes.add(new Probe.Continuation(ids, example.promptLength()));
+            probes.add(new Probe.Continuation(item.slot(), ids, example.promptLength()));
         }
         List<Answer> answers = runner.run(probes, progress);
-        boolean[] correct = new boolean[encoded.size()];
-        for (int i = 0; i < correct.length; i++) {
+        for (int i = 0; i < items.size(); i++) {
             int[] said = answers.get(i).argmax();
-            EncodedExample wanted = encoded.get(i);
-            correct[i] = Arrays.equals(said, 0, wanted.lossTokens(), wanted.ids(), wanted.promptLength(), wanted.length())
-                    && ends(said[wanted.lossTokens()]);
+            EncodedExample wanted = items.get(i).encoded();
+            items.get(i).correct()[items.get(i).at()] =
+                    Arrays.equals(said, 0, wanted.lossTokens(), wanted.ids(), wanted.promptLength(), wanted.length())
+                            && ends(said[wanted.lossTokens()]);
         }
-        return correct;
     }
 
     private boolean ends(int token) {

@@ -2,6 +2,7 @@ package io.metalora.launcher;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -16,15 +17,16 @@ final class EmbeddedModel {
     private EmbeddedModel() {
     }
 
-    /** Copies it to a folder, in Hugging Face form. */
-    static void copyTo(Path folder) throws IOException {
-        Files.createDirectories(folder);
+    /** Copies it to a folder that is there, in Hugging Face form. */
+    static void copyTo(Path folder) {
         for (String file : FILES) {
             try (InputStream in = EmbeddedModel.class.getResourceAsStream(FOLDER + file)) {
                 if (in == null) {
                     throw new IllegalStateException("the embedded model's " + file + " is not in the jar; build it again");
                 }
                 Files.copy(in, folder.resolve(file));
+            } catch (IOException e) {
+                throw new UncheckedIOException(folder.resolve(file) + ": can't be written", e);
             }
         }
     }

@@ -1,17 +1,21 @@
 package io.metalora.launcher;
 
 import com.fasterxml.jackson.annotation.JsonPropertyOrder;
+import io.metalora.eval.EvaluationLog;
+import io.metalora.eval.LongExamples;
 import io.metalora.eval.Split;
 import io.metalora.eval.TaskEvaluator;
+import io.metalora.eval.TaskItems;
 import io.metalora.eval.TaskResult;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
 import java.io.PrintWriter;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CancellationException;
+import java.util.stream.IntStream;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -31,6 +35,9 @@ import picocli.CommandLine.Spec;
         footer = {"", "Example:", "  metalora eval --model models/tiny --adapter run/adapter --tasks tasks --split test"})
 final class EvalCommand implements Callable<Integer> {
 
+    /** The only one. */
+    private static final String ARM = "eval";
+
     @Mixin
     private ModelChoice model;
 
@@ -42,16 +49,21 @@ final class EvalCommand implements Callable<Integer> {
             description = "Which examples to answer (default: ${DEFAULT-VALUE}).")
     private Split split;
 
+    @Option(names = "--samples", paramLabel = "N|all", defaultValue = "all",
+            description = "Answer at most N items of a task, the same ones whatever the model and adapter (default: ${DEFAULT-VALUE}).")
+    private Limit samples;
+
     @Option(names = "--json", description = "Print JSON instead of a table.")
     private boolean json;
 
     @Spec
     private CommandSpec spec;
 
-    @JsonPropertyOrder({"task", "method", "labels", "items", "correct", "accuracy"})
-    private record TaskLine(String task, String method, int labels, int items, int correct, double accuracy) {
-        TaskLine(TaskResult result) {
-            this(result.task(), nameOf(result.method()), result.labels(), result.correct().length, result.right(), result.accuracy());
+    @JsonPropertyOrder({"task", "method", "labels", "items", "available", "correct", "accuracy"})
+    private record TaskLine(String task, String method, int labels, int items, int available, int correct, double accuracy) {
+        TaskLine(TaskResult result, int available) {
+            this(result.task(), nameOf(result.method()), result.labels(), result.correct().length, available, result.right(),
+                    result.accuracy());
         }
     }
 
@@ -62,37 +74,96 @@ final class EvalCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         List<Task> read = TaskFolder.read(tasks);
-        for (Task task : read) {
-            split.require(task);
-        }
-        var results = new ArrayList<TaskResult>();
+        List<TaskItems> items = read.stream().map(task -> TaskItems.of(task, split, samples.most())).toList();
+        var log = EvaluationLog.inMemory(items);
+        PrintWriter out = spec.commandLine().getOut();
+        // On a terminal rows would get into the way of the bar.
+        var rows = new Rows(items, log, json || Terminal.isTerminal() ? null : out);
         try (var loaded = model.open();
-                var evaluator = new TaskEvaluator(loaded.model(), loaded.tokenizer(), loaded.slots());
-                var progress = Progress.items(spec, "eval", read.stream().mapToLong(task -> split.of(task).size()).sum())) {
-            for (Task task : read) {
-                progress.note(task.name());
-                results.add(evaluator.evaluate(task, split, progress::tokens));
-                progress.step(split.of(task).size());
+                var stop = new StopSignal(() -> { })) {
+            LongExamples.refuse(read, split, loaded.tokenizer(), loaded.model().config(), "");
+            stop.arm();
+            try (var evaluator = new TaskEvaluator(loaded.model(), loaded.tokenizer(), loaded.slots(), stop);
+                    var progress = Progress.of(spec, "eval", "items", items.stream().mapToLong(TaskItems::size).sum())) {
+                evaluator.evaluate(ARM, items, false, log, new TaskEvaluator.Listener() {
+                    @Override
+                    public void read(long tokens) {
+                        progress.tokens(tokens);
+                    }
+
+                    @Override
+                    public void answered(long count) {
+                        rows.print();
+                        progress.step(count);
+                    }
+                });
+            } catch (CancellationException e) {
+                if (!json) {
+                    rows.print(out);
+                }
+                spec.commandLine().getErr().println("stopped: " + log.results(ARM).size() + " of " + items.size()
+                        + " tasks are evaluated" + (json ? "; nothing was printed" : ""));
+                return ExitCode.INTERRUPTED;
             }
         }
-        PrintWriter out = spec.commandLine().getOut();
+        List<TaskResult> results = log.results(ARM);
         if (json) {
+            var lines = IntStream.range(0, items.size()).mapToObj(i -> new TaskLine(results.get(i), items.get(i).available())).toList();
             out.println(Json.pretty(new Output(model.model().toString(), model.adapter() == null ? null : model.adapter().toString(),
-                    split.toString(), results.stream().map(TaskLine::new).toList(), TaskResult.macroMean(results))));
+                    split.toString(), lines, TaskResult.macroMean(results))));
         } else {
-            out.print(table(results));
+            rows.print(out);
+            out.println(rows.mean(results));
+            if (items.stream().anyMatch(task -> task.size() < task.available())) {
+                out.println("Of larger tasks " + samples + " items were answered; --samples all answers all of them.");
+            }
         }
         return ExitCode.OK;
     }
 
-    private static TextTable table(List<TaskResult> results) {
-        var table = new TextTable("task", "accuracy", "right", "of", "answered by");
-        for (TaskResult result : results) {
-            table.row(result.task(), percent(result.accuracy()), Integer.toString(result.right()),
-                    Integer.toString(result.correct().length),
-                    result.labels() > 0 ? "ranking " + result.labels() + " labels" : "exact match");
+    /** The table, row by row: its widths are known before its numbers. */
+    private static final class Rows {
+
+        private static final List<String> HEADINGS = List.of("task", "accuracy", "right", "of", "answered by");
+
+        private final List<TaskItems> items;
+        private final EvaluationLog log;
+        private final PrintWriter out;
+        private final TextTable layout = new TextTable(HEADINGS);
+        private int printed;
+
+        /** @param out where rows go as soon as they are there; null for none but at the end */
+        Rows(List<TaskItems> items, EvaluationLog log, PrintWriter out) {
+            this.items = items;
+            this.log = log;
+            this.out = out;
+            items.forEach(task -> layout.row(row(task, 1, task.size())));
         }
-        return table.row("mean", percent(TaskResult.macroMean(results)), "", "", "");
+
+        private static List<String> row(TaskItems task, double accuracy, int right) {
+            return List.of(task.task(), percent(accuracy), Integer.toString(right), Integer.toString(task.size()), task.judging());
+        }
+
+        void print() {
+            if (out != null) {
+                print(out);
+            }
+        }
+
+        /** What is complete and not printed yet. */
+        void print(PrintWriter to) {
+            for (; printed < items.size() && log.complete(ARM, items.get(printed)); printed++) {
+                if (printed == 0) {
+                    to.println(layout.line(HEADINGS));
+                }
+                TaskResult result = log.result(ARM, items.get(printed));
+                to.println(layout.line(row(items.get(printed), result.accuracy(), result.right())));
+            }
+        }
+
+        String mean(List<TaskResult> results) {
+            return layout.line(List.of("mean", percent(TaskResult.macroMean(results)), "", "", ""));
+        }
     }
 
     private static String nameOf(TaskResult.Method method) {

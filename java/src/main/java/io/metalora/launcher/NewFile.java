@@ -1,43 +1,101 @@
 package io.metalora.launcher;
 
 import io.metalora.runtime.InputException;
+import java.io.BufferedWriter;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.util.concurrent.ThreadLocalRandom;
 
-/** A file that a verb is to write: it must not exist, and appears with all its content or not at all. */
-final class NewFile {
+/**
+ * A file that a verb writes: it must not exist, and appears with all its content or not at all. It grows under another name
+ * beside it, so that a folder that can't be written is found out before the work.
+ */
+final class NewFile implements AutoCloseable {
 
     private final Path file;
+    private final Path part;
+    private final BufferedWriter writer;
 
     /**
-     * @throws InputException if there is such a file already, or no folder to put it in
+     * @throws InputException if there is such a file already, or none can be made
      */
     NewFile(Path file) {
         this.file = file;
         Path folder = file.toAbsolutePath().getParent();
-        if (Files.exists(file)) {
-            throw exists();
-        }
+        requireAbsent();
         if (folder == null || !Files.isDirectory(folder)) {
             throw new InputException(file + ": its folder doesn't exist; make it first");
         }
+        this.part = folder.resolve(".metalora-" + Long.toHexString(ThreadLocalRandom.current().nextLong()) + ".part");
+        try {
+            // Not createTempFile, whose files only their owner may read whatever the umask says.
+            this.writer = Files.newBufferedWriter(part, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
+            part.toFile().deleteOnExit(); // should a signal end the process
+        } catch (IOException e) {
+            throw refused(e);
+        }
     }
 
-    void write(String text) throws IOException {
-        Path part = Files.createTempFile(file.toAbsolutePath().getParent(), "." + file.getFileName(), ".part");
+    private void requireAbsent() {
         try {
-            Files.writeString(part, text);
+            Files.readAttributes(file, BasicFileAttributes.class, LinkOption.NOFOLLOW_LINKS);
+        } catch (NoSuchFileException e) {
+            return;
+        } catch (IOException e) { // such as a name that is too long
+            throw refused(e);
+        }
+        throw exists();
+    }
+
+    private InputException refused(IOException e) {
+        return new InputException(file + ": can't be written: " + Errors.reason(e) + "; give another file", e);
+    }
+
+    void line(String text) {
+        try {
+            writer.write(text);
+            writer.write('\n');
+        } catch (IOException e) {
+            throw failed(e);
+        }
+    }
+
+    /** All is written: the file appears. */
+    void finish() {
+        try {
+            writer.close();
             Files.move(part, file);
         } catch (FileAlreadyExistsException e) {
             throw exists();
-        } finally {
-            Files.deleteIfExists(part);
+        } catch (IOException e) {
+            throw failed(e);
         }
+    }
+
+    private UncheckedIOException failed(IOException e) {
+        return new UncheckedIOException(file + ": can't be written: " + Errors.reason(e), e);
     }
 
     private InputException exists() {
         return new InputException(file + ": already exists, and nothing was written over it; give another file or remove it");
+    }
+
+    /** Without {@link #finish} nothing stays. */
+    @Override
+    public void close() {
+        try {
+            writer.close();
+        } catch (IOException e) {
+            // What was not finished is not missed.
+        } finally {
+            part.toFile().delete();
+        }
     }
 }

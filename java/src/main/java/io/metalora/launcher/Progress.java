@@ -2,7 +2,11 @@ package io.metalora.launcher;
 
 import java.io.PrintWriter;
 import java.time.Duration;
+import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
+import java.util.OptionalDouble;
+import java.util.function.LongSupplier;
 import me.tongfei.progressbar.ConsoleProgressBarConsumer;
 import me.tongfei.progressbar.ProgressBar;
 import me.tongfei.progressbar.ProgressBarBuilder;
@@ -10,107 +14,225 @@ import me.tongfei.progressbar.ProgressBarStyle;
 import picocli.CommandLine.Model.CommandSpec;
 
 /**
- * Shows how far long work is, with the time left and a rate: a bar on a terminal, else a plain line now and then. It goes to
- * the error stream, so that what a verb prints stays clean.
+ * Shows how far long work is, stage by stage, with the time left for the stage and for all of them: a bar on a terminal, else
+ * a plain line now and then, whether or not anything has moved since. It goes to the error stream, so that what a verb prints
+ * stays clean.
  */
 final class Progress implements AutoCloseable {
 
-    /** Between two plain lines: often enough to see life, seldom enough for a log. */
-    private static final Duration PLAIN_INTERVAL = Duration.ofSeconds(10);
-    private static final Duration BAR_INTERVAL = Duration.ofMillis(200);
-
-    private final String name;
-    private final long total;
-    private final PrintWriter err;
-    private final ProgressBar bar;
-    private final long started = System.nanoTime();
-    private long startedAt;
-    private long done;
-    private long lastLine = started;
-    private String note = "";
-    private long tokens;
-
-    private Progress(CommandSpec spec, String name, String unit, long total, long done) {
-        this.name = name;
-        this.total = total;
-        this.startedAt = done;
-        this.done = done;
-        this.err = spec.commandLine().getErr();
-        this.bar = Terminal.isTerminal() ? bar(name, unit, total, done) : null;
+    /**
+     * A part of the work.
+     *
+     * @param name  what is done
+     * @param unit  what is counted
+     * @param total how many; 0 where that is not known
+     * @param work  what it is expected to cost, in a unit that all stages of the work share
+     */
+    record Stage(String name, String unit, double total, double work) {
     }
 
-    private static ProgressBar bar(String name, String unit, long total, long done) {
+    /** Between two plain lines: often enough to see life, seldom enough for a log. */
+    static final Duration PLAIN_INTERVAL = Duration.ofSeconds(10);
+    private static final Duration BAR_INTERVAL = Duration.ofMillis(200);
+    /** Steps of the bar where it stands for several stages. */
+    private static final long BAR_STEPS = 1000;
+    private static final double NANOS = 1e9;
+
+    private final String name;
+    private final PrintWriter err;
+    private final LongSupplier clock;
+    private final ProgressBar bar;
+    private final Thread beat;
+
+    private List<Stage> stages;
+    private int stage;
+    private double startedAt;
+    private double done;
+    private long begun;
+    private double workBefore;
+    private double secondsBefore;
+    private long tokens;
+    private String note = "";
+    /** For the bar's own thread, which waits for no lock. */
+    private volatile OptionalDouble shownLeft = OptionalDouble.empty();
+
+    private Progress(CommandSpec spec, String name, List<Stage> stages) {
+        this(spec.commandLine().getErr(), name, stages, System::nanoTime, Terminal.isTerminal());
+    }
+
+    Progress(PrintWriter err, String name, List<Stage> stages, LongSupplier clock, boolean terminal) {
+        this.name = name;
+        this.err = err;
+        this.clock = clock;
+        this.stages = List.copyOf(stages);
+        this.begun = clock.getAsLong();
+        this.bar = terminal ? bar() : null;
+        this.beat = terminal ? null : Thread.ofPlatform().daemon().name("progress").unstarted(this::beat);
+        if (beat != null) {
+            beat.start();
+        }
+    }
+
+    /** Of several stages; the first begins now. */
+    static Progress of(CommandSpec spec, String name, List<Stage> stages) {
+        return new Progress(spec, name, stages);
+    }
+
+    /** Of one stage. */
+    static Progress of(CommandSpec spec, String name, String unit, long total) {
+        return new Progress(spec, name, List.of(new Stage(name, unit, total, total)));
+    }
+
+    private ProgressBar bar() {
         return new ProgressBarBuilder()
                 .setTaskName(name)
-                .setInitialMax(total)
-                .startsFrom(done, Duration.ZERO)
-                .setUnit(unit, 1)
+                .setInitialMax(BAR_STEPS)
+                .setUnit("%", BAR_STEPS / 100)
                 .setUpdateIntervalMillis((int) BAR_INTERVAL.toMillis())
                 .setStyle(ProgressBarStyle.ASCII)
                 .setConsumer(new ConsoleProgressBarConsumer(System.err))
+                .setEtaFunction(state -> shownLeft.isPresent() ? Optional.of(Duration.ofSeconds(Math.round(shownLeft.getAsDouble())))
+                        : Optional.empty())
                 .clearDisplayOnFinish()
                 .build();
     }
 
-    /** Progress in tokens. */
-    static Progress tokens(CommandSpec spec, String name, long total) {
-        return new Progress(spec, name, " tokens", total, 0);
+    /** The stages as they are known by now; those before the present one stay as they were. */
+    synchronized void plan(List<Stage> all) {
+        stages = List.copyOf(all);
+        show();
     }
 
-    /** Progress in items answered. */
-    static Progress items(CommandSpec spec, String name, long total) {
-        return new Progress(spec, name, " items", total, 0);
+    /** A stage begins, and the one before is over. */
+    synchronized void begin(int number, double alreadyDone) {
+        long now = clock.getAsLong();
+        // What was done before this process is no measure of how fast it is.
+        workBefore += workOf(stage, startedAt, done);
+        secondsBefore += (now - begun) / NANOS;
+        stage = number;
+        startedAt = alreadyDone;
+        done = alreadyDone;
+        begun = now;
+        tokens = 0;
+        note = "";
+        show();
     }
 
-    /** Progress in iterations, of which some may be done already. */
-    static Progress iterations(CommandSpec spec, String name, long total, long done) {
-        return new Progress(spec, name, " it", total, done);
+    private double workOf(int number, double from, double to) {
+        Stage of = stages.get(number);
+        return of.total() > 0 ? of.work() * (to - from) / of.total() : 0;
     }
 
     /** What stands behind the numbers, such as a loss. */
-    void note(String text) {
+    synchronized void note(String text) {
         note = text;
-        show(System.nanoTime());
+        show();
     }
 
     /** So many more tokens went through the model; with any, their rate is shown. */
-    void tokens(long count) {
+    synchronized void tokens(long count) {
         tokens += count;
-        show(System.nanoTime());
-    }
-
-    private void show(long now) {
-        if (bar != null) {
-            bar.setExtraMessage(remark(now));
-        }
-    }
-
-    private String remark(long now) {
-        String rate = tokens == 0 ? "" : String.format(Locale.ROOT, "%.0f tok/s", tokens / ((now - started) / 1e9));
-        return note.isEmpty() || rate.isEmpty() ? note + rate : note + ", " + rate;
+        show();
     }
 
     /** So much more is done. */
-    void step(long count) {
+    synchronized void step(double count) {
         done += count;
+        show();
+    }
+
+    private void show() {
         if (bar != null) {
-            bar.stepBy(count);
-            return;
-        }
-        long now = System.nanoTime();
-        if (now - lastLine >= PLAIN_INTERVAL.toNanos()) {
-            lastLine = now;
-            err.println(line(now));
+            shownLeft = secondsLeft();
+            bar.stepTo(Math.round(BAR_STEPS * share()));
+            bar.setExtraMessage(title() + remark()); // the bar itself tells how far all of it is
         }
     }
 
-    private String line(long now) {
-        double seconds = (now - started) / 1e9;
-        double rate = (done - startedAt) / seconds;
-        long left = rate > 0 ? Math.max(0, Math.round((total - done) / rate)) : 0;
-        String remark = remark(now);
-        return String.format(Locale.ROOT, "%s: %d of %d (%.0f%%), %s left%s", name, done, total, 100.0 * Math.min(done, total) / total,
-                time(left), remark.isEmpty() ? "" : ", " + remark);
+    /** How much of all the work is done. */
+    private double share() {
+        double all = stages.stream().mapToDouble(Stage::work).sum();
+        double before = stages.subList(0, stage).stream().mapToDouble(Stage::work).sum();
+        return all > 0 ? Math.min(1, (before + workOf(stage, 0, done)) / all) : 0;
+    }
+
+    /** Of the present stage, from its own pace. */
+    private OptionalDouble secondsLeftInStage() {
+        Stage now = stages.get(stage);
+        if (now.total() <= 0) {
+            return OptionalDouble.empty();
+        }
+        double open = Math.max(0, now.total() - done);
+        if (done > startedAt) {
+            return OptionalDouble.of(seconds() * open / (done - startedAt));
+        }
+        return ofWork(workOf(stage, 0, open));
+    }
+
+    /** Of the present stage and all after it. */
+    synchronized OptionalDouble secondsLeft() {
+        OptionalDouble here = secondsLeftInStage();
+        OptionalDouble later = ofWork(stages.subList(stage + 1, stages.size()).stream().mapToDouble(Stage::work).sum());
+        return here.isPresent() && later.isPresent() ? OptionalDouble.of(here.getAsDouble() + later.getAsDouble())
+                : OptionalDouble.empty();
+    }
+
+    /** At the pace of all that was done so far. */
+    private OptionalDouble ofWork(double work) {
+        double sofar = workBefore + workOf(stage, startedAt, done);
+        if (work == 0) {
+            return OptionalDouble.of(0);
+        }
+        return sofar > 0 ? OptionalDouble.of((secondsBefore + seconds()) * work / sofar) : OptionalDouble.empty();
+    }
+
+    private double seconds() {
+        return (clock.getAsLong() - begun) / NANOS;
+    }
+
+    private void beat() {
+        try {
+            while (true) {
+                Thread.sleep(PLAIN_INTERVAL);
+                err.println(line());
+            }
+        } catch (InterruptedException e) {
+            // Closed.
+        }
+    }
+
+    /** The plain line. */
+    synchronized String line() {
+        var line = new StringBuilder(name).append(": ");
+        if (stages.size() > 1) {
+            line.append("stage ").append(stage + 1).append(" of ").append(stages.size()).append(", ");
+        }
+        line.append(title());
+        Stage now = stages.get(stage);
+        if (now.total() > 0) {
+            line.append(String.format(Locale.ROOT, " (%.0f%%)", 100 * Math.min(1, done / now.total())));
+            secondsLeftInStage().ifPresent(left -> line.append(", ").append(time(Math.round(left))).append(" left"));
+            if (stage < stages.size() - 1) {
+                secondsLeft().ifPresent(left -> line.append(", ").append(time(Math.round(left))).append(" in all"));
+            }
+        } else {
+            line.append(", since ").append(time(Math.round(seconds())));
+        }
+        return line.append(remark()).toString();
+    }
+
+    private String title() {
+        Stage now = stages.get(stage);
+        String count = now.total() > 0 ? String.format(Locale.ROOT, "%.0f of %.0f %s", Math.floor(done), now.total(), now.unit()) : "";
+        if (stages.size() == 1) {
+            return count.isEmpty() ? now.name() : count;
+        }
+        return now.name() + (count.isEmpty() ? "" : ", " + count);
+    }
+
+    private String remark() {
+        String rate = tokens == 0 ? "" : String.format(Locale.ROOT, ", %.0f tok/s", tokens / seconds());
+        return (note.isEmpty() ? "" : ", " + note) + rate;
     }
 
     /** Seconds as a clock shows them: 0:07, 12:30, 1:02:03. */
@@ -124,6 +246,9 @@ final class Progress implements AutoCloseable {
     public void close() {
         if (bar != null) {
             bar.close();
+        }
+        if (beat != null) {
+            beat.interrupt();
         }
     }
 }

@@ -3,7 +3,9 @@ package io.metalora.launcher;
 import io.metalora.eval.Comparison;
 import io.metalora.eval.HtmlReport;
 import io.metalora.eval.Split;
+import io.metalora.io.AtomicFile;
 import io.metalora.launcher.QuickstartPlan.Setting;
+import io.metalora.launcher.QuickstartSetting.Prepared;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
@@ -17,7 +19,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
-import java.util.concurrent.CancellationException;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -69,22 +70,38 @@ final class QuickstartCommand implements Callable<Integer> {
         }
         Device.open(device.options()).close();
         Path model = folder.resolve("model");
+        make(model);
         EmbeddedModel.copyTo(model);
         out.println("Base model: the embedded one, copied to " + model);
+        var prepared = new ArrayList<Prepared>();
+        var stages = new ArrayList<Progress.Stage>();
+        for (Setting setting : plan.settings()) {
+            prepared.add(QuickstartSetting.prepare(plan, setting, folder, model, seed, device));
+            stages.addAll(prepared.getLast().stages());
+        }
         var outcomes = new ArrayList<QuickstartSetting>();
         // What is said of a stop is said while the signal is held: the process may be gone once it is closed.
-        try (var stop = new StopSignal(() -> spec.commandLine().getErr().println("\nstopping"))) {
-            try (var loaded = LoadedModel.open(model, null, 1, device.options())) {
-                for (Setting setting : plan.settings()) {
+        try (var stop = new StopSignal(() -> spec.commandLine().getErr().println("\nstopping: what is done is reported"));
+                var loaded = LoadedModel.open(model, null, 1, device.options())) {
+            stop.arm();
+            try (var progress = Progress.of(spec, "quickstart", stages)) {
+                int stage = 0;
+                for (Prepared setting : prepared) {
                     out.println();
-                    out.println(setting.name() + ": " + setting.title());
-                    outcomes.add(QuickstartSetting.run(spec, plan, setting, folder, loaded, seed, device, stop));
+                    out.println(setting.setting().name() + ": " + setting.setting().title());
+                    out.println("  tasks written to " + setting.tasksFolder());
+                    outcomes.add(QuickstartSetting.run(spec, plan, setting, loaded, progress, stage, stop));
+                    stage += setting.stages().size();
+                    if (!outcomes.getLast().complete()) {
+                        break;
+                    }
                 }
-                String results = Json.pretty(outcomes.stream().map(QuickstartSetting::json).toList()) + "\n";
-                Files.write(folder.resolve("results.json"), results.getBytes(StandardCharsets.UTF_8));
-                HtmlReport.write(QuickstartReport.of(plan, folder, outcomes, loaded.device().info()), folder.resolve("report.html"));
-            } catch (CancellationException e) {
-                out.println("Stopped. " + folder + " holds what was done; quickstart begins anew in another folder.");
+            }
+            String results = Json.pretty(outcomes.stream().map(QuickstartSetting::json).toList()) + "\n";
+            AtomicFile.write(folder.resolve("results.json"), results.getBytes(StandardCharsets.UTF_8));
+            HtmlReport.write(QuickstartReport.of(plan, folder, outcomes, loaded.device().info()), folder.resolve("report.html"));
+            if (!outcomes.getLast().complete()) {
+                out.println("Stopped. " + folder + " holds what was done, with a report; quickstart begins anew in another folder.");
                 return ExitCode.INTERRUPTED;
             }
         }
@@ -96,6 +113,14 @@ final class QuickstartCommand implements Callable<Integer> {
         out.println("Look at one answer:  metalora generate --model " + model + " --adapter "
                 + outcomes.getFirst().adapter(plan.metaFew()) + " --prompt '...'");
         return ExitCode.OK;
+    }
+
+    private static void make(Path folder) {
+        try {
+            Files.createDirectories(folder);
+        } catch (IOException e) {
+            throw new InputException(folder + ": can't be made: " + Errors.reason(e) + "; give another --output", e);
+        }
     }
 
     private static void print(QuickstartSetting outcome, PrintWriter out) {

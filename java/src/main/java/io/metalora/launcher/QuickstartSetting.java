@@ -2,9 +2,11 @@ package io.metalora.launcher;
 
 import io.metalora.eval.Comparison;
 import io.metalora.eval.Comparison.Difference;
+import io.metalora.eval.EvaluationLog;
 import io.metalora.eval.HtmlReport;
 import io.metalora.eval.RunRecord;
 import io.metalora.eval.Split;
+import io.metalora.eval.TaskItems;
 import io.metalora.eval.TaskResult;
 import io.metalora.launcher.QuickstartPlan.Arm;
 import io.metalora.launcher.QuickstartPlan.Setting;
@@ -27,7 +29,7 @@ import java.util.function.BooleanSupplier;
 import picocli.CommandLine.Model.CommandSpec;
 
 /**
- * One setting of the quickstart, run.
+ * One setting of the quickstart, run; as far as it came, where it was stopped.
  *
  * @param setting    what it was
  * @param trained    the arms that were trained
@@ -36,6 +38,8 @@ import picocli.CommandLine.Model.CommandSpec;
 record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison comparison) {
 
     private static final int BOOTSTRAP_SEED = 1;
+
+    private static final String BASE = "base";
 
     /** Places of the arms in the comparison. */
     private static final int JOINT_FEW = 1;
@@ -47,56 +51,108 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
     record TrainedArm(Arm arm, Outcome outcome, RunRecord record) {
     }
 
-    /**
-     * Generates the tasks, trains every arm and evaluates all on the test split.
-     *
-     * @throws CancellationException once {@code stop} is true
-     */
-    static QuickstartSetting run(CommandSpec spec, QuickstartPlan plan, Setting setting, Path folder, LoadedModel loaded, long seed,
-            DeviceChoice device, BooleanSupplier stop) throws IOException {
-        PrintWriter out = spec.commandLine().getOut();
-        Path tasksFolder = folder.resolve(setting.name()).resolve("tasks");
+    /** A setting with its tasks, the configuration of each arm, and the stages that its work has. */
+    record Prepared(Setting setting, Path tasksFolder, List<Task> tasks, Map<Arm, TrainConfig> configs, List<Progress.Stage> stages) {
+    }
+
+    /** Generates a setting's tasks. */
+    static Prepared prepare(QuickstartPlan plan, Setting setting, Path folder, Path model, long seed, DeviceChoice device)
+            throws IOException {
+        Path own = folder.resolve(setting.name());
+        Path tasksFolder = own.resolve("tasks");
         setting.tasks().write(seed, tasksFolder);
         List<Task> tasks = TaskFolder.read(tasksFolder);
-        out.println("  tasks written to " + tasksFolder);
-        var evaluation = new RunEvaluation(spec, loaded.model(), loaded.tokenizer(), tasks, Split.TEST);
-        var columns = new ArrayList<Comparison.Arm>();
-        columns.add(new Comparison.Arm("base", evaluation.shared("base", null)));
-        say(out, columns.getLast());
-        var trained = new ArrayList<TrainedArm>();
+        var configs = new LinkedHashMap<Arm, TrainConfig>();
         for (Arm arm : plan.arms()) {
-            TrainConfig config = arm.config(loaded.folder(), tasksFolder, tasks.size(), folder.resolve(setting.name()).resolve(arm.name()), seed, device);
-            Outcome outcome;
-            try (var progress = new TrainProgress(spec, setting.name() + ", " + arm.label())) {
-                outcome = TrainingRun.start(config, loaded.model(), loaded.tokenizer(), tasks, progress, stop);
-            }
-            if (stop.getAsBoolean()) {
-                throw new CancellationException("stopped on request");
-            }
-            HtmlReport.write(RunReport.of(outcome, Optional.empty(), Split.TEST, loaded.device().info()),
-                    outcome.folder().path().resolve("report.html"));
-            var record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
-            trained.add(new TrainedArm(arm, outcome, record));
-            boolean meta = arm == plan.metaFew();
-            try (var adapter = loaded.adapter(outcome.folder().adapter())) {
-                columns.add(new Comparison.Arm(meta ? arm.label() + ": shared" : arm.label(), evaluation.shared(arm.label(), adapter)));
-                say(out, columns.getLast(), record);
-                if (meta) {
-                    columns.add(new Comparison.Arm(arm.label() + ": adapted", evaluation.adapted(arm.label(), adapter, config)));
-                    say(out, columns.getLast());
-                }
+            configs.put(arm, arm.config(model, tasksFolder, tasks.size(), own.resolve(arm.name()), seed, device));
+        }
+        return new Prepared(setting, tasksFolder, tasks, configs, stages(plan, setting, tasks, configs));
+    }
+
+    /** In the order of {@link #run}. Characters stand for tokens: only the ratios matter. */
+    private static List<Progress.Stage> stages(QuickstartPlan plan, Setting setting, List<Task> tasks, Map<Arm, TrainConfig> configs) {
+        List<TaskItems> items = items(tasks);
+        double characters = items.stream().mapToLong(TaskItems::characters).sum() / (double) items.stream().mapToInt(TaskItems::size).sum();
+        var stages = new ArrayList<Progress.Stage>();
+        stages.add(RunEvaluation.sharedStage(setting.name() + ", evaluating the base", items, 1));
+        for (Arm arm : plan.arms()) {
+            TrainConfig config = configs.get(arm);
+            long samples = tasks.stream().mapToLong(task -> config.data().samplesPerTask() == 0 ? task.train().size()
+                    : Math.min(config.data().samplesPerTask(), task.train().size())).sum();
+            String name = setting.name() + ", " + arm.label();
+            stages.add(new Progress.Stage(name, "iterations", Work.iterations(config, samples), Work.training(config, samples, characters)));
+            stages.add(RunEvaluation.sharedStage(name + ", evaluating", items, 1));
+            if (arm == plan.metaFew()) {
+                stages.add(RunEvaluation.adaptedStage(name + ", evaluating after stage 1", items, 1,
+                        Work.adaptation(config, samples, characters)));
             }
         }
-        return new QuickstartSetting(setting, trained, new Comparison(columns));
+        return stages;
     }
 
-    private static void say(PrintWriter out, Comparison.Arm arm) {
-        out.println(String.format(Locale.ROOT, "  %-24s %5.1f %%", arm.name(), 100 * arm.mean()));
+    private static List<TaskItems> items(List<Task> tasks) {
+        return tasks.stream().map(task -> TaskItems.of(task, Split.TEST, 0)).toList();
     }
 
-    private static void say(PrintWriter out, Comparison.Arm arm, RunRecord record) {
-        out.println(String.format(Locale.ROOT, "  %-24s %5.1f %%   (%d iterations, %d tokens, %s)", arm.name(), 100 * arm.mean(),
-                record.iterations(), record.tokens(), Progress.time(Math.round(record.seconds()))));
+    /**
+     * Trains every arm and evaluates all on the test split; what is stopped on request is a part of it.
+     *
+     * @param stage the progress' stage that is the setting's first
+     */
+    static QuickstartSetting run(CommandSpec spec, QuickstartPlan plan, Prepared prepared, LoadedModel loaded, Progress progress, int stage,
+            BooleanSupplier stop) {
+        PrintWriter out = spec.commandLine().getOut();
+        List<Task> tasks = prepared.tasks();
+        var trained = new ArrayList<TrainedArm>();
+        var arms = new ArrayList<String>(List.of(BASE));
+        try (var log = EvaluationLog.inMemory(items(tasks))) {
+            try {
+                var evaluation = new RunEvaluation(loaded.model(), loaded.tokenizer(), log, progress, stop);
+                evaluation.shared(BASE, null, stage++);
+                say(out, log, BASE);
+                for (Arm arm : plan.arms()) {
+                    TrainConfig config = prepared.configs().get(arm);
+                    var listener = new TrainProgress(spec, prepared.setting().name() + ", " + arm.label(), progress, stage++);
+                    Outcome outcome = TrainingRun.start(config, loaded.model(), loaded.tokenizer(), tasks, listener, stop);
+                    HtmlReport.write(RunReport.of(outcome, Optional.empty(), loaded.device().info()),
+                            outcome.folder().path().resolve("report.html"));
+                    var record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
+                    trained.add(new TrainedArm(arm, outcome, record));
+                    if (outcome.interrupted()) {
+                        throw new CancellationException("stopped on request");
+                    }
+                    boolean meta = arm == plan.metaFew();
+                    try (var adapter = loaded.adapter(outcome.folder().adapter())) {
+                        arms.add(meta ? arm.label() + ": shared" : arm.label());
+                        evaluation.shared(arms.getLast(), adapter, stage++);
+                        say(out, log, arms.getLast(), record);
+                        if (meta) {
+                            arms.add(arm.label() + ": adapted");
+                            evaluation.adapted(arms.getLast(), adapter, config, listener.encoded(), 0, stage++);
+                            say(out, log, arms.getLast());
+                        }
+                    }
+                }
+            } catch (CancellationException e) {
+                // As far as it came.
+            }
+            return new QuickstartSetting(prepared.setting(), trained, Comparison.of(log, arms));
+        }
+    }
+
+    /** Whether nothing is missing. */
+    boolean complete() {
+        return comparison.arms().size() > META_ADAPTED && comparison.complete();
+    }
+
+    private static void say(PrintWriter out, EvaluationLog log, String arm) {
+        out.println(String.format(Locale.ROOT, "  %-24s %5.1f %%", arm, 100 * TaskResult.macroMean(log.results(arm))));
+    }
+
+    private static void say(PrintWriter out, EvaluationLog log, String arm, RunRecord record) {
+        out.println(String.format(Locale.ROOT, "  %-24s %5.1f %%   (%d iterations, %d tokens, %s)", arm,
+                100 * TaskResult.macroMean(log.results(arm)), record.iterations(), record.tokens(),
+                Progress.time(Math.round(record.seconds()))));
     }
 
     /** Where the adapter of an arm lies. */
@@ -106,6 +162,9 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
 
     /** What the table shows, in words: nothing but its numbers decides them. */
     List<String> conclusions() {
+        if (!complete()) {
+            return List.of("Not complete: it was stopped.");
+        }
         var lines = new ArrayList<String>();
         for (int arm : new int[] {META_SHARED, META_ADAPTED}) {
             lines.add(compared(arm, JOINT_FEW) + "; " + compared(arm, JOINT_ALL) + ".");
@@ -132,7 +191,7 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
             var entry = new LinkedHashMap<String, Object>();
             entry.put("arm", arm.name());
             entry.put("accuracy", accuracy);
-            entry.put("mean_accuracy", arm.mean());
+            entry.put("mean_accuracy", arm.results().isEmpty() ? null : arm.mean());
             arms.add(entry);
         }
         var runs = new ArrayList<Map<String, Object>>();
@@ -146,6 +205,7 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
         }
         var json = new LinkedHashMap<String, Object>();
         json.put("setting", setting.name());
+        json.put("complete", complete());
         json.put("arms", arms);
         json.put("runs", runs);
         return json;

@@ -1,101 +1,174 @@
 package io.metalora.launcher;
 
 import io.metalora.adapter.LoraAdapter;
-import io.metalora.eval.Comparison;
-import io.metalora.eval.Comparison.Arm;
-import io.metalora.eval.LongExamples;
-import io.metalora.eval.Split;
+import io.metalora.eval.EvaluationLog;
 import io.metalora.eval.TaskEvaluator;
-import io.metalora.eval.TaskResult;
+import io.metalora.eval.TaskItems;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
-import io.metalora.runtime.DeviceOptions;
+import io.metalora.task.CounterRandom;
+import io.metalora.task.CounterRandom.Purpose;
+import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
-import io.metalora.task.OverLength;
-import io.metalora.task.Task;
-import io.metalora.task.TaskFolder;
 import io.metalora.text.TextTokenizer;
-import io.metalora.train.Method;
 import io.metalora.train.TaskAdaptation;
 import io.metalora.train.TrainConfig;
-import io.metalora.train.TrainingRun;
-import java.nio.file.Path;
-import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
-import picocli.CommandLine.Model.CommandSpec;
+import java.util.concurrent.CancellationException;
+import java.util.function.BooleanSupplier;
 
-/** Accuracy of what a run trained: the shared adapter on every task, and the adapters after stage 1, each on its task. */
+/**
+ * Accuracy of what a run trained: the shared adapter on every task, and the adapters after stage 1, each on its task. Answers
+ * go to the log as they come; what is in it is not answered again.
+ */
 final class RunEvaluation {
 
-    private final CommandSpec spec;
     private final CausalLM model;
     private final TextTokenizer tokenizer;
-    private final List<Task> tasks;
-    private final Split split;
+    private final EvaluationLog log;
+    private final Progress progress;
+    private final BooleanSupplier stop;
 
-    RunEvaluation(CommandSpec spec, CausalLM model, TextTokenizer tokenizer, List<Task> tasks, Split split) {
-        this.spec = spec;
+    /** @param stop asked before every pass; true ends what runs with a {@link CancellationException} */
+    RunEvaluation(CausalLM model, TextTokenizer tokenizer, EvaluationLog log, Progress progress, BooleanSupplier stop) {
         this.model = model;
         this.tokenizer = tokenizer;
-        this.tasks = tasks;
-        this.split = split;
+        this.log = log;
+        this.progress = progress;
+        this.stop = stop;
     }
 
-    /** Loads what a finished run used and compares its adapters with the base model. */
-    static Comparison evaluate(CommandSpec spec, TrainConfig config, Path adapter, Split split) {
-        List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
-        var device = config.compute().device();
-        try (var loaded = LoadedModel.open(config.model(), adapter, config.slots(), device)) {
-            if (config.data().overLength() == OverLength.DROP) {
-                tasks = LongExamples.drop(tasks, split, loaded.tokenizer(), loaded.model().config(),
-                        message -> spec.commandLine().getErr().println("warning: " + message));
-            }
-            var evaluation = new RunEvaluation(spec, loaded.model(), loaded.tokenizer(), tasks, split);
-            var arms = new ArrayList<Arm>();
-            arms.add(new Arm("base model", evaluation.shared("base model", null)));
-            arms.add(new Arm("shared adapter", evaluation.shared("shared adapter", loaded.adapter())));
-            if (config.method() == Method.META_LORA && config.meta().innerSteps() > 0) {
-                arms.add(new Arm("after stage 1", evaluation.adapted("after stage 1", loaded.adapter(), config)));
-            }
-            return new Comparison(arms);
-        }
+    /** The stage of {@link #shared}. */
+    static Progress.Stage sharedStage(String name, List<TaskItems> items, double tokensACharacter) {
+        return new Progress.Stage(name, "items", items.stream().mapToLong(TaskItems::size).sum(), Work.answers(items, tokensACharacter));
+    }
+
+    /** The stage of {@link #adapted}, of which the adaptation costs so much. */
+    static Progress.Stage adaptedStage(String name, List<TaskItems> items, double tokensACharacter, double adaptation) {
+        return new Progress.Stage(name, "tasks", items.size(), Work.answers(items, tokensACharacter) + adaptation);
     }
 
     /** One adapter, or the base model where it is null, on all tasks. */
-    List<TaskResult> shared(String what, LoraAdapter adapter) {
+    void shared(String arm, LoraAdapter adapter, int stage) {
+        progress.begin(stage, log.answered(arm));
         try (var slots = adapter == null ? null : AdapterSlots.of(adapter);
-                var evaluator = new TaskEvaluator(model, tokenizer, slots);
-                var progress = progress(what)) {
-            var results = new ArrayList<TaskResult>();
-            for (Task task : tasks) {
-                results.add(evaluator.evaluate(task, split, progress::tokens));
-                progress.step(split.of(task).size());
-            }
-            return results;
+                var evaluator = new TaskEvaluator(model, tokenizer, slots, stop)) {
+            evaluator.evaluate(arm, log.items(), false, log, new Items());
         }
     }
 
-    /** The shared adapter after the run's inner steps on all samples of a task that training could see, on that task. */
-    List<TaskResult> adapted(String what, LoraAdapter shared, TrainConfig config) {
-        var samples = TrainingRun.encode(config, tokenizer, model.config(), tasks).stream()
-                .map(EncodedTask::examples).toList();
-        List<LoraAdapter> adapters = TaskAdaptation.adapt(model, shared, samples, config.meta().innerSteps(), config);
-        try (var progress = progress(what)) {
-            var results = new ArrayList<TaskResult>();
-            for (int i = 0; i < tasks.size(); i++) {
-                try (var slots = AdapterSlots.of(adapters.get(i));
-                        var evaluator = new TaskEvaluator(model, tokenizer, slots)) {
-                    results.add(evaluator.evaluate(tasks.get(i), split, progress::tokens));
+    /**
+     * The shared adapter after the run's inner steps on a task's samples, on that task.
+     *
+     * @param samples what training could see of each of the log's tasks, in their order
+     * @param most    samples of a task that it is adapted on; 0 for all
+     */
+    void adapted(String arm, LoraAdapter shared, TrainConfig config, List<EncodedTask> samples, int most, int stage) {
+        List<TaskItems> items = log.items();
+        List<EncodedTask> chosen = samples.stream().map(task -> chosen(task, most, config.seed())).toList();
+        int group = TaskAdaptation.groupSize(config, items.size());
+        int largest = chosen.stream().mapToInt(task -> task.examples().size()).max().orElseThrow();
+        progress.begin(stage, items.stream().filter(task -> log.complete(arm, task)).count());
+        var told = new Groups();
+        try (var adaptation = new TaskAdaptation(model, shared, group, largest, EncodedTask.longest(chosen), config.meta().innerSteps(),
+                config, told::adapted, stop)) {
+            TaskEvaluator evaluator = null;
+            try {
+                for (int from = 0; from < items.size(); from += group) {
+                    int to = Math.min(items.size(), from + group);
+                    List<TaskItems> tasks = items.subList(from, to);
+                    // The groups are always the same: what is adapted together goes through the same passes.
+                    long open = tasks.stream().filter(task -> !log.complete(arm, task)).count();
+                    if (open == 0) {
+                        continue;
+                    }
+                    told.begin(open, tasks, chosen.subList(from, to), config.meta().innerSteps());
+                    AdapterSlots slots = adaptation.adapt(chosen.subList(from, to));
+                    if (evaluator == null) {
+                        evaluator = new TaskEvaluator(model, tokenizer, slots, stop);
+                    }
+                    evaluator.evaluate(arm, tasks, true, log, told);
+                    told.end();
                 }
-                progress.step(split.of(tasks.get(i)).size());
+            } finally {
+                if (evaluator != null) {
+                    evaluator.close();
+                }
             }
-            return results;
-        } finally {
-            adapters.forEach(LoraAdapter::close);
         }
     }
 
-    private Progress progress(String what) {
-        return Progress.items(spec, "evaluate " + what, tasks.stream().mapToLong(task -> split.of(task).size()).sum());
+    /** As if {@code data.samples_per_task} had been {@code most}, where training could see more. */
+    private static EncodedTask chosen(EncodedTask task, int most, long seed) {
+        int available = task.examples().size();
+        if (most == 0 || most >= available) {
+            return task;
+        }
+        int[] places = new CounterRandom(seed, Purpose.SUBSET, 0, task.name()).distinct(most, available);
+        Arrays.sort(places);
+        return new EncodedTask(task.name(), Arrays.stream(places).mapToObj(task.examples()::get).toList(),
+                Arrays.stream(places).map(place -> task.lines()[place]).toArray());
+    }
+
+    /** Tells the progress of answers. */
+    private final class Items implements TaskEvaluator.Listener {
+
+        @Override
+        public void read(long tokens) {
+            progress.tokens(tokens);
+        }
+
+        @Override
+        public void answered(long items) {
+            progress.step(items);
+        }
+    }
+
+    /** Tells the progress of groups of tasks, a task being as far as its share of adaptation and answers is done. */
+    private final class Groups implements TaskEvaluator.Listener {
+
+        private double tasks;
+        private double told;
+        private double perToken;
+        private double perItem;
+
+        /** A group begins, of which so many tasks count. */
+        void begin(long open, List<TaskItems> items, List<EncodedTask> adapted, int steps) {
+            long samples = adapted.stream().mapToLong(task -> task.examples().size()).sum();
+            double length = adapted.stream().flatMap(task -> task.examples().stream()).mapToInt(EncodedExample::length).average().orElse(1);
+            double answers = items.stream().mapToLong(TaskItems::size).sum();
+            // An answer's tokens are not known before they are read; they are taken to be as many as a sample's.
+            double work = Work.TRAINED * steps * samples + answers;
+            tasks = open;
+            told = 0;
+            perToken = open * Work.TRAINED / (work * length);
+            perItem = open / work;
+        }
+
+        void adapted(long tokens) {
+            progress.tokens(tokens);
+            step(tokens * perToken);
+        }
+
+        @Override
+        public void read(long tokens) {
+            progress.tokens(tokens);
+        }
+
+        @Override
+        public void answered(long items) {
+            step(items * perItem);
+        }
+
+        void end() {
+            step(tasks - told);
+        }
+
+        private void step(double count) {
+            double more = Math.min(count, tasks - told);
+            told += more;
+            progress.step(more);
+        }
     }
 }

@@ -1,34 +1,36 @@
 package io.metalora.launcher;
 
-import io.metalora.eval.Comparison;
 import io.metalora.eval.Report;
 import io.metalora.eval.Report.Code;
 import io.metalora.eval.Report.Facts;
 import io.metalora.eval.Report.Section;
 import io.metalora.eval.RunRecord;
-import io.metalora.eval.Split;
 import io.metalora.runtime.DeviceInfo;
 import io.metalora.train.TrainConfig;
 import io.metalora.train.TrainingRun.Outcome;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.stream.Collectors;
 
 /** The report of one training run. */
 final class RunReport {
 
+    private static final int MOST_NAMES = 50;
+
     private RunReport() {
     }
 
-    static Report of(Outcome outcome, Optional<Comparison> comparison, Split split, DeviceInfo device) {
+    /** @param results what was evaluated in the end */
+    static Report of(Outcome outcome, Optional<Section> results, DeviceInfo device) {
         TrainConfig config = outcome.folder().config();
         RunRecord record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
         var sections = new ArrayList<Section>();
         sections.add(new Facts("Run", facts(outcome, config, record)));
-        comparison.ifPresent(table -> sections.add(table.table("Results", "Accuracy in percent on the " + split + " split. "
-                + Descriptions.JUDGING)));
+        results.ifPresent(sections::add);
         sections.addAll(record.sections(""));
         sections.add(new Code("Configuration", config.toYaml()));
         sections.add(new Facts("Environment", Environment.facts(device)));
@@ -36,12 +38,16 @@ final class RunReport {
                 outcome.folder().path().toString(), sections);
     }
 
+    private static String tasks(List<String> names) {
+        String shown = names.stream().limit(MOST_NAMES).collect(Collectors.joining(", "));
+        return names.isEmpty() ? "" : ": " + shown + (names.size() > MOST_NAMES ? " and " + (names.size() - MOST_NAMES) + " more" : "");
+    }
+
     private static Map<String, String> facts(Outcome outcome, TrainConfig config, RunRecord record) {
         var facts = new LinkedHashMap<String, String>();
         facts.put("Method", Descriptions.method(config));
         facts.put("Base model", config.model().toString());
-        facts.put("Tasks", config.data().folder().toString() + (config.data().names().isEmpty() ? "" : ": "
-                + String.join(", ", config.data().names())));
+        facts.put("Tasks", config.data().folder() + tasks(config.data().names()));
         facts.put("Samples a task", config.data().samplesPerTask() == 0 ? "all" : Integer.toString(config.data().samplesPerTask()));
         facts.put("Iterations", outcome.done() + " of " + outcome.total() + (outcome.interrupted() ? " (stopped; can be resumed)" : ""));
         facts.put("Tokens", String.format(Locale.ROOT, "%,d", record.tokens()));

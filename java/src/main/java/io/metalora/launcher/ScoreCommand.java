@@ -4,13 +4,14 @@ import com.fasterxml.jackson.annotation.JsonPropertyOrder;
 import io.metalora.eval.Scorer;
 import io.metalora.eval.Scorer.Score;
 import io.metalora.task.EncodedExample;
+import io.metalora.task.Example;
 import io.metalora.task.ExampleEncoder;
 import io.metalora.task.ExampleFile;
-import java.io.IOException;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CancellationException;
+import java.util.function.Consumer;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -31,6 +32,9 @@ import picocli.CommandLine.Spec;
         footer = {"", "Example:", "  metalora score --model models/tiny --adapter run/adapter --data test.jsonl --out scores.jsonl"})
 final class ScoreCommand implements Callable<Integer> {
 
+    /** Examples that are scored before their lines are written. */
+    private static final int PIECE = 1000;
+
     @Mixin
     private ModelChoice model;
 
@@ -49,25 +53,34 @@ final class ScoreCommand implements Callable<Integer> {
     }
 
     @Override
-    public Integer call() throws IOException {
-        var target = out == null ? null : new NewFile(out);
-        var examples = ExampleFile.read(data);
+    public Integer call() {
+        try (var target = out == null ? null : new NewFile(out)) {
+            return score(ExampleFile.read(data), target);
+        }
+    }
+
+    private int score(List<Example> examples, NewFile target) {
+        int done = 0;
         try (var loaded = model.open();
-                var scorer = new Scorer(loaded.model(), loaded.slots())) {
+                var stop = new StopSignal(() -> { })) {
+            stop.arm();
+            Consumer<String> print = target == null ? spec.commandLine().getOut()::println : target::line;
             List<EncodedExample> encoded = ExampleEncoder.forScoring(loaded.tokenizer(), loaded.model().config()).encode(examples);
             long tokens = encoded.stream().mapToLong(EncodedExample::length).sum();
-            List<Score> scores;
-            try (var progress = Progress.tokens(spec, "score", tokens)) {
-                scores = scorer.score(encoded, progress::step);
+            try (var scorer = new Scorer(loaded.model(), loaded.slots(), stop);
+                    var progress = Progress.of(spec, "score", "tokens", tokens)) {
+                while (done < encoded.size()) {
+                    for (Score score : scorer.score(encoded.subList(done, Math.min(done + PIECE, encoded.size())), progress::step)) {
+                        print.accept(Json.line(new Line(done++, score.tokens(), score.logprob())));
+                    }
+                }
+            } catch (CancellationException e) {
+                spec.commandLine().getErr().println("stopped: " + (target == null ? done + " of " + encoded.size() + " lines are written"
+                        : out + " was not written"));
+                return ExitCode.INTERRUPTED;
             }
-            var lines = new ArrayList<String>(scores.size());
-            for (int i = 0; i < scores.size(); i++) {
-                lines.add(Json.line(new Line(i, scores.get(i).tokens(), scores.get(i).logprob())));
-            }
-            if (target == null) {
-                lines.forEach(spec.commandLine().getOut()::println);
-            } else {
-                target.write(String.join("\n", lines) + "\n");
+            if (target != null) {
+                target.finish();
             }
         }
         return ExitCode.OK;

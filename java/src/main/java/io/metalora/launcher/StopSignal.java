@@ -4,14 +4,16 @@ import java.util.concurrent.CountDownLatch;
 import java.util.function.BooleanSupplier;
 
 /**
- * Lets work end in order when the process is told to (Ctrl-C, SIGTERM): the virtual machine's shutdown waits until this is
- * closed, and the work sees the request by asking.
+ * Lets work end in order when the process is told to (Ctrl-C, SIGTERM, SIGHUP): once this is armed, the virtual machine's
+ * shutdown waits until it is closed, and the work sees the request by asking. Before, the process ends at once: there is
+ * nothing to keep.
  */
 final class StopSignal implements BooleanSupplier, AutoCloseable {
 
     private final CountDownLatch finished = new CountDownLatch(1);
     private final Thread hook;
     private volatile boolean requested;
+    private boolean armed;
 
     /** @param said is run when the request comes, to tell the user that it was heard */
     StopSignal(Runnable said) {
@@ -20,7 +22,14 @@ final class StopSignal implements BooleanSupplier, AutoCloseable {
             said.run();
             awaitFinished();
         }, "stop");
-        Runtime.getRuntime().addShutdownHook(hook);
+    }
+
+    /** From now on there is something to keep. */
+    void arm() {
+        if (!armed) {
+            Runtime.getRuntime().addShutdownHook(hook);
+            armed = true;
+        }
     }
 
     /** Whether the work should end. */
@@ -42,7 +51,7 @@ final class StopSignal implements BooleanSupplier, AutoCloseable {
     @Override
     public void close() {
         finished.countDown();
-        if (!requested) {
+        if (armed && !requested) {
             try {
                 Runtime.getRuntime().removeShutdownHook(hook);
             } catch (IllegalStateException e) {

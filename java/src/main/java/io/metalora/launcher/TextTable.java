@@ -7,43 +7,39 @@ import java.util.List;
 final class TextTable {
 
     private final List<List<String>> rows = new ArrayList<>();
-
-    TextTable(String... headings) {
-        rows.add(List.of(headings));
-    }
+    private final int[] widths;
 
     TextTable(List<String> headings) {
-        rows.add(List.copyOf(headings));
+        widths = new int[headings.size()];
+        row(headings);
     }
 
-    TextTable row(List<String> cells) {
+    final TextTable row(List<String> cells) {
         rows.add(List.copyOf(cells));
+        for (int i = 0; i < widths.length; i++) {
+            widths[i] = Math.max(widths[i], length(cells.get(i)));
+        }
         return this;
-    }
-
-    TextTable row(String... cells) {
-        return row(List.of(cells));
     }
 
     @Override
     public String toString() {
-        int columns = rows.getFirst().size();
-        int[] widths = new int[columns];
-        for (List<String> row : rows) {
-            for (int i = 0; i < columns; i++) {
-                widths[i] = Math.max(widths[i], row.get(i).codePointCount(0, row.get(i).length()));
-            }
-        }
         var text = new StringBuilder();
-        for (List<String> row : rows) {
-            var line = new StringBuilder();
-            for (int i = 0; i < columns; i++) {
-                String cell = row.get(i);
-                String padding = " ".repeat(widths[i] - cell.codePointCount(0, cell.length()));
-                line.append(i == 0 ? cell + padding : "  " + padding + cell);
-            }
-            text.append(line.toString().stripTrailing()).append(System.lineSeparator());
-        }
+        rows.forEach(row -> text.append(line(row)).append(System.lineSeparator()));
         return text.toString();
+    }
+
+    /** A row as it stands in the table, by itself. */
+    String line(List<String> row) {
+        var line = new StringBuilder();
+        for (int i = 0; i < row.size(); i++) {
+            String padding = " ".repeat(Math.max(0, widths[i] - length(row.get(i))));
+            line.append(i == 0 ? row.get(i) + padding : "  " + padding + row.get(i));
+        }
+        return line.toString().stripTrailing();
+    }
+
+    private static int length(String cell) {
+        return cell.codePointCount(0, cell.length());
     }
 }

@@ -1,17 +1,11 @@
 package io.metalora.launcher;
 
 import io.metalora.eval.Comparison;
+import io.metalora.eval.EvaluationLog;
 import io.metalora.eval.HtmlReport;
-import io.metalora.eval.LongExamples;
 import io.metalora.eval.RunRecord;
 import io.metalora.eval.Split;
-import io.metalora.io.ModelConfig;
-import io.metalora.runtime.DeviceInfo;
 import io.metalora.runtime.InputException;
-import io.metalora.task.OverLength;
-import io.metalora.task.Task;
-import io.metalora.task.TaskFolder;
-import io.metalora.text.TextTokenizer;
 import io.metalora.train.RunFolder;
 import io.metalora.train.TrainConfig;
 import io.metalora.train.TrainingRun;
@@ -19,6 +13,7 @@ import io.metalora.train.TrainingRun.Outcome;
 import java.io.PrintWriter;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
@@ -36,7 +31,8 @@ import picocli.CommandLine.Spec;
                 "Trains a LoRA adapter with MeTA-LoRA, or with joint LoRA, as the configuration says.",
                 "",
                 "The run's folder, config key 'output', gets adapter/ (PEFT form), checkpoints/, metrics.jsonl, draws.jsonl, the "
-                        + "resolved configuration and report.html. Ctrl-C saves; --resume goes on with the same bits.",
+                        + "resolved configuration, evaluation.jsonl and report.html. Ctrl-C saves, at any time; --resume goes on with the "
+                        + "same bits, and with an evaluation where it was.",
                 ""},
         footer = {
                 "",
@@ -46,13 +42,17 @@ import picocli.CommandLine.Spec;
                 "  metalora train --resume run"})
 final class TrainCommand implements Callable<Integer> {
 
+    /** Rows of the table that a terminal is spared. */
+    private static final int MOST_ROWS = 60;
+
     @Parameters(arity = "0..*", paramLabel = "CONFIG.yaml [key=value ...]",
             description = "The configuration, then settings that replace those in it, with dotted keys: optimizer.lr=5e-4. "
                     + "Settings alone do too.")
     private List<String> arguments = new ArrayList<>();
 
     @Option(names = "--resume", paramLabel = "RUN",
-            description = "Go on with the run in this folder. A configuration given again must be the same but for its section compute.")
+            description = "Go on with the run in this folder, or with its evaluation. A configuration given again must be the same but "
+                    + "for its section compute.")
     private Path resume;
 
     @Option(names = "--allow-changed-model",
@@ -68,36 +68,53 @@ final class TrainCommand implements Callable<Integer> {
     @Option(names = "--no-eval", description = "Measure no accuracy in the end; the report then has no result table.")
     private boolean unevaluated;
 
+    @Option(names = "--eval-samples", paramLabel = "N|all",
+            description = "Answer at most N items of a task's split, and adapt on at most N of its samples (default: "
+                    + EndEvaluation.MOST_SAMPLES + "). The same ones for all arms and runs.")
+    private Limit samples;
+
+    @Option(names = "--eval-tasks", paramLabel = "N|all",
+            description = "Evaluate at most N of the tasks (default: " + EndEvaluation.MOST_TASKS + "). The same ones for all arms and runs.")
+    private Limit tasks;
+
     @Spec
     private CommandSpec spec;
 
     @Override
     public Integer call() {
         PrintWriter err = spec.commandLine().getErr();
-        var progress = new TrainProgress(spec, "train");
-        Outcome outcome;
-        try (var stop = new StopSignal(() -> err.println("\nstopping: saving the run"))) {
-            try (progress) {
-                outcome = run(progress, stop);
+        try (var stop = new StopSignal(() -> err.println("\nstopping: what is done is saved"))) {
+            EndEvaluation evaluation;
+            Outcome outcome;
+            try (var progress = Progress.of(spec, "train", List.of(new Progress.Stage("reading the tasks", "", 0, 0)))) {
+                evaluation = evaluation(progress, stop);
+                outcome = run(evaluation, stop);
             }
-            if (outcome.interrupted()) {
-                report(outcome, progress, Optional.empty());
-                return ExitCode.INTERRUPTED;
+            boolean stopped = outcome.interrupted() || evaluation.stopped();
+            Path report = outcome.folder().path().resolve("report.html");
+            Optional<RuntimeException> failure = evaluation.failure();
+            try {
+                HtmlReport.write(RunReport.of(outcome, evaluation.section(), evaluation.device()), report);
+            } catch (RuntimeException e) { // the results are told all the same
+                failure = Optional.of(failure.orElse(e));
             }
+            tell(outcome, evaluation);
+            if (failure.isPresent()) {
+                throw failure.get();
+            }
+            spec.commandLine().getOut().println((stopped ? "Report so far: " : "report   ") + report);
+            if (stopped) {
+                spec.commandLine().getOut().println("Go on with: metalora train --resume " + outcome.folder().path() + options());
+            }
+            return stopped ? ExitCode.INTERRUPTED : ExitCode.OK;
         }
-        RunFolder folder = outcome.folder();
-        report(outcome, progress, evaluated == null ? Optional.empty()
-                : Optional.of(RunEvaluation.evaluate(spec, folder.config(), folder.adapter(), evaluated)));
-        return ExitCode.OK;
     }
 
-    private void report(Outcome outcome, TrainProgress progress, Optional<Comparison> comparison) {
-        Path report = outcome.folder().path().resolve("report.html");
-        HtmlReport.write(RunReport.of(outcome, comparison, evaluated, progress.device()), report);
-        tell(outcome, comparison, report, progress.device());
-    }
-
-    private Outcome run(TrainProgress progress, StopSignal stop) {
+    private EndEvaluation evaluation(Progress progress, StopSignal stop) {
+        if (unevaluated && (evaluated != null || samples != null || tasks != null)) {
+            throw new InputException("--no-eval contradicts " + (evaluated != null ? "--eval" : samples != null ? "--eval-samples"
+                    : "--eval-tasks") + "; leave one away");
+        }
         boolean configured = !arguments.isEmpty();
         if (!configured && resume == null) {
             throw new InputException("train needs a configuration, as in 'metalora train config.yaml', or --resume RUN");
@@ -105,36 +122,22 @@ final class TrainCommand implements Callable<Integer> {
         if (allowChangedModel && resume == null) {
             throw new InputException("--allow-changed-model is for --resume RUN: a new run takes the model as it is");
         }
-        if (!configured) {
-            chooseSplit(RunFolder.existing(resume).config());
-            return TrainingRun.resume(resume, null, allowChangedModel, progress, stop);
-        }
-        TrainConfig config = config();
-        chooseSplit(config);
-        return resume == null ? TrainingRun.start(config, progress, stop)
-                : TrainingRun.resume(resume, config, allowChangedModel, progress, stop);
+        TrainConfig config = configured ? config() : RunFolder.existing(resume).config();
+        // A run that was evaluated before goes on as it was begun.
+        Optional<EvaluationLog.Settings> before = resume == null ? Optional.empty()
+                : EvaluationLog.settings(EndEvaluation.file(RunFolder.existing(resume)));
+        return new EndEvaluation(spec, progress, stop, config, unevaluated,
+                evaluated != null ? evaluated : before.map(EvaluationLog.Settings::split).orElse(null),
+                samples != null ? samples.most() : before.map(EvaluationLog.Settings::samples).orElse(EndEvaluation.MOST_SAMPLES),
+                tasks != null ? tasks.most() : before.map(EvaluationLog.Settings::tasks).orElse(EndEvaluation.MOST_TASKS));
     }
 
-    /** What to evaluate on in the end; a missing split is better said before the training than after it. */
-    private void chooseSplit(TrainConfig config) {
-        if (evaluated != null && unevaluated) {
-            throw new InputException("--eval and --no-eval contradict each other; leave one away");
+    private Outcome run(EndEvaluation evaluation, StopSignal stop) {
+        if (arguments.isEmpty()) {
+            return TrainingRun.resume(resume, null, allowChangedModel, evaluation, stop);
         }
-        if (unevaluated || config.data().folder() == null) {
-            return;
-        }
-        List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
-        if (evaluated != null) {
-            tasks.forEach(evaluated::require);
-        } else if (tasks.stream().noneMatch(task -> task.test().isEmpty())) {
-            evaluated = Split.TEST;
-        }
-        if (evaluated != null && config.model() != null && config.data().overLength() == OverLength.REFUSE) {
-            ModelConfig model = ModelConfig.read(config.model());
-            try (var tokenizer = TextTokenizer.load(config.model())) {
-                LongExamples.refuse(tasks, evaluated, tokenizer, model);
-            }
-        }
+        return resume == null ? TrainingRun.start(evaluation.config(), evaluation, stop)
+                : TrainingRun.resume(resume, evaluation.config(), allowChangedModel, evaluation, stop);
     }
 
     private TrainConfig config() {
@@ -145,27 +148,55 @@ final class TrainCommand implements Callable<Integer> {
         return TrainConfig.read(Path.of(first), arguments.subList(1, arguments.size()));
     }
 
-    private void tell(Outcome outcome, Optional<Comparison> comparison, Path report, DeviceInfo device) {
+    /** What a resumed run is to be told again. */
+    private String options() {
+        var options = new StringBuilder();
+        if (unevaluated) {
+            options.append(" --no-eval");
+        }
+        if (evaluated != null) {
+            options.append(" --eval ").append(evaluated);
+        }
+        if (samples != null) {
+            options.append(" --eval-samples ").append(samples);
+        }
+        if (tasks != null) {
+            options.append(" --eval-tasks ").append(tasks);
+        }
+        return options.toString();
+    }
+
+    private void tell(Outcome outcome, EndEvaluation evaluation) {
         PrintWriter out = spec.commandLine().getOut();
         RunFolder folder = outcome.folder();
         if (outcome.interrupted()) {
             out.println("Stopped after " + outcome.done() + " of " + outcome.total() + " iterations; they are saved.");
-            out.println("Go on with: metalora train --resume " + folder.path());
             return;
         }
         RunRecord record = RunRecord.read(folder.metrics(), folder.draws());
         out.println(String.format(Locale.ROOT, "Trained %d iterations on %d tokens in %s (%.0f tokens a second).", outcome.done(),
                 record.tokens(), Progress.time(Math.round(record.seconds())), record.tokens() / record.seconds()));
-        comparison.ifPresent(table -> {
-            var text = new TextTable(table.headings());
-            table.rows().forEach(text::row);
+        evaluation.comparison().ifPresent(comparison -> {
             out.println();
-            out.println("Accuracy on " + evaluated + " in percent:");
-            out.print(text.row(table.meanRow()));
+            out.println(evaluation.caption() + ":");
+            out.print(table(comparison));
+            evaluation.missing().ifPresent(out::println);
             out.println();
         });
-        out.println("device   " + device.backend() + ", " + device.deviceName() + " (" + device.reason() + ")");
+        out.println("device   " + evaluation.device().backend() + ", " + evaluation.device().deviceName() + " ("
+                + evaluation.device().reason() + ")");
         out.println("adapter  " + folder.adapter());
-        out.println("report   " + report);
+    }
+
+    private static TextTable table(Comparison comparison) {
+        var table = new TextTable(comparison.headings());
+        List<List<String>> rows = comparison.rows();
+        rows.stream().limit(MOST_ROWS).forEach(table::row);
+        if (rows.size() > MOST_ROWS) {
+            var more = new ArrayList<>(Collections.nCopies(comparison.headings().size(), ""));
+            more.set(0, "... " + (rows.size() - MOST_ROWS) + " more: report.html");
+            table.row(more);
+        }
+        return table.row(comparison.meanRow());
     }
 }

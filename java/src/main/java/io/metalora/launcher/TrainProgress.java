@@ -1,29 +1,49 @@
 package io.metalora.launcher;
 
+import io.metalora.io.ModelConfig;
 import io.metalora.model.MemoryEstimate;
 import io.metalora.runtime.DeviceInfo;
+import io.metalora.task.EncodedTask;
+import io.metalora.task.Task;
+import io.metalora.text.TextTokenizer;
 import io.metalora.train.IterationReport;
 import io.metalora.train.TrainListener;
+import java.util.List;
 import java.util.Locale;
 import picocli.CommandLine.Model.CommandSpec;
 
-/** Shows a training run's progress: iterations, time left, loss, tokens a second. */
-final class TrainProgress implements TrainListener, AutoCloseable {
+/** Shows a training as a stage of longer work: iterations, time left, loss, tokens a second. */
+class TrainProgress implements TrainListener {
 
     /** Weight of the newest iteration in the rate and the loss that are shown. */
     private static final double SMOOTHING = 0.2;
 
     private final CommandSpec spec;
     private final String name;
-    private Progress progress;
+    private final Progress progress;
+    private final int stage;
+    private List<EncodedTask> encoded = List.of();
     private DeviceInfo device;
     private double rate;
     private double loss;
     private boolean any;
 
-    TrainProgress(CommandSpec spec, String name) {
+    /** @param stage which of the progress' stages the training is */
+    TrainProgress(CommandSpec spec, String name, Progress progress, int stage) {
         this.spec = spec;
         this.name = name;
+        this.progress = progress;
+        this.stage = stage;
+    }
+
+    /** What training may see of the tasks; empty before they are read. */
+    List<EncodedTask> encoded() {
+        return encoded;
+    }
+
+    @Override
+    public void prepared(List<Task> tasks, List<EncodedTask> all, TextTokenizer tokenizer, ModelConfig model) {
+        encoded = all;
     }
 
     /** The device that the run opened; null before. */
@@ -48,7 +68,7 @@ final class TrainProgress implements TrainListener, AutoCloseable {
         if (done > 0) {
             spec.commandLine().getErr().println(name + ": going on after " + done + " of " + total + " iterations");
         }
-        progress = Progress.iterations(spec, name, total, done);
+        progress.begin(stage, done);
     }
 
     @Override
@@ -64,12 +84,5 @@ final class TrainProgress implements TrainListener, AutoCloseable {
     @Override
     public void warning(String message) {
         spec.commandLine().getErr().println("warning: " + message);
-    }
-
-    @Override
-    public void close() {
-        if (progress != null) {
-            progress.close();
-        }
     }
 }

@@ -24,7 +24,9 @@ public final class CounterRandom {
         /** The order of all samples in one epoch of joint training (the epoch stands for the iteration). */
         EPOCH(4),
         /** Seed of the adapter's dropout masks. */
-        DROPOUT(5);
+        DROPOUT(5),
+        /** Which tasks, and which items of a task, are evaluated. */
+        EVALUATION(6);
 
         private final int number;
 

@@ -98,11 +98,12 @@ final class GradientPass implements AutoCloseable {
     }
 
     /**
-     * Runs an iteration on these passes. One that ends with an exception leaves no losses and no tokens to the next.
+     * Runs an iteration, or an adaptation, on these passes. One that ends with an exception leaves no losses and no tokens to
+     * the next.
      *
      * @throws InputException where it diverged because of the model's own weights
      */
-    IterationReport whole(Supplier<IterationReport> iteration) {
+    <T> T whole(Supplier<T> iteration) {
         try {
             return iteration.get();
         } catch (RuntimeException | Error e) {

@@ -46,6 +46,9 @@ record ResumePoint(Checkpoint checkpoint) {
                 requireLength(folder.metrics(), checkpoint.metricsBytes());
                 requireLength(folder.draws(), checkpoint.drawsBytes());
                 requireParameters(file, checkpoint.state(), parameters);
+                checkpoint.state().notFinite().ifPresent(what -> {
+                    throw new InputException(file + ": " + what);
+                });
             } catch (InputException e) {
                 warning.accept("passing over a checkpoint: " + e.getMessage());
                 continue;

@@ -50,19 +50,19 @@ public final class RunFolder {
      * @throws InputException if something is there already
      */
     public static RunFolder unused(Path path) {
-        if (Files.exists(path.resolve(CONFIG))) {
-            throw new InputException(path + ": already holds a run" + RunLock.holder(path).map(holder -> ", at work now (" + holder + ")")
-                    .orElse("") + "; give another output folder, or go on with it by --resume " + path);
-        }
-        if (Files.isDirectory(path)) {
+        requireNoRun(path);
+        // In this order: another training may make the folder in between.
+        boolean there = Files.exists(path, LinkOption.NOFOLLOW_LINKS);
+        if (there && Files.isDirectory(path)) {
             try (var entries = Files.list(path)) {
                 if (entries.anyMatch(entry -> !BEFORE_CONFIG.contains(entry.getFileName().toString()) && !AtomicFile.isTemporary(entry))) {
+                    requireNoRun(path); // which another training may have begun by now
                     throw new InputException(path + ": is not empty; give an output folder that does not exist yet");
                 }
             } catch (IOException e) {
                 throw new InputException(path + ": can't be listed: " + AtomicFile.reason(e), e);
             }
-        } else if (Files.exists(path, LinkOption.NOFOLLOW_LINKS)) {
+        } else if (there) {
             throw new InputException(path + (Files.isSymbolicLink(path) ? ": is a link to nowhere" : ": is a file")
                     + "; give an output folder that does not exist yet");
         }
@@ -75,6 +75,13 @@ public final class RunFolder {
                     + "; give an output folder that can be written");
         }
         return new RunFolder(path);
+    }
+
+    private static void requireNoRun(Path path) {
+        if (Files.exists(path.resolve(CONFIG))) {
+            throw new InputException(path + ": already holds a run" + RunLock.holder(path).map(holder -> ", at work now (" + holder + ")")
+                    .orElse("") + "; give another output folder, or go on with it by --resume " + path);
+        }
     }
 
     /**

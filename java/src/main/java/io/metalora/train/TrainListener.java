@@ -1,15 +1,31 @@
 package io.metalora.train;
 
+import io.metalora.io.ModelConfig;
+import io.metalora.model.CausalLM;
 import io.metalora.model.MemoryEstimate;
 import io.metalora.runtime.DeviceInfo;
+import io.metalora.task.EncodedTask;
+import io.metalora.task.Task;
+import io.metalora.text.TextTokenizer;
 import java.nio.file.Path;
+import java.util.List;
 
-/** Hears of a run's progress. Called on the training thread; each method should return quickly. */
+/** Hears of a run's progress. Called on the training thread; each method but {@link #trained} should return quickly. */
 public interface TrainListener {
 
     /** Hears nothing. */
     TrainListener SILENT = new TrainListener() {
     };
+
+    /**
+     * The tasks are read and encoded; nothing has been written yet. An exception ends the run.
+     *
+     * @param tasks     all their splits
+     * @param encoded   what training may see of each
+     * @param tokenizer the model's, until this returns
+     */
+    default void prepared(List<Task> tasks, List<EncodedTask> encoded, TextTokenizer tokenizer, ModelConfig model) {
+    }
 
     /** The device is open, the model is about to be loaded. */
     default void opened(DeviceInfo device) {
@@ -37,6 +53,13 @@ public interface TrainListener {
 
     /** One more iteration is done, its lines are in the logs. */
     default void iteration(IterationReport report, long total) {
+    }
+
+    /**
+     * The run is over or was interrupted, its adapter is saved, and the memory of the training is free again; the model stays
+     * loaded, and the run's folder locked, until this returns, however long that takes.
+     */
+    default void trained(TrainingRun.Outcome outcome, CausalLM model) {
     }
 
     /** Something the user should read, such as a damaged checkpoint that was passed over. */

@@ -7,6 +7,7 @@ import io.metalora.model.CausalLM;
 import io.metalora.model.MemoryEstimate;
 import io.metalora.model.ModelFingerprint;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
 import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.ExampleEncoder;
@@ -79,9 +80,10 @@ public final class TrainingRun {
                                 TrainListener listener, BooleanSupplier stop) {
         TrainingRun run = begin(config, listener, stop);
         List<EncodedTask> encoded = run.encode(tokenizer, model.config(), tasks);
+        listener.prepared(tasks, encoded, tokenizer, model.config());
         LoraLayout layout = run.layout(model.config());
         RunStart started = RunStart.of(ModelFingerprint.of(run.config.model()), run.config, model.device().info());
-        return run.train(model, encoded, TrainingMemory.besideModel(run.config, model.config(), model.options(), layout, encoded,
+        return run.run(model, encoded, TrainingMemory.besideModel(run.config, model.config(), model.options(), layout, encoded,
                 model.device()), started, null);
     }
 
@@ -143,16 +145,18 @@ public final class TrainingRun {
         before.ifPresent(this::requireSameSettings);
         List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
         ModelConfig modelConfig = ModelConfig.read(config.model());
+        LoraLayout layout;
         List<EncodedTask> encoded;
+        ResumePoint point = null;
         try (var tokenizer = TextTokenizer.load(config.model())) {
             encoded = encode(tokenizer, modelConfig, tasks);
-        }
-        LoraLayout layout = layout(modelConfig);
-        ResumePoint point = null;
-        if (resumed) {
-            point = ResumePoint.find(folder, layout.parameters(), folder.config().compute().checkpointEvery(), listener::warning);
-            point.requireSameData(folder, encoded, config.data().folder(),
-                    before.map(start -> start.model().encodesAs(fingerprint)).orElse(true));
+            layout = layout(modelConfig);
+            if (resumed) {
+                point = ResumePoint.find(folder, layout.parameters(), folder.config().compute().checkpointEvery(), listener::warning);
+                point.requireSameData(folder, encoded, config.data().folder(),
+                        before.map(start -> start.model().encodesAs(fingerprint)).orElse(true));
+            }
+            listener.prepared(tasks, encoded, tokenizer, modelConfig);
         }
         var compute = config.compute();
         int processors = Runtime.getRuntime().availableProcessors();
@@ -166,7 +170,7 @@ public final class TrainingRun {
             before.ifPresent(start -> warnOfOtherCompute(start, now));
             MemoryEstimate memory = TrainingMemory.requireFits(config, modelConfig, layout, encoded, device);
             try (var model = CausalLM.load(config.model(), device, config.loadOptions(layout))) {
-                return train(model, encoded, memory, now, point);
+                return run(model, encoded, memory, now, point);
             }
         }
     }
@@ -239,22 +243,14 @@ public final class TrainingRun {
         return init == null ? new LoraLayout(modelConfig, config.adapter().lora()) : LoraAdapter.layout(init, modelConfig);
     }
 
-    /**
-     * The training examples as a run with this config sees them.
-     *
-     * @throws InputException if one can't be encoded, or with {@code data.over_length: refuse} is too long
-     */
-    public static List<EncodedTask> encode(TrainConfig config, TextTokenizer tokenizer, ModelConfig model, List<Task> tasks) {
-        ExampleEncoder encoder = config.data().appendEos() ? ExampleEncoder.forTraining(tokenizer, model)
-                : ExampleEncoder.forScoring(tokenizer, model);
+    private List<EncodedTask> encode(TextTokenizer tokenizer, ModelConfig modelConfig, List<Task> tasks) {
+        ExampleEncoder encoder = config.data().appendEos() ? ExampleEncoder.forTraining(tokenizer, modelConfig)
+                : ExampleEncoder.forScoring(tokenizer, modelConfig);
         if (config.compute().tokenBudget() > 0) {
             encoder = encoder.within(config.compute().tokenBudget(), "compute.token_budget");
         }
-        return EncodedTask.encode(tasks, encoder, config.data().samplesPerTask(), config.seed(), config.data().overLength());
-    }
-
-    private List<EncodedTask> encode(TextTokenizer tokenizer, ModelConfig modelConfig, List<Task> tasks) {
-        List<EncodedTask> encoded = encode(config, tokenizer, modelConfig, tasks);
+        List<EncodedTask> encoded = EncodedTask.encode(tasks, encoder, config.data().samplesPerTask(), config.seed(),
+                config.data().overLength());
         String dropped = encoded.stream().filter(task -> task.dropped() > 0).map(task -> task.name() + " " + task.dropped())
                 .collect(Collectors.joining(", "));
         if (!dropped.isEmpty()) {
@@ -266,8 +262,20 @@ public final class TrainingRun {
         return encoded;
     }
 
-    /** @param point of a run that is resumed; null of a new one */
-    private Outcome train(CausalLM model, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start, ResumePoint point) {
+    /**
+     * Trains, and hands on what that gave. Until then nobody else may change the folder.
+     *
+     * @param point of a run that is resumed; null of a new one
+     */
+    private Outcome run(CausalLM model, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start, ResumePoint point) {
+        try (var lock = new Held()) {
+            Outcome outcome = train(model, tasks, memory, start, point, lock);
+            listener.trained(outcome, model);
+            return outcome;
+        }
+    }
+
+    private Outcome train(CausalLM model, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start, ResumePoint point, Held lock) {
         Path init = initial();
         try (var adapter = init == null
                 ? LoraAdapter.create(model.device(), layout(model.config()), config.seed())
@@ -285,24 +293,30 @@ public final class TrainingRun {
             if (point != null && point.checkpoint() != null) {
                 trainer.restore(point.checkpoint().state());
             }
-            try (var _ = resumed ? null : folder.create(config, start, init == null ? null : adapter);
-                 var metrics = RunLog.open(folder.metrics(), point == null ? 0 : point.metricsBytes());
-                 var draws = RunLog.open(folder.draws(), point == null ? 0 : point.drawsBytes())) {
-                folder.repair();
-                if (point == null || point.drawsBytes() == 0) {
-                    tasks.forEach(task -> draws.append(RunLines.subset(task)));
+            try {
+                if (!resumed) {
+                    lock.add(() -> folder.create(config, start, init == null ? null : adapter), RunLock::close);
                 }
-                try {
-                    boolean interrupted = iterate(trainer, metrics, draws);
-                    adapter.save(folder.adapter(), config.model().toString());
-                    return new Outcome(folder, trainer.done(), trainer.total(), interrupted);
-                } catch (TrainingDivergedException e) {
-                    throw diverged(e, trainer.done(), adapter);
-                }
+                return train(trainer, adapter, tasks, point);
             } catch (UncheckedIOException e) {
                 throw folder.holdsRun() ? new UncheckedIOException(e.getMessage() + "; what was saved before is whole: once that is mended, go "
                         + "on with --resume " + folder.path(), e.getCause()) : e;
             }
+        }
+    }
+
+    private Outcome train(Trainer trainer, LoraAdapter adapter, List<EncodedTask> tasks, ResumePoint point) {
+        try (var metrics = RunLog.open(folder.metrics(), point == null ? 0 : point.metricsBytes());
+             var draws = RunLog.open(folder.draws(), point == null ? 0 : point.drawsBytes())) {
+            folder.repair();
+            if (point == null || point.drawsBytes() == 0) {
+                tasks.forEach(task -> draws.append(RunLines.subset(task)));
+            }
+            boolean interrupted = iterate(trainer, metrics, draws);
+            adapter.save(folder.adapter(), config.model().toString());
+            return new Outcome(folder, trainer.done(), trainer.total(), interrupted);
+        } catch (TrainingDivergedException e) {
+            throw diverged(e, trainer.done(), adapter);
         }
     }
 

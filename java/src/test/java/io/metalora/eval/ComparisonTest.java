@@ -73,4 +73,22 @@ class ComparisonTest {
         assertThatThrownBy(() -> new Comparison(List.of(arm, new Arm("b", List.of(result("u", true, false))))))
                 .isInstanceOf(IllegalArgumentException.class);
     }
+
+    @Test
+    void anEvaluationThatWasStoppedShowsWhatThereIs() {
+        var base = new Arm("base", List.of(result("a", true), result("b", false), result("c", false)));
+        var shared = new Arm("shared", List.of(result("a", true), result("c", true)));
+        var comparison = new Comparison(List.of("a", "b", "c"), List.of(base, shared, new Arm("adapted", List.of())));
+        assertThat(comparison.complete()).isFalse();
+        assertThat(comparison.rows()).containsExactly(List.of("a", "100.0", "100.0", "-"), List.of("b", "0.0", "-", "-"),
+                List.of("c", "0.0", "100.0", "-"));
+        assertThat(comparison.meanRow()).as("of the tasks that both have").containsExactly("mean of 2", "50.0", "100.0", "-");
+    }
+
+    @Test
+    void nothingEvaluatedYetIsATableToo() {
+        var comparison = new Comparison(List.of("a"), List.of(new Arm("base", List.of()), new Arm("shared", List.of())));
+        assertThat(comparison.rows()).containsExactly(List.of("a", "-", "-"));
+        assertThat(comparison.meanRow()).containsExactly("mean of 1", "-", "-");
+    }
 }

@@ -99,4 +99,19 @@ class HtmlReportTest {
         assertThat(smooth[3]).isNaN();
         assertThat(smooth[4]).isBetween(0.0, 4.0);
     }
+
+    @Test
+    void tenThousandTasksMakeAPageOfBoundedSizeThatSaysSo() {
+        var rows = IntStream.range(0, 10_000).mapToObj(i -> List.of("task " + i, "50.0")).toList();
+        double[] x = IntStream.range(0, 500).asDoubleStream().toArray();
+        var series = IntStream.range(0, 10_000).mapToObj(i -> new Series("task " + i, x, x)).toList();
+        var pairs = IntStream.range(0, 10_000).mapToObj(i -> new BeforeAfter.Item("task " + i, 2, 1)).toList();
+        String page = page(new Table("Results", "", List.of("task", "base"), rows, List.of("mean", "50.0")),
+                new Curves("Loss", "", "iteration", "loss", series), new BeforeAfter("Stage 1", "", "loss", pairs),
+                new Code("Configuration", "x: 1\n".repeat(100_000)));
+        assertThat(page.length()).isLessThan(2_000_000);
+        assertThat(page).contains("Only the first 200 of 10,000 rows are shown", "Only the first 60 of 10,000 curves are shown",
+                "Only the first 200 of 10,000 lines are shown", "Only the first 65,536 of 500,000 characters are shown", "<tfoot>");
+        assertThat(page(new Table("Results", "", List.of("task", "base"), rows.subList(0, 200), List.of()))).doesNotContain("Only the first");
+    }
 }

@@ -19,6 +19,8 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
+import java.util.concurrent.CancellationException;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -168,6 +170,120 @@ class TaskEvaluatorTest {
             for (int i = 0; i < examples.size(); i++) {
                 assertThat(result.correct()[i]).as("example %d: %s", i, examples.get(i)).isEqualTo(expected.get(i));
             }
+        }
+    }
+
+    // ---- many tasks at once
+
+    /** Tasks of several kinds and sizes: one takes several pieces, several go into one. */
+    private static List<TaskItems> many() {
+        var tasks = new ArrayList<TaskItems>();
+        var labels = List.of(List.of(" politics", " science", " sports"), List.of(" the", " the law"), List.of(" yes", "!"));
+        for (int t = 0; t < 12; t++) {
+            Task task = task(labels.get(t % 3));
+            List<Example> test = new ArrayList<>(task.test().subList(0, 3 + t));
+            for (int i = 0; t == 5 && i < 60; i++) {
+                test.addAll(task.test()); // its characters are of several pieces
+            }
+            if (t == 7) { // open answers: more different ones than a label set has
+                test = IntStream.range(0, 40).mapToObj(i -> new Example("say " + i, " " + i, "x:" + i)).toList();
+            }
+            tasks.add(TaskItems.of(new Task("t" + t, test, List.of(), test), Split.TEST, 0));
+        }
+        return tasks;
+    }
+
+    private static final TaskEvaluator.Listener SILENT = new TaskEvaluator.Listener() {
+        @Override
+        public void read(long tokens) {
+        }
+
+        @Override
+        public void answered(long items) {
+        }
+    };
+
+    private void alone(TaskItems task, AdapterSlots slots, TaskResult together) {
+        try (var evaluator = new TaskEvaluator(model, tokenizer, slots)) {
+            assertThat(together.correct()).as(task.task())
+                    .isEqualTo(evaluator.evaluate(List.of(new TaskEvaluator.Block(task, 0, task.size(), 0)), tokens -> { }).getFirst());
+        }
+    }
+
+    @Test
+    void tasksTogetherAreAnsweredAsOneByOne() {
+        var tasks = many();
+        assertThat(tasks.get(5).characters()).isGreaterThan(1 << 15);
+        var log = EvaluationLog.inMemory(tasks);
+        long[] answered = new long[2];
+        try (var evaluator = new TaskEvaluator(model, tokenizer, null)) {
+            evaluator.evaluate("arm", tasks, false, log, new TaskEvaluator.Listener() {
+                @Override
+                public void read(long tokens) {
+                }
+
+                @Override
+                public void answered(long items) {
+                    answered[0] += items;
+                    answered[1]++;
+                    assertThat(log.answered("arm")).isEqualTo(answered[0]);
+                }
+            });
+        }
+        assertThat(answered[0]).isEqualTo(tasks.stream().mapToLong(TaskItems::size).sum());
+        assertThat(answered[1]).as("pieces").isBetween(2L, 6L);
+        for (int t = 0; t < tasks.size(); t++) {
+            alone(tasks.get(t), null, log.results("arm").get(t));
+        }
+    }
+
+    @Test
+    void everyTaskIsAskedOfItsOwnSlot() {
+        var tasks = many();
+        try (var adapter = LoraAdapter.load(fixture("adapter"), model.config(), device);
+                var slots = new AdapterSlots(device, adapter.layout(), tasks.size(), false)) {
+            float[] parameters = adapter.parameters().toFloats();
+            float[] all = new float[tasks.size() * parameters.length];
+            for (int t = 0; t < tasks.size(); t++) {
+                for (int i = 0; i < parameters.length; i++) {
+                    all[t * parameters.length + i] = parameters[i] * t / 3;
+                }
+            }
+            slots.parameters().upload(all);
+            var log = EvaluationLog.inMemory(tasks);
+            try (var evaluator = new TaskEvaluator(model, tokenizer, slots)) {
+                evaluator.evaluate("arm", tasks, true, log, SILENT);
+            }
+            for (int t = 0; t < tasks.size(); t++) {
+                adapter.parameters().upload(Arrays.copyOfRange(all, t * parameters.length, (t + 1) * parameters.length));
+                try (var own = AdapterSlots.of(adapter)) {
+                    alone(tasks.get(t), own, log.results("arm").get(t));
+                }
+            }
+        }
+    }
+
+    /** Stopped at every pass in turn, and gone on with: every item is answered once, and as if it had never been stopped. */
+    @Test
+    void stoppedAndGoneOnWith() {
+        var tasks = many();
+        var whole = EvaluationLog.inMemory(tasks);
+        try (var evaluator = new TaskEvaluator(model, tokenizer, null)) {
+            evaluator.evaluate("arm", tasks, false, whole, SILENT);
+        }
+        var log = EvaluationLog.inMemory(tasks);
+        int stops = 0;
+        for (int passes = 1; log.results("arm").size() < tasks.size(); passes++) {
+            int[] left = {passes};
+            try (var evaluator = new TaskEvaluator(model, tokenizer, null, () -> left[0]-- == 0)) {
+                evaluator.evaluate("arm", tasks, false, log, SILENT);
+            } catch (CancellationException e) {
+                stops++;
+            }
+        }
+        assertThat(stops).isPositive();
+        for (int t = 0; t < tasks.size(); t++) {
+            assertThat(log.results("arm").get(t).correct()).isEqualTo(whole.results("arm").get(t).correct());
         }
     }
 }

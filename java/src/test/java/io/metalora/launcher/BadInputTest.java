@@ -116,7 +116,7 @@ class BadInputTest {
                 Path config = model.resolve("config.json");
                 Files.writeString(config, Files.readString(config).replaceAll("\"" + key + "\": \\d+", "\"" + key + "\": " + value));
                 refused(score(model), "error: " + model);
-                refused(train("model=" + model, "adapter.rank=4096"));
+                refused(train("model=" + model, "adapter.rank=4096"), "error: ");
             }
         }
     }

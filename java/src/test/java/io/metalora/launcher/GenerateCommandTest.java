@@ -21,6 +21,13 @@ class GenerateCommandTest {
         assertThat(result.out()).isEqualTo(expected("the team won", 12) + System.lineSeparator());
     }
 
+    @Test
+    void moreTokensThanTheContextHasAreThoseItHas() {
+        var most = Cli.run("generate", "--model", Cli.model(), "--prompt", "the team won", "--max-new-tokens", Integer.MAX_VALUE);
+        assertThat(most.code()).as(most.err()).isZero();
+        assertThat(most.out()).isEqualTo(Cli.run("generate", "--model", Cli.model(), "--prompt", "the team won", "--max-new-tokens", 95).out());
+    }
+
     private static String expected(String prompt, int count) {
         try (var loaded = LoadedModel.open(Cli.model(), null, 1, DeviceOptions.cpu());
                 var generator = new Generator(loaded.model(), null, 90)) {

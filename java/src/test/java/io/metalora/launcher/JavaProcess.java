@@ -24,6 +24,7 @@ final class JavaProcess {
                 .start();
     }
 
+    /** The command line, with options of the virtual machine. */
     static List<String> command(List<String> options, Object... args) {
         var command = new ArrayList<String>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
@@ -36,17 +37,28 @@ final class JavaProcess {
         return command;
     }
 
-    /**
-     * Sends Ctrl-C. Where this process ignores it (a job in the background of a script), so do those it starts, and the
-     * test is skipped.
-     */
+    /** Sends Ctrl-C. */
     static void interrupt(Process process) throws IOException, InterruptedException {
+        signal(process, "INT");
+    }
+
+    /**
+     * Sends a signal. Where this process ignores it (a job in the background of a script, or under nohup), so do those it
+     * starts, and the test is skipped.
+     */
+    static void signal(Process process, String name) throws IOException, InterruptedException {
+        long bit = switch (name) {
+            case "HUP" -> 1;
+            case "INT" -> 1 << 1;
+            case "TERM" -> 1 << 14;
+            default -> throw new IllegalArgumentException(name);
+        };
         for (String line : Files.readAllLines(Path.of("/proc/" + process.pid() + "/status"))) {
             if (line.startsWith("SigIgn:")) {
-                Assumptions.assumeTrue((Long.parseUnsignedLong(line.substring(7).strip(), 16) & 2) == 0, "Ctrl-C is ignored here");
+                Assumptions.assumeTrue((Long.parseUnsignedLong(line.substring(7).strip(), 16) & bit) == 0, name + " is ignored here");
             }
         }
-        new ProcessBuilder("kill", "-INT", Long.toString(process.pid())).start().waitFor();
+        new ProcessBuilder("kill", "-" + name, Long.toString(process.pid())).start().waitFor();
     }
 
     static Cli.Result run(Path folder, List<String> options, Object... args) throws IOException, InterruptedException {

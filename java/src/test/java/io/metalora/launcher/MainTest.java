@@ -45,7 +45,11 @@ class MainTest {
             "tran                                               | error: Unmatched argument at index 0: 'tran'",
             "score --data x                                     | error: Missing required option: '--model=DIR'",
             "eval --model m --tasks t --split validation        | error: Invalid value for option '--split'",
-            "generate --model m --prompt p --max-new-tokens ten | error: Invalid value for option '--max-new-tokens'",
+            "generate --model m --prompt p --max-new-tokens ten | error: Invalid value for option '--max-new-tokens': 'ten' is no whole number",
+            "generate --model m --prompt p --seed 9223372036854775808 | error: Invalid value for option '--seed': '9223372036854775808' is not between",
+            "doctor --threads 99999999999                       | '99999999999' is not between -2147483648 and 2147483647",
+            "generate --model m --prompt p --temperature nan    | error: Invalid value for option '--temperature': 'nan' is no number",
+            "generate --model m --prompt p --top-p Infinity     | error: Invalid value for option '--top-p': 'Infinity' is no number",
             "doctor --device tpu                                | error: Invalid value for option '--device'",
             "doctor --threads -1                                | error: threads is -1",
             "generate --model m --prompt p --top-p 0            | error: --top-p is 0.0",
@@ -58,6 +62,23 @@ class MainTest {
         assertThat(result.code()).isEqualTo(2);
         assertThat(result.err()).contains(message).doesNotContain("\tat ");
         assertThat(result.out()).isEmpty();
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"--model", "--adapter", "--tasks", "--data", "--out", "--output", "--resume"})
+    void aPathThatIsNoneIsBadInput(String option) {
+        String verb = switch (option) {
+            case "--tasks" -> "eval";
+            case "--output" -> "quickstart";
+            case "--resume" -> "train";
+            default -> "score";
+        };
+        for (String path : new String[] {"", "a\0b"}) {
+            var result = Cli.run(verb, option, path);
+            assertThat(result.code()).as(result.err()).isEqualTo(2);
+            assertThat(result.err()).contains(option, path.isEmpty() ? "it is empty" : "can't be the name of a file")
+                    .doesNotContain("Exception");
+        }
     }
 
     @Test

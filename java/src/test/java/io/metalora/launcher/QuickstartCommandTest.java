@@ -42,7 +42,11 @@ class QuickstartCommandTest {
         var stopped = JavaProcess.await(process, folder);
         assertThat(stopped.code()).as(stopped.err()).isEqualTo(130);
         assertThat(stopped.out()).contains("Stopped. " + run, "begins anew");
-        assertThat(run.resolve("report.html")).doesNotExist();
+        assertThat(run.resolve("report.html")).content().contains("Not complete: it was stopped.", "Results: multi-task");
+        var results = new ObjectMapper().readTree(run.resolve("results.json").toFile());
+        assertThat(results).hasSize(1);
+        assertThat(results.at("/0/complete").asBoolean(true)).isFalse();
+        assertThat(results.at("/0/arms/0/arm").asText()).isEqualTo("base");
     }
 
     @Test
@@ -69,5 +73,12 @@ class QuickstartCommandTest {
                     "--max-new-tokens", "3");
             assertThat(said.code()).as(said.err()).isZero();
         }
+    }
+
+    @Test
+    void aFolderThatCantBeMadeIsBadInput() {
+        var result = Cli.run("quickstart", "--output", "/proc/quickstart");
+        assertThat(result.code()).isEqualTo(2);
+        assertThat(result.err()).startsWith("error: /proc/quickstart/model: can't be made: ").contains("give another --output");
     }
 }

@@ -10,6 +10,8 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
@@ -27,10 +29,10 @@ class ScoreCommandTest {
     @ParameterizedTest
     @ValueSource(strings = {"base", "adapter"})
     void givesTheScoresOfTransformersAndPeft(String which) throws IOException {
-        var args = new java.util.ArrayList<Object>(
-                java.util.List.of("score", "--model", Cli.model(), "--data", Cli.fixture("data.jsonl")));
+        var args = new ArrayList<Object>(
+                List.of("score", "--model", Cli.model(), "--data", Cli.fixture("data.jsonl")));
         if (which.equals("adapter")) {
-            args.addAll(java.util.List.of("--adapter", Cli.fixture("adapter")));
+            args.addAll(List.of("--adapter", Cli.fixture("adapter")));
         }
         var result = Cli.run(args.toArray());
         assertThat(result.err()).isEmpty();
@@ -130,5 +132,65 @@ class ScoreCommandTest {
         assertThat(scored.code()).as(scored.err()).isZero();
         assertThat(scored.err().lines()).containsExactly("warning: " + adapter.resolve("adapter_config.json")
                 + ": unknown keys are ignored: [another, brand_new]");
+    }
+
+    @Test
+    void aFileHasTheRightsThatTheUmaskGives() throws IOException, InterruptedException {
+        for (String umask : new String[] {"022", "027", "077"}) {
+            Path out = folder.resolve("scores-" + umask);
+            var command = new ArrayList<>(List.of("bash", "-c", "umask " + umask + " && exec \"$@\"", "bash"));
+            command.addAll(JavaProcess.command(List.of(), "score", "--model", Cli.model(), "--data", Cli.fixture("data.jsonl"), "--out", out));
+            Process process = new ProcessBuilder(command).redirectOutput(folder.resolve("out").toFile())
+                    .redirectError(folder.resolve("err").toFile()).start();
+            assertThat(JavaProcess.await(process, folder).code()).isZero();
+            assertThat(PosixFilePermissions.toString(Files.getPosixFilePermissions(out))).isEqualTo(switch (umask) {
+                case "022" -> "rw-r--r--";
+                case "027" -> "rw-r-----";
+                default -> "rw-------";
+            });
+        }
+    }
+
+    /** Found out before any work; the reason is that of the system. */
+    @Test
+    void whereNoFileCanBeMadeIsBadInput() {
+        for (String out : new String[] {"/proc/scores.jsonl", folder.resolve("x".repeat(300)).toString(), folder.toString(),
+                folder.resolve("missing/scores.jsonl").toString()}) {
+            var result = Cli.run("score", "--model", folder.resolve("nowhere"), "--data", folder.resolve("nothing"), "--out", out);
+            assertThat(result.code()).isEqualTo(2);
+            assertThat(result.err()).startsWith("error: " + out + ": ").doesNotContain("Exception");
+        }
+    }
+
+    private Path manyExamples() throws IOException {
+        return Files.writeString(folder.resolve("data.jsonl"),
+                "{\"prompt\": \"the river and the law of cold water\", \"completion\": \" or not\"}\n".repeat(60_000));
+    }
+
+    @Test
+    void aSignalEndsItWithWhatIsWritten() throws IOException, InterruptedException {
+        Path data = manyExamples();
+        Process process = JavaProcess.start(folder, List.of(), "score", "--model", Cli.model(), "--data", data);
+        while (process.isAlive() && Files.size(folder.resolve("out")) == 0) {
+            Thread.sleep(5);
+        }
+        JavaProcess.signal(process, "TERM");
+        var stopped = JavaProcess.await(process, folder);
+        assertThat(stopped.code()).as(stopped.err()).isEqualTo(143);
+        assertThat(stopped.err()).isEqualTo("stopped: " + stopped.out().lines().count() + " of 60000 lines are written" + System.lineSeparator());
+        assertThat(stopped.out()).endsWith("}" + System.lineSeparator());
+    }
+
+    @Test
+    void aSignalLeavesNoPartOfAFile() throws IOException, InterruptedException {
+        Path data = manyExamples();
+        Path out = Files.createDirectories(folder.resolve("results")).resolve("scores.jsonl");
+        Process process = JavaProcess.start(folder, List.of(), "score", "--model", Cli.model(), "--data", data, "--out", out);
+        while (process.isAlive() && out.getParent().toFile().list().length == 0) {
+            Thread.sleep(5);
+        }
+        JavaProcess.signal(process, "HUP");
+        assertThat(JavaProcess.await(process, folder).code()).isEqualTo(129);
+        assertThat(out.getParent()).isEmptyDirectory();
     }
 }

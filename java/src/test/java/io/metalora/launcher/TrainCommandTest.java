@@ -11,6 +11,7 @@ import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class TrainCommandTest {
@@ -139,14 +140,125 @@ class TrainCommandTest {
         assertThat(Files.readAllLines(run.resolve("metrics.jsonl"))).hasSize(400);
     }
 
-    private static void awaitLines(Path file, int count, Process process) throws IOException, InterruptedException {
-        long end = System.nanoTime() + 60_000_000_000L;
-        while (!Files.exists(file) || Files.readAllLines(file).size() < count) {
-            if (!process.isAlive() || System.nanoTime() > end) {
-                throw new AssertionError("no " + count + " iterations in time");
-            }
-            Thread.sleep(10);
+    /** Many items of a task, so that their evaluation takes a while. */
+    private Path manyItems() throws IOException {
+        Path tasks = Cli.tasks(folder);
+        for (String task : new String[] {"colour", "side", "echo"}) {
+            Path test = tasks.resolve(task).resolve("test.jsonl");
+            Files.writeString(test, Files.readString(test).repeat(700));
         }
+        return tasks;
+    }
+
+    private static List<String> table(String out) {
+        return out.lines().dropWhile(line -> !line.startsWith("Accuracy on")).takeWhile(line -> !line.isEmpty()).toList();
+    }
+
+    /** Stopped while it evaluates, a run has its report; resumed, it has the table of one that was never stopped. */
+    @ParameterizedTest
+    @CsvSource({"INT, 130, base model", "TERM, 143, shared adapter", "HUP, 129, after stage 1"})
+    void anEvaluationThatIsStoppedIsCompletedByResuming(String signal, int code, String arm) throws IOException, InterruptedException {
+        Path run = folder.resolve("stopped");
+        Path config = Cli.config(folder, manyItems(), run);
+        Process process = JavaProcess.start(folder, List.of(), "train", config, "--eval-samples", "all");
+        Path log = run.resolve("evaluation.jsonl");
+        awaitThat(process, () -> Files.exists(log) && Files.readString(log).contains("\"arm\":\"" + arm + "\""));
+        JavaProcess.signal(process, signal);
+        var stopped = JavaProcess.await(process, folder);
+        assertThat(stopped.code()).as(stopped.err()).isEqualTo(code);
+        assertThat(stopped.err()).contains("stopping: what is done is saved");
+        assertThat(stopped.out()).contains("Trained 6 iterations", "The evaluation is not complete. Answered of 12600 items each: base model",
+                "Go on with: metalora train --resume " + run + " --eval-samples all");
+        assertThat(run.resolve("report.html")).content().contains("The evaluation is not complete.", "<h2>Results</h2>");
+        int lines = Files.readAllLines(log).size();
+
+        var resumed = Cli.run("train", "--resume", run);
+        assertThat(resumed.code()).as(resumed.err()).isZero();
+        assertThat(Files.readAllLines(log)).hasSizeGreaterThan(lines).as("what was answered is kept").startsWith(
+                Files.readAllLines(log).subList(0, lines).toArray(String[]::new));
+        assertThat(Files.readAllLines(log)).doesNotHaveDuplicates();
+        Path whole = folder.resolve("whole");
+        var unstopped = Cli.run("train", config, "output=" + whole, "--eval-samples", "all");
+        assertThat(table(resumed.out())).hasSizeGreaterThan(4).isEqualTo(table(unstopped.out()));
+        assertThat(run.resolve("report.html")).content().doesNotContain("not complete");
+    }
+
+    @Test
+    void aRunThatIsEvaluatedIsNotEvaluatedAgain() throws IOException {
+        Path run = folder.resolve("run");
+        var first = Cli.run("train", Cli.config(folder, Cli.tasks(folder), run), "--eval", "dev");
+        Path log = run.resolve("evaluation.jsonl");
+        String kept = Files.readString(log);
+        var again = Cli.run("train", "--resume", run);
+        assertThat(again.code()).isZero();
+        assertThat(again.out()).as("on the split it was begun with").contains("Accuracy on dev");
+        assertThat(table(again.out())).isEqualTo(table(first.out()));
+        assertThat(log).hasContent(kept);
+        assertThat(Cli.run("train", "--resume", run, "--eval", "test").out()).contains("Accuracy on test");
+        assertThat(Cli.run("train", "--resume", run, "--no-eval").out()).doesNotContain("Accuracy");
+    }
+
+    @Test
+    void aSampleIsSaidToBeOne() throws IOException {
+        Path run = folder.resolve("run");
+        Path config = Cli.config(folder, manyItems(), run);
+        var sampled = Cli.run("train", config, "--eval-samples", "10", "--eval-tasks", "2");
+        assertThat(sampled.code()).as(sampled.err()).isZero();
+        String said = "Accuracy on test in percent, on a sample: 2 of the 3 tasks, 10 items each of every task, stage 1 on at most 10 samples "
+                + "a task";
+        assertThat(sampled.out()).contains(said + ":");
+        assertThat(table(sampled.out())).hasSize(1 + 1 + 2 + 1);
+        assertThat(run.resolve("report.html")).content().contains(said + ".");
+        JsonNode settings = JSON.readTree(Files.readAllLines(run.resolve("evaluation.jsonl")).getFirst());
+        assertThat(settings.get("samples").asInt()).isEqualTo(10);
+        assertThat(settings.get("tasks").asInt()).isEqualTo(2);
+        JsonNode task = JSON.readTree(Files.readAllLines(run.resolve("evaluation.jsonl")).get(1));
+        assertThat(task.get("items")).hasSize(10);
+        assertThat(task.get("of").asInt()).isEqualTo(4200);
+
+        Path other = folder.resolve("other");
+        assertThat(Cli.run("train", config, "output=" + other, "seed=9", "--eval-samples", "10", "--eval-tasks", "2").code()).isZero();
+        assertThat(Files.readAllLines(other.resolve("evaluation.jsonl")).subList(1, 3)).as("the same items for another seed")
+                .isEqualTo(Files.readAllLines(run.resolve("evaluation.jsonl")).subList(1, 3));
+
+        var byDefault = Cli.run("train", config, "output=" + folder.resolve("default"));
+        assertThat(byDefault.out()).contains("Accuracy on test in percent, on a sample: 200 items each of every task:");
+    }
+
+    /** The run has its report, and the failure is told. */
+    @Test
+    void anEvaluationThatFailsLeavesWhatWasDone() throws IOException {
+        Path run = folder.resolve("run");
+        assertThat(Cli.run("train", Cli.config(folder, Cli.tasks(folder), run), "--no-eval").code()).isZero();
+        Path log = Files.createSymbolicLink(run.resolve("evaluation.jsonl"), Path.of("/dev/full"));
+        Files.delete(run.resolve("report.html"));
+        var result = Cli.run("train", "--resume", run);
+        assertThat(result.code()).isEqualTo(1);
+        assertThat(result.err()).contains("error: " + log + ": can't be written: No space left on device").doesNotContain("Exception");
+        assertThat(result.out()).contains("Trained 6 iterations", "The evaluation is not complete.");
+        assertThat(run.resolve("report.html")).content().contains("The evaluation is not complete.");
+
+        Files.delete(log);
+        assertThat(Cli.run("train", "--resume", run).code()).isZero();
+        assertThat(run.resolve("report.html")).content().doesNotContain("not complete");
+    }
+
+    private interface Condition {
+        boolean holds() throws IOException;
+    }
+
+    private static void awaitThat(Process process, Condition condition) throws IOException, InterruptedException {
+        long end = System.nanoTime() + 60_000_000_000L;
+        while (!condition.holds()) {
+            if (!process.isAlive() || System.nanoTime() > end) {
+                throw new AssertionError("it did not come so far in time");
+            }
+            Thread.sleep(5);
+        }
+    }
+
+    private static void awaitLines(Path file, int count, Process process) throws IOException, InterruptedException {
+        awaitThat(process, () -> Files.exists(file) && Files.readAllLines(file).size() >= count);
     }
 
     @Test

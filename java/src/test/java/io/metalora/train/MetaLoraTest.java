@@ -23,7 +23,6 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class MetaLoraTest {
@@ -287,10 +286,10 @@ class MetaLoraTest {
         }
     }
 
-    @ParameterizedTest
-    @CsvSource({"optimizer.lr=3e38, optimizer.clip=1, lower optimizer.lr", "optimizer.lr=1e-3, optimizer.eps=1e-60, raise optimizer.eps"})
-    void aStepThatWouldNotBeFiniteIsNotTaken(String rate, String other, String help) {
-        TrainConfig config = config("optimizer.schedule=constant", "meta.inner_steps=0", rate, other);
+    /** Rate times weight decay overflows, where neither does by itself. */
+    @Test
+    void aStepThatWouldNotBeFiniteIsNotTaken() {
+        TrainConfig config = config("optimizer.schedule=constant", "meta.inner_steps=0", "optimizer.lr=3e37", "optimizer.weight_decay=1e10");
         var layout = new LoraLayout(llama.model().config(), config.adapter().lora());
         try (var shared = LoraAdapter.create(llama.device(), layout, 1);
              var meta = new MetaLora(llama.model(), shared, tasks(), config);
@@ -298,7 +297,7 @@ class MetaLoraTest {
             float[] before = shared.parameters().toFloats();
             for (Trainer trainer : List.of(meta, joint)) {
                 assertThatThrownBy(trainer::iterate).isInstanceOf(TrainingDivergedException.class)
-                        .hasMessageContaining("step 1: with a rate of").hasMessageContaining(help);
+                        .hasMessageContaining("step 1: with a rate of").hasMessageContaining("lower optimizer.lr or optimizer.weight_decay");
                 assertThat(trainer.done()).isZero();
                 assertThat(trainer.state().parameters()).isEqualTo(before);
                 assertThat(trainer.state().m()).containsOnly(0);

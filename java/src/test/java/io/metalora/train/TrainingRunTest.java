@@ -250,7 +250,7 @@ class TrainingRunTest {
     @ValueSource(strings = {"meta-lora", "joint-lora"})
     void aRunThatDivergesKeepsItsLastGoodStateAndSaysHowToGoOn(String method) throws IOException {
         // The first rate of a warm-up is 0, the second half of lr.
-        String[] diverging = {"method=" + method, "optimizer.lr=3e38", "optimizer.warmup_steps=2"};
+        String[] diverging = {"method=" + method, "optimizer.lr=3e37", "optimizer.weight_decay=1e10", "optimizer.warmup_steps=2"};
         assertThatThrownBy(() -> start("run", diverging)).isInstanceOf(TrainingDivergedException.class)
                 .hasMessageContaining("lower optimizer.lr").hasMessageContaining("of iteration 1 are kept in " + folder.resolve("run"))
                 .hasMessageContaining("adapter.init=" + folder.resolve("run/adapter"));
@@ -272,7 +272,7 @@ class TrainingRunTest {
 
     @Test
     void theLastStepIsCheckedToo() {
-        assertThatThrownBy(() -> start("run", "optimizer.lr=3e38", "meta.iterations=1")).isInstanceOf(TrainingDivergedException.class)
+        assertThatThrownBy(() -> start("run", "optimizer.lr=3e37", "optimizer.weight_decay=1e10", "meta.iterations=1")).isInstanceOf(TrainingDivergedException.class)
                 .hasMessageContaining("lower optimizer.lr").hasMessageContaining("No iteration was done; start again with another output");
         assertThat(folder.resolve("run/adapter")).doesNotExist();
         assertThat(Checkpoint.list(folder.resolve("run/checkpoints"))).isEmpty();
