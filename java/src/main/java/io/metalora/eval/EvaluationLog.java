@@ -110,8 +110,9 @@ public final class EvaluationLog implements AutoCloseable {
         }
         try (FileChannel channel = FileChannel.open(file)) {
             JsonNode line = JSON.readTree(Optional.ofNullable(new LineReader(channel, LONGEST).next()).orElse(""));
-            return Optional.of(new Settings(Split.valueOf(line.path("split").asText().toUpperCase(Locale.ROOT)),
-                    line.path("samples").asInt(), line.path("tasks").asInt(), line.path("adapter").asText()));
+            var settings = new Settings(Split.valueOf(line.path("split").asText().toUpperCase(Locale.ROOT)),
+                    line.path("samples").asInt(-1), line.path("tasks").asInt(-1), line.path("adapter").asText());
+            return Optional.of(settings).filter(read -> read.samples() >= 0 && read.tasks() >= 0);
         } catch (IOException | IllegalArgumentException e) {
             return Optional.empty(); // of no use, and begun anew by who opens it
         }

@@ -113,7 +113,7 @@ final class TrainCommand implements Callable<Integer> {
     private EndEvaluation evaluation(Progress progress, StopSignal stop) {
         if (unevaluated && (evaluated != null || samples != null || tasks != null)) {
             throw new InputException("--no-eval contradicts " + (evaluated != null ? "--eval" : samples != null ? "--eval-samples"
-                    : "--eval-tasks") + "; leave one away");
+                    : "--eval-tasks") + "; omit one");
         }
         boolean configured = !arguments.isEmpty();
         if (!configured && resume == null) {
@@ -151,6 +151,9 @@ final class TrainCommand implements Callable<Integer> {
     /** What a resumed run is to be told again. */
     private String options() {
         var options = new StringBuilder();
+        if (allowChangedModel) {
+            options.append(" --allow-changed-model");
+        }
         if (unevaluated) {
             options.append(" --no-eval");
         }
