@@ -1,7 +1,7 @@
 """Trains the embedded tiny base on the text that the project's task generator writes.
 
-    java -cp java/target/classes io.metalora.task.synthetic.CorpusWriter ALL 600000 1 all
-    java -cp java/target/classes io.metalora.task.synthetic.CorpusWriter CORE 400000 2 core
+    java -cp java/core/target/classes:java/launcher/target/classes io.metalora.launcher.synthetic.CorpusWriter ALL 600000 1 all
+    java -cp java/core/target/classes:java/launcher/target/classes io.metalora.launcher.synthetic.CorpusWriter CORE 400000 2 core
     python models/tiny/train.py ALL OUT --steps 6000 --stop-at 2100 && python models/tiny/train.py CORE OUT --steps 6000
 
 DATA/corpus.jsonl is read once, each sample one sequence: BOS prompt completion EOS. Sequences of similar length share a

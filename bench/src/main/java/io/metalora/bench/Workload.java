@@ -2,12 +2,12 @@ package io.metalora.bench;
 
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraLayout;
+import io.metalora.config.TrainConfig;
 import io.metalora.model.CausalLM;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
 import io.metalora.train.JointLora;
 import io.metalora.train.MetaLora;
-import io.metalora.train.TrainConfig;
 import io.metalora.train.Trainer;
 import java.util.ArrayList;
 import java.util.List;

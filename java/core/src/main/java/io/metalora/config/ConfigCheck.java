@@ -1,0 +1,102 @@
+package io.metalora.config;
+
+import io.metalora.file.Shown;
+import io.metalora.runtime.DeviceOptions;
+import io.metalora.runtime.InputException;
+import java.util.HashSet;
+import java.util.function.UnaryOperator;
+
+/** The ranges of the config's values. */
+final class ConfigCheck {
+
+    /** What the reduction over the tasks takes. */
+    private static final int MOST_TASKS = 4096;
+    /** Of a pass; counts of rows and their sums then stay ints. */
+    private static final int MOST_TOKENS = 1 << 24;
+    /** Far more than a method of few steps needs, and few enough for a record of each task's loss at each step. */
+    private static final int MOST_INNER_STEPS = 10_000;
+
+    private final TrainConfig config;
+    private final UnaryOperator<String> place;
+
+    /** @param place where a dotted key was set, for messages */
+    ConfigCheck(TrainConfig config, UnaryOperator<String> place) {
+        this.config = config;
+        this.place = place;
+    }
+
+    void check() {
+        var adapter = config.adapter();
+        require(adapter.rank() >= 1 && adapter.rank() <= 4096, "adapter.rank", adapter.rank(), "must be between 1 and 4096");
+        require(adapter.alpha() > 0 && Float.isFinite(adapter.alpha()), "adapter.alpha", adapter.alpha(), "must be above 0");
+        require(adapter.dropout() >= 0 && adapter.dropout() < 1, "adapter.dropout", adapter.dropout(),
+                "must be at least 0 and below 1");
+        require(adapter.lora().scale() >= Float.MIN_NORMAL, "adapter.alpha", adapter.alpha(),
+                "divided by adapter.rank it must be at least 1.2e-38");
+        require(config.data().samplesPerTask() >= 0, "data.samples_per_task", config.data().samplesPerTask(),
+                "must be at least 0 (0 = all)");
+
+        var names = new HashSet<String>();
+        for (String name : config.data().names()) {
+            if (!names.add(name)) {
+                throw new InputException(place.apply("data.names") + ": data.names holds " + Shown.quoted(name) + " twice");
+            }
+        }
+
+        var meta = config.meta();
+        require(meta.iterations() >= 1, "meta.iterations", meta.iterations(), "must be at least 1");
+        require(meta.tasksPerIteration() >= 1 && meta.tasksPerIteration() <= MOST_TASKS, "meta.tasks_per_iteration",
+                meta.tasksPerIteration(), "must be between 1 and " + MOST_TASKS);
+        require(meta.innerSteps() >= 0 && meta.innerSteps() <= MOST_INNER_STEPS, "meta.inner_steps", meta.innerSteps(),
+                "must be between 0 and " + MOST_INNER_STEPS);
+        int leastSupport = meta.innerSteps() == 0 ? 0 : 1;
+        require(meta.supportSize() >= leastSupport, "meta.support_size", meta.supportSize(),
+                "must be at least " + leastSupport + " with " + meta.innerSteps() + " inner steps");
+        require(meta.querySize() >= 1, "meta.query_size", meta.querySize(), "must be at least 1");
+        nonNegative("meta.inner_lr", meta.innerLr());
+        nonNegative("meta.inner_clip", meta.innerClip());
+        require(meta.supportAfterEvery() >= 0, "meta.support_after_every", meta.supportAfterEvery(),
+                "must be at least 0 (0 = never)");
+
+        require(config.joint().epochs() >= 1, "joint.epochs", config.joint().epochs(), "must be at least 1");
+        require(config.joint().batchSize() >= 1, "joint.batch_size", config.joint().batchSize(), "must be at least 1");
+
+        var optimizer = config.optimizer();
+        nonNegative("optimizer.lr", optimizer.lr());
+        decay("optimizer.beta1", optimizer.beta1());
+        decay("optimizer.beta2", optimizer.beta2());
+        require(Float.isFinite((float) (optimizer.lr() / (1 - (float) optimizer.beta1()))), "optimizer.lr", optimizer.lr(),
+                "divided by 1 - optimizer.beta1, which is the first step, it must be at most 3.4e38");
+        require(optimizer.eps() > 0 && optimizer.eps() <= 1, "optimizer.eps", optimizer.eps(),
+                "must be above 0 and at most 1: larger ones leave nothing of a step");
+        nonNegative("optimizer.weight_decay", optimizer.weightDecay());
+        nonNegative("optimizer.clip", optimizer.clip());
+        require(optimizer.warmupSteps() >= 0, "optimizer.warmup_steps", optimizer.warmupSteps(), "must be at least 0");
+        require(optimizer.warmupRatio() >= 0 && optimizer.warmupRatio() <= 1, "optimizer.warmup_ratio",
+                optimizer.warmupRatio(), "must be between 0 and 1");
+        require(optimizer.warmupSteps() == 0 || optimizer.warmupRatio() == 0, "optimizer.warmup_ratio",
+                optimizer.warmupRatio(), "can't be set together with optimizer.warmup_steps; leave one of them 0");
+
+        var compute = config.compute();
+        require(compute.threads() >= 0 && compute.threads() <= DeviceOptions.MAX_THREADS, "compute.threads", compute.threads(),
+                "must be between 0 (all cores) and " + DeviceOptions.MAX_THREADS);
+        require(compute.tokenBudget() == 0 || compute.tokenBudget() >= 2 && compute.tokenBudget() <= MOST_TOKENS,
+                "compute.token_budget", compute.tokenBudget(), "must be between 2 and " + MOST_TOKENS + ", or 0 to choose it");
+        require(compute.checkpointEvery() >= 1, "compute.checkpoint_every", compute.checkpointEvery(), "must be at least 1");
+    }
+
+    private void nonNegative(String key, double value) {
+        require(value >= 0 && Double.isFinite(value), key, value, "must be at least 0 and finite");
+    }
+
+    /** As a float, which 0.99999999 rounds to 1 as. */
+    private void decay(String key, double value) {
+        require(value >= 0 && (float) value < 1, key, value, "must be at least 0 and below 1, as a 32-bit float too");
+    }
+
+    private void require(boolean holds, String key, Object value, String what) {
+        if (!holds) {
+            throw new InputException(place.apply(key) + ": " + key + " is " + value + ", but " + what);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+package io.metalora.config;
+
+import io.metalora.adapter.LoraConfig;
+import io.metalora.adapter.LoraLayout;
+import io.metalora.adapter.TargetModules;
+import io.metalora.file.Folders;
+import io.metalora.model.LoadOptions;
+import io.metalora.model.WeightStorage;
+import io.metalora.runtime.Backend;
+import io.metalora.runtime.DeviceOptions;
+import io.metalora.runtime.InputException;
+import io.metalora.runtime.InstructionSet;
+import io.metalora.task.OverLength;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+
+/**
+ * All settings of a training run; docs/configuration.md describes each. Read from YAML with {@link #read}, where an unknown
+ * key, a wrong type or a value out of range is an {@link InputException} that names file, line and key.
+ *
+ * @param method    which trainer
+ * @param model     Hugging Face folder of the base model
+ * @param output    the run folder to make
+ * @param seed      of every random draw, and of the adapter's initial values
+ * @param adapter   the adapter to train
+ * @param data      the tasks to train on
+ * @param meta      settings of MeTA-LoRA
+ * @param joint     settings of joint LoRA
+ * @param optimizer the optimizer of the shared adapter: MeTA-LoRA's outer step, joint LoRA's only one
+ * @param compute   where and how it runs; nothing here is meant to change the outcome beyond rounding
+ */
+public record TrainConfig(Method method, Path model, Path output, long seed, Adapter adapter, Data data, Meta meta,
+                          Joint joint, Optimizer optimizer, Compute compute) {
+
+    /**
+     * @param rank          r
+     * @param alpha         the update is scaled by alpha / r
+     * @param rslora        by alpha / sqrt(r) instead
+     * @param dropout       in [0, 1), on the adapter's input
+     * @param targetModules which Linears are adapted: names, a regex, or all-linear
+     * @param init          nullable: a PEFT folder to start from; its rank, alpha and targets then replace those above
+     */
+    public record Adapter(int rank, float alpha, boolean rslora, float dropout, TargetModules targetModules, Path init) {
+
+        /** The adapter's shape and scale. */
+        public LoraConfig lora() {
+            return new LoraConfig(rank, alpha, rslora, dropout, targetModules);
+        }
+    }
+
+    /**
+     * @param folder         one folder a task, with train.jsonl in it
+     * @param names          the tasks to use; empty: all
+     * @param samplesPerTask how many training examples of each task may be seen; 0: all
+     * @param appendEos      teach the end of sequence token after every completion
+     * @param overLength     what becomes of examples longer than the model's context, or than {@code compute.token_budget}
+     */
+    public record Data(Path folder, List<String> names, int samplesPerTask, boolean appendEos, OverLength overLength) {
+    }
+
+    /**
+     * @param iterations        outer steps
+     * @param tasksPerIteration n, the tasks of a meta-batch
+     * @param supportSize       samples a task to adapt on
+     * @param querySize         samples a task to take the outer gradient on
+     * @param innerSteps        k; 0 is multi-task LoRA on the query sets
+     * @param innerOptimizer    what takes the inner steps
+     * @param innerLr           its learning rate
+     * @param innerClip         largest norm of a task's inner gradient; 0: no limit
+     * @param supportAfterEvery iterations between measurements of the support loss after the last inner step, which cost
+     *                          one forward pass each; 0: never
+     */
+    public record Meta(long iterations, int tasksPerIteration, int supportSize, int querySize, int innerSteps,
+                       InnerOptimizer innerOptimizer, double innerLr, double innerClip, int supportAfterEvery) {
+    }
+
+    /**
+     * @param epochs    times every sample is seen
+     * @param batchSize samples a step; the last step of an epoch takes what is left
+     */
+    public record Joint(int epochs, int batchSize) {
+    }
+
+    /**
+     * AdamW (Loshchilov and Hutter 2019) with a schedule.
+     *
+     * @param lr          highest learning rate
+     * @param beta1       decay of the first moment
+     * @param beta2       decay of the second moment
+     * @param eps         added to the root of the second moment
+     * @param weightDecay decoupled
+     * @param clip        largest global norm of the gradient; 0: no limit
+     * @param schedule    of the learning rate
+     * @param warmupSteps steps of linear warm-up
+     * @param warmupRatio the same as a share of all steps, rounded up; only one of the two may be set
+     */
+    public record Optimizer(double lr, double beta1, double beta2, double eps, double weightDecay, double clip,
+                            Schedule schedule, long warmupSteps, double warmupRatio) {
+
+        /** Warm-up steps of a run of {@code total} steps. */
+        public long warmup(long total) {
+            return warmupSteps > 0 ? warmupSteps : (long) Math.ceil(warmupRatio * total);
+        }
+
+        /** Learning rate after {@code step} steps of {@code total}. */
+        public double learningRate(long step, long total) {
+            return lr * schedule.factor(step, warmup(total), total);
+        }
+    }
+
+    /**
+     * @param backend         auto, cpu or cuda
+     * @param threads         CPU threads; 0: all physical cores
+     * @param isa             auto, portable, avx2 or avx512: which CPU kernels
+     * @param weights         how the frozen weights are held
+     * @param tokenBudget     most tokens in one pass; a larger batch is split into micro-batches of the same gradient;
+     *                        0: 512, or the longest example's where they are more
+     * @param checkpointEvery iterations between checkpoints
+     */
+    public record Compute(Backend backend, int threads, InstructionSet isa, WeightStorage weights, int tokenBudget, int checkpointEvery) {
+
+        /** How to open the device. */
+        public DeviceOptions device() {
+            return new DeviceOptions(backend, threads, isa);
+        }
+    }
+
+    /** The defaults; {@code model}, {@code output} and {@code data.folder} have none. */
+    public static final TrainConfig DEFAULTS = new TrainConfig(Method.META_LORA, null, null, 0,
+            new Adapter(8, 16, false, 0, TargetModules.allLinear(), null),
+            new Data(null, List.of(), 0, true, OverLength.REFUSE),
+            new Meta(100, 4, 8, 8, 3, InnerOptimizer.SGD, 0.02, 0, 10),
+            new Joint(3, 8),
+            new Optimizer(1e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0),
+            new Compute(Backend.AUTO, 0, InstructionSet.AUTO, WeightStorage.AUTO, 0, 50));
+
+    /** How many adapters go through a pass together: one of each task of a meta-batch, or that of joint LoRA. */
+    public int slots() {
+        return method == Method.META_LORA ? meta.tasksPerIteration : 1;
+    }
+
+    /** How the model is to be loaded for an adapter to be trained. */
+    public LoadOptions loadOptions(LoraLayout adapter) {
+        return new LoadOptions(compute.weights).withRoomFor(adapter.config(), slots());
+    }
+
+    /**
+     * Reads a YAML file.
+     *
+     * @param overrides {@code key=value} with dotted keys, as {@code meta.inner_steps=1}; the value is taken as it stands, a
+     *                  quoted text or a list as YAML
+     */
+    public static TrainConfig read(Path file, List<String> overrides) {
+        return ConfigReader.read(file, overrides);
+    }
+
+    /** As {@link #read(Path, List)} from text; {@code name} stands for the file in messages. */
+    public static TrainConfig parse(String name, String yaml, List<String> overrides) {
+        return ConfigReader.parse(name, yaml, overrides);
+    }
+
+    /** The defaults with {@code key=value} overrides. */
+    public static TrainConfig of(String... overrides) {
+        return ConfigReader.parse("(no file)", "", List.of(overrides));
+    }
+
+    /** This with {@code key=value} overrides. */
+    public TrainConfig with(String... overrides) {
+        return ConfigReader.override(this, List.of(overrides));
+    }
+
+    /** Every setting by its dotted key, as {@code meta.inner_steps}, its value as YAML has it. */
+    public Map<String, String> settings() {
+        var settings = new TreeMap<String, String>();
+        ConfigReader.leaves(this).forEach((key, value) -> settings.put(key, ConfigValues.write(value, "").strip()));
+        return settings;
+    }
+
+    /** The whole config as YAML, each key with its value. */
+    public String toYaml() {
+        return ConfigReader.toYaml(this);
+    }
+
+    /** This with absolute paths, so that it means the same from any working directory. */
+    public TrainConfig absolute() {
+        return new TrainConfig(method, Folders.absolute(model), Folders.absolute(output), seed,
+                new Adapter(adapter.rank, adapter.alpha, adapter.rslora, adapter.dropout, adapter.targetModules, Folders.absolute(adapter.init)),
+                new Data(Folders.absolute(data.folder), data.names, data.samplesPerTask, data.appendEos, data.overLength),
+                meta, joint, optimizer, compute);
+    }
+}

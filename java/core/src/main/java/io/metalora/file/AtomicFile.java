@@ -1,0 +1,161 @@
+package io.metalora.file;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.util.Comparator;
+import java.util.concurrent.ThreadLocalRandom;
+
+/**
+ * Writes files and folders that are either as before or new and whole, whenever the process or the machine stops: the
+ * content goes under a temporary name beside the target, is forced to the disk, and is renamed.
+ */
+public final class AtomicFile {
+    private AtomicFile() {}
+
+    /** Writes a file's content to its channel. */
+    @FunctionalInterface
+    public interface Content {
+        void write(FileChannel out) throws IOException;
+    }
+
+    /** Writes the files of a folder. */
+    @FunctionalInterface
+    public interface FolderContent {
+        void write(Path folder) throws IOException;
+    }
+
+    /** Replaces {@code target} or creates it; its folder must exist. On failure the target is as it was. */
+    public static void write(Path target, Content content) {
+        Path temporary = temporary(target);
+        try {
+            try (var out = FileChannel.open(temporary, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+                content.write(out);
+                out.force(true);
+            }
+            rename(temporary, target);
+        } catch (IOException e) {
+            throw failed(target, e);
+        } finally {
+            deleteLeftover(temporary);
+        }
+    }
+
+    /** Replaces {@code target} or creates it; its folder must exist. On failure the target is as it was. */
+    public static void write(Path target, byte[] content) {
+        write(target, out -> writeFully(out, ByteBuffer.wrap(content)));
+    }
+
+    /** Creates the folder {@code target}, which must not exist, and the folders above it. On failure it is not there. */
+    public static void createFolder(Path target, FolderContent content) {
+        Path temporary = temporary(target);
+        try {
+            Files.createDirectories(target.toAbsolutePath().getParent());
+            Files.createDirectory(temporary);
+            content.write(temporary);
+            rename(temporary, target);
+        } catch (IOException e) {
+            throw failed(target, e);
+        } catch (UncheckedIOException e) {
+            throw failed(target, e.getCause()); // of a file in the folder, which nobody knows by its temporary name
+        } finally {
+            deleteLeftover(temporary);
+        }
+    }
+
+    /** Removes from a folder what writes that were killed have left in it. */
+    public static void removeLeftovers(Path folder) {
+        try (var entries = Files.list(folder)) {
+            for (Path leftover : entries.filter(AtomicFile::isTemporary).toList()) {
+                deleteTree(leftover);
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException(folder + ": can't be cleaned up: " + reason(e), e);
+        }
+    }
+
+    /** Removes a file or a folder with all in it, if it is there. */
+    public static void delete(Path target) {
+        try {
+            if (Files.exists(target)) {
+                deleteTree(target);
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException(target + ": can't be removed: " + reason(e), e);
+        }
+    }
+
+    /** A failed write as an exception that names the file and the cause, for a user to read. */
+    public static UncheckedIOException failed(Path file, IOException e) {
+        return new UncheckedIOException("can't write " + file + ": " + reason(e), e);
+    }
+
+    /** Why reading or writing failed, in words: the system's own where it has some. */
+    public static String reason(IOException e) {
+        return switch (e) {
+            case AccessDeniedException denied -> "access denied";
+            case NoSuchFileException missing -> "no such file or folder";
+            case FileAlreadyExistsException exists -> "already exists";
+            case FileSystemException failure when failure.getReason() != null -> failure.getReason();
+            case FileSystemException failure -> "the file system refuses it";
+            default -> e.getMessage() == null ? "input or output failed" : e.getMessage();
+        };
+    }
+
+    /** Whether a file is one that is written here and not yet renamed. */
+    public static boolean isTemporary(Path file) {
+        String name = file.getFileName().toString();
+        return name.startsWith(".") && name.contains(".tmp-");
+    }
+
+    public static void writeFully(FileChannel out, ByteBuffer bytes) throws IOException {
+        while (bytes.hasRemaining()) {
+            out.write(bytes);
+        }
+    }
+
+    private static Path temporary(Path target) {
+        return target.resolveSibling("." + target.getFileName() + ".tmp-"
+                + Long.toHexString(ThreadLocalRandom.current().nextLong()));
+    }
+
+    /** A rename is on the disk when the folder it happens in is. */
+    private static void rename(Path from, Path to) throws IOException {
+        Files.move(from, to, StandardCopyOption.ATOMIC_MOVE);
+        if (System.getProperty("os.name").startsWith("Windows")) {
+            return; // folders can't be opened there
+        }
+        try (var folder = FileChannel.open(to.toAbsolutePath().getParent(), StandardOpenOption.READ)) {
+            folder.force(true);
+        }
+    }
+
+    /** After a successful rename there is nothing to delete. */
+    private static void deleteLeftover(Path temporary) {
+        if (!Files.exists(temporary)) {
+            return;
+        }
+        try {
+            deleteTree(temporary);
+        } catch (IOException e) {
+            // The failure that left it behind is the one to report.
+        }
+    }
+
+    private static void deleteTree(Path root) throws IOException {
+        try (var files = Files.walk(root)) {
+            for (Path f : files.sorted(Comparator.reverseOrder()).toList()) {
+                Files.delete(f);
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+package io.metalora.file;
+
+/** Text of a user's file as a message shows it: in quotes, in one line, not too long. */
+public final class Shown {
+
+    private static final int LONGEST = 120;
+
+    private Shown() {
+    }
+
+    public static String quoted(String text) {
+        return "\"" + plain(text) + "\"";
+    }
+
+    /** Without the quotes. */
+    public static String plain(String text) {
+        var shown = new StringBuilder();
+        for (int i = 0; i < text.length(); ) {
+            int point = text.codePointAt(i);
+            i += Character.charCount(point);
+            if (shown.length() >= LONGEST) {
+                return shown.append("...").toString();
+            }
+            switch (Character.getType(point)) {
+                case Character.CONTROL, Character.FORMAT, Character.SURROGATE, Character.LINE_SEPARATOR, Character.PARAGRAPH_SEPARATOR ->
+                        shown.append(String.format("\\u%04x", point));
+                default -> shown.appendCodePoint(point);
+            }
+        }
+        return shown.toString();
+    }
+}

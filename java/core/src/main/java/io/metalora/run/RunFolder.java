@@ -1,0 +1,244 @@
+package io.metalora.run;
+
+import io.metalora.adapter.LoraAdapter;
+import io.metalora.config.TrainConfig;
+import io.metalora.file.AtomicFile;
+import io.metalora.runtime.InputException;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.FileSystemException;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+import java.util.Set;
+
+/**
+ * The files of one training run:
+ * <pre>
+ * config.resolved.yaml   every setting with its value; the last file of a new run, so that there is a run once it is there
+ * fingerprint.json       the base model that the run began with
+ * initial_adapter/       the values that adapter.init gave
+ * draws.jsonl            every task and sample drawn
+ * metrics.jsonl          one line an iteration
+ * checkpoints/           the last two states to resume from
+ * adapter/               the trained adapter in PEFT's format
+ * run.lock               who trains in the folder now
+ * </pre>
+ */
+public final class RunFolder {
+
+    private static final String CONFIG = "config.resolved.yaml";
+    private static final String FINGERPRINT = "fingerprint.json";
+    private static final String INITIAL_ADAPTER = "initial_adapter";
+    private static final String CHECKPOINTS = "checkpoints";
+
+    /** What a run leaves that was killed before its config was written. */
+    private static final Set<String> BEFORE_CONFIG = Set.of(RunLock.FILE, FINGERPRINT, INITIAL_ADAPTER, CHECKPOINTS);
+    /** What isn't the fault of who chose the folder. */
+    private static final Set<String> FAILURES = Set.of("No space left on device", "Disk quota exceeded", "Input/output error");
+
+    private final Path path;
+
+    private RunFolder(Path path) {
+        this.path = path;
+    }
+
+    /**
+     * The folder of a run to be started; makes nothing yet.
+     *
+     * @throws InputException if something is there already
+     */
+    public static RunFolder unused(Path path) {
+        requireNoRun(path);
+        // In this order: another training may make the folder in between.
+        boolean there = Files.exists(path, LinkOption.NOFOLLOW_LINKS);
+        if (there && Files.isDirectory(path)) {
+            try (var entries = Files.list(path)) {
+                if (entries.anyMatch(entry -> !BEFORE_CONFIG.contains(entry.getFileName().toString()) && !AtomicFile.isTemporary(entry))) {
+                    requireNoRun(path); // which another training may have begun by now
+                    throw new InputException(path + ": is not empty; give an output folder that does not exist yet");
+                }
+            } catch (IOException e) {
+                throw new InputException(path + ": can't be listed: " + AtomicFile.reason(e), e);
+            }
+        } else if (there) {
+            throw new InputException(path + (Files.isSymbolicLink(path) ? ": is a link to nowhere" : ": is a file")
+                    + "; give an output folder that does not exist yet");
+        }
+        Path above = path.toAbsolutePath();
+        while (!Files.exists(above)) {
+            above = above.getParent();
+        }
+        if (!Files.isDirectory(above) || !Files.isWritable(above)) {
+            throw new InputException(path + ": can't be made: " + above + (Files.isDirectory(above) ? " can't be written" : " is a file")
+                    + "; give an output folder that can be written");
+        }
+        return new RunFolder(path);
+    }
+
+    private static void requireNoRun(Path path) {
+        if (Files.exists(path.resolve(CONFIG))) {
+            throw new InputException(path + ": already holds a run" + RunLock.holder(path).map(holder -> ", at work now (" + holder + ")")
+                    .orElse("") + "; give another output folder, or go on with it by --resume " + path);
+        }
+    }
+
+    /**
+     * The folder of a run to go on with.
+     *
+     * @throws InputException if it holds none
+     */
+    public static RunFolder existing(Path path) {
+        if (!Files.isRegularFile(path.resolve(CONFIG))) {
+            throw new InputException(path + ": holds no run to resume (no " + CONFIG + "); start one with train CONFIG.yaml");
+        }
+        return new RunFolder(path);
+    }
+
+    public Path path() {
+        return path;
+    }
+
+    public Path adapter() {
+        return path.resolve("adapter");
+    }
+
+    public Path metrics() {
+        return path.resolve("metrics.jsonl");
+    }
+
+    public Path draws() {
+        return path.resolve("draws.jsonl");
+    }
+
+    Path checkpoints() {
+        return path.resolve(CHECKPOINTS);
+    }
+
+    Path fingerprint() {
+        return path.resolve(FINGERPRINT);
+    }
+
+    Path initialAdapter() {
+        return path.resolve(INITIAL_ADAPTER);
+    }
+
+    /**
+     * The run's settings.
+     *
+     * @throws InputException if they are damaged, or the folder has come to lie among the run's own tasks
+     */
+    public TrainConfig config() {
+        TrainConfig config = TrainConfig.read(path.resolve(CONFIG), List.of());
+        if (config.model() == null || config.output() == null || config.data().folder() == null) {
+            throw new InputException(path.resolve(CONFIG) + ": is damaged: model, output or data.folder is missing; restore it from a copy");
+        }
+        requireApart(path, config.data().folder(), "move the run folder out of it and resume it there");
+        return config;
+    }
+
+    /** One folder in the other would be read as a task, or changed by the run. */
+    static void requireApart(Path run, Path data, String help) {
+        Path realRun = real(run.toAbsolutePath());
+        Path realData = real(data.toAbsolutePath());
+        if (realRun.startsWith(realData) || realData.startsWith(realRun)) {
+            throw new InputException("output " + run + " and data.folder " + data + " lie in each other (" + realRun + ", " + realData
+                    + "): the run's files would be taken for tasks; " + help);
+        }
+    }
+
+    /** Without links, as far as the path exists. */
+    private static Path real(Path path) {
+        try {
+            return path.toRealPath();
+        } catch (IOException e) {
+            return path.getParent() == null ? path : real(path.getParent()).resolve(path.getFileName());
+        }
+    }
+
+    /** Whether there is a run, which can be resumed. */
+    boolean holdsRun() {
+        return Files.exists(path.resolve(CONFIG));
+    }
+
+    /** What the run began with; empty of one that an earlier version started. */
+    Optional<RunStart> start() {
+        return Files.exists(fingerprint()) ? Optional.of(RunStart.read(fingerprint())) : Optional.empty();
+    }
+
+    /**
+     * The right to change the folder of a run that is there, until it is closed.
+     *
+     * @throws InputException if another training has it
+     */
+    RunLock lock() {
+        RunLock lock = RunLock.take(path);
+        try {
+            lock.sign();
+            return lock;
+        } catch (RuntimeException e) {
+            lock.close();
+            throw e;
+        }
+    }
+
+    /**
+     * Makes the folder with what the run begins with in it.
+     *
+     * @param initial nullable: the adapter to begin from, where the config's seed does not tell
+     * @return the right to change the folder, until it is closed
+     * @throws InputException if the folder can't be made, or another training came first; nothing in it was changed then
+     */
+    RunLock create(TrainConfig config, RunStart start, LoraAdapter initial) {
+        make();
+        RunLock lock = RunLock.take(path);
+        try {
+            unused(path); // again: now nobody else can make it one that is used
+            lock.sign();
+            AtomicFile.removeLeftovers(path);
+            AtomicFile.delete(initialAdapter()); // of a run that was killed here
+            Files.createDirectories(checkpoints());
+            if (initial != null) {
+                initial.save(initialAdapter(), config.model().toString());
+            }
+            start.write(fingerprint());
+            AtomicFile.write(path.resolve(CONFIG), config.toYaml().getBytes(StandardCharsets.UTF_8));
+            return lock;
+        } catch (IOException e) {
+            lock.close();
+            throw AtomicFile.failed(checkpoints(), e);
+        } catch (RuntimeException e) {
+            lock.close();
+            throw e;
+        }
+    }
+
+    private void make() {
+        try {
+            Files.createDirectories(path);
+        } catch (FileSystemException e) {
+            if (FAILURES.contains(String.valueOf(e.getReason()))) {
+                throw AtomicFile.failed(path, e);
+            }
+            throw new InputException(path + ": can't be made: " + AtomicFile.reason(e) + "; give an output folder that can be written", e);
+        } catch (IOException e) {
+            throw AtomicFile.failed(path, e);
+        }
+    }
+
+    /** Removes what writes that were killed have left, and puts back an empty folder of checkpoints that was removed. */
+    void repair() {
+        try {
+            Files.createDirectories(checkpoints());
+        } catch (IOException e) {
+            throw AtomicFile.failed(checkpoints(), e);
+        }
+        for (Path folder : List.of(path, checkpoints(), adapter())) {
+            if (Files.isDirectory(folder)) {
+                AtomicFile.removeLeftovers(folder);
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+package io.metalora.run;
+
+import io.metalora.io.ModelConfig;
+import io.metalora.model.CausalLM;
+import io.metalora.model.MemoryEstimate;
+import io.metalora.runtime.DeviceInfo;
+import io.metalora.task.EncodedTask;
+import io.metalora.task.Task;
+import io.metalora.text.TextTokenizer;
+import io.metalora.train.IterationReport;
+import java.nio.file.Path;
+import java.util.List;
+
+/** Hears of a run's progress. Called on the training thread; each method but {@link #trained} should return quickly. */
+public interface TrainListener {
+
+    /** Hears nothing. */
+    TrainListener SILENT = new TrainListener() {
+    };
+
+    /**
+     * The tasks are read and encoded; nothing has been written yet. An exception ends the run.
+     *
+     * @param tasks     all their splits
+     * @param encoded   what training may see of each
+     * @param tokenizer the model's, until this returns
+     */
+    default void prepared(List<Task> tasks, List<EncodedTask> encoded, TextTokenizer tokenizer, ModelConfig model) {
+    }
+
+    /** The device is open, the model is about to be loaded. */
+    default void opened(DeviceInfo device) {
+    }
+
+    /**
+     * All memory that the run takes is held, but for what the GPU's driver takes for recorded passes: their number depends on
+     * the lengths of the examples, and where there is none left for them, passes run unrecorded.
+     *
+     * @param buffers what was counted before they were made; the weights are 0 where the model was loaded by the caller
+     * @param scratch bytes that the largest op takes for its own use, which are set aside; 0 on the CPU, whose ops take them as
+     *                they run
+     */
+    default void planned(MemoryEstimate buffers, long scratch) {
+    }
+
+    /**
+     * Training begins.
+     *
+     * @param done  iterations already done by a run that is resumed, else 0
+     * @param total iterations of the whole run
+     */
+    default void started(long done, long total) {
+    }
+
+    /** One more iteration is done, its lines are in the logs. */
+    default void iteration(IterationReport report, long total) {
+    }
+
+    /**
+     * The run is over or was interrupted, its adapter is saved, and the memory of the training is free again; the model stays
+     * loaded, and the run's folder locked, until this returns, however long that takes.
+     */
+    default void trained(TrainingRun.Outcome outcome, CausalLM model) {
+    }
+
+    /** Something the user should read, such as a damaged checkpoint that was passed over. */
+    default void warning(String message) {
+    }
+
+    /** A checkpoint was written. */
+    default void checkpoint(Path file) {
+    }
+}

@@ -1,0 +1,374 @@
+package io.metalora.run;
+
+import io.metalora.adapter.LoraAdapter;
+import io.metalora.adapter.LoraLayout;
+import io.metalora.config.Method;
+import io.metalora.config.TrainConfig;
+import io.metalora.file.Folders;
+import io.metalora.io.ModelConfig;
+import io.metalora.model.CausalLM;
+import io.metalora.model.MemoryEstimate;
+import io.metalora.model.ModelFingerprint;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
+import io.metalora.runtime.InputException;
+import io.metalora.task.EncodedTask;
+import io.metalora.task.ExampleEncoder;
+import io.metalora.task.Task;
+import io.metalora.task.TaskFolder;
+import io.metalora.text.TextTokenizer;
+import io.metalora.train.IterationReport;
+import io.metalora.train.JointLora;
+import io.metalora.train.MetaLora;
+import io.metalora.train.Trainer;
+import io.metalora.train.TrainingDivergedException;
+import io.metalora.train.TrainingMemory;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.CancellationException;
+import java.util.function.BooleanSupplier;
+import java.util.stream.Collectors;
+
+/**
+ * A training run from config to adapter, with its run folder: checks everything first, trains, logs, writes checkpoints,
+ * and can be resumed after a kill at any moment with the same bits in the end.
+ */
+public final class TrainingRun {
+
+    /**
+     * How a run ended.
+     *
+     * @param folder      the run's
+     * @param done        iterations done
+     * @param total       iterations of the whole run
+     * @param interrupted whether it stopped on request; {@link #resume} then goes on
+     */
+    public record Outcome(RunFolder folder, long done, long total, boolean interrupted) {
+    }
+
+    private final TrainConfig config;
+    private final RunFolder folder;
+    private final boolean resumed;
+    private final boolean allowChangedModel;
+    private final TrainListener listener;
+    private final BooleanSupplier stop;
+
+    private TrainingRun(TrainConfig config, RunFolder folder, boolean resumed, boolean allowChangedModel, TrainListener listener,
+                        BooleanSupplier stop) {
+        this.config = config;
+        this.folder = folder;
+        this.resumed = resumed;
+        this.allowChangedModel = allowChangedModel;
+        this.listener = listener;
+        this.stop = stop;
+    }
+
+    /**
+     * Starts a run in {@code config.output()}, which must not hold one.
+     *
+     * @param stop asked before every pass through the model; once true, a checkpoint is written and the run ends
+     * @throws InputException            if a setting, a file or an example is bad, or another training came first; nothing has been
+     *                                   written then, but where weights of the model turn out not to be finite, which the first
+     *                                   iteration shows
+     * @throws TrainingDivergedException if training came to numbers that are not finite; the last good state is kept
+     * @throws UncheckedIOException      if a file of the run can't be written, naming it; what was written before is whole
+     */
+    public static Outcome start(TrainConfig config, TrainListener listener, BooleanSupplier stop) {
+        return begin(config, listener, stop).load();
+    }
+
+    /**
+     * As {@link #start(TrainConfig, TrainListener, BooleanSupplier)} on a loaded model and given tasks, for several runs on
+     * one model. Such a run resumes only if {@code config.model()} and {@code config.data().folder()} name the same.
+     */
+    public static Outcome start(TrainConfig config, CausalLM model, TextTokenizer tokenizer, List<Task> tasks,
+                                TrainListener listener, BooleanSupplier stop) {
+        TrainingRun run = begin(config, listener, stop);
+        List<EncodedTask> encoded = run.encode(tokenizer, model.config(), tasks);
+        listener.prepared(tasks, encoded, tokenizer, model.config());
+        LoraLayout layout = run.layout(model.config());
+        RunStart started = RunStart.of(ModelFingerprint.of(run.config.model()), run.config, model.device().info());
+        return run.run(model, encoded, TrainingMemory.besideModel(run.config, model.config(), model.options(), layout, encoded,
+                model.device()), started, null);
+    }
+
+    private static TrainingRun begin(TrainConfig config, TrainListener listener, BooleanSupplier stop) {
+        TrainConfig absolute = requirePaths(config).absolute();
+        RunFolder.requireApart(absolute.output(), absolute.data().folder(), "give another output folder");
+        return new TrainingRun(absolute, RunFolder.unused(absolute.output()), false, false, listener, stop);
+    }
+
+    /** Goes on with the run in a folder, by its own config. */
+    public static Outcome resume(Path run, TrainListener listener, BooleanSupplier stop) {
+        return resume(run, null, false, listener, stop);
+    }
+
+    /**
+     * Goes on with the run in a folder, with a config given again.
+     *
+     * @param given             nullable: its section compute counts, all else must be as the run began (but for {@code output})
+     * @param allowChangedModel go on though the base model is not what it was when the run began
+     * @throws InputException       if the config differs, naming the keys; if the base model or the examples have changed, or
+     *                              another training is at work in the folder. Nothing was changed then
+     * @throws UncheckedIOException if a file of the run can't be written, naming it; what was written before is whole
+     */
+    public static Outcome resume(Path run, TrainConfig given, boolean allowChangedModel, TrainListener listener, BooleanSupplier stop) {
+        RunFolder folder = RunFolder.existing(Folders.absolute(run));
+        try (var _ = folder.lock()) {
+            TrainConfig config = given == null ? folder.config() : sameSettings(folder, given.absolute());
+            return new TrainingRun(config, folder, true, allowChangedModel, listener, stop).load();
+        }
+    }
+
+    private static TrainConfig sameSettings(RunFolder folder, TrainConfig given) {
+        List<String> changes = RunStart.changes(folder.config(), given);
+        if (!changes.isEmpty()) {
+            throw new InputException(folder.path() + ": the run was started with other settings: " + String.join("; ", changes)
+                    + "; resume it without a config, or start a new run in another output folder");
+        }
+        return given;
+    }
+
+    private static TrainConfig requirePaths(TrainConfig config) {
+        require(config.model(), "model", "the folder of a Hugging Face checkpoint");
+        require(config.data().folder(), "data.folder", "a folder with one folder a task");
+        require(config.output(), "output", "the run folder to make");
+        return config;
+    }
+
+    private static void require(Path path, String key, String what) {
+        if (path == null) {
+            throw new InputException("config: " + key + " is not set; set it to " + what);
+        }
+    }
+
+    /** Reads and checks what is small before loading what is large. */
+    private Outcome load() {
+        ModelFingerprint fingerprint = ModelFingerprint.of(config.model());
+        Optional<RunStart> before = resumed ? startOf() : Optional.empty();
+        before.ifPresent(start -> requireSameModel(start.model(), fingerprint));
+        before.ifPresent(this::requireSameSettings);
+        List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
+        ModelConfig modelConfig = ModelConfig.read(config.model());
+        LoraLayout layout;
+        List<EncodedTask> encoded;
+        ResumePoint point = null;
+        try (var tokenizer = TextTokenizer.load(config.model())) {
+            encoded = encode(tokenizer, modelConfig, tasks);
+            layout = layout(modelConfig);
+            if (resumed) {
+                point = ResumePoint.find(folder, layout.parameters(), folder.config().compute().checkpointEvery(), listener::warning);
+                point.requireSameData(folder, encoded, config.data().folder(),
+                        before.map(start -> start.model().encodesAs(fingerprint)).orElse(true));
+            }
+            listener.prepared(tasks, encoded, tokenizer, modelConfig);
+        }
+        var compute = config.compute();
+        int processors = Runtime.getRuntime().availableProcessors();
+        if (compute.threads() > 2 * processors) {
+            listener.warning("compute.threads is " + compute.threads() + ", but there are " + processors
+                    + " processors here: so many threads wait for each other most of the time");
+        }
+        try (var device = Device.open(compute.device())) {
+            listener.opened(device.info());
+            RunStart now = RunStart.of(fingerprint, config, device.info());
+            before.ifPresent(start -> warnOfOtherCompute(start, now));
+            MemoryEstimate memory = TrainingMemory.requireFits(config, modelConfig, layout, encoded, device);
+            try (var model = CausalLM.load(config.model(), device, config.loadOptions(layout))) {
+                return run(model, encoded, memory, now, point);
+            }
+        }
+    }
+
+    // ---- what a resumed run began with
+
+    private Optional<RunStart> startOf() {
+        Optional<RunStart> start;
+        try {
+            start = folder.start();
+        } catch (InputException e) {
+            if (!allowChangedModel) {
+                throw new InputException(e.getMessage() + ". It tells what the run began with: restore it from a copy, or go on without it "
+                        + "by --allow-changed-model", e);
+            }
+            listener.warning(e.getMessage());
+            return Optional.empty();
+        }
+        if (start.isEmpty()) {
+            listener.warning(folder.path() + " was made by an earlier version, which did not note what the run began with: whether the base "
+                    + "model has changed since can't be told");
+        }
+        return start;
+    }
+
+    private void requireSameSettings(RunStart before) {
+        List<String> changes = before.settingChangesTo(config);
+        if (!changes.isEmpty()) {
+            throw new InputException(folder.path() + ": the run was started with other settings than those in its folder now: "
+                    + String.join("; ", changes) + "; restore them, or start a new run with another output");
+        }
+    }
+
+    private void requireSameModel(ModelFingerprint before, ModelFingerprint now) {
+        List<String> changes = before.changesTo(now);
+        if (changes.isEmpty()) {
+            return;
+        }
+        String changed = "the base model " + config.model() + " is not what it was when the run began: " + String.join("; ", changes);
+        if (!allowChangedModel) {
+            throw new InputException(changed + ". Restore it, start a new run with another output, or insist with --allow-changed-model; "
+                    + "nothing was changed");
+        }
+        listener.warning(changed + ". Going on all the same");
+    }
+
+    private void warnOfOtherCompute(RunStart before, RunStart now) {
+        List<String> changes = before.computeChangesTo(now);
+        if (!changes.isEmpty()) {
+            listener.warning("the run began on other terms (" + String.join("; ", changes) + "): it goes on, but what it gives may differ by "
+                    + "rounding from a run that never stopped");
+        }
+    }
+
+    /** The adapter that training begins from, where that isn't new. A resumed run has its own copy. */
+    private Path initial() {
+        Path init = config.adapter().init();
+        if (init == null || !resumed || Files.exists(folder.initialAdapter())) {
+            return init == null || !resumed ? init : folder.initialAdapter();
+        }
+        if (Files.exists(folder.fingerprint())) {
+            throw new InputException(folder.initialAdapter() + " is missing, which the run began from; restore it from a copy, or start a "
+                    + "new run with another output");
+        }
+        return init; // of an earlier version, which kept no copy
+    }
+
+    private LoraLayout layout(ModelConfig modelConfig) {
+        Path init = initial();
+        return init == null ? new LoraLayout(modelConfig, config.adapter().lora()) : LoraAdapter.layout(init, modelConfig);
+    }
+
+    private List<EncodedTask> encode(TextTokenizer tokenizer, ModelConfig modelConfig, List<Task> tasks) {
+        ExampleEncoder encoder = config.data().appendEos() ? ExampleEncoder.forTraining(tokenizer, modelConfig)
+                : ExampleEncoder.forScoring(tokenizer, modelConfig);
+        if (config.compute().tokenBudget() > 0) {
+            encoder = encoder.within(config.compute().tokenBudget(), "compute.token_budget");
+        }
+        List<EncodedTask> encoded = EncodedTask.encode(tasks, encoder, config.data().samplesPerTask(), config.seed(),
+                config.data().overLength());
+        String dropped = encoded.stream().filter(task -> task.dropped() > 0).map(task -> task.name() + " " + task.dropped())
+                .collect(Collectors.joining(", "));
+        if (!dropped.isEmpty()) {
+            listener.warning("data.over_length: drop left out training examples that are too long, by task: " + dropped);
+        }
+        if (config.method() == Method.META_LORA) {
+            MetaLora.requireEnough(encoded, config);
+        }
+        return encoded;
+    }
+
+    /**
+     * Trains, and hands on what that gave. Until then nobody else may change the folder.
+     *
+     * @param point of a run that is resumed; null of a new one
+     */
+    private Outcome run(CausalLM model, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start, ResumePoint point) {
+        try (var lock = new Held()) {
+            Outcome outcome = train(model, tasks, memory, start, point, lock);
+            listener.trained(outcome, model);
+            return outcome;
+        }
+    }
+
+    private Outcome train(CausalLM model, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start, ResumePoint point, Held lock) {
+        Path init = initial();
+        try (var adapter = init == null
+                ? LoraAdapter.create(model.device(), layout(model.config()), config.seed())
+                : LoraAdapter.load(init, model.config(), model.device());
+             Trainer trainer = switch (config.method()) {
+                 case META_LORA -> new MetaLora(model, adapter, tasks, config, stop);
+                 case JOINT_LORA -> new JointLora(model, adapter, tasks, config, stop);
+             }) {
+            listener.planned(memory, trainer.scratchBytes());
+            var lora = adapter.layout().config();
+            if (!model.hasRoomFor(lora, config.slots())) {
+                listener.warning("adapters of rank " + lora.rank() + " in " + config.slots() + " slots have no room beside weights "
+                        + "loaded for " + model.options().adapterColumns() + " columns: products take their slower form");
+            }
+            if (point != null && point.checkpoint() != null) {
+                trainer.restore(point.checkpoint().state());
+            }
+            try {
+                if (!resumed) {
+                    lock.add(() -> folder.create(config, start, init == null ? null : adapter), RunLock::close);
+                }
+                return train(trainer, adapter, tasks, point);
+            } catch (UncheckedIOException e) {
+                throw folder.holdsRun() ? new UncheckedIOException(e.getMessage() + "; what was saved before is whole: once that is mended, go "
+                        + "on with --resume " + folder.path(), e.getCause()) : e;
+            }
+        }
+    }
+
+    private Outcome train(Trainer trainer, LoraAdapter adapter, List<EncodedTask> tasks, ResumePoint point) {
+        try (var metrics = RunLog.open(folder.metrics(), point == null ? 0 : point.metricsBytes());
+             var draws = RunLog.open(folder.draws(), point == null ? 0 : point.drawsBytes())) {
+            folder.repair();
+            if (point == null || point.drawsBytes() == 0) {
+                tasks.forEach(task -> draws.append(RunLines.subset(task)));
+            }
+            boolean interrupted = iterate(trainer, metrics, draws);
+            adapter.save(folder.adapter(), config.model().toString());
+            return new Outcome(folder, trainer.done(), trainer.total(), interrupted);
+        } catch (TrainingDivergedException e) {
+            throw diverged(e, trainer.done(), adapter);
+        }
+    }
+
+    /** Runs to the end or to the stop; keeps the state however it ends. Returns whether it was stopped. */
+    private boolean iterate(Trainer trainer, RunLog metrics, RunLog draws) {
+        listener.started(trainer.done(), trainer.total());
+        long saved = trainer.done();
+        while (trainer.done() < trainer.total()) {
+            try {
+                IterationReport report = trainer.iterate();
+                draws.append(RunLines.draws(report.iteration(), report.draws()));
+                metrics.append(RunLines.metrics(report));
+                listener.iteration(report, trainer.total());
+            } catch (CancellationException | TrainingDivergedException e) {
+                if (trainer.done() > saved) {
+                    checkpoint(trainer, metrics, draws);
+                }
+                if (e instanceof TrainingDivergedException) {
+                    throw e;
+                }
+                return true;
+            }
+            if (trainer.done() % config.compute().checkpointEvery() == 0 || trainer.done() == trainer.total()) {
+                checkpoint(trainer, metrics, draws);
+                saved = trainer.done();
+            }
+        }
+        return false;
+    }
+
+    private void checkpoint(Trainer trainer, RunLog metrics, RunLog draws) {
+        var checkpoint = new Checkpoint(trainer.state(), metrics.force(), draws.force());
+        listener.checkpoint(checkpoint.write(folder.checkpoints()));
+    }
+
+    /** Keeps the adapter of the last whole iteration, and says how to go on. */
+    private TrainingDivergedException diverged(TrainingDivergedException e, long done, LoraAdapter adapter) {
+        if (done == 0) {
+            return new TrainingDivergedException(e.getMessage() + ". No iteration was done; start again with another output", e);
+        }
+        adapter.save(folder.adapter(), config.model().toString());
+        return new TrainingDivergedException(e.getMessage() + ". The adapter and the checkpoint of iteration " + done + " are kept in "
+                + folder.path() + ". To go on from there, start a run with other settings, another output and adapter.init="
+                + folder.adapter() + "; --resume would do the same again", e);
+    }
+}

@@ -1,0 +1,136 @@
+package io.metalora.task;
+
+import io.metalora.file.JsonText;
+import io.metalora.runtime.InputException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+
+/**
+ * Reads a folder of tasks: one folder a task, in it {@code train.jsonl}, {@code dev.jsonl} and {@code test.jsonl}, each
+ * optional, in the form of {@link ExampleFile}. The second may also be called {@code val.jsonl} or {@code validation.jsonl}.
+ * Tasks come sorted by name.
+ */
+public final class TaskFolder {
+
+    private static final String TRAIN = "train.jsonl";
+    private static final Set<String> DEV = Set.of("dev.jsonl", "val.jsonl", "validation.jsonl");
+    private static final String TEST = "test.jsonl";
+
+    private TaskFolder() {
+    }
+
+    /** All tasks of the folder. */
+    public static List<Task> read(Path folder) {
+        return read(folder, List.of());
+    }
+
+    /**
+     * The named tasks of the folder, or all of them where {@code names} is empty.
+     *
+     * @throws InputException if the folder or a named task is missing, a task folder holds a JSON Lines file of another
+     *                        name, or an example is bad
+     */
+    public static List<Task> read(Path folder, Collection<String> names) {
+        if (!Files.isDirectory(folder)) {
+            throw new InputException(folder + ": no such folder; a task folder holds one folder a task, with train.jsonl in it");
+        }
+        var found = new TreeSet<String>();
+        for (Path entry : list(folder)) {
+            String name = entry.getFileName().toString();
+            if (name.startsWith(".")) {
+                continue;
+            }
+            if (Files.isDirectory(entry)) {
+                found.add(name);
+            } else if (!Files.exists(entry)) {
+                found.add(name); // a link that leads nowhere, or a place that may not be looked at; said where the task is read
+            } else if (name.endsWith(".jsonl")) {
+                throw new InputException(entry + ": examples must lie in a folder of their task, as "
+                        + folder.resolve("TASK").resolve(name) + "; if " + folder + " is itself one task, give the folder above it");
+            }
+        }
+        if (found.isEmpty()) {
+            throw new InputException(folder + ": holds no tasks; expected one folder a task, with train.jsonl in it");
+        }
+        for (String name : names) {
+            if (!found.contains(name)) {
+                throw new InputException(folder + ": holds no task named \"" + name + "\"; it has " + String.join(", ", found));
+            }
+        }
+        var wanted = names.isEmpty() ? found : new TreeSet<>(names);
+        var share = new HeapShare();
+        var tasks = new ArrayList<Task>();
+        for (String name : wanted) {
+            tasks.add(readTask(folder.resolve(name), name, share));
+        }
+        return tasks;
+    }
+
+    private static Task readTask(Path folder, String name, HeapShare share) {
+        if (!Files.isDirectory(folder)) {
+            throw new InputException(folder + ": " + (Files.isSymbolicLink(folder) ? "the task is a link that leads nowhere" : "can't be looked at")
+                    + "; mend or remove it, or choose the tasks with data.names");
+        }
+        Path train = null;
+        Path dev = null;
+        Path test = null;
+        for (Path file : list(folder)) {
+            String fileName = file.getFileName().toString();
+            if (fileName.equals(TRAIN)) {
+                train = file;
+            } else if (fileName.equals(TEST)) {
+                test = file;
+            } else if (DEV.contains(fileName)) {
+                if (dev != null) {
+                    throw new InputException(file + ": is a second split for development beside " + dev.getFileName()
+                            + "; keep one of the two");
+                }
+                dev = file;
+            } else if (fileName.endsWith(".jsonl")) {
+                throw new InputException(file + ": unknown split; a task folder may hold train.jsonl, dev.jsonl (or val.jsonl, "
+                        + "validation.jsonl) and test.jsonl: rename or remove this file");
+            }
+        }
+        if (train == null && dev == null && test == null) {
+            throw new InputException(folder + ": holds none of train.jsonl, dev.jsonl and test.jsonl, so it is no task; "
+                    + "add one or remove the folder");
+        }
+        return new Task(name, split(train, share), split(dev, share), split(test, share));
+    }
+
+    /** @param file null where the task has no such split */
+    private static List<Example> split(Path file, HeapShare share) {
+        if (file == null) {
+            return List.of();
+        }
+        if (Files.exists(file) && !Files.isRegularFile(file)) {
+            throw new InputException(file + ": is no regular file, and is read more than once; copy what it gives into a file");
+        }
+        List<Example> examples = ExampleFile.read(file, share);
+        for (Example example : examples) {
+            if (isBlank(example.completion())) {
+                throw new InputException(example.source() + ": the completion is white space alone, which nothing can be learnt from; "
+                        + "remove the line or give it a completion");
+            }
+        }
+        return examples;
+    }
+
+    private static boolean isBlank(String text) {
+        return text.codePoints().allMatch(c -> Character.isWhitespace(c) || Character.isSpaceChar(c));
+    }
+
+    private static List<Path> list(Path folder) {
+        try (var entries = Files.list(folder)) {
+            return entries.sorted().toList();
+        } catch (IOException e) {
+            throw new InputException(folder + ": can't be listed: " + JsonText.reason(e));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+package io.metalora.train;
+
+import io.metalora.config.InnerOptimizer;
+import io.metalora.config.TrainConfig;
+import io.metalora.model.AdapterSlots;
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
+import io.metalora.runtime.Ops;
+import io.metalora.runtime.Tensor;
+import io.metalora.task.EncodedExample;
+import java.util.List;
+
+/**
+ * Stage 1: every slot starts from the shared adapter and takes k gradient steps on its own support set,
+ * theta_i &lt;- theta_i - alpha grad L_{S_i}(theta_i). One pass over the frozen weights serves the step of all slots.
+ */
+final class InnerLoop implements AutoCloseable {
+
+    // torch.optim.AdamW's defaults; no weight decay, which would pull the copies away from the shared adapter.
+    private static final float BETA1 = 0.9f;
+    private static final float BETA2 = 0.999f;
+    private static final float EPS = 1e-8f;
+
+    private final Held held = new Held();
+    private final Ops ops;
+    private final AdapterSlots slots;
+    private final TrainConfig.Meta options;
+    private final AdamWState adamW;
+    private final Tensor norms;
+
+    /** @param slots parameters and gradients; stay the caller's */
+    InnerLoop(Device device, AdapterSlots slots, TrainConfig.Meta options) {
+        this.ops = device.ops();
+        this.slots = slots;
+        this.options = options;
+        long[] shape = slots.parameters().shape();
+        this.adamW = options.innerOptimizer() == InnerOptimizer.ADAMW
+                ? held.add(() -> AdamWState.zeros(device, shape), AdamWState::close) : null;
+        this.norms = held.add(() -> device.zeros(DType.F32, slots.slots()), Tensor::close);
+    }
+
+    /**
+     * Adapts every slot.
+     *
+     * @param shared      [P], where all slots start
+     * @param support     the support set of each slot
+     * @param steps       k
+     * @param dropoutSeed of inner step i: {@code dropoutSeed + i}
+     * @param losses      [k][slots], written when the pass settles: the support losses at the start of each step
+     */
+    void adapt(Tensor shared, List<List<EncodedExample>> support, int steps, GradientPass pass, long dropoutSeed,
+               double[][] losses) {
+        begin(shared);
+        for (int step = 0; step < steps; step++) {
+            slots.zeroGradients();
+            pass.backward(support, slots, dropoutSeed + step, losses[step]);
+            descend(step);
+        }
+    }
+
+    /** The ops of an adaptation beside its passes, for a plan of their scratch memory. */
+    void planned(Tensor shared) {
+        begin(shared);
+        slots.zeroGradients();
+        descend(0);
+    }
+
+    /** Waits for the adaptation. Returns the norm of each slot's parameters, which is not finite where one of them is not. */
+    float[] norms() {
+        long count = slots.layout().parameters();
+        ops.clipGlobalNorm(slots.parameters(), norms, count, count, slots.slots(), 0);
+        return norms.toFloats();
+    }
+
+    private void begin(Tensor shared) {
+        slots.setAll(shared);
+        if (adamW != null) {
+            ops.fill(adamW.m(), adamW.m().elements(), 0);
+            ops.fill(adamW.v(), adamW.v().elements(), 0);
+        }
+    }
+
+    private void descend(int step) {
+        long count = slots.layout().parameters();
+        if (options.innerClip() > 0) {
+            ops.clipGlobalNorm(slots.gradients(), norms, count, count, slots.slots(), (float) options.innerClip());
+        }
+        float lr = (float) options.innerLr();
+        switch (options.innerOptimizer()) {
+            case SGD -> ops.sgd(slots.parameters(), slots.gradients(), count, count, slots.slots(), lr, 0);
+            case ADAMW -> ops.adamw(slots.parameters(), slots.gradients(), adamW.m(), adamW.v(), null, count,
+                    count, slots.slots(), step + 1, lr, BETA1, BETA2, EPS, 0);
+        }
+    }
+
+    @Override
+    public void close() {
+        held.close();
+    }
+}

@@ -1,0 +1,167 @@
+package io.metalora.train;
+
+import io.metalora.adapter.LoraAdapter;
+import io.metalora.config.TrainConfig;
+import io.metalora.model.AdapterSlots;
+import io.metalora.model.CausalLM;
+import io.metalora.model.PassLimits;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
+import io.metalora.runtime.Tensor;
+import io.metalora.task.CounterRandom;
+import io.metalora.task.EncodedExample;
+import io.metalora.task.EncodedTask;
+import io.metalora.task.PackBuilder;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.TreeMap;
+import java.util.function.BooleanSupplier;
+
+/**
+ * "Traditional" LoRA (Hu et al. 2021) on the samples of all tasks mixed: every epoch goes through all of them in an
+ * order of its own, one AdamW step a batch. The loss is the mean over all completion tokens of the batch.
+ */
+public final class JointLora implements Trainer {
+
+    private record Sample(EncodedTask task, int index) {
+
+        EncodedExample example() {
+            return task.examples().get(index);
+        }
+    }
+
+    private final TrainConfig config;
+    private final Held held = new Held();
+    private final LoraAdapter shared;
+    private final List<Sample> samples;
+    private final AdapterSlots slot;
+    private final Tensor gradient;
+    private final GradientPass pass;
+    private final long scratchBytes;
+    private final SharedOptimizer optimizer;
+    private final long stepsPerEpoch;
+    private final long total;
+    private final double[] loss = new double[1];
+    private long orderedEpoch = -1;
+    private int[] order;
+
+    /**
+     * Prepares training on the model; holds buffers on its device until closed.
+     *
+     * @param shared the adapter to train, changed in place; stays the caller's
+     * @param tasks  whose samples are mixed
+     * @param config its sections joint, optimizer and compute, and its seed
+     */
+    public JointLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config) {
+        this(model, shared, tasks, config, () -> false);
+    }
+
+    /** As above; {@code stop} is asked before every pass and ends the iteration when true. */
+    public JointLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config, BooleanSupplier stop) {
+        this.config = config;
+        this.shared = shared;
+        var all = new ArrayList<Sample>();
+        for (EncodedTask task : tasks) {
+            for (int i = 0; i < task.examples().size(); i++) {
+                all.add(new Sample(task, i));
+            }
+        }
+        this.samples = List.copyOf(all);
+        int batch = Math.min(config.joint().batchSize(), samples.size());
+        this.stepsPerEpoch = Math.ceilDiv(samples.size(), batch);
+        this.total = stepsPerEpoch * config.joint().epochs();
+        Device device = model.device();
+        this.slot = held.add(() -> new AdapterSlots(device, shared.layout(), 1, true), AdapterSlots::close);
+        this.gradient = slot.gradients().view(0, shared.layout().parameters());
+        this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits(tasks, config), stop), GradientPass::close);
+        this.optimizer = held.add(
+                () -> new SharedOptimizer(device, shared.parameters(), config.optimizer(), total), SharedOptimizer::close);
+        this.scratchBytes = held.orClose(() -> pass.plan(slot, () -> {
+            slot.setAll(shared.parameters());
+            slot.zeroGradients();
+            optimizer.queue(gradient);
+        }));
+    }
+
+    /** Of a pass, for any batch of the tasks' samples. */
+    static PassLimits limits(List<EncodedTask> tasks, TrainConfig config) {
+        int samples = tasks.stream().mapToInt(task -> task.examples().size()).sum();
+        return PackBuilder.limits(1, Math.min(config.joint().batchSize(), samples), EncodedTask.longest(tasks),
+                config.compute().tokenBudget());
+    }
+
+    @Override
+    public long total() {
+        return total;
+    }
+
+    @Override
+    public long scratchBytes() {
+        return scratchBytes;
+    }
+
+    @Override
+    public long done() {
+        return optimizer.step();
+    }
+
+    @Override
+    public TrainerState state() {
+        return optimizer.snapshot();
+    }
+
+    @Override
+    public void restore(TrainerState state) {
+        optimizer.restore(state);
+    }
+
+    @Override
+    public IterationReport iterate() {
+        long epoch = done() / stepsPerEpoch;
+        if (epoch != orderedEpoch) {
+            order = new CounterRandom(config.seed(), CounterRandom.Purpose.EPOCH, epoch).distinct(samples.size(), samples.size());
+            orderedEpoch = epoch;
+        }
+        int from = (int) (done() % stepsPerEpoch) * config.joint().batchSize();
+        int to = Math.min(samples.size(), from + config.joint().batchSize());
+        return step(Arrays.stream(order, from, to).mapToObj(samples::get).toList());
+    }
+
+    private IterationReport step(List<Sample> batch) {
+        var lines = new TreeMap<String, List<Integer>>();
+        for (Sample sample : batch) {
+            lines.computeIfAbsent(sample.task.name(), name -> new ArrayList<>()).add(sample.task.lines()[sample.index]);
+        }
+        var draws = lines.entrySet().stream().map(entry -> new IterationReport.Draw(entry.getKey(), new int[0],
+                entry.getValue().stream().mapToInt(Integer::intValue).toArray())).toList();
+        return step(batch.stream().map(Sample::example).toList(), draws);
+    }
+
+    /** One step on a given batch; with {@code draws} for the report. */
+    IterationReport step(List<EncodedExample> batch, List<IterationReport.Draw> draws) {
+        return pass.whole(() -> run(batch, draws));
+    }
+
+    private IterationReport run(List<EncodedExample> batch, List<IterationReport.Draw> draws) {
+        long begin = System.nanoTime();
+        long dropoutSeed = new CounterRandom(config.seed(), CounterRandom.Purpose.DROPOUT, done()).nextLong();
+        slot.setAll(shared.parameters());
+        slot.zeroGradients();
+        pass.backward(List.of(batch), slot, dropoutSeed, loss);
+        double lr = optimizer.learningRate();
+        optimizer.queue(gradient);
+        pass.settle();
+        if (!Double.isFinite(loss[0])) {
+            throw new TrainingDivergedException("step " + (done() + 1) + ": the loss is " + loss[0] + "; lower optimizer.lr");
+        }
+        double norm = optimizer.settle();
+        double seconds = (System.nanoTime() - begin) * 1e-9;
+        return new IterationReport(done(), lr, loss[0], norm, pass.takeTokens(), seconds, List.of(), new double[0][], draws);
+    }
+
+    @Override
+    public void close() {
+        held.close();
+    }
+}

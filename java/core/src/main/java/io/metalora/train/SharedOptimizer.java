@@ -1,0 +1,118 @@
+package io.metalora.train;
+
+import io.metalora.config.TrainConfig;
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
+import io.metalora.runtime.InputException;
+import io.metalora.runtime.Ops;
+import io.metalora.runtime.Tensor;
+
+/** Clip and AdamW with a schedule on the shared adapter. */
+final class SharedOptimizer implements AutoCloseable {
+
+    private final Held held = new Held();
+    private final Ops ops;
+    private final Tensor parameters;
+    private final long count;
+    private final AdamWState state;
+    private final Tensor norms; // the gradient's, and a copy that becomes NaN where the step is not taken
+    private final float[] normsOnHost = new float[2];
+    private final TrainConfig.Optimizer options;
+    private final long total;
+    private long step;
+
+    /**
+     * @param parameters [P], changed in place; stays the caller's
+     * @param total      steps of the whole run, for the schedule
+     */
+    SharedOptimizer(Device device, Tensor parameters, TrainConfig.Optimizer options, long total) {
+        this.ops = device.ops();
+        this.parameters = parameters;
+        this.count = parameters.elements();
+        this.state = held.add(() -> AdamWState.zeros(device, count), AdamWState::close);
+        this.norms = held.add(() -> device.zeros(DType.F32, 2), Tensor::close);
+        this.options = options;
+        this.total = total;
+    }
+
+    /** Steps taken. */
+    long step() {
+        return step;
+    }
+
+    /** Learning rate the next step will use. */
+    double learningRate() {
+        return options.learningRate(step, total);
+    }
+
+    /**
+     * Queues one step, without waiting for the device. One whose gradient or outcome is not finite changes nothing.
+     *
+     * @param gradient [P]; clipped in place
+     */
+    void queue(Tensor gradient) {
+        ops.clipGlobalNorm(gradient, norms, count, count, 1, (float) options.clip());
+        norms.copyFrom(norms, 0, 1, 1);
+        ops.adamw(parameters, gradient, state.m(), state.v(), norms.view(1, 1), count, count, 1, step + 1, (float) learningRate(),
+                (float) options.beta1(), (float) options.beta2(), (float) options.eps(), (float) options.weightDecay());
+    }
+
+    /**
+     * Waits for the step that was queued.
+     *
+     * @return the gradient's norm before clipping
+     * @throws TrainingDivergedException if the norm is not finite, or what the step would have given; the step then was none
+     */
+    double settle() {
+        double lr = learningRate();
+        norms.download(normsOnHost);
+        if (!Float.isFinite(normsOnHost[0])) {
+            throw new TrainingDivergedException("step " + (step + 1) + ": the gradient's norm is " + normsOnHost[0]
+                    + "; lower optimizer.lr (or meta.inner_lr)");
+        }
+        if (!Float.isFinite(normsOnHost[1])) {
+            throw new TrainingDivergedException("step " + (step + 1) + ": with a rate of " + lr + " and a gradient of norm "
+                    + normsOnHost[0] + ", AdamW would give numbers that are not finite; lower optimizer.lr or optimizer.weight_decay, set optimizer.clip or raise optimizer.eps");
+        }
+        step++;
+        return normsOnHost[0];
+    }
+
+    /**
+     * Copies the whole state to the host.
+     *
+     * @throws TrainingDivergedException if a number of it is not finite, as those of the adapter that was given may be
+     */
+    TrainerState snapshot() {
+        var state = new TrainerState(step, parameters.toFloats(), this.state.m().toFloats(), this.state.v().toFloats());
+        state.notFinite().ifPresent(what -> {
+            throw new TrainingDivergedException("the state after " + step + " steps can't be kept: " + what);
+        });
+        return state;
+    }
+
+    /**
+     * Goes on from a snapshot, bit for bit.
+     *
+     * @throws InputException if it is of an adapter of another size, or a number of it is not finite
+     */
+    void restore(TrainerState snapshot) {
+        if (snapshot.parameters().length != count || snapshot.m().length != count || snapshot.v().length != count) {
+            throw new InputException("the state is of an adapter of " + snapshot.parameters().length + " parameters, not "
+                    + count);
+        }
+        snapshot.notFinite().ifPresent(what -> {
+            throw new InputException("the state after " + snapshot.step() + " steps is of no use: " + what);
+        });
+        parameters.upload(snapshot.parameters());
+        state.m().upload(snapshot.m());
+        state.v().upload(snapshot.v());
+        step = snapshot.step();
+    }
+
+    @Override
+    public void close() {
+        held.close();
+    }
+}

@@ -1,0 +1,49 @@
+package io.metalora.train;
+
+import io.metalora.adapter.LoraLayout;
+import io.metalora.config.InnerOptimizer;
+import io.metalora.config.Method;
+import io.metalora.config.TrainConfig;
+import io.metalora.io.ModelConfig;
+import io.metalora.model.CausalLM;
+import io.metalora.model.LoadOptions;
+import io.metalora.model.MemoryEstimate;
+import io.metalora.model.ModelPass;
+import io.metalora.model.PassLimits;
+import io.metalora.runtime.Device;
+import io.metalora.task.EncodedTask;
+import java.util.List;
+
+/** What a whole run will hold, known from the headers of the weights and the lengths of the examples. */
+public final class TrainingMemory {
+
+    private TrainingMemory() {
+    }
+
+    static MemoryEstimate estimate(TrainConfig config, ModelConfig model, LoraLayout layout, List<EncodedTask> tasks, Device device) {
+        LoadOptions options = config.loadOptions(layout);
+        return CausalLM.estimate(config.model(), device, options).plus(besideModel(config, model, options, layout, tasks, device));
+    }
+
+    /** The same without the frozen weights. */
+    public static MemoryEstimate besideModel(TrainConfig config, ModelConfig model, LoadOptions options, LoraLayout layout,
+                                      List<EncodedTask> tasks, Device device) {
+        boolean meta = config.method() == Method.META_LORA;
+        PassLimits limits = meta ? MetaLora.limits(tasks, config) : JointLora.limits(tasks, config);
+        boolean adamW = meta && config.meta().innerOptimizer() == InnerOptimizer.ADAMW;
+        // A slot's parameters and gradient, and its moments; then the shared adapter, its moments and, of MeTA-LoRA, its gradient.
+        long vectors = (adamW ? 4L : 2L) * config.slots() + (meta ? 4 : 3);
+        return ModelPass.estimate(model, device, options, limits, layout, true)
+                .plus(new MemoryEstimate(0, GradientPass.ledgerBytes(limits), 0))
+                .plus(new MemoryEstimate(0, 0, MemoryEstimate.product(vectors, Float.BYTES, layout.parameters())));
+    }
+
+    /** What {@link #estimate} gives, once it is known to fit. */
+    public static MemoryEstimate requireFits(TrainConfig config, ModelConfig model, LoraLayout layout, List<EncodedTask> tasks, Device device) {
+        MemoryEstimate needed = estimate(config, model, layout, tasks, device);
+        needed.requireFits(device, "Training " + config.model(),
+                "lower " + (config.method() == Method.META_LORA ? "meta.tasks_per_iteration, " : "")
+                        + "compute.token_budget or adapter.rank, choose a smaller model, hold its weights as bf16, or free memory");
+        return needed;
+    }
+}

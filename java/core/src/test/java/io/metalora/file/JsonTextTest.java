@@ -1,0 +1,52 @@
+package io.metalora.file;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.metalora.runtime.InputException;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileSystemException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class JsonTextTest {
+
+    @TempDir
+    private Path folder;
+
+    @Test
+    void readsNoMoreThanTheLimit() throws IOException {
+        Path file = Files.write(folder.resolve("config.json"), new byte[100]);
+        assertThat(JsonText.read(file, 100, "a test")).hasSize(100);
+        assertThatThrownBy(() -> JsonText.read(file, 99, "a test")).isInstanceOf(InputException.class)
+                .hasMessageContaining("more than a test ever has");
+        assertThatThrownBy(() -> JsonText.read(folder, 100, "a test")).hasMessageContaining("it is a folder");
+        Path endless = Path.of("/dev/zero");
+        if (Files.exists(endless)) {
+            assertThatThrownBy(() -> JsonText.read(endless, 1 << 20, "a test")).hasMessageContaining("more than 1 MiB");
+        }
+    }
+
+    @Test
+    void stripsAMarkAndSaysWhereTheTextIsNotUtf8() {
+        byte[] marked = "\ufeff{}".getBytes(StandardCharsets.UTF_8);
+        assertThat(JsonText.utf8("x", marked)).asString(StandardCharsets.UTF_8).isEqualTo("{}");
+        assertThatThrownBy(() -> JsonText.utf8("x", "{\"\u00e9\"}".getBytes(StandardCharsets.ISO_8859_1)))
+                .hasMessageContaining("x is not UTF-8 (byte 2 ");
+        // A mark of its own shifts the place by its three bytes.
+        byte[] bad = {(byte) 0xef, (byte) 0xbb, (byte) 0xbf, '{', (byte) 0xff};
+        assertThatThrownBy(() -> JsonText.utf8("x", bad)).hasMessageContaining("x is not UTF-8 (byte 4 ");
+    }
+
+    @Test
+    void givesTheReasonWithoutTheName() {
+        assertThat(JsonText.reason(new AccessDeniedException("/a"))).isEqualTo("permission denied");
+        assertThat(JsonText.reason(new FileSystemException("/a", null, "Too many levels of symbolic links")))
+                .isEqualTo("Too many levels of symbolic links");
+        assertThat(JsonText.reason(new IOException("Is a directory"))).isEqualTo("Is a directory");
+    }
+}

@@ -1,0 +1,272 @@
+package io.metalora.runtime;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.metalora.bindings.NativeException;
+import io.metalora.bindings.Status;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.concurrent.BrokenBarrierException;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.CyclicBarrier;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
+import org.assertj.core.data.Offset;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+/** A device in the hands of several threads, and after it was closed. */
+class DeviceTest {
+
+    @Test
+    void aSecondThreadIsRefusedAndSpoilsNothing() throws InterruptedException {
+        int count = 1 << 16;
+        try (var device = Device.cpu(); var mine = device.zeros(DType.F32, count); var theirs = device.zeros(DType.F32, 16)) {
+            var done = new CountDownLatch(1);
+            var served = new AtomicInteger();
+            var refused = new AtomicInteger();
+            var surprise = new AtomicReference<Throwable>();
+            var other = new Thread(() -> {
+                while (done.getCount() > 0) {
+                    try {
+                        device.ops().fill(theirs, 16, 7);
+                        theirs.upload(new float[16]);
+                        served.incrementAndGet();
+                    } catch (NativeException e) {
+                        if (e.status() == Status.BUSY) {
+                            refused.incrementAndGet();
+                        } else {
+                            surprise.set(e);
+                        }
+                    } catch (RuntimeException e) {
+                        surprise.set(e);
+                    }
+                }
+            }, "other");
+            other.start();
+            float value = 0;
+            for (int i = 0; i < 2_000 || (refused.get() == 0 || served.get() == 0) && i < 200_000; i++) {
+                try {
+                    device.ops().fill(mine, count, i);
+                    value = i;
+                } catch (NativeException e) {
+                    assertThat(e.status()).isEqualTo(Status.BUSY);
+                    assertThat(e).hasMessageContaining("one thread at a time");
+                }
+            }
+            done.countDown();
+            other.join();
+
+            assertThat(surprise.get()).isNull();
+            assertThat(refused.get()).isPositive();
+            assertThat(served.get()).isPositive();
+            assertThat(mine.toFloats()).containsOnly(value);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(value = InstructionSet.class, mode = EnumSource.Mode.EXCLUDE, names = "AUTO")
+    void aForcedInstructionSetIsTakenOrRefused(InstructionSet isa) {
+        try (var device = Device.open(new DeviceOptions(Backend.CPU, 1, isa))) {
+            assertThat(device.info().isa()).isEqualToIgnoringCase(isa.name());
+            assertThat(device.info().isaReason()).isEqualTo("it was asked for");
+        } catch (InputException e) {
+            assertThat(isa).as("runs on every processor").isNotEqualTo(InstructionSet.PORTABLE);
+            assertThat(e).hasMessageContaining(isa.name().toLowerCase(Locale.ROOT)).hasMessageContaining("lacks");
+        }
+    }
+
+    @Test
+    void theInstructionSetTakenByItselfHasAReason() {
+        try (var device = Device.open(new DeviceOptions(Backend.CPU, 1))) {
+            assertThat(device.info().isaReason()).isNotBlank().isNotEqualTo("it was asked for");
+        }
+    }
+
+    @Test
+    void threadsMayTakeTurns() throws InterruptedException {
+        try (var device = Device.cpu(); var tensor = device.zeros(DType.F32, 4)) {
+            var thread = new Thread(() -> device.ops().fill(tensor, 4, 3));
+            thread.start();
+            thread.join();
+            assertThat(tensor.toFloats()).containsOnly(3f);
+        }
+    }
+
+    @Test
+    void whatIsClosedSaysSo() {
+        var device = Device.cpu();
+        var tensor = device.zeros(DType.F32, 4);
+        var view = tensor.view(1, 2);
+        var weight = device.freeze(HostTensor.of("w", new float[6], 2, 3), DType.F32);
+        weight.close();
+        assertThatThrownBy(() -> device.ops().embedding(weight, null, null, 1)).isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("closed");
+        tensor.close();
+        tensor.close();
+        assertThatThrownBy(tensor::toFloats).isInstanceOf(IllegalStateException.class).hasMessageContaining("closed");
+        assertThatThrownBy(() -> device.ops().fill(view, 2, 0)).isInstanceOf(IllegalStateException.class);
+
+        var left = device.zeros(DType.F32, 4);
+        device.close();
+        device.close();
+        left.close();
+        weight.close();
+        assertThatThrownBy(left::toFloats).isInstanceOf(IllegalStateException.class);
+        assertThatThrownBy(() -> device.zeros(DType.F32, 1)).isInstanceOf(IllegalStateException.class)
+                .hasMessageContaining("closed");
+    }
+
+    @Test
+    void threadsThatCloseADeviceAtOnceDestroyItOnce() throws InterruptedException {
+        for (int round = 0; round < 200; round++) {
+            var device = Device.open(new DeviceOptions(Backend.CPU, 1));
+            var tensors = new ArrayList<Tensor>();
+            for (int i = 0; i < 20; i++) {
+                tensors.add(device.zeros(DType.F32, 64));
+            }
+            var failures = new ConcurrentLinkedQueue<Throwable>();
+            var ready = new CyclicBarrier(4);
+            var threads = new ArrayList<Thread>();
+            for (int i = 0; i < 4; i++) {
+                threads.add(Thread.ofPlatform().uncaughtExceptionHandler((thread, e) -> failures.add(e)).start(() -> {
+                    try {
+                        ready.await();
+                    } catch (InterruptedException | BrokenBarrierException e) {
+                        throw new IllegalStateException(e);
+                    }
+                    device.close();
+                    if (!device.isClosed()) {
+                        throw new IllegalStateException("not closed on return");
+                    }
+                }));
+            }
+            for (var thread : threads) {
+                thread.join();
+            }
+            assertThat(failures).isEmpty();
+            tensors.forEach(Tensor::close);
+        }
+    }
+
+    @Test
+    void aDeviceInUseIsNotClosedAndIsAsItWas() throws InterruptedException {
+        try (var device = Device.cpu(); var tensor = device.zeros(DType.F32, 4)) {
+            var failure = new AtomicReference<Throwable>();
+            try (var _ = device.turn()) {
+                var other = Thread.ofPlatform().uncaughtExceptionHandler((thread, e) -> failure.set(e)).start(device::close);
+                other.join();
+            }
+            assertThat(failure.get()).isInstanceOfSatisfying(NativeException.class, e -> assertThat(e.status()).isEqualTo(Status.BUSY));
+            device.ops().fill(tensor, 4, 3);
+            assertThat(tensor.toFloats()).containsOnly(3f);
+        }
+    }
+
+    @Test
+    void asManyThreadsAsTheLibraryTakes() {
+        try (var device = Device.open(new DeviceOptions(Backend.CPU, DeviceOptions.MAX_THREADS)); var tensor = device.zeros(DType.F32, 1 << 20)) {
+            assertThat(device.info().threads()).isEqualTo(DeviceOptions.MAX_THREADS);
+            device.ops().fill(tensor, 1 << 20, 3);
+            assertThat(tensor.toFloats()).containsOnly(3f);
+        }
+        assertThatThrownBy(() -> new DeviceOptions(Backend.CPU, DeviceOptions.MAX_THREADS + 1)).isInstanceOf(InputException.class)
+                .hasMessageContaining("threads is 1025").hasMessageContaining("1 to 1024");
+    }
+
+    @Test
+    void tensorsTooSmallAreNamed() {
+        try (var device = Device.cpu(); var small = device.zeros(DType.F32, 4); var other = Device.cpu();
+             var foreign = other.zeros(DType.F32, 8)) {
+            assertThatThrownBy(() -> device.ops().fill(small, 5, 0)).hasMessageContaining("values");
+            assertThatThrownBy(() -> device.ops().fill(foreign, 8, 0)).hasMessageContaining("values");
+            assertThatThrownBy(() -> small.view(2, 3)).isInstanceOf(IndexOutOfBoundsException.class);
+        }
+    }
+
+    @Test
+    void columnsAreRowsApart() {
+        try (var device = Device.cpu();
+                var matrix = device.zeros(DType.F32, 3, 8);
+                var dense = device.zeros(DType.F32, 3, 2);
+                var weight = device.zeros(DType.F32, 8)) {
+            var values = new float[24];
+            for (int i = 0; i < values.length; i++) {
+                values[i] = i;
+            }
+            matrix.upload(values);
+            var columns = matrix.columns(2, 4).columns(1, 2);
+            dense.copyRows(columns, 0, 3);
+            assertThat(dense.toFloats()).containsExactly(3, 4, 11, 12, 19, 20);
+            dense.copyRows(columns, 1, 2);
+            assertThat(dense.toFloats()).containsExactly(3, 4, 3, 4, 11, 12);
+            assertThat(matrix.columns(0, 8)).isSameAs(matrix);
+
+            assertThatThrownBy(columns::toFloats).hasMessageContaining("not one piece");
+            assertThatThrownBy(() -> columns.view(0, 1)).hasMessageContaining("not one piece");
+            assertThatThrownBy(() -> matrix.columns(7, 2)).isInstanceOf(IndexOutOfBoundsException.class);
+            assertThatThrownBy(() -> dense.copyRows(columns, 1, 3)).isInstanceOf(IndexOutOfBoundsException.class);
+            assertThatThrownBy(() -> dense.copyRows(matrix, 0, 1)).hasMessageContaining("cannot copy rows").hasMessageContaining("width");
+            assertThatThrownBy(() -> matrix.copyRows(matrix, 1, 2)).hasMessageContaining("overlap");
+            assertThatThrownBy(() -> columns.copyRows(columns, 1, 2)).hasMessageContaining("overlap");
+            matrix.copyRows(matrix, 2, 1);
+            assertThat(dense.view(0, 1).toFloats()).containsExactly(3);
+            // Where an op needs a dense tensor, or rows of another width, it says which one is wrong.
+            var ops = device.ops();
+            assertThatThrownBy(() -> ops.rmsnorm(columns, weight, dense, null, 3, 2, 1e-5f)).hasMessageContaining("x is columns");
+            assertThatThrownBy(() -> ops.rmsnorm(dense, weight, columns, null, 2, 3, 1e-5f)).hasMessageContaining("y is F32[3, 2]");
+            assertThatThrownBy(() -> ops.swiglu(columns, dense, dense, 3, 2)).hasMessageContaining("up and gate lie differently");
+        }
+    }
+
+    @Test
+    void swigluBackwardKnowsNothingOfTheForwardBefore() {
+        try (var device = Device.cpu(); var gate = device.zeros(DType.F32, 1, 4); var up = device.zeros(DType.F32, 1, 4);
+                var y = device.zeros(DType.F32, 1, 4); var narrow = device.zeros(DType.F32, 1, 2)) {
+            gate.upload(new float[] {1, 2, 3, 4});
+            up.upload(new float[] {2, 2, 2, 2});
+            y.upload(new float[] {1, 1, 1, 1});
+            var ops = device.ops();
+            ops.swiglu(narrow, narrow, narrow, 1, 2);
+            ops.swigluBackward(gate, up, y, gate, up, 1, 4);
+            assertThat(up.toFloats()[3]).isEqualTo((float) (4 / (1 + Math.exp(-4))), Offset.offset(1e-5f)); // silu(4)
+        }
+    }
+
+    @Test
+    void partsOfATermAreFewAndInOrder() {
+        try (var device = Device.cpu(); var h = device.zeros(DType.F32, 1, 2); var offsets = device.zeros(DType.I32, 2)) {
+            var first = new LoraTerm.Part(0, 4, 0, 4, 0);
+            var second = new LoraTerm.Part(8, 12, 4, 4, 1);
+            new LoraTerm(1, 1, List.of(first, second), h, offsets);
+            assertThatThrownBy(() -> new LoraTerm(1, 1, List.of(), h, offsets)).hasMessageContaining("0 parts");
+            assertThatThrownBy(() -> new LoraTerm(1, 1, List.of(first, second, second, second), h, offsets))
+                    .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("4 parts");
+            assertThatThrownBy(() -> new LoraTerm(1, 1, List.of(second, first), h, offsets)).hasMessageContaining("order");
+        }
+    }
+
+    @Test
+    void matricesOfOneInputAreOneWeight() {
+        try (var device = Device.cpu(); var x = device.zeros(DType.F32, 1, 2); var y = device.zeros(DType.F32, 1, 3)) {
+            var first = HostTensor.of("first", new float[] {1, 2}, 1, 2);
+            var second = HostTensor.of("second", new float[] {3, 4, 5, 6}, 2, 2);
+            x.upload(new float[] {1, 10});
+            try (var both = device.freeze(List.of(first, second), DType.F32, 0)) {
+                device.ops().linear(both, null, null, x, null, y, 1);
+            }
+            assertThat(y.toFloats()).containsExactly(21, 43, 65);
+            try (var one = device.freeze(second, DType.F32)) {
+                assertThatThrownBy(() -> device.ops().linear(one, null, null, x, null, null, 1)).hasMessageContaining("y is missing");
+            }
+            assertThat(device.frozenBytes(DType.F32, 3, 2, 0)).isPositive();
+            assertThatThrownBy(() -> device.frozenBytes(DType.F16, 3, 2, 0)).hasMessageContaining("storage_dtype");
+            var wider = HostTensor.of("wider", new float[3], 1, 3);
+            assertThatThrownBy(() -> device.freeze(List.of(first, wider), DType.F32, 0)).hasMessageContaining("wider");
+        }
+    }
+}

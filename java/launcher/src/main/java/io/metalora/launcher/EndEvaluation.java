@@ -1,0 +1,250 @@
+package io.metalora.launcher;
+
+import io.metalora.adapter.LoraAdapter;
+import io.metalora.config.Method;
+import io.metalora.config.TrainConfig;
+import io.metalora.eval.Comparison;
+import io.metalora.eval.EvaluationLog.Settings;
+import io.metalora.eval.EvaluationLog;
+import io.metalora.eval.LongExamples;
+import io.metalora.eval.Split;
+import io.metalora.eval.TaskItems;
+import io.metalora.io.ModelConfig;
+import io.metalora.launcher.report.Report;
+import io.metalora.model.CausalLM;
+import io.metalora.run.RunFolder;
+import io.metalora.run.TrainingRun.Outcome;
+import io.metalora.task.EncodedExample;
+import io.metalora.task.EncodedTask;
+import io.metalora.task.OverLength;
+import io.metalora.task.Task;
+import io.metalora.text.TextTokenizer;
+import java.io.IOException;
+import java.io.OutputStream;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.concurrent.CancellationException;
+import java.util.stream.Collectors;
+import java.util.zip.CRC32C;
+import java.util.zip.CheckedInputStream;
+import picocli.CommandLine.Model.CommandSpec;
+
+/**
+ * The evaluation at the end of a training run, on the tasks and the model that the run has read already, and the plan of both
+ * together. What is answered is kept in the run's folder, so that an evaluation that was stopped is completed by resuming the
+ * run.
+ */
+final class EndEvaluation extends TrainProgress {
+
+    /** Enough for a standard error of 3.5 points a task at most, and of far less in the mean. */
+    static final int MOST_SAMPLES = 200;
+    static final int MOST_TASKS = 200;
+
+    private static final String BASE = "base model";
+    private static final String SHARED = "shared adapter";
+    private static final String ADAPTED = "after stage 1";
+
+    /** The training's stage; the reading is before it, an arm's evaluation each after it. */
+    private static final int TRAINING = 1;
+
+    private final Progress progress;
+    private final StopSignal stop;
+    private final TrainConfig config;
+    private final boolean left;
+    private final int samples;
+    private final int mostTasks;
+    private Split split;
+    private int allTasks;
+    private List<TaskItems> items = List.of();
+    private List<EncodedTask> samplesOfItems = List.of();
+    private List<String> arms = List.of();
+    private Comparison comparison;
+    private String answered = "";
+    private boolean stopped;
+    private RuntimeException failure;
+
+    /**
+     * @param left      whether nothing is to be evaluated
+     * @param split     null: test where every task has it, else none
+     * @param samples   most items to answer, and samples to adapt on, of a task; 0 for all
+     * @param mostTasks most tasks; 0 for all
+     */
+    EndEvaluation(CommandSpec spec, Progress progress, StopSignal stop, TrainConfig config, boolean left, Split split, int samples,
+            int mostTasks) {
+        super(spec, "train", progress, TRAINING);
+        this.progress = progress;
+        this.stop = stop;
+        this.config = config;
+        this.left = left;
+        this.split = split;
+        this.samples = samples;
+        this.mostTasks = mostTasks;
+    }
+
+    static Path file(RunFolder folder) {
+        return folder.path().resolve("evaluation.jsonl");
+    }
+
+    TrainConfig config() {
+        return config;
+    }
+
+    /** What to evaluate in the end: a missing split is better said before the training than after it. */
+    @Override
+    public void prepared(List<Task> read, List<EncodedTask> all, TextTokenizer tokenizer, ModelConfig model) {
+        List<Task> tasks = read;
+        if (left || (split == null && tasks.stream().anyMatch(task -> task.test().isEmpty()))) {
+            split = null;
+        } else {
+            split = split == null ? Split.TEST : split;
+            tasks.forEach(split::require);
+            tasks = thatFit(tasks, tokenizer, model);
+            allTasks = tasks.size();
+            items = TaskItems.sample(tasks, mostTasks).stream().map(task -> TaskItems.of(task, split, samples)).toList();
+            var names = items.stream().map(TaskItems::task).collect(Collectors.toCollection(HashSet::new));
+            samplesOfItems = all.stream().filter(task -> names.contains(task.name())).toList();
+            arms = adapts() ? List.of(BASE, SHARED, ADAPTED) : List.of(BASE, SHARED);
+        }
+        progress.plan(stages(tasks, all));
+    }
+
+    /** Without the items that are too long, or refused for them. */
+    private List<Task> thatFit(List<Task> tasks, TextTokenizer tokenizer, ModelConfig model) {
+        if (config.data().overLength() == OverLength.DROP) {
+            return LongExamples.drop(tasks, split, tokenizer, model, this::warning);
+        }
+        LongExamples.refuse(tasks, split, tokenizer, model, LongExamples.ADVICE);
+        return tasks;
+    }
+
+    private boolean adapts() {
+        return config.method() == Method.META_LORA && config.meta().innerSteps() > 0;
+    }
+
+    private List<Progress.Stage> stages(List<Task> tasks, List<EncodedTask> all) {
+        long count = all.stream().mapToLong(task -> task.examples().size()).sum();
+        double length = all.stream().flatMap(task -> task.examples().stream()).mapToInt(EncodedExample::length).average().orElse(1);
+        double characters = tasks.stream().flatMap(task -> task.train().stream())
+                .mapToInt(example -> example.prompt().length() + example.completion().length()).average().orElse(1);
+        var stages = new ArrayList<Progress.Stage>();
+        stages.add(new Progress.Stage("reading", "", 0, 0));
+        stages.add(new Progress.Stage("training", "iterations", Work.iterations(config, count), Work.training(config, count, length)));
+        for (String arm : arms) {
+            String name = "evaluating " + arm;
+            double perCharacter = length / Math.max(1, characters);
+            long adaptedOn = samplesOfItems.stream().mapToLong(task -> samples == 0 ? task.examples().size()
+                    : Math.min(samples, task.examples().size())).sum();
+            stages.add(arm.equals(ADAPTED)
+                    ? RunEvaluation.adaptedStage(name, items, perCharacter, Work.adaptation(config, adaptedOn, length))
+                    : RunEvaluation.sharedStage(name, items, perCharacter));
+        }
+        return stages;
+    }
+
+    @Override
+    public void started(long done, long total) {
+        stop.arm();
+        super.started(done, total);
+    }
+
+    @Override
+    public void trained(Outcome outcome, CausalLM model) {
+        if (split == null || outcome.interrupted()) {
+            return;
+        }
+        RunFolder folder = outcome.folder();
+        noteAnswers(EvaluationLog.inMemory(items));
+        try (var log = EvaluationLog.open(file(folder), new Settings(split, samples, mostTasks, digest(folder.adapter())), items)) {
+            try {
+                evaluate(log, folder, model);
+            } finally {
+                noteAnswers(log);
+            }
+        } catch (CancellationException e) {
+            stopped = true;
+        } catch (RuntimeException e) { // what is answered is to be told all the same
+            failure = e;
+        }
+    }
+
+    private void noteAnswers(EvaluationLog log) {
+        comparison = Comparison.of(log, arms);
+        answered = arms.stream().map(arm -> arm + " " + log.answered(arm)).collect(Collectors.joining(", "));
+    }
+
+    private void evaluate(EvaluationLog log, RunFolder folder, CausalLM model) {
+        try (var tokenizer = TextTokenizer.load(config.model());
+                var adapter = LoraAdapter.load(folder.adapter(), model.config(), model.device())) {
+            var evaluation = new RunEvaluation(model, tokenizer, log, progress, stop);
+            evaluation.shared(BASE, null, TRAINING + 1);
+            evaluation.shared(SHARED, adapter, TRAINING + 2);
+            if (adapts()) {
+                evaluation.adapted(ADAPTED, adapter, config, samplesOfItems, samples, TRAINING + 3);
+            }
+        }
+    }
+
+    private static String digest(Path adapter) {
+        var crc = new CRC32C();
+        try (var in = new CheckedInputStream(Files.newInputStream(adapter.resolve("adapter_model.safetensors")), crc)) {
+            in.transferTo(OutputStream.nullOutputStream());
+        } catch (IOException e) {
+            throw new UncheckedIOException(adapter + ": can't be read", e);
+        }
+        return String.format(Locale.ROOT, "%08x", crc.getValue());
+    }
+
+    /** How far it came; empty where nothing was evaluated. */
+    Optional<Comparison> comparison() {
+        return Optional.ofNullable(comparison);
+    }
+
+    /** Whether it ended on request, before all was answered. */
+    boolean stopped() {
+        return stopped;
+    }
+
+    /** What it failed of, if it did. */
+    Optional<RuntimeException> failure() {
+        return Optional.ofNullable(failure);
+    }
+
+    /** What the table shows, and of how much of the data. */
+    String caption() {
+        var text = new StringBuilder("Accuracy on ").append(split).append(" in percent");
+        var parts = new ArrayList<String>();
+        if (items.size() < allTasks) {
+            parts.add(String.format(Locale.ROOT, "%,d of the %,d tasks", items.size(), allTasks));
+        }
+        long sampled = items.stream().filter(task -> task.size() < task.available()).count();
+        if (sampled > 0) {
+            parts.add(String.format(Locale.ROOT, "%,d items each of %s", samples,
+                    sampled == items.size() ? "every task" : sampled + " larger ones"));
+        }
+        if (adapts() && samplesOfItems.stream().anyMatch(task -> samples > 0 && task.examples().size() > samples)) {
+            parts.add(String.format(Locale.ROOT, "stage 1 on at most %,d samples a task", samples));
+        }
+        return parts.isEmpty() ? text.toString() : text.append(", on a sample: ").append(String.join(", ", parts)).toString();
+    }
+
+    /** For the report; empty where nothing was evaluated. */
+    Optional<Report.Section> section() {
+        return comparison().map(table -> Report.Table.of("Results", caption() + ". " + missing().map(text -> text + " ").orElse("")
+                + Descriptions.JUDGING, table));
+    }
+
+    /** What is missing of the table, in words. */
+    Optional<String> missing() {
+        if (comparison == null || comparison.complete()) {
+            return Optional.empty();
+        }
+        long each = items.stream().mapToLong(TaskItems::size).sum();
+        return Optional.of("The evaluation is not complete. Answered of " + each + " items each: " + answered + ".");
+    }
+}

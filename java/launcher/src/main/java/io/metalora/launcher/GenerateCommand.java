@@ -1,0 +1,93 @@
+package io.metalora.launcher;
+
+import io.metalora.launcher.chat.ChatTemplate;
+import io.metalora.model.GenerationOptions;
+import io.metalora.model.Generator;
+import io.metalora.runtime.InputException;
+import io.metalora.text.Message;
+import java.io.PrintWriter;
+import java.util.List;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+/** {@code generate}: continues a prompt. */
+@Command(
+        name = "generate",
+        description = {"Continues a prompt. The text goes to the standard output as it comes.", ""},
+        footer = {
+                "",
+                "Examples:",
+                "  metalora generate --model models/tiny --adapter run/adapter --prompt 'Text: The team won.'",
+                "  metalora generate --model my-instruct-model --chat --prompt 'What is LoRA?' --temperature 0.7"})
+final class GenerateCommand implements Callable<Integer> {
+
+    @Mixin
+    private ModelChoice model;
+
+    @Option(names = "--prompt", paramLabel = "TEXT", required = true, description = "What to continue.")
+    private String prompt;
+
+    @Option(names = "--max-new-tokens", paramLabel = "N", defaultValue = "128",
+            description = "Stop after so many tokens (default: ${DEFAULT-VALUE}), if the end of sequence has not come before.")
+    private int maxNewTokens;
+
+    @Option(names = "--temperature", paramLabel = "T", defaultValue = "0",
+            description = "0 takes the most probable token every time (default); 1 samples from the model's distribution.")
+    private float temperature;
+
+    @Option(names = "--top-p", paramLabel = "P", defaultValue = "1",
+            description = "Sample from the most probable tokens that make up this share only (default: ${DEFAULT-VALUE}).")
+    private float topP;
+
+    @Option(names = "--seed", paramLabel = "S", defaultValue = "0",
+            description = "Of sampling: the same seed gives the same text (default: ${DEFAULT-VALUE}).")
+    private long seed;
+
+    @Option(names = "--chat", description = "The prompt is what a user says: put it into the model's chat template.")
+    private boolean chat;
+
+    @Spec
+    private CommandSpec spec;
+
+    @Override
+    public Integer call() {
+        check(maxNewTokens >= 1, "--max-new-tokens is " + maxNewTokens + "; it must be 1 or more");
+        check(temperature >= 0 && Float.isFinite(temperature), "--temperature is " + temperature + "; it must be 0 or more");
+        check(topP > 0 && topP <= 1, "--top-p is " + topP + "; it must be above 0 and at most 1");
+        String text = chat ? chatPrompt() : prompt;
+        try (var loaded = model.open()) {
+            // A chat template writes the special tokens itself.
+            int[] ids = loaded.tokenizer().encode(text, !chat);
+            int context = loaded.model().config().maxPositions();
+            check(ids.length > 0, "--prompt is empty and this model's tokenizer puts no token before a text; give a prompt");
+            check(ids.length < context, "--prompt has " + ids.length + " tokens, but the model's context is " + context
+                    + "; give a shorter one");
+            int length = (int) Math.min(context, (long) ids.length + maxNewTokens);
+            var options = new GenerationOptions(length - ids.length, temperature, topP, seed, loaded.model().config().eosTokenIds());
+            PrintWriter out = spec.commandLine().getOut();
+            var stream = new TextStream(loaded.tokenizer(), ids, out);
+            try (var generator = new Generator(loaded.model(), loaded.slots(), length)) {
+                generator.generate(ids, options, stream);
+            }
+            stream.finish();
+        }
+        return ExitCode.OK;
+    }
+
+    private String chatPrompt() {
+        ChatTemplate template = ChatTemplate.load(model.model()).orElseThrow(() -> new InputException(model.model()
+                + ": the model has no chat template (neither chat_template.jinja nor one in tokenizer_config.json), so it can't chat; "
+                + "leave --chat away to continue the prompt as plain text, or choose a model trained for chat"));
+        return template.render(List.of(new Message("user", prompt)), true);
+    }
+
+    private static void check(boolean fine, String message) {
+        if (!fine) {
+            throw new InputException(message);
+        }
+    }
+}

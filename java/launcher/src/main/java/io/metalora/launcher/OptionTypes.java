@@ -1,0 +1,60 @@
+package io.metalora.launcher;
+
+import java.math.BigDecimal;
+import java.math.BigInteger;
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
+import picocli.CommandLine.TypeConversionException;
+import picocli.CommandLine;
+
+/** How the values of options are read, with messages for those who don't write Java. */
+final class OptionTypes {
+
+    private OptionTypes() {
+    }
+
+    static void register(CommandLine commandLine) {
+        commandLine.registerConverter(int.class, text -> whole(text, Integer.MIN_VALUE, Integer.MAX_VALUE).intValue());
+        commandLine.registerConverter(long.class, text -> whole(text, Long.MIN_VALUE, Long.MAX_VALUE).longValue());
+        commandLine.registerConverter(float.class, OptionTypes::number);
+        commandLine.registerConverter(Path.class, OptionTypes::path);
+        commandLine.registerConverter(Limit.class, Limit::parse);
+    }
+
+    private static BigInteger whole(String text, long least, long most) {
+        BigInteger value;
+        try {
+            value = new BigInteger(text.strip());
+        } catch (NumberFormatException e) {
+            throw new TypeConversionException("'" + text + "' is no whole number");
+        }
+        if (value.compareTo(BigInteger.valueOf(least)) < 0 || value.compareTo(BigInteger.valueOf(most)) > 0) {
+            throw new TypeConversionException("'" + text + "' is not between " + least + " and " + most);
+        }
+        return value;
+    }
+
+    private static float number(String text) {
+        try {
+            float value = new BigDecimal(text.strip()).floatValue();
+            if (Float.isFinite(value)) {
+                return value;
+            }
+        } catch (NumberFormatException e) {
+            // Said below: NaN and Infinity are no numbers either.
+        }
+        throw new TypeConversionException("'" + text + "' is no number");
+    }
+
+    private static Path path(String text) {
+        if (text.isEmpty()) {
+            throw new TypeConversionException("it is empty; give a file or folder");
+        }
+        try {
+            return Path.of(text);
+        } catch (InvalidPathException e) {
+            throw new TypeConversionException("'" + text.replace('\0', '\u2400') + "' can't be the name of a file or folder: "
+                    + e.getReason());
+        }
+    }
+}

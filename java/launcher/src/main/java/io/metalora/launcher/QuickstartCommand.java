@@ -1,0 +1,136 @@
+package io.metalora.launcher;
+
+import io.metalora.eval.Comparison;
+import io.metalora.eval.Split;
+import io.metalora.file.AtomicFile;
+import io.metalora.launcher.QuickstartPlan.Setting;
+import io.metalora.launcher.QuickstartSetting.Prepared;
+import io.metalora.launcher.report.HtmlReport;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.InputException;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.LocalDateTime;
+import java.time.format.DateTimeFormatter;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+/** {@code quickstart}: the method and what it is compared with, on the embedded model and generated tasks. */
+@Command(
+        name = "quickstart",
+        description = {
+                "Trains the embedded base model in some two minutes: with MeTA-LoRA on few samples a task, with joint LoRA on the same "
+                        + "few, and with joint LoRA on all; on several tasks, and on one task in several languages. Prints the accuracy "
+                        + "of each on held-out examples.",
+                ""},
+        footer = {"", "Example:", "  metalora quickstart --output my-first-run"})
+final class QuickstartCommand implements Callable<Integer> {
+
+    @Option(names = "--output", paramLabel = "DIR", description = "Run folder to make (default: runs/quickstart-TIME).")
+    private Path output;
+
+    @Option(names = "--seed", paramLabel = "S", defaultValue = "1",
+            description = "Of the generated training data, of the samples drawn and of the adapters (default: ${DEFAULT-VALUE}).")
+    private long seed;
+
+    @Mixin
+    private DeviceChoice device;
+
+    @Spec
+    private CommandSpec spec;
+
+    private final QuickstartPlan plan;
+
+    QuickstartCommand() {
+        this(QuickstartPlan.DEFAULT);
+    }
+
+    QuickstartCommand(QuickstartPlan plan) {
+        this.plan = plan;
+    }
+
+    @Override
+    public Integer call() throws IOException {
+        long begin = System.nanoTime();
+        PrintWriter out = spec.commandLine().getOut();
+        Path folder = output != null ? output
+                : Path.of("runs", "quickstart-" + LocalDateTime.now().format(DateTimeFormatter.ofPattern("yyyyMMdd-HHmmss")));
+        if (Files.exists(folder)) {
+            throw new InputException(folder + ": already exists, and nothing was written over it; give another --output or remove it");
+        }
+        Device.open(device.options()).close();
+        Path model = folder.resolve("model");
+        make(model);
+        EmbeddedModel.copyTo(model);
+        out.println("Base model: the embedded one, copied to " + model);
+        var prepared = new ArrayList<Prepared>();
+        var stages = new ArrayList<Progress.Stage>();
+        for (Setting setting : plan.settings()) {
+            prepared.add(QuickstartSetting.prepare(plan, setting, folder, model, seed, device));
+            stages.addAll(prepared.getLast().stages());
+        }
+        var outcomes = new ArrayList<QuickstartSetting>();
+        // What is said of a stop is said while the signal is held: the process may be gone once it is closed.
+        try (var stop = new StopSignal(() -> spec.commandLine().getErr().println("\nstopping: what is done is reported"));
+                var loaded = LoadedModel.open(model, null, 1, device.options())) {
+            stop.arm();
+            try (var progress = Progress.of(spec, "quickstart", stages)) {
+                int stage = 0;
+                for (Prepared setting : prepared) {
+                    out.println();
+                    out.println(setting.setting().name() + ": " + setting.setting().title());
+                    out.println("  tasks written to " + setting.tasksFolder());
+                    outcomes.add(QuickstartSetting.run(spec, plan, setting, loaded, progress, stage, stop));
+                    stage += setting.stages().size();
+                    if (!outcomes.getLast().complete()) {
+                        break;
+                    }
+                }
+            }
+            String results = Json.pretty(outcomes.stream().map(QuickstartSetting::json).toList()) + "\n";
+            AtomicFile.write(folder.resolve("results.json"), results.getBytes(StandardCharsets.UTF_8));
+            HtmlReport.write(QuickstartReport.of(plan, folder, outcomes, loaded.device().info()), folder.resolve("report.html"));
+            if (!outcomes.getLast().complete()) {
+                out.println("Stopped. " + folder + " holds what was done, with a report; quickstart begins anew in another folder.");
+                return ExitCode.INTERRUPTED;
+            }
+        }
+        for (QuickstartSetting outcome : outcomes) {
+            print(outcome, out);
+        }
+        out.println();
+        out.println("Done in " + Progress.time((System.nanoTime() - begin) / 1_000_000_000) + ". Report: " + folder.resolve("report.html"));
+        out.println("Look at one answer:  metalora generate --model " + model + " --adapter "
+                + outcomes.getFirst().adapter(plan.metaFew()) + " --prompt '...'");
+        return ExitCode.OK;
+    }
+
+    private static void make(Path folder) {
+        try {
+            Files.createDirectories(folder);
+        } catch (IOException e) {
+            throw new InputException(folder + ": can't be made: " + Errors.reason(e) + "; give another --output", e);
+        }
+    }
+
+    private static void print(QuickstartSetting outcome, PrintWriter out) {
+        Comparison comparison = outcome.comparison();
+        var table = new TextTable(comparison.headings());
+        comparison.rows().forEach(table::row);
+        table.row(comparison.meanRow());
+        out.println();
+        out.println(String.format(Locale.ROOT, "%s, accuracy on %s in percent:", outcome.setting().name(), Split.TEST));
+        out.print(table);
+        outcome.conclusions().forEach(out::println);
+    }
+}

@@ -1,0 +1,59 @@
+package io.metalora.launcher;
+
+import io.metalora.config.TrainConfig;
+import io.metalora.launcher.report.Report.Code;
+import io.metalora.launcher.report.Report.Facts;
+import io.metalora.launcher.report.Report.Section;
+import io.metalora.launcher.report.Report;
+import io.metalora.launcher.report.RunRecord;
+import io.metalora.run.TrainingRun.Outcome;
+import io.metalora.runtime.DeviceInfo;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.stream.Collectors;
+
+/** The report of one training run. */
+final class RunReport {
+
+    private static final int MOST_NAMES = 50;
+
+    private RunReport() {
+    }
+
+    /** @param results what was evaluated in the end */
+    static Report of(Outcome outcome, Optional<Section> results, DeviceInfo device) {
+        TrainConfig config = outcome.folder().config();
+        RunRecord record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
+        var sections = new ArrayList<Section>();
+        sections.add(new Facts("Run", facts(outcome, config, record)));
+        results.ifPresent(sections::add);
+        sections.addAll(record.sections(""));
+        sections.add(new Code("Configuration", config.toYaml()));
+        sections.add(new Facts("Environment", Environment.facts(device)));
+        return new Report(outcome.folder().path().getFileName() + ": " + Descriptions.name(config.method()),
+                outcome.folder().path().toString(), sections);
+    }
+
+    private static String tasks(List<String> names) {
+        String shown = names.stream().limit(MOST_NAMES).collect(Collectors.joining(", "));
+        return names.isEmpty() ? "" : ": " + shown + (names.size() > MOST_NAMES ? " and " + (names.size() - MOST_NAMES) + " more" : "");
+    }
+
+    private static Map<String, String> facts(Outcome outcome, TrainConfig config, RunRecord record) {
+        var facts = new LinkedHashMap<String, String>();
+        facts.put("Method", Descriptions.method(config));
+        facts.put("Base model", config.model().toString());
+        facts.put("Tasks", config.data().folder() + tasks(config.data().names()));
+        facts.put("Samples a task", config.data().samplesPerTask() == 0 ? "all" : Integer.toString(config.data().samplesPerTask()));
+        facts.put("Iterations", outcome.done() + " of " + outcome.total() + (outcome.interrupted() ? " (stopped; can be resumed)" : ""));
+        facts.put("Tokens", String.format(Locale.ROOT, "%,d", record.tokens()));
+        facts.put("Time", record.iterations() == 0 ? "none yet" : String.format(Locale.ROOT, "%s (%.0f tokens a second)",
+                Progress.time(Math.round(record.seconds())), record.tokens() / record.seconds()));
+        facts.put("Adapter", outcome.folder().adapter().toString());
+        return facts;
+    }
+}

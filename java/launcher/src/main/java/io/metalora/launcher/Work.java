@@ -1,0 +1,50 @@
+package io.metalora.launcher;
+
+import io.metalora.config.TrainConfig;
+import io.metalora.eval.TaskItems;
+import java.util.List;
+
+/**
+ * What stages of work cost, in tokens that go forward through the model. It tells the time left, so about right is enough.
+ */
+final class Work {
+
+    /** What a token costs that goes forward and backward, by that of one that goes forward. */
+    static final double TRAINED = 2.5;
+
+    private Work() {
+    }
+
+    /**
+     * A whole training.
+     *
+     * @param samples of all tasks
+     * @param tokens  of a sample
+     */
+    static double training(TrainConfig config, long samples, double tokens) {
+        TrainConfig.Meta meta = config.meta();
+        return TRAINED * tokens * switch (config.method()) {
+            case META_LORA -> meta.iterations() * (double) meta.tasksPerIteration()
+                    * (meta.innerSteps() * (double) meta.supportSize() + meta.querySize());
+            case JOINT_LORA -> config.joint().epochs() * (double) samples;
+        };
+    }
+
+    /** Iterations of a whole training. */
+    static long iterations(TrainConfig config, long samples) {
+        return switch (config.method()) {
+            case META_LORA -> config.meta().iterations();
+            case JOINT_LORA -> config.joint().epochs() * Math.ceilDiv(samples, (long) config.joint().batchSize());
+        };
+    }
+
+    /** Stage 1 of tasks, on so many samples of all of them together. */
+    static double adaptation(TrainConfig config, long samples, double tokens) {
+        return TRAINED * tokens * config.meta().innerSteps() * samples;
+    }
+
+    /** The answers of one arm. */
+    static double answers(List<TaskItems> items, double tokensACharacter) {
+        return tokensACharacter * items.stream().mapToLong(TaskItems::characters).sum();
+    }
+}

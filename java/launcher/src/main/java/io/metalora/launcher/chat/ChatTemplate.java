@@ -1,0 +1,193 @@
+package io.metalora.launcher.chat;
+
+import com.hubspot.jinjava.Jinjava;
+import com.hubspot.jinjava.JinjavaConfig;
+import com.hubspot.jinjava.LegacyOverrides;
+import com.hubspot.jinjava.interpret.InterpretException;
+import com.hubspot.jinjava.interpret.JinjavaInterpreter;
+import com.hubspot.jinjava.interpret.RenderResult;
+import com.hubspot.jinjava.lib.filter.Filter;
+import io.metalora.file.JsonObject;
+import io.metalora.file.JsonText;
+import io.metalora.io.ModelConfig;
+import io.metalora.runtime.InputException;
+import io.metalora.text.Message;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CancellationException;
+import java.util.function.Supplier;
+
+/**
+ * How a model wants a conversation written: the Jinja template of its folder, rendered with the settings of
+ * transformers' apply_chat_template. The template library knows most of Jinja but not all: what it would render wrongly
+ * is an InputException that says so.
+ */
+public final class ChatTemplate {
+    private static final long MAX_OUTPUT = 64L << 20;
+    private static final int MAX_LIST = 1 << 20;
+    private static final long MAX_TEMPLATE = 1L << 20; // bytes; the longest known have some 30,000
+    private static final String DAMAGED =
+            "; the template is damaged or uses more of Jinja than is supported: give the prompt as plain text instead";
+
+    private final String source; // of the template, for messages
+    private final String template;
+    private final Map<String, String> specialTokens; // bos_token -> "<s>"
+    private final Jinjava jinja;
+
+    private ChatTemplate(String source, String template, Map<String, String> specialTokens) {
+        this.source = source;
+        this.specialTokens = specialTokens;
+        this.jinja = jinja();
+        String known = run(() -> JinjaDialect.translate(template));
+        // Jinja drops one line end at the end of a template; the library would drop it from the output.
+        this.template = known.endsWith("\n") ? known.substring(0, known.length() - 1) : known;
+        run(() -> {
+            new TemplateCheck(jinja, source).check(this.template);
+            return null;
+        });
+    }
+
+    /** Within a time, and with one kind of failure: the library has many for what is no template. */
+    private <T> T run(Supplier<T> work) {
+        try {
+            return TemplateThread.run(source, TemplateThread.SECONDS, work);
+        } catch (InputException | CancellationException e) {
+            throw e;
+        } catch (RuntimeException e) {
+            throw new InputException(source + ": can't be read" + (e instanceof InterpretException ? ": " + brief(e.getMessage()) : "") + DAMAGED, e);
+        }
+    }
+
+    private static Jinjava jinja() {
+        var jinja = new Jinjava(JinjavaConfig.newBuilder()
+                .withTrimBlocks(true)
+                .withLstripBlocks(true)
+                .withKeepTrailingNewline(true)
+                .withNestedInterpretationEnabled(false) // braces in a message are text
+                .withMaxOutputSize(MAX_OUTPUT)
+                .withMaxStringLength(MAX_OUTPUT)
+                .withMaxListSize(MAX_LIST)
+                .withMaxMapSize(MAX_LIST)
+                .withElResolver(new PythonStrings())
+                .withLegacyOverrides(LegacyOverrides.newBuilder()
+                        .withEvaluateMapKeys(true)
+                        .withIterateOverMapKeys(true)
+                        .withUsePyishObjectMapper(true)
+                        .withUseNaturalOperatorPrecedence(true)
+                        .withParseWhitespaceControlStrictly(true)
+                        .withAllowAdjacentTextNodes(true)
+                        .withUseTrimmingForNotesAndExpressions(true)
+                        .withKeepNullableLoopValues(true)
+                        .withHandleBackslashInQuotesOnly(true)
+                        .build())
+                .build());
+        TemplateFunctions.all().forEach(jinja::registerFunction);
+        jinja.registerFilter(new NoJson());
+        return jinja;
+    }
+
+    /**
+     * The template of the model in {@code modelDir}: chat_template.jinja, or chat_template in tokenizer_config.json
+     * (a string, or a list of which "default" counts). Empty for a model without one: a base model.
+     */
+    public static Optional<ChatTemplate> load(Path modelDir) {
+        ModelConfig.requireFolder(modelDir);
+        Path file = modelDir.resolve("chat_template.jinja");
+        Path configFile = modelDir.resolve("tokenizer_config.json");
+        Optional<JsonObject> config = Files.exists(configFile)
+                ? Optional.of(JsonObject.read(configFile)) : Optional.empty();
+        Map<String, String> tokens = config.map(ChatTemplate::specialTokens).orElse(Map.of());
+        if (Files.exists(file)) {
+            byte[] text = JsonText.utf8(file.toString(), JsonText.read(file, MAX_TEMPLATE, "a chat template"));
+            return Optional.of(new ChatTemplate(file.toString(), new String(text, StandardCharsets.UTF_8), tokens));
+        }
+        return config.flatMap(ChatTemplate::template)
+                .map(text -> new ChatTemplate(configFile + ": chat_template", text, tokens));
+    }
+
+    private static Optional<String> template(JsonObject config) {
+        if (!config.has("chat_template")) {
+            return Optional.empty();
+        }
+        if (!config.isList("chat_template")) {
+            return Optional.of(config.string("chat_template"));
+        }
+        var templates = config.objects("chat_template");
+        for (JsonObject named : templates) {
+            if (named.string("name").equals("default")) {
+                return Optional.of(named.string("template"));
+            }
+        }
+        throw config.fail("chat_template", "has no entry \"default\"; it has "
+                + templates.stream().map(t -> t.string("name")).toList());
+    }
+
+    /** A token is a string, or an object with its text under "content". */
+    private static Map<String, String> specialTokens(JsonObject config) {
+        var tokens = new HashMap<String, String>();
+        for (String key : List.of("bos_token", "eos_token", "pad_token", "unk_token")) {
+            if (config.isString(key)) {
+                tokens.put(key, config.string(key));
+            } else if (config.isObject(key)) {
+                config.object(key).ifPresent(token -> tokens.put(key, token.string("content")));
+            }
+        }
+        return tokens;
+    }
+
+    /**
+     * The conversation as text, special tokens included, so encode it without adding any.
+     *
+     * @param addGenerationPrompt end with what opens the assistant's next turn
+     */
+    public String render(List<Message> messages, boolean addGenerationPrompt) {
+        var bindings = new HashMap<String, Object>(specialTokens);
+        bindings.put("messages", messages.stream().map(ChatTemplate::asMap).toList());
+        bindings.put("add_generation_prompt", addGenerationPrompt);
+        RenderResult result = run(() -> jinja.renderForResult(template, bindings));
+        for (var error : result.getErrors()) {
+            Throwable root = error.getException();
+            while (root != null && root.getCause() != null) {
+                root = root.getCause();
+            }
+            if (root instanceof TemplateFunctions.Refusal) {
+                throw new InputException(source + " refuses the messages: " + brief(root.getMessage()), root);
+            }
+            throw new InputException(source + ", line " + error.getLineno() + ": can't be rendered: "
+                    + brief(root == null || root.getMessage() == null ? error.getMessage() : root.getMessage())
+                    + DAMAGED, root);
+        }
+        return result.getOutput();
+    }
+
+    /** The library quotes what it stumbles over, however long. */
+    private static String brief(String message) {
+        return message == null || message.length() <= 500 ? message : message.substring(0, 497) + "...";
+    }
+
+    private static Map<String, Object> asMap(Message m) {
+        var map = new LinkedHashMap<String, Object>();
+        map.put("role", m.role());
+        map.put("content", m.content());
+        return map;
+    }
+
+    /** transformers' tojson writes other whitespace and escapes than the library's; only tools need it. */
+    private record NoJson() implements Filter {
+        @Override
+        public String getName() {
+            return "tojson";
+        }
+
+        @Override
+        public Object filter(Object value, JinjavaInterpreter interpreter, String... arguments) {
+            throw new UnsupportedOperationException("the filter tojson is not supported");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+package io.metalora.launcher.report;
+
+import static j2html.TagCreator.tag;
+
+import io.metalora.launcher.report.Report.BeforeAfter;
+import io.metalora.launcher.report.Report.Curves;
+import io.metalora.launcher.report.Report.Series;
+import j2html.tags.ContainerTag;
+import java.util.Arrays;
+import java.util.Locale;
+import java.util.stream.DoubleStream;
+
+/**
+ * The report's charts as inline SVG. Colours come from the page's style sheet by class, so that they follow the reader's
+ * light or dark setting.
+ */
+final class Charts {
+
+    /** Points a curve is thinned to: more can't be seen in a small chart, but make the page large. */
+    private static final int MAX_POINTS = 240;
+    /** Weight of the newest value in the smoothed curve. */
+    private static final double SMOOTHING = 0.1;
+
+    private Charts() {
+    }
+
+    /** The axes that fit all series of the section: x from the first to the last position, y from 0 or lower. */
+    static Axis[] commonAxes(Curves curves) {
+        double[] xs = curves.series().stream().flatMapToDouble(s -> Arrays.stream(s.x())).toArray();
+        double[] ys = curves.series().stream().flatMapToDouble(s -> Arrays.stream(s.y())).filter(Double::isFinite).sorted().toArray();
+        if (ys.length == 0) {
+            return new Axis[] {new Axis(0, 1, 1), new Axis(0, 1, 1)};
+        }
+        double xLow = DoubleStream.of(xs).min().orElse(0);
+        double xHigh = DoubleStream.of(xs).max().orElse(1);
+        return new Axis[] {Axis.covering(xLow, xHigh, 3), Axis.covering(Math.min(0, ys[0]), ys[ys.length - 1], 3)};
+    }
+
+    /** One small chart: the values as a faint line, their running mean as a strong one. */
+    static ContainerTag<?> curve(Series series, Axis xAxis, Axis yAxis) {
+        double width = 240;
+        double height = 132;
+        double left = 34;
+        double right = width - 8;
+        double top = 8;
+        double bottom = height - 20;
+        var svg = svg(width, height, series.name());
+        for (double tick : yAxis.ticks()) {
+            double y = bottom - yAxis.fraction(tick) * (bottom - top);
+            svg.with(line(left, y, right, y, "grid"), text(left - 5, y + 3.5, "end", yAxis.label(tick)));
+        }
+        for (double tick : xAxis.ticks()) {
+            double x = left + xAxis.fraction(tick) * (right - left);
+            svg.with(text(x, height - 5, x > right - 12 ? "end" : "middle", xAxis.label(tick)));
+        }
+        double[] smooth = smoothed(series.y());
+        svg.with(path(series.x(), series.y(), xAxis, yAxis, left, right, top, bottom, "raw"));
+        svg.with(path(series.x(), smooth, xAxis, yAxis, left, right, top, bottom, "curve"));
+        return svg;
+    }
+
+    /** One row an item: an open dot before, a filled one after, joined by a line. */
+    static ContainerTag<?> beforeAfter(BeforeAfter section) {
+        double width = 760;
+        double left = 190;
+        double right = width - 20;
+        double rowHeight = 20;
+        double top = 24;
+        double bottom = top + rowHeight * section.items().size();
+        double[] values = section.items().stream().flatMapToDouble(i -> DoubleStream.of(i.before(), i.after()))
+                .filter(Double::isFinite).toArray();
+        Axis axis = Axis.covering(0, DoubleStream.of(values).max().orElse(1), 6);
+        var svg = svg(width, bottom + 6, section.title());
+        for (double tick : axis.ticks()) {
+            double x = left + axis.fraction(tick) * (right - left);
+            svg.with(line(x, top - 4, x, bottom, "grid"), text(x, top - 9, "middle", axis.label(tick)));
+        }
+        double y = top + rowHeight / 2;
+        for (BeforeAfter.Item item : section.items()) {
+            svg.with(text(left - 10, y + 4, "end", shortened(item.name(), 28)).withClass("name"));
+            if (Double.isFinite(item.before()) && Double.isFinite(item.after())) {
+                double before = left + axis.fraction(item.before()) * (right - left);
+                double after = left + axis.fraction(item.after()) * (right - left);
+                svg.with(
+                        line(before, y, after, y, item.after() <= item.before() ? "down" : "up"),
+                        dot(before, y, "before"),
+                        dot(after, y, "after")
+                                .with(tag("title").withText(String.format(Locale.ROOT, "%s: %.4f before, %.4f after", item.name(),
+                                        item.before(), item.after()))));
+            }
+            y += rowHeight;
+        }
+        return svg;
+    }
+
+    /** Exponential running mean, corrected for its start; a value that is not finite stays a gap. */
+    static double[] smoothed(double[] values) {
+        double[] smooth = new double[values.length];
+        double mean = 0;
+        double weight = 0;
+        for (int i = 0; i < values.length; i++) {
+            if (Double.isFinite(values[i])) {
+                mean += SMOOTHING * (values[i] - mean);
+                weight += SMOOTHING * (1 - weight);
+                smooth[i] = mean / weight;
+            } else {
+                smooth[i] = Double.NaN;
+            }
+        }
+        return smooth;
+    }
+
+    private static ContainerTag<?> path(double[] xs, double[] ys, Axis xAxis, Axis yAxis, double left, double right, double top,
+            double bottom, String cssClass) {
+        var data = new StringBuilder();
+        boolean pen = false;
+        int stride = Math.max(1, Math.ceilDiv(xs.length, MAX_POINTS));
+        for (int i = 0; i < xs.length; i++) {
+            if (!Double.isFinite(ys[i])) {
+                pen = false;
+                continue;
+            }
+            // The last point is always drawn: readers look there first.
+            if (i % stride != 0 && i != xs.length - 1) {
+                continue;
+            }
+            data.append(pen ? 'L' : 'M')
+                    .append(number(left + xAxis.fraction(xs[i]) * (right - left))).append(' ')
+                    .append(number(bottom - yAxis.fraction(ys[i]) * (bottom - top)));
+            pen = true;
+        }
+        return tag("path").attr("d", data.toString()).withClass(cssClass);
+    }
+
+    private static ContainerTag<?> svg(double width, double height, String label) {
+        return tag("svg").attr("viewBox", "0 0 " + number(width) + " " + number(height)).attr("role", "img").attr("aria-label", label);
+    }
+
+    private static ContainerTag<?> line(double x1, double y1, double x2, double y2, String cssClass) {
+        return tag("line").attr("x1", number(x1)).attr("y1", number(y1)).attr("x2", number(x2)).attr("y2", number(y2))
+                .withClass(cssClass);
+    }
+
+    private static ContainerTag<?> dot(double x, double y, String cssClass) {
+        return tag("circle").attr("cx", number(x)).attr("cy", number(y)).attr("r", "4").withClass(cssClass);
+    }
+
+    private static ContainerTag<?> text(double x, double y, String anchor, String text) {
+        return tag("text").attr("x", number(x)).attr("y", number(y)).attr("text-anchor", anchor).withText(text);
+    }
+
+    private static String shortened(String text, int length) {
+        return text.length() <= length ? text : text.substring(0, length - 1) + "…";
+    }
+
+    private static String number(double value) {
+        String text = String.format(Locale.ROOT, "%.1f", value);
+        return text.endsWith(".0") ? text.substring(0, text.length() - 2) : text;
+    }
+}

@@ -1,0 +1,108 @@
+package io.metalora.launcher.report;
+
+import io.metalora.eval.Comparison;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+
+/**
+ * What a report page says, before it is laid out by {@link HtmlReport}: a title and sections in reading order.
+ *
+ * @param title    heading of the page
+ * @param subtitle one line below it
+ * @param sections the parts, each with a heading of its own
+ */
+public record Report(String title, String subtitle, List<Section> sections) {
+
+    public Report {
+        Objects.requireNonNull(title, "title");
+        Objects.requireNonNull(subtitle, "subtitle");
+        sections = List.copyOf(sections);
+    }
+
+    /** One part of the page. */
+    public sealed interface Section {
+        /** Its heading. */
+        String title();
+    }
+
+    /** Paragraphs of text. */
+    public record Text(String title, List<String> paragraphs) implements Section {
+        public Text {
+            paragraphs = List.copyOf(paragraphs);
+        }
+    }
+
+    /** Names and values, in the map's order. */
+    public record Facts(String title, Map<String, String> facts) implements Section {
+    }
+
+    /**
+     * A table with a name at the head of each row.
+     *
+     * @param columns headings, that of the names first
+     * @param rows    as many cells as columns, the name first
+     * @param footer  a closing row such as the mean; empty when there is none
+     */
+    public record Table(String title, String caption, List<String> columns, List<List<String>> rows, List<String> footer)
+            implements Section {
+        public Table {
+            columns = List.copyOf(columns);
+            rows = rows.stream().map(List::copyOf).toList();
+            footer = List.copyOf(footer);
+            for (List<String> row : rows) {
+                requireWidth(columns, row);
+            }
+            if (!footer.isEmpty()) {
+                requireWidth(columns, footer);
+            }
+        }
+
+        /** Of the arms of an experiment. */
+        public static Table of(String title, String caption, Comparison comparison) {
+            return new Table(title, caption, comparison.headings(), comparison.rows(), comparison.meanRow());
+        }
+
+        private static void requireWidth(List<String> columns, List<String> row) {
+            if (row.size() != columns.size()) {
+                throw new IllegalArgumentException("a row of " + row.size() + " cells in a table of " + columns.size() + " columns");
+            }
+        }
+    }
+
+    /** One small chart a series, all with the same axes so that they can be compared. */
+    public record Curves(String title, String caption, String xLabel, String yLabel, List<Series> series) implements Section {
+        public Curves {
+            series = List.copyOf(series);
+        }
+    }
+
+    /**
+     * Points of one curve, in the order they are joined.
+     *
+     * @param x positions, ascending
+     * @param y values; one that is not finite leaves a gap
+     */
+    public record Series(String name, double[] x, double[] y) {
+        public Series {
+            if (x.length != y.length) {
+                throw new IllegalArgumentException(x.length + " positions but " + y.length + " values");
+            }
+        }
+    }
+
+    /** One line an item, from its value before to its value after, on a common axis. */
+    public record BeforeAfter(String title, String caption, String label, List<Item> items) implements Section {
+        public BeforeAfter {
+            items = List.copyOf(items);
+        }
+
+        /** A named pair of values. */
+        public record Item(String name, double before, double after) {
+        }
+    }
+
+    /** Text shown as it stands, such as a configuration. */
+    public record Code(String title, String text) implements Section {
+    }
+}

@@ -1,0 +1,20 @@
+/** The command line of metalora, its reports, chat templates, and the embedded model with its tasks. */
+module io.metalora.launcher {
+    requires io.metalora;
+    requires io.metalora.bindings;
+    requires com.fasterxml.jackson.databind;
+    requires com.j2html;
+    requires info.picocli;
+    requires java.logging;
+    requires java.management;
+    requires jdk.management;
+    requires jinjava;
+    requires me.tongfei.progressbar;
+
+    exports io.metalora.launcher;
+    exports io.metalora.launcher.chat;
+
+    opens io.metalora.launcher to
+            info.picocli,
+            com.fasterxml.jackson.databind;
+}

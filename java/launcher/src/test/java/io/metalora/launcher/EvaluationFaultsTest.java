@@ -1,0 +1,104 @@
+package io.metalora.launcher;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.metalora.files.FaultyFileSystem.Fault;
+import io.metalora.files.FaultyFileSystem;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.concurrent.Callable;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import picocli.CommandLine;
+
+/**
+ * Everything that the evaluation and the report of a trained run do to its files fails in turn: the message names file and
+ * cause, the run is as it was, and once the fault is mended the evaluation is completed. A build takes turns with the kinds of
+ * faults; {@code -Dmetalora.faults=all} tries each at every operation.
+ */
+class EvaluationFaultsTest {
+
+    private static final boolean ALL = "all".equals(System.getProperty("metalora.faults"));
+
+    @TempDir
+    private Path folder;
+
+    private final FaultyFileSystem files = new FaultyFileSystem();
+
+    @Test
+    void anEvaluationThatFailsAtAnyOperationIsCompleted() throws IOException {
+        Path tasks = Cli.tasks(folder);
+        Path trained = folder.resolve("trained");
+        assertThat(Cli.run("train", Cli.config(folder, tasks, trained), "compute.threads=1", "--no-eval").code()).isZero();
+        Path straight = copy(trained, folder.resolve("straight"));
+        String expected = table(Cli.run("train", "--resume", straight).out());
+
+        var hit = new ArrayList<String>();
+        boolean failed = true;
+        for (int number = 1; failed; number++) {
+            for (Fault fault : Fault.values()) {
+                for (boolean lasting : new boolean[] {false, true}) {
+                    if (!ALL && number % (2 * Fault.values().length) != 2 * fault.ordinal() + (lasting ? 1 : 0)) {
+                        continue;
+                    }
+                    Path run = copy(trained, folder.resolve("run-" + number + fault + lasting));
+                    files.failAt(number, fault, lasting);
+                    Cli.Result result = onFaultyFiles("--resume", run);
+                    failed = files.failed();
+                    files.mend();
+                    if (!failed) {
+                        continue;
+                    }
+                    String what = files.firstFailed() + " fails, " + fault + (lasting ? " from then on" : "") + ": " + result;
+                    if (result.code() != ExitCode.OK) { // a fault that costs nothing may be passed over
+                        assertThat(result.code()).as(what).isIn(ExitCode.FAILURE, ExitCode.BAD_INPUT);
+                        assertThat(result.err()).as(what).contains("error: ", run.toString()).doesNotContain("Exception");
+                    }
+                    assertThat(run.resolve("adapter/adapter_model.safetensors")).as(what)
+                            .hasSameBinaryContentAs(trained.resolve("adapter/adapter_model.safetensors"));
+                    Cli.Result completed = Cli.run("train", "--resume", run);
+                    assertThat(completed.code()).as(what + "; then: " + completed).isZero();
+                    assertThat(table(completed.out())).as(what).isEqualTo(expected);
+                    assertThat(run.resolve("report.html")).as(what).content().contains("Results").doesNotContain("not complete");
+                    try (var all = Files.walk(run)) {
+                        assertThat(all.map(file -> file.getFileName().toString())).as(what).noneMatch(name -> name.contains("tmp-"));
+                    }
+                }
+            }
+            if (failed) {
+                hit.add(files.firstFailed());
+            }
+        }
+        assertThat(hit).anyMatch(operation -> operation.equals("write evaluation.jsonl"))
+                .anyMatch(operation -> operation.equals("rename to report.html"));
+    }
+
+    private static String table(String out) {
+        return out.substring(out.indexOf("Accuracy on "), out.indexOf("device   "));
+    }
+
+    /** The verb train with its paths on the file system that fails. */
+    private Cli.Result onFaultyFiles(String option, Path run) {
+        var out = new StringWriter();
+        var err = new StringWriter();
+        var errors = new Errors(new PrintWriter(err), () -> false);
+        Callable<Integer> train = new TrainCommand();
+        int code = new CommandLine(train).setOut(new PrintWriter(out, true)).setErr(new PrintWriter(err, true))
+                .setExecutionExceptionHandler(errors).registerConverter(Path.class, text -> files.path(Path.of(text)))
+                .registerConverter(Limit.class, Limit::parse).execute(option, run.toString());
+        return new Cli.Result(code, out.toString(), err.toString());
+    }
+
+    private static Path copy(Path from, Path to) throws IOException {
+        try (var all = Files.walk(from)) {
+            for (Path file : all.toList()) {
+                Files.copy(file, to.resolve(from.relativize(file).toString()));
+            }
+        }
+        return to;
+    }
+}

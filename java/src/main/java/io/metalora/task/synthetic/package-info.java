@@ -1,9 +1,0 @@
-/**
- * The generator of synthetic tasks: the text that the embedded tiny base is trained on, and the held-out tasks that
- * {@code quickstart} adapts it to.
- *
- * <p>Everything is drawn from a four-language lexicon by rules, deterministically from a seed. {@link
- * io.metalora.task.synthetic.SyntheticTasks} is the entry point; {@link io.metalora.task.synthetic.CorpusWriter} writes
- * the training text of the base.
- */
-package io.metalora.task.synthetic;

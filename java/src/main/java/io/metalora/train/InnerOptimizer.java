@@ -1,6 +1,0 @@
-package io.metalora.train;
-
-/** What takes the inner steps of stage 1. AdamW starts afresh in every episode and has no weight decay. */
-public enum InnerOptimizer {
-    SGD, ADAMW
-}

@@ -1,9 +1,0 @@
-package io.metalora.train;
-
-/** How the shared adapter is trained. */
-public enum Method {
-    /** Two-stage MeTA-LoRA: {@link MetaLora}. */
-    META_LORA,
-    /** "Traditional" LoRA on all tasks' samples mixed: {@link JointLora}. */
-    JOINT_LORA
-}
