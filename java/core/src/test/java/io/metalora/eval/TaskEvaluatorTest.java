@@ -47,7 +47,7 @@ class TaskEvaluatorTest {
 
     private static Path fixture(String name) {
         try {
-            return Path.of(TaskEvaluatorTest.class.getResource("/launcher/" + name).toURI());
+            return Path.of(TaskEvaluatorTest.class.getResource("/fixture/" + name).toURI());
         } catch (URISyntaxException e) {
             throw new IllegalStateException(e);
         }

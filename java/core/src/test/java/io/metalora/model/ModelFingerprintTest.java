@@ -32,7 +32,7 @@ class ModelFingerprintTest {
 
     @BeforeEach
     void copyModel() throws IOException, URISyntaxException {
-        Path model = Path.of(ModelFingerprintTest.class.getResource("/launcher/model").toURI());
+        Path model = Path.of(ModelFingerprintTest.class.getResource("/fixture/model").toURI());
         for (String name : List.of("config.json", "tokenizer.json", "model.safetensors")) {
             Files.copy(model.resolve(name), folder.resolve(name));
         }

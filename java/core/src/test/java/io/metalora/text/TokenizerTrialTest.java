@@ -79,10 +79,7 @@ class TokenizerTrialTest {
     /** Otherwise its first use costs a trial; the list is made by sha256sum. */
     @Test
     void theEmbeddedModelsTokenizerIsKnown() throws Exception {
-        byte[] json;
-        try (var in = TokenizerTrial.class.getResourceAsStream("/models/tiny/tokenizer.json")) {
-            json = in.readAllBytes();
-        }
+        byte[] json = Files.readAllBytes(Path.of("../../models/tiny/tokenizer.json"));
         String hash = HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(json));
         try (var in = TokenizerTrial.class.getResourceAsStream("known-tokenizers.txt")) {
             assertThat(new String(in.readAllBytes())).contains(hash + " models/tiny");

@@ -29,10 +29,10 @@ final class Cli {
         return new Result(code, out.toString(UTF_8), err.toString(UTF_8));
     }
 
-    /** A file of the fixture that make_launcher_fixture.py makes. */
+    /** A file of the fixture that make_fixture.py makes. */
     static Path fixture(String name) {
         try {
-            return Path.of(Cli.class.getResource("/launcher/" + name).toURI());
+            return Path.of(Cli.class.getResource("/fixture/" + name).toURI());
         } catch (URISyntaxException e) {
             throw new IllegalStateException(e);
         }

@@ -37,7 +37,7 @@ class ErrorsTest {
                 Arguments.of(new InternalError("a fault occurred in an unsafe memory access operation"), 1, "cut or replaced"),
                 Arguments.of(new StackOverflowError(), 1, "nested too deeply"),
                 Arguments.of(new OutOfMemoryError("Java heap space"), 1, "-Xmx"),
-                Arguments.of(new NoClassDefFoundError("io/metalora/train/Checkpoint"), 1, "replaced or removed while it ran"),
+                Arguments.of(new NoClassDefFoundError("io/metalora/launcher/report/HtmlReport"), 1, "replaced or removed while it ran"),
                 Arguments.of(new ExceptionInInitializerError(new NativeException(Status.INTERNAL, "why")), 1, "why"),
                 Arguments.of(new UnsatisfiedLinkError("libx.so"), 1, "'metalora doctor'"),
                 Arguments.of(new UncheckedIOException("can't write /x/report: " + full, full), 1,
@@ -95,10 +95,10 @@ class ErrorsTest {
         while (process.isAlive() && !(Files.exists(run.resolve("metrics.jsonl")) && Files.size(run.resolve("metrics.jsonl")) > 0)) {
             Thread.sleep(5);
         }
-        Files.delete(own.resolve("io/metalora/train/Checkpoint.class"));
+        Files.delete(own.resolve("io/metalora/launcher/report/HtmlReport.class"));
         var result = JavaProcess.await(process, folder);
         assertThat(result.code()).as(result.err()).isEqualTo(1);
-        assertThat(result.err()).contains("io/metalora/train/Checkpoint", "replaced or removed while it ran", "./metalora").doesNotContain("\tat ");
+        assertThat(result.err()).contains("io/metalora/launcher/report/HtmlReport", "replaced or removed while it ran", "./metalora").doesNotContain("\tat ");
     }
 
     /** A program with a thread, and a hook, of its own that fail. */

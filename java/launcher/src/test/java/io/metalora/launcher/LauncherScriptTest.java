@@ -25,7 +25,7 @@ import org.junit.jupiter.api.io.TempDir;
 @EnabledOnOs(OS.LINUX)
 class LauncherScriptTest {
 
-    private static final Path SCRIPT = Path.of("..", "metalora");
+    private static final Path SCRIPT = Path.of("..", "..", "metalora");
 
     @TempDir
     private Path folder;
@@ -36,7 +36,7 @@ class LauncherScriptTest {
 
     @BeforeEach
     void makeCheckout() throws IOException, InterruptedException {
-        Assumptions.assumeTrue(Files.isExecutable(SCRIPT), "run from the checkout");
+        assertThat(SCRIPT).isExecutable();
         Assumptions.assumeTrue(new ProcessBuilder("sh", "-c", "command -v flock").start().waitFor() == 0, "flock is there");
         checkout = Files.createDirectories(folder.resolve("a checkout"));
         Files.copy(SCRIPT, checkout.resolve("metalora"), StandardCopyOption.COPY_ATTRIBUTES);

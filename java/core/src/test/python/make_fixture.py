@@ -1,6 +1,6 @@
-"""Makes the small model that the launcher's tests run on, and what transformers and PEFT say its scores are.
+"""Makes the small model that tests of evaluation and of the launcher run on, and what transformers and PEFT say its scores are.
 
-    python make_launcher_fixture.py ../resources/launcher
+    python make_fixture.py ../resources/fixture
 
 model/ is a random Llama checkpoint with a byte-level BPE tokenizer that puts <s> before a text, adapter/ a PEFT adapter
 with B != 0, data.jsonl prompts and completions, expected.json for each of them the ids and the completion's
