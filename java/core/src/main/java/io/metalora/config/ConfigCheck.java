@@ -9,6 +9,26 @@ import java.util.function.UnaryOperator;
 /** The ranges of the config's values. */
 final class ConfigCheck {
 
+    /** A value out of its range. */
+    static final class Refusal extends InputException {
+
+        private static final long serialVersionUID = 1;
+
+        private final String key;
+        private final String reason;
+
+        Refusal(String key, String reason) {
+            super("config: " + reason);
+            this.key = key;
+            this.reason = reason;
+        }
+
+        /** The same with where the key was set. */
+        InputException at(UnaryOperator<String> place) {
+            return new InputException(place.apply(key) + ": " + reason, this);
+        }
+    }
+
     /** What the reduction over the tasks takes. */
     private static final int MOST_TASKS = 4096;
     /** Of a pass; counts of rows and their sums then stay ints. */
@@ -16,16 +36,11 @@ final class ConfigCheck {
     /** Far more than a method of few steps needs, and few enough for a record of each task's loss at each step. */
     private static final int MOST_INNER_STEPS = 10_000;
 
-    private final TrainConfig config;
-    private final UnaryOperator<String> place;
-
-    /** @param place where a dotted key was set, for messages */
-    ConfigCheck(TrainConfig config, UnaryOperator<String> place) {
-        this.config = config;
-        this.place = place;
+    private ConfigCheck() {
     }
 
-    void check() {
+    /** @throws Refusal that names the first key whose value is out of range */
+    static void check(TrainConfig config) {
         var adapter = config.adapter();
         require(adapter.rank() >= 1 && adapter.rank() <= 4096, "adapter.rank", adapter.rank(), "must be between 1 and 4096");
         require(adapter.alpha() > 0 && Float.isFinite(adapter.alpha()), "adapter.alpha", adapter.alpha(), "must be above 0");
@@ -39,7 +54,7 @@ final class ConfigCheck {
         var names = new HashSet<String>();
         for (String name : config.data().names()) {
             if (!names.add(name)) {
-                throw new InputException(place.apply("data.names") + ": data.names holds " + Shown.quoted(name) + " twice");
+                throw new Refusal("data.names", "data.names holds " + Shown.quoted(name) + " twice");
             }
         }
 
@@ -85,18 +100,18 @@ final class ConfigCheck {
         require(compute.checkpointEvery() >= 1, "compute.checkpoint_every", compute.checkpointEvery(), "must be at least 1");
     }
 
-    private void nonNegative(String key, double value) {
+    private static void nonNegative(String key, double value) {
         require(value >= 0 && Double.isFinite(value), key, value, "must be at least 0 and finite");
     }
 
     /** As a float, which 0.99999999 rounds to 1 as. */
-    private void decay(String key, double value) {
+    private static void decay(String key, double value) {
         require(value >= 0 && (float) value < 1, key, value, "must be at least 0 and below 1, as a 32-bit float too");
     }
 
-    private void require(boolean holds, String key, Object value, String what) {
+    private static void require(boolean holds, String key, Object value, String what) {
         if (!holds) {
-            throw new InputException(place.apply(key) + ": " + key + " is " + value + ", but " + what);
+            throw new Refusal(key, key + " is " + value + ", but " + what);
         }
     }
 }

@@ -2,6 +2,7 @@ package io.metalora.config;
 
 import io.metalora.file.Shown;
 import io.metalora.runtime.InputException;
+import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.RecordComponent;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -72,9 +73,11 @@ final class ConfigReader {
 
     private TrainConfig overridden(List<String> overrides) {
         overrides.forEach(this::override);
-        TrainConfig config = build(TrainConfig.class, "", values);
-        new ConfigCheck(config, key -> places.getOrDefault(key, "config")).check();
-        return config;
+        try {
+            return build(TrainConfig.class, "", values);
+        } catch (ConfigCheck.Refusal e) {
+            throw e.at(key -> places.getOrDefault(key, "config"));
+        }
     }
 
     private void override(String override) {
@@ -188,6 +191,8 @@ final class ConfigReader {
         try {
             Class<?>[] types = Arrays.stream(components).map(RecordComponent::getType).toArray(Class<?>[]::new);
             return section.getDeclaredConstructor(types).newInstance(arguments);
+        } catch (InvocationTargetException e) {
+            throw e.getCause() instanceof RuntimeException refusal ? refusal : new IllegalStateException(e);
         } catch (ReflectiveOperationException e) {
             throw new IllegalStateException(e);
         }

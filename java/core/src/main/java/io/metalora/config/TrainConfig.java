@@ -14,11 +14,13 @@ import io.metalora.task.OverLength;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.TreeMap;
 
 /**
- * All settings of a training run; docs/configuration.md describes each. Read from YAML with {@link #read}, where an unknown
- * key, a wrong type or a value out of range is an {@link InputException} that names file, line and key.
+ * All settings of a training run; docs/configuration.md describes each. Made by {@link #builder}, or read from YAML with
+ * {@link #read}, where an unknown key or a wrong type is an {@link InputException} that names file, line and key. However it is
+ * made, a value out of its range is refused.
  *
  * @param method    which trainer
  * @param model     Hugging Face folder of the base model
@@ -43,6 +45,9 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param init          nullable: a PEFT folder to start from; its rank, alpha and targets then replace those above
      */
     public record Adapter(int rank, float alpha, boolean rslora, float dropout, TargetModules targetModules, Path init) {
+        public Adapter {
+            Objects.requireNonNull(targetModules, "targetModules");
+        }
 
         /** The adapter's shape and scale. */
         public LoraConfig lora() {
@@ -58,6 +63,10 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param overLength     what becomes of examples longer than the model's context, or than {@code compute.token_budget}
      */
     public record Data(Path folder, List<String> names, int samplesPerTask, boolean appendEos, OverLength overLength) {
+        public Data {
+            names = List.copyOf(names);
+            Objects.requireNonNull(overLength, "overLength");
+        }
     }
 
     /**
@@ -74,6 +83,9 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      */
     public record Meta(long iterations, int tasksPerIteration, int supportSize, int querySize, int innerSteps,
                        InnerOptimizer innerOptimizer, double innerLr, double innerClip, int supportAfterEvery) {
+        public Meta {
+            Objects.requireNonNull(innerOptimizer, "innerOptimizer");
+        }
     }
 
     /**
@@ -98,6 +110,9 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      */
     public record Optimizer(double lr, double beta1, double beta2, double eps, double weightDecay, double clip,
                             Schedule schedule, long warmupSteps, double warmupRatio) {
+        public Optimizer {
+            Objects.requireNonNull(schedule, "schedule");
+        }
 
         /** Warm-up steps of a run of {@code total} steps. */
         public long warmup(long total) {
@@ -120,11 +135,32 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param checkpointEvery iterations between checkpoints
      */
     public record Compute(Backend backend, int threads, InstructionSet isa, WeightStorage weights, int tokenBudget, int checkpointEvery) {
+        public Compute {
+            Objects.requireNonNull(backend, "backend");
+            Objects.requireNonNull(isa, "isa");
+            Objects.requireNonNull(weights, "weights");
+        }
 
         /** How to open the device. */
         public DeviceOptions device() {
             return new DeviceOptions(backend, threads, isa);
         }
+    }
+
+    /** @throws InputException if a value is out of its range */
+    public TrainConfig(Method method, Path model, Path output, long seed, Adapter adapter, Data data, Meta meta, Joint joint,
+                       Optimizer optimizer, Compute compute) {
+        this.method = Objects.requireNonNull(method, "method");
+        this.model = model;
+        this.output = output;
+        this.seed = seed;
+        this.adapter = adapter;
+        this.data = data;
+        this.meta = meta;
+        this.joint = joint;
+        this.optimizer = optimizer;
+        this.compute = compute;
+        ConfigCheck.check(this);
     }
 
     /** The defaults; {@code model}, {@code output} and {@code data.folder} have none. */
@@ -159,6 +195,16 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     /** As {@link #read(Path, List)} from text; {@code name} stands for the file in messages. */
     public static TrainConfig parse(String name, String yaml, List<String> overrides) {
         return ConfigReader.parse(name, yaml, overrides);
+    }
+
+    /** The defaults, to be changed by name. */
+    public static TrainConfigBuilder builder() {
+        return DEFAULTS.toBuilder();
+    }
+
+    /** This, to be changed by name. */
+    public TrainConfigBuilder toBuilder() {
+        return new TrainConfigBuilder(this);
     }
 
     /** The defaults with {@code key=value} overrides. */

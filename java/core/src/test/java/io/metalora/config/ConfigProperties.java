@@ -115,9 +115,9 @@ class ConfigProperties {
         Arbitrary<TrainConfig.Compute> compute = Combinators.combine(Arbitraries.of(Backend.class), Arbitraries.integers().between(0, 1024),
                 Arbitraries.of(InstructionSet.class), Arbitraries.of(WeightStorage.class), Arbitraries.integers().between(2, 1 << 24), Arbitraries.integers().greaterOrEqual(1))
                 .as(TrainConfig.Compute::new);
-        return Combinators.combine(Combinators.combine(Arbitraries.of(Method.class), paths(), paths(), Arbitraries.longs())
-                        .as((method, model, output, seed) -> new TrainConfig(method, model, output, seed, null, null, null, null, null, null)),
-                adapter, data, meta, optimizer, compute).as((head, a, d, m, o, c) -> new TrainConfig(head.method(), head.model(), head.output(),
-                        head.seed(), a, d, m, new TrainConfig.Joint(1, 1), o, c));
+        Arbitrary<TrainConfig> head = Combinators.combine(Arbitraries.of(Method.class), paths(), paths(), Arbitraries.longs()).as(
+                (method, model, output, seed) -> TrainConfig.builder().method(method).model(model).output(output).seed(seed).build());
+        return Combinators.combine(head, adapter, data, meta, optimizer, compute).as((h, a, d, m, o, c) -> new TrainConfig(h.method(), h.model(),
+                h.output(), h.seed(), a, d, m, h.joint(), o, c));
     }
 }

@@ -324,4 +324,25 @@ class TrainConfigTest {
         Files.writeString(file, YAML);
         assertThat(TrainConfig.read(file, List.of())).isEqualTo(TrainConfig.parse("x", YAML, List.of()));
     }
+
+    @Test
+    void builtByNameItIsThatOfTheSameFile() {
+        TrainConfig built = TrainConfig.builder().method(Method.JOINT_LORA).model(Path.of("models/base")).output(Path.of("runs/one")).seed(7)
+                .adapter(adapter -> adapter.rank(4).alpha(8).targetModules(TargetModules.of("q_proj", "v_proj")))
+                .data(data -> data.folder(Path.of("tasks")).names("a", "b"))
+                .optimizer(optimizer -> optimizer.lr(5e-4).schedule(Schedule.LINEAR)).build();
+        assertThat(built).isEqualTo(TrainConfig.parse("c.yaml", YAML, List.of()));
+        assertThat(built.toBuilder().seed(8).build()).isEqualTo(built.with("seed=8"));
+    }
+
+    @Test
+    void howeverItIsMadeItsValuesAreInTheirRange() {
+        assertThatThrownBy(() -> TrainConfig.builder().adapter(adapter -> adapter.rank(0)).build()).isInstanceOf(InputException.class)
+                .hasMessage("config: adapter.rank is 0, but must be between 1 and 4096");
+        TrainConfig d = TrainConfig.DEFAULTS;
+        assertThatThrownBy(() -> new TrainConfig(d.method(), null, null, 0, d.adapter(), d.data(), d.meta(), new TrainConfig.Joint(0, 1),
+                d.optimizer(), d.compute())).isInstanceOf(InputException.class).hasMessageStartingWith("config: joint.epochs is 0");
+        assertThatThrownBy(() -> TrainConfig.builder().compute(compute -> compute.backend(null)).build())
+                .isInstanceOf(NullPointerException.class).hasMessage("backend");
+    }
 }

@@ -46,9 +46,7 @@ class FaultInjectionTest {
 
     /** The same with its output on the file system that fails. */
     private TrainConfig faulty(Path output) {
-        TrainConfig c = config(output);
-        return new TrainConfig(c.method(), c.model(), files.path(output), c.seed(), c.adapter(), c.data(), c.meta(), c.joint(), c.optimizer(),
-                c.compute());
+        return config(output).toBuilder().output(files.path(output)).build();
     }
 
     @Test
