@@ -36,9 +36,7 @@ final class TokenizerLibrary {
     private static Path file;
 
     static {
-        // The library is in the jar; without these, DJL looks for a GPU variant on the network where it sees a GPU.
-        setUnlessChosen("RUST_FLAVOR", "cpu");
-        setUnlessChosen("ai.djl.offline", "true");
+        // Else DJL tells its makers of every first use, over the network.
         setUnlessChosen("OPT_OUT_TRACKING", "true");
     }
 
@@ -79,6 +77,8 @@ final class TokenizerLibrary {
         if (loaded) {
             return;
         }
+        // Where DJL looks for the library itself, a GPU makes it look for one for that GPU, on the network.
+        boolean flavor = setUnlessChosen("RUST_FLAVOR", "cpu");
         try {
             if (PLACES.stream().noneMatch(place -> System.getenv(place) != null || System.getProperty(place) != null)) {
                 file = unpack();
@@ -94,9 +94,12 @@ final class TokenizerLibrary {
                 cause = cause.getCause();
             }
             throw new IllegalStateException("the tokenizers library can't be loaded" + place() + ": " + cause.getMessage(), e);
-        } finally {
+        } finally { // other users of DJL in this JVM choose for themselves
             if (file != null) {
-                System.clearProperty("RUST_LIBRARY_PATH"); // other users of DJL in this JVM choose for themselves
+                System.clearProperty("RUST_LIBRARY_PATH");
+            }
+            if (flavor) {
+                System.clearProperty("RUST_FLAVOR");
             }
         }
     }
@@ -144,9 +147,12 @@ final class TokenizerLibrary {
         return unpacked;
     }
 
-    private static void setUnlessChosen(String key, String value) {
-        if (System.getProperty(key) == null && System.getenv(key) == null) {
-            System.setProperty(key, value);
+    /** Whether it was set: the user's own setting stays. */
+    private static boolean setUnlessChosen(String key, String value) {
+        if (System.getProperty(key) != null || System.getenv(key) != null) {
+            return false;
         }
+        System.setProperty(key, value);
+        return true;
     }
 }

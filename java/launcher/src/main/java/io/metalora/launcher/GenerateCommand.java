@@ -1,6 +1,6 @@
 package io.metalora.launcher;
 
-import io.metalora.launcher.chat.ChatTemplate;
+import io.metalora.launcher.chat.JinjaTemplate;
 import io.metalora.model.GenerationOptions;
 import io.metalora.model.Generator;
 import io.metalora.runtime.InputException;
@@ -79,7 +79,7 @@ final class GenerateCommand implements Callable<Integer> {
     }
 
     private String chatPrompt() {
-        ChatTemplate template = ChatTemplate.load(model.model()).orElseThrow(() -> new InputException(model.model()
+        JinjaTemplate template = JinjaTemplate.load(model.model()).orElseThrow(() -> new InputException(model.model()
                 + ": the model has no chat template (neither chat_template.jinja nor one in tokenizer_config.json), so it can't chat; "
                 + "leave --chat away to continue the prompt as plain text, or choose a model trained for chat"));
         return template.render(List.of(new Message("user", prompt)), true);

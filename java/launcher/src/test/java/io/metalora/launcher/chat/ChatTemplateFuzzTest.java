@@ -27,12 +27,12 @@ class ChatTemplateFuzzTest extends MutatedSeeds {
     @FuzzTest
     void template(byte[] jinja) {
         Reading.write(TEMPLATES.resolve("chat_template.jinja"), jinja);
-        Reading.check("chat_template.jinja", jinja, SECONDS, () -> ChatTemplate.load(TEMPLATES).orElseThrow().render(TALK, true));
+        Reading.check("chat_template.jinja", jinja, SECONDS, () -> JinjaTemplate.load(TEMPLATES).orElseThrow().render(TALK, true));
     }
 
     @FuzzTest
     void tokenizerConfig(byte[] config) {
         Reading.write(CONFIGS.resolve("tokenizer_config.json"), config);
-        Reading.check("tokenizer_config.json", config, SECONDS, () -> ChatTemplate.load(CONFIGS).ifPresent(template -> template.render(TALK, true)));
+        Reading.check("tokenizer_config.json", config, SECONDS, () -> JinjaTemplate.load(CONFIGS).ifPresent(template -> template.render(TALK, true)));
     }
 }

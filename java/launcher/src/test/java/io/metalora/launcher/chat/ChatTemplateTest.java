@@ -77,9 +77,9 @@ class ChatTemplateTest {
 
     @Test
     void aBaseModelHasNone() throws IOException {
-        assertThat(ChatTemplate.load(dir)).isEmpty();
+        assertThat(JinjaTemplate.load(dir)).isEmpty();
         writeConfig(Map.of("bos_token", "<s>"));
-        assertThat(ChatTemplate.load(dir)).isEmpty();
+        assertThat(JinjaTemplate.load(dir)).isEmpty();
     }
 
     @Test
@@ -147,8 +147,8 @@ class ChatTemplateTest {
         assertThatThrownBy(this::load).isInstanceOf(InputException.class).hasMessageContaining("UTF-8");
     }
 
-    private ChatTemplate load() {
-        return ChatTemplate.load(dir).orElseThrow();
+    private JinjaTemplate load() {
+        return JinjaTemplate.load(dir).orElseThrow();
     }
 
     private void template(String text) {
@@ -192,7 +192,7 @@ class ChatTemplateTest {
 
     @Test
     void brokenFilesAreRefusedInTheWordsOfTheFormat(@TempDir Path folder) throws IOException {
-        BrokenFiles.check(folder, "tokenizer_config.json", 60, ChatTemplate::load);
-        BrokenFiles.check(folder, "chat_template.jinja", 5, ChatTemplate::load);
+        BrokenFiles.check(folder, "tokenizer_config.json", 60, JinjaTemplate::load);
+        BrokenFiles.check(folder, "chat_template.jinja", 5, JinjaTemplate::load);
     }
 }

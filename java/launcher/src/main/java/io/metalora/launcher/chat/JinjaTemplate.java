@@ -11,6 +11,7 @@ import io.metalora.file.JsonObject;
 import io.metalora.file.JsonText;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.InputException;
+import io.metalora.text.ChatTemplate;
 import io.metalora.text.Message;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -28,7 +29,7 @@ import java.util.function.Supplier;
  * transformers' apply_chat_template. The template library knows most of Jinja but not all: what it would render wrongly
  * is an InputException that says so.
  */
-public final class ChatTemplate {
+public final class JinjaTemplate implements ChatTemplate {
     private static final long MAX_OUTPUT = 64L << 20;
     private static final int MAX_LIST = 1 << 20;
     private static final long MAX_TEMPLATE = 1L << 20; // bytes; the longest known have some 30,000
@@ -40,7 +41,7 @@ public final class ChatTemplate {
     private final Map<String, String> specialTokens; // bos_token -> "<s>"
     private final Jinjava jinja;
 
-    private ChatTemplate(String source, String template, Map<String, String> specialTokens) {
+    private JinjaTemplate(String source, String template, Map<String, String> specialTokens) {
         this.source = source;
         this.specialTokens = specialTokens;
         this.jinja = jinja();
@@ -96,19 +97,19 @@ public final class ChatTemplate {
      * The template of the model in {@code modelDir}: chat_template.jinja, or chat_template in tokenizer_config.json
      * (a string, or a list of which "default" counts). Empty for a model without one: a base model.
      */
-    public static Optional<ChatTemplate> load(Path modelDir) {
+    public static Optional<JinjaTemplate> load(Path modelDir) {
         ModelConfig.requireFolder(modelDir);
         Path file = modelDir.resolve("chat_template.jinja");
         Path configFile = modelDir.resolve("tokenizer_config.json");
         Optional<JsonObject> config = Files.exists(configFile)
                 ? Optional.of(JsonObject.read(configFile)) : Optional.empty();
-        Map<String, String> tokens = config.map(ChatTemplate::specialTokens).orElse(Map.of());
+        Map<String, String> tokens = config.map(JinjaTemplate::specialTokens).orElse(Map.of());
         if (Files.exists(file)) {
             byte[] text = JsonText.utf8(file.toString(), JsonText.read(file, MAX_TEMPLATE, "a chat template"));
-            return Optional.of(new ChatTemplate(file.toString(), new String(text, StandardCharsets.UTF_8), tokens));
+            return Optional.of(new JinjaTemplate(file.toString(), new String(text, StandardCharsets.UTF_8), tokens));
         }
-        return config.flatMap(ChatTemplate::template)
-                .map(text -> new ChatTemplate(configFile + ": chat_template", text, tokens));
+        return config.flatMap(JinjaTemplate::template)
+                .map(text -> new JinjaTemplate(configFile + ": chat_template", text, tokens));
     }
 
     private static Optional<String> template(JsonObject config) {
@@ -141,14 +142,10 @@ public final class ChatTemplate {
         return tokens;
     }
 
-    /**
-     * The conversation as text, special tokens included, so encode it without adding any.
-     *
-     * @param addGenerationPrompt end with what opens the assistant's next turn
-     */
+    @Override
     public String render(List<Message> messages, boolean addGenerationPrompt) {
         var bindings = new HashMap<String, Object>(specialTokens);
-        bindings.put("messages", messages.stream().map(ChatTemplate::asMap).toList());
+        bindings.put("messages", messages.stream().map(JinjaTemplate::asMap).toList());
         bindings.put("add_generation_prompt", addGenerationPrompt);
         RenderResult result = run(() -> jinja.renderForResult(template, bindings));
         for (var error : result.getErrors()) {

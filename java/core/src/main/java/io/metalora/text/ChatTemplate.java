@@ -1,0 +1,17 @@
+package io.metalora.text;
+
+import io.metalora.runtime.InputException;
+import java.util.List;
+
+/** How a model wants a conversation written. What reads the templates of Hugging Face's models is in the launcher's module. */
+@FunctionalInterface
+public interface ChatTemplate {
+
+    /**
+     * The conversation as text, special tokens included, so encode it without adding any.
+     *
+     * @param addGenerationPrompt end with what opens the assistant's next turn
+     * @throws InputException if the template refuses the messages, or can't render them
+     */
+    String render(List<Message> messages, boolean addGenerationPrompt);
+}
