@@ -102,10 +102,8 @@ public:
         d_.spare = back_.spare = spare_, back_.y_stride = out + spare_;
         frozen_ = d_, frozen_back_ = back_;
         frozen_.rank = frozen_back_.rank = 0;
-        shrunk_ = d_, shrunk_.shrunk = 1;
         norm_.x = residual_.get(), norm_.weight = norm_weight_.floats(), norm_.y = x_.get(), norm_.rows = tokens, norm_.width = in, norm_.eps = 1e-5f;
         norm_.out_stride = in + spare_;
-        norm_and_shrink_ = norm_, norm_and_shrink_.next = &d_;
     }
     // Columns that the adapters of one product take.
     static int64_t columns(int64_t rank, int64_t slots) { return slots * ((rank + 7) / 8 * 8); }
@@ -122,10 +120,7 @@ public:
             if (which == kFrozenDx) CHECK(ml_lora_linear_backward(context, &frozen_back_));
             if (which == kForward || which == kBoth) CHECK(ml_lora_linear_forward(context, &d_));
             if (which == kNorm) CHECK(ml_rmsnorm_forward(context, &norm_));
-            if (which == kNormForward) {
-                CHECK(ml_rmsnorm_forward(context, &norm_and_shrink_));
-                CHECK(ml_lora_linear_forward(context, &shrunk_));
-            }
+            if (which == kNormForward) CHECK(ml_rmsnorm_linear_forward(context, &norm_, &d_));
             if (which == kBackward || which == kBoth) CHECK(ml_lora_linear_backward(context, &back_));
         }};
     }
@@ -142,8 +137,8 @@ private:
     int64_t spare_;
     Memory residual_, norm_weight_, x_, y_, dy_, dx_, h_, adapters_, gradients_, offsets_;
     ml_weight *w_ = nullptr;
-    ml_lora_linear_desc d_{}, back_{}, frozen_{}, frozen_back_{}, shrunk_{};
-    ml_rmsnorm_desc norm_{}, norm_and_shrink_{};
+    ml_lora_linear_desc d_{}, back_{}, frozen_{}, frozen_back_{};
+    ml_rmsnorm_desc norm_{};
 };
 
 float from_bf16(uint16_t half) {

@@ -1,6 +1,6 @@
 // A Llama-shaped decoder with random frozen weights and one LoRA adapter a slot on all Linears, run through the ops as the Java
 // runtime does it: for measuring steps of models whose weights are not at hand. q, k and v are one Linear, and so are gate and up;
-// what goes into a Linear has room behind its rows for the adapters' columns; norms and SwiGLU compute the h of the Linear behind
+// what goes into a Linear has room behind its rows for the adapters' columns; norms and SwiGLU are one op with the Linear behind
 // them; and a pass that comes again is replayed as a graph.
 #pragma once
 
@@ -291,11 +291,9 @@ private:
             linear(forward_desc(i, kOut, l.o, o_stride(), s_.hidden), l.x->get(), l.mid);
             norm_and_linear(i, l.mid->get(), kGateUp, l.gate_up, gate_stride());
             auto down = forward_desc(i, kDowns, act_, s_.inner + spare(kDowns), s_.hidden);
-            ml_swiglu_desc gated = swiglu_desc(l);
-            gated.next = &down;
-            CHECK(ml_swiglu_forward(context_, &gated));
-            down.shrunk = 1;
-            linear(down, l.mid->get(), i + 1 < s_.layers ? layers_[static_cast<size_t>(i + 1)].x : last_);
+            down.residual = l.mid->get(), down.y = (i + 1 < s_.layers ? layers_[static_cast<size_t>(i + 1)].x : last_)->get();
+            const ml_swiglu_desc gated = swiglu_desc(l);
+            CHECK(ml_swiglu_linear_forward(context_, &gated, &down));
         }
         norm(last_->get(), s_.hidden);
         ml_cross_entropy_desc loss{};
@@ -343,12 +341,11 @@ private:
         CHECK(ml_rmsnorm_forward(context_, &d));
     }
     void norm_and_linear(int64_t layer, void *x, const Group &g, const Buffer &y, int64_t y_stride) {
-        auto next = forward_desc(layer, g, normed_, normed_stride(), y_stride);
+        auto linear = forward_desc(layer, g, normed_, normed_stride(), y_stride);
+        linear.y = y->get();
         auto d = norm_desc(x);
-        d.y = normed_->get(), d.out_stride = normed_stride(), d.next = &next;
-        CHECK(ml_rmsnorm_forward(context_, &d));
-        next.shrunk = 1;
-        linear(next, nullptr, y);
+        d.y = normed_->get(), d.out_stride = normed_stride();
+        CHECK(ml_rmsnorm_linear_forward(context_, &d, &linear));
     }
     void norm_back(void *x, bool accumulate) {
         auto d = norm_desc(x);

@@ -49,7 +49,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a declaration below changes in a way that breaks a caller. */
-#define ML_ABI_VERSION 6
+#define ML_ABI_VERSION 7
 
 typedef enum ml_status {
     ML_OK = 0,
@@ -80,8 +80,6 @@ typedef struct ml_weight ml_weight;
 /* Recorded ops, to be run again as one: see ml_graph_begin. */
 typedef struct ml_graph ml_graph;
 
-typedef struct ml_lora_linear_desc ml_lora_linear_desc;
-
 /* ---- library ---------------------------------------------------------------------------------------------- */
 
 ML_API int32_t ml_abi_version(void);
@@ -103,15 +101,23 @@ typedef struct ml_context_options {
     int32_t reserved;
 } ml_context_options;
 
+/* What a context can do, or is faster with, as bits of ml_context_info.capabilities: asked for, not concluded from the backend. */
+typedef enum ml_capability {
+    ML_CAN_RECORD = 1,             /* ml_graph_begin and ml_plan_begin work; elsewhere they return ML_UNSUPPORTED */
+    ML_GAINS_BY_STACKING = 2,      /* Linears of one input are faster as one weight with several terms */
+    ML_GAINS_BY_ADAPTER_ROOM = 4,  /* LoRA linears are faster with adapter_columns beside bf16 weights and `spare` behind rows */
+    ML_HAS_OWN_MEMORY = 8          /* device memory is not the system's: memory_free says how much of it is left */
+} ml_capability;
+
 typedef struct ml_context_info {
     int32_t backend;
     int32_t threads;
     int32_t activation_dtype;
-    int32_t reserved;
+    int32_t capabilities;    /* bits of ml_capability */
     int64_t memory_total;    /* bytes of the device */
     int64_t memory_in_use;   /* bytes held through this context */
     int64_t memory_peak;     /* highest memory_in_use so far */
-    int64_t memory_free;     /* CUDA: bytes of the device that nobody holds; CPU: -1, the system's to tell */
+    int64_t memory_free;     /* bytes of the device that nobody holds; -1 without ML_HAS_OWN_MEMORY, or where it cannot be told */
     char device_name[128];
     char isa[32];            /* instruction set or compute capability in use */
     char isa_reason[128];    /* why that one */
@@ -192,8 +198,6 @@ typedef struct ml_rmsnorm_desc {
     int64_t x_stride;
     int64_t dy_stride;
     int64_t out_stride;      /* of y and of dx */
-    const ml_lora_linear_desc *next; /* nullable, host memory; forward only: the LoRA linear that reads y. Its h is computed here,
-                                while y is at hand; see ml_lora_linear_desc.shrunk */
 } ml_rmsnorm_desc;
 ML_API int32_t ml_rmsnorm_forward(ml_context *context, const ml_rmsnorm_desc *desc);
 ML_API int32_t ml_rmsnorm_backward(ml_context *context, const ml_rmsnorm_desc *desc);
@@ -281,10 +285,7 @@ ML_API int32_t ml_attention_backward(ml_context *context, const ml_attention_des
    drop() is inverted dropout with keep probability 1 - dropout, its mask a function of (seed, the term's stream, t, column).
 
    Several Linears of one input (q, k and v; gate and up) are one op: W is theirs, one below the other, y their outputs side
-   by side, and each one that is adapted has a term, which adapts its rows of W alone. h[t] is the terms' side by side.
-
-   h (the shrink) is cheapest where x is made: RMSNorm and SwiGLU take the linear that reads their y as `next`, and it is then
-   called with `shrunk`. A `next` holds what the linear's forward reads, but for bias and residual; its y may be NULL. */
+   by side, and each one that is adapted has a term, which adapts its rows of W alone. h[t] is the terms' side by side. */
 #define ML_LORA_TERMS 3
 typedef struct ml_lora_term {
     const float *a;          /* [r, in] in slot 0 */
@@ -296,7 +297,7 @@ typedef struct ml_lora_term {
     uint64_t stream;         /* of its dropout: tells Linears and micro-batches apart */
 } ml_lora_term;
 
-struct ml_lora_linear_desc {
+typedef struct ml_lora_linear_desc {
     const void *x;           /* act [T, in]; backward: nullable when rank = 0 */
     const ml_weight *w;      /* [out, in] */
     const float *bias;       /* [out], frozen; nullable; forward only */
@@ -316,16 +317,19 @@ struct ml_lora_linear_desc {
     float dropout;           /* in [0, 1); 0 at evaluation */
     uint64_t seed;
     int32_t accumulate;      /* backward: dx += instead of = */
-    int32_t shrunk;          /* forward: the op that wrote x had this descriptor as its `next`, no LoRA linear was called since,
-                                and nothing has written to x, the columns behind its rows, h, a or b; h is then read, not
-                                written. Without dropout only */
+    int32_t reserved;
     int64_t x_stride;
     int64_t y_stride;        /* of y, residual and dy */
     int64_t spare;           /* columns behind each row of x (forward) and dy (backward) that are the op's to write to: with
                                 adapter_columns of them, CUDA need not copy these rows to put the adapters' beside them */
-};
+} ml_lora_linear_desc;
 ML_API int32_t ml_lora_linear_forward(ml_context *context, const ml_lora_linear_desc *desc);
 ML_API int32_t ml_lora_linear_backward(ml_context *context, const ml_lora_linear_desc *desc);
+
+/* ml_rmsnorm_forward and then ml_lora_linear_forward of what it wrote, as one op: h is computed while the rows of x are at hand,
+   which saves reading them once more. linear->x is norm->y, row by row: as many tokens as rows, in features as the width, the
+   same stride. The norm has no group. Backward is that of the two ops. */
+ML_API int32_t ml_rmsnorm_linear_forward(ml_context *context, const ml_rmsnorm_desc *norm, const ml_lora_linear_desc *linear);
 
 /* ---- SwiGLU ----------------------------------------------------------------------------------------------- */
 
@@ -342,10 +346,12 @@ typedef struct ml_swiglu_desc {
     int64_t width;
     int64_t gate_stride;     /* of gate, up, dgate and dup */
     int64_t y_stride;
-    const ml_lora_linear_desc *next; /* as in ml_rmsnorm_desc */
 } ml_swiglu_desc;
 ML_API int32_t ml_swiglu_forward(ml_context *context, const ml_swiglu_desc *desc);
 ML_API int32_t ml_swiglu_backward(ml_context *context, const ml_swiglu_desc *desc);
+
+/* ml_swiglu_forward and then ml_lora_linear_forward of what it wrote, as ml_rmsnorm_linear_forward: linear->x is swiglu->y. */
+ML_API int32_t ml_swiglu_linear_forward(ml_context *context, const ml_swiglu_desc *swiglu, const ml_lora_linear_desc *linear);
 
 /* ---- lm_head + cross-entropy ------------------------------------------------------------------------------ */
 

@@ -50,6 +50,7 @@ TEST(context_options) {
         EXPECT(info.backend == ML_BACKEND_CPU);
         EXPECT(info.threads == setup.threads);
         EXPECT(info.activation_dtype == ML_F32);
+        EXPECT(info.capabilities == 0);
         EXPECT(info.isa == setup.isa);
         EXPECT(info.memory_total > 0 && *info.device_name != 0);
         EXPECT_OK(ml_synchronize(device));

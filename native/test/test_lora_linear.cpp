@@ -252,14 +252,34 @@ TEST(lora_linear_matches_reference) {
     }
 }
 
-// x, and h on the way, by the op before: the linear then takes both as they are.
-TEST(lora_linear_after_its_shrink_matches_reference) {
+// The op before a linear, RMSNorm or SwiGLU, which writes its x: alone, or both as one op.
+struct Before {
+    Before(Device &device, const Shape &s, const std::vector<float> &source, const std::vector<float> &up, const std::vector<float> &weight, const Run &run)
+        : device(device), from(device, source), gate_up(device, up), w(device, weight), rstd(device, s.tokens()) {
+        norm.x = from, norm.weight = w, norm.y = run.x, norm.rstd = rstd, norm.rows = s.tokens(), norm.width = s.in, norm.eps = 1e-5f;
+        norm.out_stride = run.d.x_stride;
+        swiglu.gate = from, swiglu.up = gate_up, swiglu.y = run.x, swiglu.rows = s.tokens(), swiglu.width = s.in, swiglu.y_stride = run.d.x_stride;
+    }
+    void alone(bool of_norm) const { EXPECT_OK(of_norm ? ml_rmsnorm_forward(device, &norm) : ml_swiglu_forward(device, &swiglu)); }
+    void with(bool of_norm, const ml_lora_linear_desc &linear) const {
+        EXPECT_OK(of_norm ? ml_rmsnorm_linear_forward(device, &norm, &linear) : ml_swiglu_linear_forward(device, &swiglu, &linear));
+    }
+    Device &device;
+    Activations from, gate_up;
+    Buffer<float> w, rstd;
+    ml_rmsnorm_desc norm{};
+    ml_swiglu_desc swiglu{};
+};
+
+// x, h on the way, and y: by RMSNorm or SwiGLU and the linear as one op.
+TEST(lora_linear_with_the_op_before_it_matches_reference) {
     std::vector<Shape> all;
     for (const Shape &s : shapes()) {
-        if (s.rank > 0 && s.tokens() > 0 && s.in > 1) all.push_back(s);
+        if (s.tokens() > 0 && s.in > 1) all.push_back(s);
     }
     all.push_back({264, 96, 16, {0, 20, 33, 33, 70}, ML_BF16, false, false, {{0, 48}, {48, 24}, {72, 24}}, 192, 192});  // 48 ranks
     all.push_back({32, 64, 12, {0, 37}, ML_BF16, false, true, {{0, 24}, {24, 40}}, 32, 32});                           // padded ones
+    all.push_back({32, 64, 12, {0, 11, 37}, ML_BF16, true, false, {{0, 24}, {24, 40}}, 8, 0});                         // with no room beside x
     all.push_back({40, 72, 20, {0, 10, 40}, ML_BF16, false, false, {{0, 24}, {24, 24}, {48, 24}}, 0, 0});              // more than 64
     for (const Shape &s : all) {
         if (too_slow(double(s.in) * double(s.out) * double(s.tokens()) / 2)) continue;
@@ -267,37 +287,48 @@ TEST(lora_linear_after_its_shrink_matches_reference) {
         const Inputs in(s);
         Random random(static_cast<uint64_t>(s.in + 1));
         const auto source = random.normal(s.tokens() * s.in, 2), up = random.normal(s.tokens() * s.in), weight = random.normal(s.in);
-        const float eps = 1e-5f;
         for (bool norm : {true, false}) {
-            Case before(norm ? "after RMSNorm" : "after SwiGLU");
-            const auto x = norm ? reference::rmsnorm(wide(source), wide(weight), eps) : reference::swiglu(wide(source), wide(up));
+            Case before(norm ? "RMSNorm" : "SwiGLU");
+            const auto x = norm ? reference::rmsnorm(wide(source), wide(weight), 1e-5f) : reference::swiglu(wide(source), wide(up));
             const auto expected = reference::lora_linear(in.lora, x, in.w.values, wide(in.bias), wide(in.residual), in.a, in.b, in.mask);
             on_every_device([&](Device &device) {
                 Run run(device, s, in);
                 run.x.write(std::vector<float>(x.size(), NAN));
-                const Activations from(device, source), gate_up(device, up);
-                const Buffer<float> w(device, weight), rstd(device, s.tokens());
-                ml_rmsnorm_desc n{};
-                n.x = from, n.weight = w, n.y = run.x, n.rstd = rstd, n.rows = s.tokens(), n.width = s.in, n.eps = eps, n.out_stride = run.d.x_stride;
-                ml_swiglu_desc g{};
-                g.gate = from, g.up = gate_up, g.y = run.x, g.rows = s.tokens(), g.width = s.in, g.y_stride = run.d.x_stride;
-                run.d.y = nullptr;
-                n.next = g.next = &run.d;
-                if (norm) EXPECT_OK(ml_rmsnorm_forward(device, &n));
-                else EXPECT_OK(ml_swiglu_forward(device, &g));
+                const Before op(device, s, source, up, weight, run);
+                op.with(norm, run.d);
                 EXPECT_CLOSE("x", run.x.read(s.spare), x, 5e-7);
-                EXPECT_CLOSE("h", run.h.read(), expected.h, 2e-6);
-                if (norm) EXPECT_CLOSE_FLOAT("rstd", rstd.read(), reference::rmsnorm_rstd(wide(source), s.in, eps), 5e-7);
-                run.d.y = run.y, run.d.shrunk = 1;
-                EXPECT_OK(ml_lora_linear_forward(device, &run.d));
+                if (s.rank > 0) EXPECT_CLOSE("h", run.h.read(), expected.h, 2e-6);
+                if (norm) EXPECT_CLOSE_FLOAT("rstd", op.rstd.read(), reference::rmsnorm_rstd(wide(source), s.in, 1e-5f), 5e-7);
                 EXPECT_CLOSE("y", run.y.read(), expected.y, 2e-6);
-                run.x.read(s.spare);  // nothing else was written to
-                // The same x, from which the linear makes h itself.
-                run.y.write(std::vector<float>(run.y.read().size(), NAN));
-                run.d.shrunk = 0;
-                EXPECT_OK(ml_lora_linear_forward(device, &run.d));
-                EXPECT_CLOSE("h of the linear's own", run.h.read(), expected.h, 2e-6);
-                EXPECT_CLOSE("y without shrunk", run.y.read(), expected.y, 2e-6);
+            });
+        }
+    }
+}
+
+// The two ops one after the other; on the CPU, with dropout and without a rank to the bit.
+TEST(lora_linear_with_the_op_before_it_is_the_two_ops) {
+    for (float dropout : {0.0f, 0.25f}) {
+        for (const Shape &s : {Shape{64, 96, 8, {0, 20, 45}, ML_BF16, true, true, {{0, 48}, {48, 24}, {72, 24}}, 48, 48},
+                               {67, 35, 8, {0, 1, 30, 33}, ML_F32, true, true}, {48, 100, 0, {0, 25}, ML_F32, true, true}}) {
+            Case shape(s.text() + format(", dropout %g", dropout));
+            Inputs in(s);
+            in.dropout = dropout;
+            Random random(4);
+            const auto source = random.normal(s.tokens() * s.in, 2), up = random.normal(s.tokens() * s.in), weight = random.normal(s.in);
+            on_every_device([&](Device &device) {
+                for (bool norm : {true, false}) {
+                    Case before(norm ? "RMSNorm" : "SwiGLU");
+                    Run two(device, s, in), one(device, s, in);
+                    Before(device, s, source, up, weight, two).alone(norm);
+                    EXPECT_OK(ml_lora_linear_forward(device, &two.d));
+                    Before(device, s, source, up, weight, one).with(norm, one.d);
+                    if (!on_cuda() || dropout > 0 || s.rank == 0) {
+                        EXPECT_SAME_BITS("x", one.x.read(s.spare), two.x.read(s.spare));
+                        EXPECT_SAME_BITS("h", one.h.read(), two.h.read());
+                        EXPECT_SAME_BITS("y", one.y.read(), two.y.read());
+                    }
+                    EXPECT_CLOSE("y", one.y.read(), wide(two.y.read()), 2e-6);
+                }
             });
         }
     }
@@ -522,56 +553,6 @@ TEST(lora_linear_rejects_bad_arguments) {
         spoil(bad);
         EXPECT_INVALID(ml_lora_linear_forward(device, &bad), field);
     }
-    // As the `next` of another op.
-    Activations source(device, s.tokens() * s.in);
-    Buffer<float> weight(device, std::vector<float>(s.in, 1.0f));
-    ml_rmsnorm_desc norm{};
-    norm.x = source, norm.weight = weight, norm.y = run.x, norm.rows = s.tokens(), norm.width = s.in, norm.eps = 1;
-    ml_swiglu_desc gated{};
-    gated.gate = gated.up = source, gated.y = run.x, gated.rows = s.tokens(), gated.width = s.in;
-    const std::vector<std::pair<const char *, std::function<void(Desc &)>>> next = {
-        {"next", [](Desc &d) { d.rank = 0; }},
-        {"next", [](Desc &d) { d.dropout = 0.5f; }},
-        {"next", [&](Desc &d) { d.x = source; }},
-        {"slot_offsets", [&](Desc &d) { d.slot_offsets = small; }},
-        {"next", [](Desc &d) { d.x_stride = 17; }},
-        {"w", [](Desc &d) { d.w = nullptr; }},
-        {"h", [](Desc &d) { d.h = nullptr; }},
-        {"a", [](Desc &d) { d.term[0].a = nullptr; }},
-        {"spare", [](Desc &d) { d.spare = 1; }},
-    };
-    for (auto &[field, spoil] : next) {
-        Case name(std::string("next: ") + field);
-        Desc bad = good;
-        spoil(bad);
-        norm.next = gated.next = &bad;
-        EXPECT_INVALID(ml_rmsnorm_forward(device, &norm), field);
-        EXPECT_INVALID(ml_swiglu_forward(device, &gated), field);
-    }
-    norm.next = &good, norm.rows = 9;
-    EXPECT_INVALID(ml_rmsnorm_forward(device, &norm), "next");
-    norm.rows = s.tokens(), norm.width = 8;
-    EXPECT_INVALID(ml_rmsnorm_forward(device, &norm), "next");
-    norm.width = s.in;
-    EXPECT_OK(ml_rmsnorm_forward(device, &norm));
-    Desc dropped = good;
-    dropped.shrunk = 1, dropped.dropout = 0.5f;
-    EXPECT_INVALID(ml_lora_linear_forward(device, &dropped), "shrunk");
-    // Shrunk once, right behind the op that has done it, with what it was done for.
-    Desc shrunk = good;
-    shrunk.shrunk = 1;
-    EXPECT_INVALID(ml_lora_linear_forward(device, &shrunk), "shrunk");
-    norm.next = &good;
-    EXPECT_OK(ml_rmsnorm_forward(device, &norm));
-    EXPECT_OK(ml_lora_linear_forward(device, &shrunk));
-    EXPECT_INVALID(ml_lora_linear_forward(device, &shrunk), "shrunk");
-    EXPECT_OK(ml_rmsnorm_forward(device, &norm));
-    EXPECT_OK(ml_lora_linear_backward(device, &good));
-    EXPECT_INVALID(ml_lora_linear_forward(device, &shrunk), "shrunk");
-    EXPECT_OK(ml_rmsnorm_forward(device, &norm));
-    shrunk.term[0].a += 1;
-    EXPECT_INVALID(ml_lora_linear_forward(device, &shrunk), "shrunk");
-
     const std::vector<std::pair<const char *, std::function<void(Desc &)>>> backward = {
         {"da", [](Desc &d) { d.term[0].da = nullptr; }},
         {"db", [](Desc &d) { d.term[0].db = nullptr; }},
@@ -586,4 +567,46 @@ TEST(lora_linear_rejects_bad_arguments) {
         spoil(bad);
         EXPECT_INVALID(ml_lora_linear_backward(device, &bad), field);
     }
+}
+
+TEST(lora_linear_with_the_op_before_it_rejects_bad_arguments) {
+    Device device(setups().front());
+    const Shape s{16, 24, 4, {0, 3, 10}, ML_F32, true, true};
+    const Inputs in(s);
+    Run run(device, s, in);
+    const std::vector<float> values(s.tokens() * s.in, 1.0f);
+    const Before op(device, s, values, values, std::vector<float>(s.in, 1.0f), run);
+    using Norm = ml_rmsnorm_desc;
+    using Swiglu = ml_swiglu_desc;
+    using Linear = ml_lora_linear_desc;
+    auto expect = [&](const char *norm_field, const char *swiglu_field, const std::function<void(Norm &, Swiglu &, Linear &)> &spoil) {
+        Case name(norm_field);
+        Norm norm = op.norm;
+        Swiglu swiglu = op.swiglu;
+        Linear linear = run.d;
+        spoil(norm, swiglu, linear);
+        EXPECT_INVALID(ml_rmsnorm_linear_forward(device, &norm, &linear), norm_field);
+        EXPECT_INVALID(ml_swiglu_linear_forward(device, &swiglu, &linear), swiglu_field);
+    };
+    EXPECT_OK(ml_rmsnorm_linear_forward(device, &op.norm, &run.d));
+    EXPECT_OK(ml_swiglu_linear_forward(device, &op.swiglu, &run.d));
+    EXPECT_INVALID(ml_rmsnorm_linear_forward(device, nullptr, &run.d), "a descriptor is NULL");
+    EXPECT_INVALID(ml_rmsnorm_linear_forward(device, &op.norm, nullptr), "a descriptor is NULL");
+    EXPECT_INVALID(ml_swiglu_linear_forward(device, nullptr, &run.d), "a descriptor is NULL");
+    EXPECT_INVALID(ml_swiglu_linear_forward(nullptr, &op.swiglu, &run.d), "context");
+    expect("norm.x", "swiglu.gate", [](Norm &n, Swiglu &g, Linear &) { n.x = g.gate = nullptr; });
+    expect("norm.y", "swiglu.y", [](Norm &n, Swiglu &g, Linear &) { n.y = g.y = nullptr; });
+    expect("linear.y", "linear.y", [](Norm &, Swiglu &, Linear &l) { l.y = nullptr; });
+    expect("linear.h", "linear.h", [](Norm &, Swiglu &, Linear &l) { l.h = nullptr; });
+    expect("linear.w", "linear.w", [](Norm &, Swiglu &, Linear &l) { l.w = nullptr; });
+    expect("linear.spare", "linear.spare", [](Norm &, Swiglu &, Linear &l) { l.spare = 1; });
+    expect("linear.x: is not norm.y", "linear.x: is not swiglu.y", [&](Norm &, Swiglu &, Linear &l) { l.x = op.from; });
+    expect("linear.tokens", "linear.tokens", [](Norm &n, Swiglu &g, Linear &) { n.rows = g.rows = 9; });
+    expect("linear.w: its in features", "linear.w: its in features", [](Norm &n, Swiglu &g, Linear &) { n.width = g.width = 8; });
+    expect("linear.x_stride", "linear.x_stride", [](Norm &n, Swiglu &g, Linear &l) {
+        n.rows = g.rows = l.tokens = 5, n.out_stride = g.y_stride = 17, l.rank = 0;
+    });
+    Norm grouped = op.norm;
+    grouped.group = 2;
+    EXPECT_INVALID(ml_rmsnorm_linear_forward(device, &grouped, &run.d), "norm.group");
 }

@@ -207,7 +207,7 @@ struct Rows {
 };
 
 // Each Linear alone, in dense matrices; or `stacked`, as training has it on CUDA: Linears of one input are one, rows have room for the
-// adapters' columns behind them, and norms and SwiGLU compute the h of the Linear behind them.
+// adapters' columns behind them, and norms and SwiGLU are one op with the Linear behind them.
 class Model {
 public:
     Model(Device &device, const Frozen &frozen, bool stacked)
@@ -321,16 +321,13 @@ public:
             Pass::Kept &l = p.kept[i];
             auto qkv = linears(i, kQkv, p.normed, l.qkv), out = linears(i, kOut, l.o, {l.mid}), gate_up = linears(i, kGateUp, p.normed, l.gated);
             auto down = linears(i, kDowns, p.act, {i + 1 < kLayers ? p.kept[i + 1].x : p.last});
-            make_input(ml_rmsnorm_forward, norm(l.x, *norms_[2 * i], p.normed), qkv);
-            forward(qkv, nullptr);
+            forward(ml_rmsnorm_forward, ml_rmsnorm_linear_forward, norm(l.x, *norms_[2 * i], p.normed), qkv, nullptr);
             rope(l.qkv, false);
             const auto d = attention(l, i);
             EXPECT_OK(ml_attention_forward(device_, &d));
             forward(out, l.x.at);
-            make_input(ml_rmsnorm_forward, norm(l.mid, *norms_[2 * i + 1], p.normed), gate_up);
-            forward(gate_up, nullptr);
-            make_input(ml_swiglu_forward, swiglu(l), down);
-            forward(down, l.mid.at);
+            forward(ml_rmsnorm_forward, ml_rmsnorm_linear_forward, norm(l.mid, *norms_[2 * i + 1], p.normed), gate_up, nullptr);
+            forward(ml_swiglu_forward, ml_swiglu_linear_forward, swiglu(l), down, l.mid.at);
         }
         const auto last = norm(p.last, final_norm_, p.last_normed);
         EXPECT_OK(ml_rmsnorm_forward(device_, &last));
@@ -419,11 +416,17 @@ private:
         }
         return all;
     }
-    // Runs the op that writes what they read, which has the h of a Linear alone computed on the way.
-    template <class Desc> void make_input(int32_t (*op)(ml_context *, const Desc *), Desc d, Linears &readers) {
-        if (stacked_) d.next = &readers[0];
-        EXPECT_OK(op(device_, &d));
-        if (stacked_) readers[0].shrunk = 1;
+    // Linears behind the op that writes what they read: as one op where there is one Linear.
+    template <class Desc>
+    void forward(int32_t (*before)(ml_context *, const Desc *), int32_t (*both)(ml_context *, const Desc *, const ml_lora_linear_desc *), Desc d,
+                 Linears &readers, void *residual) {
+        if (stacked_) {
+            readers[0].residual = residual;
+            EXPECT_OK(both(device_, &d, &readers[0]));
+            return;
+        }
+        EXPECT_OK(before(device_, &d));
+        forward(readers, residual);
     }
     void forward(Linears &all, void *residual) {
         for (auto &d : all) {

@@ -32,7 +32,9 @@ class Check {
 public:
     Check(Context &context, const char *op) : context_(context), op_(op) {}
 
-    Context &context() { return context_; }
+    // Whose fields are checked from here on, where an op takes several descriptors: "norm" gives "norm.x" in messages.
+    void of(const char *descriptor) { of_ = descriptor; }
+
     ml_status status() const { return status_; }
     bool ok() const { return status_ == ML_OK; }
     bool reads_contents() const { return context_.backend.host_readable; }  // of arrays in device memory
@@ -63,8 +65,11 @@ public:
     Check &ascending(const char *field, const int32_t *values, int64_t count, int64_t limit);
 
 private:
+    // What is wrong with a field, behind the names of the op, the descriptor and the field.
+    void report(const char *field, const char *problem, ...) __attribute__((format(printf, 3, 4)));
+
     Context &context_;
-    const char *op_;
+    const char *op_, *of_ = "";
     ml_status status_ = ML_OK;
 };
 

@@ -91,4 +91,13 @@ bool Scratch::hold(size_t bytes) {
     return there;
 }
 
+ml_status take_memory(Context &context, size_t bytes, void **pointer) {
+    void *memory = nullptr;
+    if (ml_status status = context.backend.allocate(context, bytes, &memory); status != ML_OK) return status;
+    context.held += static_cast<int64_t>(bytes);
+    context.note_peak();
+    *pointer = memory;
+    return ML_OK;
+}
+
 }  // namespace metalora

@@ -30,6 +30,7 @@ namespace metalora {
 struct Backend {
     ml_backend id;
     int32_t activation_dtype;
+    int32_t capabilities;  // bits of ml_capability
     bool host_readable;  // descriptors' device arrays (offsets, ids) can be validated on the host
     const OpTable *ops;
     ml_status (*allocate)(Context &, size_t bytes, void **pointer);  // 64-byte aligned, zeroed
@@ -42,7 +43,7 @@ struct Backend {
     int64_t (*memory_free)(Context &);  // nullable
     int64_t (*weight_bytes)(const ml_weight_desc &);  // with adapter_columns as they will be
     void (*close)(Context &);  // nullable
-    const GraphTable *graphs;  // nullptr: it records none
+    const GraphTable *graphs;  // nullptr without ML_CAN_RECORD
 };
 
 // Where scratch memory comes from.
@@ -107,14 +108,7 @@ struct ml_context {
     metalora::Recording recording;
     uint64_t freed = 0;                       // buffers and weights so far
 
-    // The linear whose shrink the last op with a `next` has done; none once a LoRA linear was called.
-    struct Shrunk {
-        const ml_weight *w = nullptr;
-        const void *x = nullptr, *h = nullptr, *a = nullptr;
-        int64_t slots = 0, spare = 0;
-        bool operator==(const Shrunk &o) const { return w == o.w && x == o.x && h == o.h && a == o.a && slots == o.slots && spare == o.spare; }
-    } shrunk;
-    int64_t held = 0;                         // bytes of both
+    int64_t held = 0;                         // bytes of buffers and weights
     int64_t peak = 0;
 
     int64_t memory_total = 0;
@@ -129,6 +123,9 @@ struct ml_context {
 };
 
 namespace metalora {
+
+// Device memory, counted as held by the context.
+ml_status take_memory(Context &, size_t bytes, void **pointer);
 
 // Opens a backend on a fresh context.
 ml_status open_cpu(Context &, const ml_context_options &);

@@ -190,8 +190,9 @@ ml_status open_cpu(Context &context, const ml_context_options &options) {
     } catch (const std::exception &e) {
         return fail(ML_BACKEND_UNAVAILABLE, "ml_context_create: threads: could not start %d threads: %s", threads, e.what());
     }
-    context.backend = {ML_BACKEND_CPU, ML_F32,  true,       isa.table,   allocate,    release,
-                       move_bytes,     move_bytes, move_bytes, copy_rows, synchronize, nullptr, weight_bytes, nullptr, nullptr};
+    const int32_t capabilities = 0;
+    context.backend = {ML_BACKEND_CPU, ML_F32,     capabilities, true,      isa.table,   allocate, release,     move_bytes,
+                       move_bytes,     move_bytes, copy_rows,    synchronize, nullptr, weight_bytes, nullptr, nullptr};
     context.memory_total = memory_total();
     context.device_name = processor_name();
     context.isa = isa.name;

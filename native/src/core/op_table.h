@@ -18,8 +18,10 @@ struct OpTable {
     ml_status (*attention_backward)(Context &, const ml_attention_desc &);
     ml_status (*lora_linear_forward)(Context &, const ml_lora_linear_desc &);
     ml_status (*lora_linear_backward)(Context &, const ml_lora_linear_desc &);
+    ml_status (*rmsnorm_linear_forward)(Context &, const ml_rmsnorm_desc &, const ml_lora_linear_desc &);
     ml_status (*swiglu_forward)(Context &, const ml_swiglu_desc &);
     ml_status (*swiglu_backward)(Context &, const ml_swiglu_desc &);
+    ml_status (*swiglu_linear_forward)(Context &, const ml_swiglu_desc &, const ml_lora_linear_desc &);
     ml_status (*cross_entropy)(Context &, const ml_cross_entropy_desc &);
     ml_status (*fill)(Context &, float *values, int64_t count, float value);
     ml_status (*broadcast)(Context &, float *to, const float *from, int64_t count, int64_t stride, int64_t slots);

@@ -88,7 +88,8 @@ void lora_shrink(const ml_lora_linear_desc &d, int64_t row0, int64_t row1) {
 
 // ---- forward ----------------------------------------------------------------------------------------------------
 
-ml_status lora_linear_forward(Context &context, const ml_lora_linear_desc &d) {
+// has_h: h is read, not computed.
+static ml_status forward(Context &context, const ml_lora_linear_desc &d, bool has_h) {
     const int64_t in = weight_in(*d.w), out = weight_out(*d.w), r = d.rank, ranks = d.terms * r, ldx = stride_of(d.x_stride, in);
     const float *x = static_cast<const float *>(d.x);
     Gemm product = {x, d.tokens, d.w, false, static_cast<const float *>(d.residual), d.bias, static_cast<float *>(d.y), nullptr,
@@ -99,7 +100,7 @@ ml_status lora_linear_forward(Context &context, const ml_lora_linear_desc &d) {
     float *b_panels = scratch_floats(context, panels * d.slots * ranks * kPanel);
     float *dropped = d.dropout > 0 ? scratch_floats(context, d.tokens * in) : nullptr;
     if (b_panels == nullptr || (d.dropout > 0 && dropped == nullptr)) return ML_OUT_OF_MEMORY;
-    const int64_t row_parts = d.shrunk != 0 ? 0 : ceil_div(d.tokens, kRowsAPart), panels_a_part = 8;
+    const int64_t row_parts = has_h ? 0 : ceil_div(d.tokens, kRowsAPart), panels_a_part = 8;
     parallel(context, static_cast<int>(row_parts + ceil_div(panels, panels_a_part)), [&](int part) {
         if (part < row_parts) {  // h = A drop(x)
             const int64_t row0 = part * kRowsAPart, row1 = min64(row0 + kRowsAPart, d.tokens);
@@ -134,6 +135,12 @@ ml_status lora_linear_forward(Context &context, const ml_lora_linear_desc &d) {
     product.low_rank = &low_rank;
     return gemm(context, product);
 }
+
+ml_status lora_linear_forward(Context &context, const ml_lora_linear_desc &d) { return forward(context, d, false); }
+
+bool lora_shrinks_first(const ml_lora_linear_desc &d) { return d.rank > 0 && d.dropout == 0; }
+
+ml_status lora_linear_after_shrink(Context &context, const ml_lora_linear_desc &d) { return forward(context, d, true); }
 
 // ---- backward ---------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-// The CPU ops of one instruction set. Arguments have been validated (core/api.cpp).
+// The CPU ops of one instruction set. Arguments have been validated (core/api).
 #pragma once
 
 #include "cpu/runtime.h"
@@ -10,10 +10,15 @@ ml_status weight_pack(Context &, const ml_weight_desc &, ml_weight &, int64_t fi
 ml_status embedding_forward(Context &, const ml_embedding_desc &);                     // embedding.cpp
 ml_status lora_linear_forward(Context &, const ml_lora_linear_desc &);                 // lora_linear.cpp
 ml_status lora_linear_backward(Context &, const ml_lora_linear_desc &);
-void lora_shrink(const ml_lora_linear_desc &, int64_t row0, int64_t row1);  // h of these rows, for the op that writes them
+// The forward in two halves, for an op that writes x: whether h can be computed from x as it is written, h of some rows, the rest.
+bool lora_shrinks_first(const ml_lora_linear_desc &);
+void lora_shrink(const ml_lora_linear_desc &, int64_t row0, int64_t row1);
+ml_status lora_linear_after_shrink(Context &, const ml_lora_linear_desc &);
 ml_status cross_entropy(Context &, const ml_cross_entropy_desc &);                     // cross_entropy.cpp
 ml_status rmsnorm_forward(Context &, const ml_rmsnorm_desc &);                         // rmsnorm.cpp
 ml_status rmsnorm_backward(Context &, const ml_rmsnorm_desc &);
+void rmsnorm_rows(const ml_rmsnorm_desc &, int64_t row0, int64_t row1);                // the forward of some rows
+ml_status rmsnorm_linear_forward(Context &, const ml_rmsnorm_desc &, const ml_lora_linear_desc &);  // rmsnorm_linear.cpp
 ml_status rope_table(Context &, const ml_rope_table_desc &);                           // rope.cpp
 ml_status rope_forward(Context &, const ml_rope_desc &);
 ml_status rope_backward(Context &, const ml_rope_desc &);
@@ -21,6 +26,8 @@ ml_status attention_forward(Context &, const ml_attention_desc &);              
 ml_status attention_backward(Context &, const ml_attention_desc &);
 ml_status swiglu_forward(Context &, const ml_swiglu_desc &);                           // swiglu.cpp
 ml_status swiglu_backward(Context &, const ml_swiglu_desc &);
+void swiglu_rows(const ml_swiglu_desc &, int64_t row0, int64_t row1);                  // the forward of some rows
+ml_status swiglu_linear_forward(Context &, const ml_swiglu_desc &, const ml_lora_linear_desc &);    // swiglu_linear.cpp
 ml_status fill(Context &, float *values, int64_t count, float value);                  // vector.cpp
 ml_status broadcast(Context &, float *to, const float *from, int64_t count, int64_t stride, int64_t slots);
 ml_status clip_global_norm(Context &, const ml_clip_desc &);

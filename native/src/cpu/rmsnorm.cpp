@@ -23,25 +23,26 @@ static float dot(const float *a, const float *b, int64_t n) {
     return sum((sum0 + sum1) + (sum2 + sum3));
 }
 
-ml_status rmsnorm_forward(Context &context, const ml_rmsnorm_desc &d) {
+void rmsnorm_rows(const ml_rmsnorm_desc &d, int64_t row0, int64_t row1) {
     const float *x = static_cast<const float *>(d.x);
     float *y = static_cast<float *>(d.y);
     const int64_t group = d.group == 0 ? 1 : d.group;
-    parallel_ranges(context, d.rows, d.width, [&](int64_t first, int64_t last) {
-        for (int64_t row = first; row < last; row++) {
-            const float *from = x + row_offset(row, group, d.width, stride_of(d.x_stride, group * d.width));
-            float *to = y + row_offset(row, group, d.width, stride_of(d.out_stride, group * d.width));
-            const float rstd = 1.0f / __builtin_sqrtf(dot(from, from, d.width) / static_cast<float>(d.width) + d.eps);
-            if (d.rstd != nullptr) d.rstd[row] = rstd;
-            const Vec factor = broadcast(rstd);
-            int64_t i = 0;
-            for (; i + kWidth <= d.width; i += kWidth) store(to + i, load(from + i) * factor * load(d.weight + i));
-            for_each_vector(i, d.width, [&](int64_t at, int n) {
-                store_first(to + at, load_first(from + at, n) * factor * load_first(d.weight + at, n), n);
-            });
-        }
-        if (d.next != nullptr) lora_shrink(*d.next, first, last);
-    });
+    for (int64_t row = row0; row < row1; row++) {
+        const float *from = x + row_offset(row, group, d.width, stride_of(d.x_stride, group * d.width));
+        float *to = y + row_offset(row, group, d.width, stride_of(d.out_stride, group * d.width));
+        const float rstd = 1.0f / __builtin_sqrtf(dot(from, from, d.width) / static_cast<float>(d.width) + d.eps);
+        if (d.rstd != nullptr) d.rstd[row] = rstd;
+        const Vec factor = broadcast(rstd);
+        int64_t i = 0;
+        for (; i + kWidth <= d.width; i += kWidth) store(to + i, load(from + i) * factor * load(d.weight + i));
+        for_each_vector(i, d.width, [&](int64_t at, int n) {
+            store_first(to + at, load_first(from + at, n) * factor * load_first(d.weight + at, n), n);
+        });
+    }
+}
+
+ml_status rmsnorm_forward(Context &context, const ml_rmsnorm_desc &d) {
+    parallel_ranges(context, d.rows, d.width, [&](int64_t first, int64_t last) { rmsnorm_rows(d, first, last); });
     return ML_OK;
 }
 

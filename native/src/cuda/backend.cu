@@ -195,7 +195,7 @@ template <class T> struct Ops {
     }
     static ml_status norm(Context &c, const ml_rmsnorm_desc &d) {
         return queued(c, "ml_rmsnorm_forward", [&] { return shape({{"rows", d.rows}, {"width", d.width}}); },
-                      [&](State &s) { return rmsnorm_forward<T>(s, d); });
+                      [&](State &s) { return rmsnorm_forward<T>(d, s.stream); });
     }
     static ml_status norm_backward(Context &c, const ml_rmsnorm_desc &d) {
         return queued(c, "ml_rmsnorm_backward", [&] { return shape({{"rows", d.rows}, {"width", d.width}}); },
@@ -239,8 +239,14 @@ template <class T> struct Ops {
     static ml_status linear_backward(Context &c, const ml_lora_linear_desc &d) {
         return queued(c, "ml_lora_linear_backward", [&] { return linear_shape(d); }, [&](State &s) { return lora_linear_backward<T>(s, d); });
     }
+    static ml_status norm_linear(Context &c, const ml_rmsnorm_desc &norm, const ml_lora_linear_desc &d) {
+        return queued(c, "ml_rmsnorm_linear_forward", [&] { return linear_shape(d); }, [&](State &s) { return rmsnorm_linear_forward<T>(s, norm, d); });
+    }
+    static ml_status gated_linear(Context &c, const ml_swiglu_desc &gated, const ml_lora_linear_desc &d) {
+        return queued(c, "ml_swiglu_linear_forward", [&] { return linear_shape(d); }, [&](State &s) { return swiglu_linear_forward<T>(s, gated, d); });
+    }
     static ml_status gated(Context &c, const ml_swiglu_desc &d) {
-        return queued(c, "ml_swiglu_forward", [&] { return shape({{"rows", d.rows}, {"width", d.width}}); }, [&](State &s) { return swiglu_forward<T>(s, d); });
+        return queued(c, "ml_swiglu_forward", [&] { return shape({{"rows", d.rows}, {"width", d.width}}); }, [&](State &s) { return swiglu_forward<T>(d, s.stream); });
     }
     static ml_status gated_backward(Context &c, const ml_swiglu_desc &d) {
         return queued(c, "ml_swiglu_backward", [&] { return shape({{"rows", d.rows}, {"width", d.width}}); }, [&](State &s) { return swiglu_backward<T>(d, s.stream); });
@@ -279,8 +285,8 @@ template <class T> struct Ops {
 
     static const OpTable *table_of_ops() {
         static const OpTable ops = {
-            embedding, norm,           norm_backward, table,       rope,             rope_back, attention, attention_back, linear, linear_backward,
-            gated,     gated_backward, loss,          fill_values, broadcast_values, clip,      sgd,       adamw,          reduce, pack,
+            embedding, norm, norm_backward, table, rope, rope_back, attention, attention_back, linear, linear_backward, norm_linear,
+            gated, gated_backward, gated_linear, loss, fill_values, broadcast_values, clip, sgd, adamw, reduce, pack,
         };
         return &ops;
     }
@@ -368,7 +374,9 @@ ml_status prepare(Context &c, const ml_context_options &options) {
     if (error == cudaSuccess) error = cudaHostAlloc(reinterpret_cast<void **>(&s->ring), kUploadRing, cudaHostAllocDefault);
     if (error != cudaSuccess) return status_of(error, "ml_context_create");
     *s->fault = kNoFault;
-    c.backend = {ML_BACKEND_CUDA, options.activation_dtype, false, options.activation_dtype == ML_BF16 ? Ops<bf16>::table_of_ops() : Ops<float>::table_of_ops(),
+    const int32_t capabilities = ML_CAN_RECORD | ML_GAINS_BY_STACKING | ML_HAS_OWN_MEMORY
+                                 | (options.activation_dtype == ML_BF16 ? ML_GAINS_BY_ADAPTER_ROOM : 0);
+    c.backend = {ML_BACKEND_CUDA, options.activation_dtype, capabilities, false, options.activation_dtype == ML_BF16 ? Ops<bf16>::table_of_ops() : Ops<float>::table_of_ops(),
                  allocate, release, upload, download, copy, copy_rows, synchronize, memory_free, weight_bytes, close, graph_table()};
     c.scratch.use(scratch_memory(c));
     c.memory_total = static_cast<int64_t>(properties.totalGlobalMem);

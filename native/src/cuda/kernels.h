@@ -13,10 +13,10 @@ namespace cuda {
 cudaError_t weight_pack(State &, const ml_weight_desc &, const ml_weight &, int64_t first);  // fills rows from `first` on
 template <class T> cudaError_t embedding_forward(State &, const ml_embedding_desc &);
 
-template <class T> cudaError_t rmsnorm_forward(State &, const ml_rmsnorm_desc &);
+template <class T> cudaError_t rmsnorm_forward(const ml_rmsnorm_desc &, cudaStream_t);
 template <class T> cudaError_t rmsnorm_backward(const ml_rmsnorm_desc &, cudaStream_t);
 
-template <class T> cudaError_t swiglu_forward(State &, const ml_swiglu_desc &);
+template <class T> cudaError_t swiglu_forward(const ml_swiglu_desc &, cudaStream_t);
 template <class T> cudaError_t swiglu_backward(const ml_swiglu_desc &, cudaStream_t);
 
 cudaError_t rope_table(const ml_rope_table_desc &, cudaStream_t);
@@ -30,6 +30,8 @@ template <class T> cudaError_t attention_backward(State &, const ml_attention_de
 
 template <class T> cudaError_t lora_linear_forward(State &, const ml_lora_linear_desc &);
 template <class T> cudaError_t lora_linear_backward(State &, const ml_lora_linear_desc &);
+template <class T> cudaError_t rmsnorm_linear_forward(State &, const ml_rmsnorm_desc &, const ml_lora_linear_desc &);
+template <class T> cudaError_t swiglu_linear_forward(State &, const ml_swiglu_desc &, const ml_lora_linear_desc &);
 
 template <class T> cudaError_t cross_entropy(State &, const ml_cross_entropy_desc &);
 

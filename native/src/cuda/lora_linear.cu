@@ -150,9 +150,9 @@ template <class T> struct Call {
 
     // ---- the adapter's matrices ----
 
-    enum Wanted { kA = 1, kB = 2, kH = 4, kBInPlace = 8 };
+    enum Wanted { kA = 1, kB = 2, kH = 4 };
 
-    // What is wanted of A, B (written, or in its place since a shrink before) and h in bf16, h to `low`. below: A belongs below the
+    // What is wanted of A, B and h in bf16, h to `low`. below: A belongs below the
     // weight's rows, as the backward's product takes it.
     cudaError_t prepare(int wanted, bool below, LowRows low = {}) {
         return tensor ? prepare_as<bf16>(ML_BF16, wanted, below, low) : prepare_as<float>(ML_F32, wanted, below, low);
@@ -172,11 +172,10 @@ template <class T> struct Call {
             else a_to = {s.take<E>(d.slots * ranks * in), in, ranks * in};
             a = a_to.matrix(type);
         }
-        if (wanted & (kB | kBInPlace)) {
+        if (wanted & kB) {
             if (beside_weight) b_to = {data + in, layout.stride, ranks};
             else b_to = {s.take<E>(d.slots * out * ranks), ranks, out * ranks};
             b = b_to.matrix(type);
-            if (wanted & kBInPlace) b_to = {};
         }
         if (!(wanted & kH)) low = {};
         const int64_t count = (a_to.to == nullptr ? 0 : ranks * in) + (b_to.to == nullptr ? 0 : out * ranks) + (low.data == nullptr ? 0 : d.tokens * ranks);
@@ -217,6 +216,16 @@ template <class T> struct Call {
             if (const cudaError_t error = product(h, s.stream); error != cudaSuccess) return error;
         }
         return cudaSuccess;
+    }
+
+    // For the kernel that writes x.
+    Shrink for_maker(LowRows low) const {
+        Shrink p;
+        p.a = a, p.h = d.h, p.low = low;
+        p.slot_offsets = d.slot_offsets, p.slots = d.slots, p.tokens = d.tokens, p.fault = s.fault;
+        p.terms = static_cast<int>(d.terms), p.rank = static_cast<int>(d.rank), p.padded = static_cast<int>(padded);
+        p.on_the_way = tensor && ranks <= kMostShrunkRanks;
+        return p;
     }
 
     cudaError_t by_weight(const Product &p, bool transposed, const LowRank *low) {
@@ -303,25 +312,7 @@ template <class T> struct Call {
 
 }  // namespace
 
-template <class T> cudaError_t begin_shrink(State &s, const ml_lora_linear_desc &d, Shrink &shrink) {
-    Call<T> call(s, d, false);
-    const cudaError_t error = call.prepare(Call<T>::kA | (call.beside_weight ? Call<T>::kB : 0), false);
-    if (error != cudaSuccess) return error;
-    shrink.a = call.a, shrink.h = d.h;
-    if (call.beside_rows) shrink.beside = call.rows_of_h();
-    shrink.slot_offsets = d.slot_offsets, shrink.slots = d.slots, shrink.tokens = d.tokens, shrink.fault = s.fault;
-    shrink.terms = static_cast<int>(d.terms), shrink.rank = static_cast<int>(d.rank), shrink.padded = static_cast<int>(call.padded);
-    shrink.on_the_way = call.tensor && call.ranks <= kMostShrunkRanks;
-    return cudaSuccess;
-}
-
-template <class T> cudaError_t shrink_rows(State &s, const ml_lora_linear_desc &d, const Shrink &shrink) {
-    Call<T> call(s, d, false);
-    call.a = shrink.a;
-    return call.shrink(shrink.beside);
-}
-
-template <class T> cudaError_t lora_linear_forward(State &s, const ml_lora_linear_desc &d) {
+template <class T> cudaError_t lora_linear_forward(State &s, const ml_lora_linear_desc &d, const MakeInput &make_x) {
     if (d.tokens == 0) return cudaSuccess;
     using C = Call<T>;
     C call(s, d, false);
@@ -330,10 +321,10 @@ template <class T> cudaError_t lora_linear_forward(State &s, const ml_lora_linea
     y.bias = d.bias, y.residual = d.residual, y.out = d.y, y.out_stride = call.y_stride;
     if (d.rank == 0) return call.by_weight(y, false, nullptr);
 
-    const bool shrunk = d.shrunk != 0;
     const LowRows h = call.tensor ? call.rows_of_h() : LowRows{};
-    const int wanted = !shrunk ? C::kA | C::kB : (call.beside_weight ? C::kBInPlace : C::kB) | (call.beside_rows ? 0 : C::kH);
-    cudaError_t error = call.prepare(wanted, false, h);
+    cudaError_t error = call.prepare(C::kA | C::kB, false);
+    bool shrunk = false;
+    if (error == cudaSuccess && make_x) error = make_x(call.for_maker(h), shrunk);
     if (error == cudaSuccess && !shrunk) error = call.shrink(h);
     if (error != cudaSuccess) return error;
     if (call.tensor) {
@@ -344,6 +335,8 @@ template <class T> cudaError_t lora_linear_forward(State &s, const ml_lora_linea
     y.factors = 2;
     return product(y, s.stream);
 }
+
+template <class T> cudaError_t lora_linear_forward(State &s, const ml_lora_linear_desc &d) { return lora_linear_forward<T>(s, d, MakeInput()); }
 
 template <class T> cudaError_t lora_linear_backward(State &s, const ml_lora_linear_desc &d) {
     if (d.tokens == 0) return cudaSuccess;
@@ -388,10 +381,8 @@ template <class T> cudaError_t lora_linear_backward(State &s, const ml_lora_line
     return product(dx, s.stream);
 }
 
-template cudaError_t begin_shrink<float>(State &, const ml_lora_linear_desc &, Shrink &);
-template cudaError_t begin_shrink<bf16>(State &, const ml_lora_linear_desc &, Shrink &);
-template cudaError_t shrink_rows<float>(State &, const ml_lora_linear_desc &, const Shrink &);
-template cudaError_t shrink_rows<bf16>(State &, const ml_lora_linear_desc &, const Shrink &);
+template cudaError_t lora_linear_forward<float>(State &, const ml_lora_linear_desc &, const MakeInput &);
+template cudaError_t lora_linear_forward<bf16>(State &, const ml_lora_linear_desc &, const MakeInput &);
 template cudaError_t lora_linear_forward<float>(State &, const ml_lora_linear_desc &);
 template cudaError_t lora_linear_forward<bf16>(State &, const ml_lora_linear_desc &);
 template cudaError_t lora_linear_backward<float>(State &, const ml_lora_linear_desc &);

@@ -1,7 +1,5 @@
-// RMSNorm (Zhang and Sennrich 2019): a warp a row where rows are short (norms per head), a block a row otherwise; with the shrink of
-// the LoRA linear behind it, a block a number of rows.
+// RMSNorm (Zhang and Sennrich 2019): a warp a row where rows are short (norms per head), a block a row otherwise.
 #include "cuda/kernels.h"
-#include "cuda/shrink.h"
 
 namespace metalora {
 namespace cuda {
@@ -84,85 +82,21 @@ __global__ void backward_kernel(const T *x, const float *weight, const float *rs
     }
 }
 
-// Rows for shrink.h. They are read twice, the second time from the second-level cache as far as that holds what all blocks read.
-struct NormRows {
-    const bf16 *x;
-    const float *weight;
-    bf16 *y;
-    float *rstd;  // nullable
-    int64_t rows;
-    int width;
-    int64_t x_stride, stride;  // stride: of y
-    float eps;
-    float scale[shrinking::kEach];  // of the lane's rows
-
-    __device__ void begin(int64_t row0) {
-        ML_SHARED_ARRAY(float, scales, shrinking::kRows);
-        const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-        for (int i = warp; i < shrinking::kRows && row0 + i < rows; i += shrinking::kWarps) {
-            float squares = 0;
-            for (int k = lane * 8; k < width; k += kWarp * 8) {
-                float v[8];
-                load<8>(v, x + (row0 + i) * x_stride + k);
-                for (int j = 0; j < 8; j++) squares += v[j] * v[j];
-            }
-            const float of_row = 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(width) + eps);
-            if (lane == 0) {
-                scales[i] = of_row;
-                if (rstd != nullptr) rstd[row0 + i] = of_row;
-            }
-        }
-        __syncthreads();
-        for (int i = 0; i < shrinking::kEach; i++) {
-            const int row = lane / 4 + i * 8;
-            scale[i] = row0 + row < rows ? scales[row] : 0.0f;
-        }
-    }
-
-    __device__ void make(int64_t row0, int k, Pack<bf16> (&packs)[shrinking::kEach]) const {
-        float w[8] = {};
-        if (k < width) load<8>(w, weight + k);
-        Pack<bf16> v[shrinking::kEach];  // all on their way before the first is stored
-        const int64_t first = row0 + threadIdx.x % kWarp / 4;
-        ML_UNROLL
-        for (int i = 0; i < shrinking::kEach; i++) {
-            const bool there = first + i * 8 < rows && k < width;
-            v[i] = *reinterpret_cast<const Pack<bf16> *>(x + (there ? (first + i * 8) * x_stride + k : 0));
-        }
-        ML_UNROLL
-        for (int i = 0; i < shrinking::kEach; i++) {
-            const bool there = first + i * 8 < rows && k < width;
-            ML_UNROLL
-            for (int j = 0; j < 8; j++) packs[i].at[j] = to_bf16(there ? to_float(v[i].at[j]) * scale[i] * w[j] : 0.0f);
-            if (there) *reinterpret_cast<Pack<bf16> *>(y + (first + i * 8) * stride + k) = packs[i];
-        }
-    }
-};
-
 template <int kGroup> Grid grid(int64_t rows) { return Grid(blocks_for(rows, kThreads / kGroup)); }
 
 }  // namespace
 
-template <class T> cudaError_t rmsnorm_forward(State &s, const ml_rmsnorm_desc &d) {
+template <class T> cudaError_t rmsnorm_forward(const ml_rmsnorm_desc &d, cudaStream_t stream) {
     if (d.rows == 0) return cudaSuccess;
     const Rows rows(d);
     const bool packs = packable<8>(d.width | d.x_stride | d.out_stride, d.x, d.weight, d.y);
-    Shrink shrink;
-    if (d.next != nullptr) {
-        if (const cudaError_t error = begin_shrink<T>(s, *d.next, shrink); error != cudaSuccess) return error;
-        if (packs && shrink.on_the_way) {
-            return make_and_shrink(s, NormRows{static_cast<const bf16 *>(d.x), d.weight, static_cast<bf16 *>(d.y), d.rstd, d.rows,
-                                               rows.width, rows.x_stride, rows.out_stride, d.eps, {}}, shrink);
-        }
-    }
     auto run = [&](auto kernel, Grid blocks) {
-        return launch(kernel, blocks, dim3(kThreads), 0, s.stream, static_cast<const T *>(d.x), d.weight, static_cast<T *>(d.y),
+        return launch(kernel, blocks, dim3(kThreads), 0, stream, static_cast<const T *>(d.x), d.weight, static_cast<T *>(d.y),
                       d.rstd, rows, d.eps);
     };
-    const cudaError_t error = d.width <= kShortRow
+    return d.width <= kShortRow
         ? packs ? run(forward_kernel<T, 8, kWarp>, grid<kWarp>(d.rows)) : run(forward_kernel<T, 1, kWarp>, grid<kWarp>(d.rows))
         : packs ? run(forward_kernel<T, 8, kThreads>, grid<kThreads>(d.rows)) : run(forward_kernel<T, 1, kThreads>, grid<kThreads>(d.rows));
-    return error != cudaSuccess || d.next == nullptr ? error : shrink_rows<T>(s, *d.next, shrink);
 }
 
 template <class T> cudaError_t rmsnorm_backward(const ml_rmsnorm_desc &d, cudaStream_t stream) {
@@ -180,8 +114,8 @@ template <class T> cudaError_t rmsnorm_backward(const ml_rmsnorm_desc &d, cudaSt
                  : run(backward_kernel<T, 1, kThreads>, grid<kThreads>(d.rows));
 }
 
-template cudaError_t rmsnorm_forward<float>(State &, const ml_rmsnorm_desc &);
-template cudaError_t rmsnorm_forward<bf16>(State &, const ml_rmsnorm_desc &);
+template cudaError_t rmsnorm_forward<float>(const ml_rmsnorm_desc &, cudaStream_t);
+template cudaError_t rmsnorm_forward<bf16>(const ml_rmsnorm_desc &, cudaStream_t);
 template cudaError_t rmsnorm_backward<float>(const ml_rmsnorm_desc &, cudaStream_t);
 template cudaError_t rmsnorm_backward<bf16>(const ml_rmsnorm_desc &, cudaStream_t);
 

@@ -1,6 +1,8 @@
-// The shrink of a LoRA linear, h = A y, done by the op that writes y: each value is on its way to memory when it is multiplied.
-// RMSNorm and SwiGLU have it (`next`).
+// The shrink of a LoRA linear, h = A x, by the kernel that writes x: each value is multiplied on its way to memory. RMSNorm and
+// SwiGLU write such rows (rmsnorm_linear.cu, swiglu_linear.cu).
 #pragma once
+
+#include <functional>
 
 #include "cuda/product.h"
 #include "cuda/state.h"
@@ -8,11 +10,11 @@
 namespace metalora {
 namespace cuda {
 
-// What it takes of the linear. Ranks are the terms', each padded to a multiple of 8.
+// What that kernel takes of the linear. Ranks are the terms', each padded to a multiple of 8.
 struct Shrink {
     Matrix a;                        // [slots][terms * padded][width]
     float *h = nullptr;              // [tokens, terms * rank]
-    LowRows beside;                  // h again, where the linear's rows have room for it
+    LowRows low;                     // h again in bf16, as the product by the weight takes it
     const int32_t *slot_offsets = nullptr;
     int64_t slots = 0, tokens = 0;
     int *fault = nullptr;
@@ -23,11 +25,14 @@ struct Shrink {
 // Ranks whose sums a warp keeps in registers.
 constexpr int kMostShrunkRanks = 64;
 
-// Puts the adapter's matrices where the shrink and then the linear (`shrunk`) find them.
-template <class T> cudaError_t begin_shrink(State &, const ml_lora_linear_desc &, Shrink &);
-// The shrink alone, of rows that are written.
-template <class T> cudaError_t shrink_rows(State &, const ml_lora_linear_desc &, const Shrink &);
+// Whether h can be computed from x as it is written: there is a rank, and no dropout that x goes through first.
+inline bool shrinks_first(const ml_lora_linear_desc &d) { return d.rank > 0 && d.dropout == 0; }
 
+// Writes x, and h on the way where it can; sets shrunk where it has.
+using MakeInput = std::function<cudaError_t(const Shrink &, bool &shrunk)>;
+
+// The forward of a linear whose x has yet to be written.
+template <class T> cudaError_t lora_linear_forward(State &, const ml_lora_linear_desc &, const MakeInput &);
 
 namespace shrinking {
 
@@ -125,7 +130,7 @@ __global__ void __launch_bounds__(kThreads, kRanks <= 32 ? 2 : 1) shrink_kernel(
         float total = 0;
         for (int w = 0; w < kWarps; w++) total += sums[w * kRows * kRanks + e];
         if (r < p.rank) p.h[(row * p.terms + term) * p.rank + r] = total;
-        if (p.beside.data != nullptr) store_low(p.beside, p.slot_offsets, p.slots, p.tokens, row, rank, total);
+        if (p.low.data != nullptr) store_low(p.low, p.slot_offsets, p.slots, p.tokens, row, rank, total);
     }
 }
 
@@ -144,7 +149,6 @@ template <class Rows> cudaError_t make_and_shrink(State &s, const Rows &rows, co
     if (ranks <= 48) return shrinking::run<48>(s, rows, p);
     return shrinking::run<kMostShrunkRanks>(s, rows, p);
 }
-
 
 }  // namespace cuda
 }  // namespace metalora

@@ -9,7 +9,7 @@ set(tests_of_adapter_backward.cu test_lora_linear)
 set(tests_of_attention_tensor.cu test_attention)
 set(tests_of_product_tensor.cu test_lora_linear)
 set(tests_of_product_simt.cu test_lora_linear)
-set(tests_of_rmsnorm.cu test_lora_linear)  # its barrier is the shrink's
+set(tests_of_rmsnorm_linear.cu test_lora_linear)
 set(tests_of_shrink.h test_lora_linear)
 
 # 0: passed; 1: an expectation failed, or the stand-in ended the program. Anything else is no answer.

@@ -79,6 +79,16 @@ TEST(contexts_keep_to_their_devices) {
     EXPECT(none == nullptr);
 }
 
+TEST(capabilities_are_told) {
+    for (int32_t dtype : {ML_F32, ML_BF16}) {
+        ml_context *context = open(0, dtype);
+        ml_context_info info{};
+        EXPECT_OK(ml_context_get_info(context, &info));
+        EXPECT(info.capabilities == (ML_CAN_RECORD | ML_GAINS_BY_STACKING | ML_HAS_OWN_MEMORY | (dtype == ML_BF16 ? ML_GAINS_BY_ADAPTER_ROOM : 0)));
+        EXPECT_OK(ml_context_destroy(context));
+    }
+}
+
 // An error belongs to the call that met it.
 TEST(errors_leave_nothing_behind) {
     ml_context *context = open(0);

@@ -1,9 +1,12 @@
 package io.metalora.bench;
 
+import io.metalora.runtime.AttentionInput;
+import io.metalora.runtime.AttentionOutput;
 import io.metalora.runtime.AttentionShape;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Ops;
+import io.metalora.runtime.Sequences;
 import io.metalora.runtime.Tensor;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
@@ -35,9 +38,6 @@ public class AttentionBenchmark {
 
     private Device device;
     private Ops ops;
-    private int sequences;
-    private int length;
-    private int tokens;
     private Tensor q;
     private Tensor k;
     private Tensor v;
@@ -48,12 +48,16 @@ public class AttentionBenchmark {
     private Tensor dk;
     private Tensor dv;
     private Tensor offsets;
+    private AttentionInput in;
+    private AttentionOutput out;
+    private AttentionInput gradients;
+    private Sequences pack;
 
     @Setup(Level.Trial)
     public void open() {
-        sequences = Integer.parseInt(sequencesByLength.substring(0, sequencesByLength.indexOf('x')));
-        length = Integer.parseInt(sequencesByLength.substring(sequencesByLength.indexOf('x') + 1));
-        tokens = sequences * length;
+        int sequences = Integer.parseInt(sequencesByLength.substring(0, sequencesByLength.indexOf('x')));
+        int length = Integer.parseInt(sequencesByLength.substring(sequencesByLength.indexOf('x') + 1));
+        int tokens = sequences * length;
         device = Device.cpu();
         ops = device.ops();
         int width = SHAPE.heads() * SHAPE.headDim();
@@ -73,18 +77,22 @@ public class AttentionBenchmark {
             starts[i] = i * length;
         }
         offsets.upload(starts, starts.length);
+        in = new AttentionInput(q, k, v);
+        out = new AttentionOutput(o, lse);
+        gradients = new AttentionInput(dq, dk, dv);
+        pack = new Sequences(offsets, sequences, tokens, length);
         forward();
     }
 
     @Benchmark
     public void forward() {
-        ops.attention(SHAPE, q, k, v, o, lse, offsets, null, tokens, tokens, sequences, length);
+        ops.attention(SHAPE, in, out, pack, null);
         device.synchronize();
     }
 
     @Benchmark
     public void backward() {
-        ops.attentionBackward(SHAPE, q, k, v, o, lse, dO, dq, dk, dv, offsets, tokens, sequences, length);
+        ops.attentionBackward(SHAPE, in, out, dO, gradients, pack);
         device.synchronize();
     }
 

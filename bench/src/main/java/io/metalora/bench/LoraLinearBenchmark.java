@@ -4,6 +4,7 @@ import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.FrozenWeight;
 import io.metalora.runtime.HostTensor;
+import io.metalora.runtime.LoraLinear;
 import io.metalora.runtime.LoraTerm;
 import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
@@ -100,25 +101,25 @@ public class LoraLinearBenchmark {
 
     @Benchmark
     public void frozenForward() {
-        ops.linear(weight(), null, null, x, null, y, tokens);
+        ops.linear(LoraLinear.frozen(weight()), x, null, y, tokens);
         device.synchronize();
     }
 
     @Benchmark
     public void loraForward() {
-        ops.linear(weight(), null, lora, x, null, y, tokens);
+        ops.linear(new LoraLinear(weight(), null, lora), x, null, y, tokens);
         device.synchronize();
     }
 
     @Benchmark
     public void frozenBackward() {
-        ops.linearBackward(weight(), null, null, y, dx, tokens, false);
+        ops.linearBackward(LoraLinear.frozen(weight()), null, y, dx, false, tokens);
         device.synchronize();
     }
 
     @Benchmark
     public void loraBackward() {
-        ops.linearBackward(weight(), lora, x, y, dx, tokens, false);
+        ops.linearBackward(new LoraLinear(weight(), null, lora), x, y, dx, false, tokens);
         device.synchronize();
     }
 

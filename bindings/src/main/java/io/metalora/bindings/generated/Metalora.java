@@ -23,10 +23,10 @@ public class Metalora extends Metalora$shared {
     static final SymbolLookup SYMBOL_LOOKUP = SymbolLookup.loaderLookup()
             .or(Linker.nativeLinker().defaultLookup());
 
-    private static final int ML_ABI_VERSION = (int)6L;
+    private static final int ML_ABI_VERSION = (int)7L;
     /**
      * {@snippet lang=c :
-     * #define ML_ABI_VERSION 6
+     * #define ML_ABI_VERSION 7
      * }
      */
     public static int ML_ABI_VERSION() {
@@ -427,6 +427,42 @@ public class Metalora extends Metalora$shared {
         } catch (Throwable ex$) {
            throw new AssertionError("should not reach here", ex$);
         }
+    }
+    private static final int ML_CAN_RECORD = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum ml_capability.ML_CAN_RECORD = 1
+     * }
+     */
+    public static int ML_CAN_RECORD() {
+        return ML_CAN_RECORD;
+    }
+    private static final int ML_GAINS_BY_STACKING = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum ml_capability.ML_GAINS_BY_STACKING = 2
+     * }
+     */
+    public static int ML_GAINS_BY_STACKING() {
+        return ML_GAINS_BY_STACKING;
+    }
+    private static final int ML_GAINS_BY_ADAPTER_ROOM = (int)4L;
+    /**
+     * {@snippet lang=c :
+     * enum ml_capability.ML_GAINS_BY_ADAPTER_ROOM = 4
+     * }
+     */
+    public static int ML_GAINS_BY_ADAPTER_ROOM() {
+        return ML_GAINS_BY_ADAPTER_ROOM;
+    }
+    private static final int ML_HAS_OWN_MEMORY = (int)8L;
+    /**
+     * {@snippet lang=c :
+     * enum ml_capability.ML_HAS_OWN_MEMORY = 8
+     * }
+     */
+    public static int ML_HAS_OWN_MEMORY() {
+        return ML_HAS_OWN_MEMORY;
     }
 
     private static class ml_backend_probe {
@@ -1993,6 +2029,68 @@ public class Metalora extends Metalora$shared {
         }
     }
 
+    private static class ml_rmsnorm_linear_forward {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Metalora.C_INT,
+            Metalora.C_POINTER,
+            Metalora.C_POINTER,
+            Metalora.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("ml_rmsnorm_linear_forward").orElseThrow();
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t ml_rmsnorm_linear_forward(ml_context *context, const ml_rmsnorm_desc *norm, const ml_lora_linear_desc *linear)
+     * }
+     */
+    public static FunctionDescriptor ml_rmsnorm_linear_forward$descriptor() {
+        return ml_rmsnorm_linear_forward.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t ml_rmsnorm_linear_forward(ml_context *context, const ml_rmsnorm_desc *norm, const ml_lora_linear_desc *linear)
+     * }
+     */
+    public static MethodHandle ml_rmsnorm_linear_forward$handle() {
+        return ml_rmsnorm_linear_forward.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t ml_rmsnorm_linear_forward(ml_context *context, const ml_rmsnorm_desc *norm, const ml_lora_linear_desc *linear)
+     * }
+     */
+    public static MemorySegment ml_rmsnorm_linear_forward$address() {
+        return ml_rmsnorm_linear_forward.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t ml_rmsnorm_linear_forward(ml_context *context, const ml_rmsnorm_desc *norm, const ml_lora_linear_desc *linear)
+     * }
+     */
+    public static int ml_rmsnorm_linear_forward(MemorySegment context, MemorySegment norm, MemorySegment linear) {
+        var mh$ = ml_rmsnorm_linear_forward.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("ml_rmsnorm_linear_forward", context, norm, linear);
+            }
+            return (int)mh$.invokeExact(context, norm, linear);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class ml_swiglu_forward {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             Metalora.C_INT,
@@ -2108,6 +2206,68 @@ public class Metalora extends Metalora$shared {
                 traceDowncall("ml_swiglu_backward", context, desc);
             }
             return (int)mh$.invokeExact(context, desc);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class ml_swiglu_linear_forward {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Metalora.C_INT,
+            Metalora.C_POINTER,
+            Metalora.C_POINTER,
+            Metalora.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("ml_swiglu_linear_forward").orElseThrow();
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t ml_swiglu_linear_forward(ml_context *context, const ml_swiglu_desc *swiglu, const ml_lora_linear_desc *linear)
+     * }
+     */
+    public static FunctionDescriptor ml_swiglu_linear_forward$descriptor() {
+        return ml_swiglu_linear_forward.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t ml_swiglu_linear_forward(ml_context *context, const ml_swiglu_desc *swiglu, const ml_lora_linear_desc *linear)
+     * }
+     */
+    public static MethodHandle ml_swiglu_linear_forward$handle() {
+        return ml_swiglu_linear_forward.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t ml_swiglu_linear_forward(ml_context *context, const ml_swiglu_desc *swiglu, const ml_lora_linear_desc *linear)
+     * }
+     */
+    public static MemorySegment ml_swiglu_linear_forward$address() {
+        return ml_swiglu_linear_forward.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t ml_swiglu_linear_forward(ml_context *context, const ml_swiglu_desc *swiglu, const ml_lora_linear_desc *linear)
+     * }
+     */
+    public static int ml_swiglu_linear_forward(MemorySegment context, MemorySegment swiglu, MemorySegment linear) {
+        var mh$ = ml_swiglu_linear_forward.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("ml_swiglu_linear_forward", context, swiglu, linear);
+            }
+            return (int)mh$.invokeExact(context, swiglu, linear);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

@@ -18,7 +18,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t backend;
  *     int32_t threads;
  *     int32_t activation_dtype;
- *     int32_t reserved;
+ *     int32_t capabilities;
  *     int64_t memory_total;
  *     int64_t memory_in_use;
  *     int64_t memory_peak;
@@ -40,7 +40,7 @@ public class ml_context_info {
         Metalora.C_INT.withName("backend"),
         Metalora.C_INT.withName("threads"),
         Metalora.C_INT.withName("activation_dtype"),
-        Metalora.C_INT.withName("reserved"),
+        Metalora.C_INT.withName("capabilities"),
         Metalora.C_LONG.withName("memory_total"),
         Metalora.C_LONG.withName("memory_in_use"),
         Metalora.C_LONG.withName("memory_peak"),
@@ -190,48 +190,48 @@ public class ml_context_info {
         struct.set(activation_dtype$LAYOUT, activation_dtype$OFFSET, fieldValue);
     }
 
-    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+    private static final OfInt capabilities$LAYOUT = (OfInt)$LAYOUT.select(groupElement("capabilities"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t capabilities
      * }
      */
-    public static final OfInt reserved$layout() {
-        return reserved$LAYOUT;
+    public static final OfInt capabilities$layout() {
+        return capabilities$LAYOUT;
     }
 
-    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+    private static final long capabilities$OFFSET = $LAYOUT.byteOffset(groupElement("capabilities"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t capabilities
      * }
      */
-    public static final long reserved$offset() {
-        return reserved$OFFSET;
+    public static final long capabilities$offset() {
+        return capabilities$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t capabilities
      * }
      */
-    public static int reserved(MemorySegment struct) {
-        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    public static int capabilities(MemorySegment struct) {
+        return struct.get(capabilities$LAYOUT, capabilities$OFFSET);
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t capabilities
      * }
      */
-    public static void reserved(MemorySegment struct, int fieldValue) {
-        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
+    public static void capabilities(MemorySegment struct, int fieldValue) {
+        struct.set(capabilities$LAYOUT, capabilities$OFFSET, fieldValue);
     }
 
     private static final OfLong memory_total$LAYOUT = (OfLong)$LAYOUT.select(groupElement("memory_total"));

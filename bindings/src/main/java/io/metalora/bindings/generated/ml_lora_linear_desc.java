@@ -34,7 +34,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     float dropout;
  *     uint64_t seed;
  *     int32_t accumulate;
- *     int32_t shrunk;
+ *     int32_t reserved;
  *     int64_t x_stride;
  *     int64_t y_stride;
  *     int64_t spare;
@@ -67,7 +67,7 @@ public class ml_lora_linear_desc {
         Metalora.C_FLOAT.withName("dropout"),
         Metalora.C_LONG.withName("seed"),
         Metalora.C_INT.withName("accumulate"),
-        Metalora.C_INT.withName("shrunk"),
+        Metalora.C_INT.withName("reserved"),
         Metalora.C_LONG.withName("x_stride"),
         Metalora.C_LONG.withName("y_stride"),
         Metalora.C_LONG.withName("spare")
@@ -955,48 +955,48 @@ public class ml_lora_linear_desc {
         struct.set(accumulate$LAYOUT, accumulate$OFFSET, fieldValue);
     }
 
-    private static final OfInt shrunk$LAYOUT = (OfInt)$LAYOUT.select(groupElement("shrunk"));
+    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int32_t shrunk
+     * int32_t reserved
      * }
      */
-    public static final OfInt shrunk$layout() {
-        return shrunk$LAYOUT;
+    public static final OfInt reserved$layout() {
+        return reserved$LAYOUT;
     }
 
-    private static final long shrunk$OFFSET = $LAYOUT.byteOffset(groupElement("shrunk"));
+    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int32_t shrunk
+     * int32_t reserved
      * }
      */
-    public static final long shrunk$offset() {
-        return shrunk$OFFSET;
+    public static final long reserved$offset() {
+        return reserved$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int32_t shrunk
+     * int32_t reserved
      * }
      */
-    public static int shrunk(MemorySegment struct) {
-        return struct.get(shrunk$LAYOUT, shrunk$OFFSET);
+    public static int reserved(MemorySegment struct) {
+        return struct.get(reserved$LAYOUT, reserved$OFFSET);
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int32_t shrunk
+     * int32_t reserved
      * }
      */
-    public static void shrunk(MemorySegment struct, int fieldValue) {
-        struct.set(shrunk$LAYOUT, shrunk$OFFSET, fieldValue);
+    public static void reserved(MemorySegment struct, int fieldValue) {
+        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
     }
 
     private static final OfLong x_stride$LAYOUT = (OfLong)$LAYOUT.select(groupElement("x_stride"));

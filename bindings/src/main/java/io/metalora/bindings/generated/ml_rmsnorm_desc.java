@@ -29,7 +29,6 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t x_stride;
  *     int64_t dy_stride;
  *     int64_t out_stride;
- *     const ml_lora_linear_desc *next;
  * }
  * }
  */
@@ -53,8 +52,7 @@ public class ml_rmsnorm_desc {
         Metalora.C_LONG.withName("group"),
         Metalora.C_LONG.withName("x_stride"),
         Metalora.C_LONG.withName("dy_stride"),
-        Metalora.C_LONG.withName("out_stride"),
-        Metalora.C_POINTER.withName("next")
+        Metalora.C_LONG.withName("out_stride")
     ).withName("ml_rmsnorm_desc");
 
     /**
@@ -678,50 +676,6 @@ public class ml_rmsnorm_desc {
      */
     public static void out_stride(MemorySegment struct, long fieldValue) {
         struct.set(out_stride$LAYOUT, out_stride$OFFSET, fieldValue);
-    }
-
-    private static final AddressLayout next$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("next"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * const ml_lora_linear_desc *next
-     * }
-     */
-    public static final AddressLayout next$layout() {
-        return next$LAYOUT;
-    }
-
-    private static final long next$OFFSET = $LAYOUT.byteOffset(groupElement("next"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * const ml_lora_linear_desc *next
-     * }
-     */
-    public static final long next$offset() {
-        return next$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * const ml_lora_linear_desc *next
-     * }
-     */
-    public static MemorySegment next(MemorySegment struct) {
-        return struct.get(next$LAYOUT, next$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * const ml_lora_linear_desc *next
-     * }
-     */
-    public static void next(MemorySegment struct, MemorySegment fieldValue) {
-        struct.set(next$LAYOUT, next$OFFSET, fieldValue);
     }
 
     /**

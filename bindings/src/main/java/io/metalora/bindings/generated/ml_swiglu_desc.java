@@ -25,7 +25,6 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int64_t width;
  *     int64_t gate_stride;
  *     int64_t y_stride;
- *     const ml_lora_linear_desc *next;
  * }
  * }
  */
@@ -45,8 +44,7 @@ public class ml_swiglu_desc {
         Metalora.C_LONG.withName("rows"),
         Metalora.C_LONG.withName("width"),
         Metalora.C_LONG.withName("gate_stride"),
-        Metalora.C_LONG.withName("y_stride"),
-        Metalora.C_POINTER.withName("next")
+        Metalora.C_LONG.withName("y_stride")
     ).withName("ml_swiglu_desc");
 
     /**
@@ -494,50 +492,6 @@ public class ml_swiglu_desc {
      */
     public static void y_stride(MemorySegment struct, long fieldValue) {
         struct.set(y_stride$LAYOUT, y_stride$OFFSET, fieldValue);
-    }
-
-    private static final AddressLayout next$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("next"));
-
-    /**
-     * Layout for field:
-     * {@snippet lang=c :
-     * const ml_lora_linear_desc *next
-     * }
-     */
-    public static final AddressLayout next$layout() {
-        return next$LAYOUT;
-    }
-
-    private static final long next$OFFSET = $LAYOUT.byteOffset(groupElement("next"));
-
-    /**
-     * Offset for field:
-     * {@snippet lang=c :
-     * const ml_lora_linear_desc *next
-     * }
-     */
-    public static final long next$offset() {
-        return next$OFFSET;
-    }
-
-    /**
-     * Getter for field:
-     * {@snippet lang=c :
-     * const ml_lora_linear_desc *next
-     * }
-     */
-    public static MemorySegment next(MemorySegment struct) {
-        return struct.get(next$LAYOUT, next$OFFSET);
-    }
-
-    /**
-     * Setter for field:
-     * {@snippet lang=c :
-     * const ml_lora_linear_desc *next
-     * }
-     */
-    public static void next(MemorySegment struct, MemorySegment fieldValue) {
-        struct.set(next$LAYOUT, next$OFFSET, fieldValue);
     }
 
     /**

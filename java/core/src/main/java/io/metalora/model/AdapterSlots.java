@@ -6,6 +6,7 @@ import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Held;
 import io.metalora.runtime.HostTensor;
+import io.metalora.runtime.SlotVectors;
 import io.metalora.runtime.Tensor;
 import java.util.Optional;
 
@@ -42,12 +43,16 @@ public final class AdapterSlots implements AutoCloseable {
 
     /** Copies one adapter's parameters, F32 [P], into every slot. */
     public void setAll(Tensor adapter) {
-        long p = layout.parameters();
-        parameters.device().ops().broadcast(parameters, adapter, p, p, slots);
+        parameters.device().ops().broadcast(vectors(), parameters, adapter);
     }
 
     public void zeroGradients() {
         parameters.device().ops().fill(gradients(), gradients().elements(), 0f);
+    }
+
+    /** How the slots lie in {@link #parameters} and {@link #gradients}. */
+    public SlotVectors vectors() {
+        return SlotVectors.dense(layout.parameters(), slots);
     }
 
     public LoraLayout layout() {

@@ -153,12 +153,12 @@ public final class CausalLM implements AutoCloseable {
 
     /** Whether products with adapters in so many slots can take their fastest form. */
     public boolean hasRoomFor(LoraConfig adapter, int slots) {
-        return !device.putsAdaptersBeside() || options.hasRoomFor(adapter, slots);
+        return !device.gainsByAdapterRoom() || options.hasRoomFor(adapter, slots);
     }
 
     /** Columns that the input of a group should have behind its rows, for the ops to put adapters into. */
     int spareColumns(int members) {
-        return device.putsAdaptersBeside() ? options.adapterColumns() * members : 0;
+        return device.gainsByAdapterRoom() ? options.adapterColumns() * members : 0;
     }
 
     LayerWeights layer(int i) {

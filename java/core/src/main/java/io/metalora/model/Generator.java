@@ -1,8 +1,11 @@
 package io.metalora.model;
 
+import io.metalora.runtime.AttentionInput;
 import io.metalora.runtime.AttentionShape;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.LoraLinear;
 import io.metalora.runtime.Ops;
+import io.metalora.runtime.Sequences;
 import io.metalora.runtime.Tensor;
 import java.util.Arrays;
 import java.util.function.IntConsumer;
@@ -184,6 +187,8 @@ public final class Generator implements AutoCloseable {
             slotOffsets.upload(slotOffsetsOnHost, slotOffsetsOnHost.length);
             lora.bind(adapters, adapters.slots());
         }
+        var queries = new Sequences(queryOffsets, 1, count, count);
+        var cache = new Sequences(keyOffsets, 1, cached + count, cached + count);
         var a = activations;
         forward.embed(ids, a.in(), count);
         for (int i = 0; i < c.layers(); i++) {
@@ -191,15 +196,13 @@ public final class Generator implements AutoCloseable {
             forward.rotate(i, a, a.q(), a.k(), null, null, count);
             keys[i].copyRows(a.k(), cached, count);
             values[i].copyRows(a.v(), cached, count);
-            ops.attention(
-                    attention[i], a.q(), keys[i], values[i], a.o(), null, queryOffsets, keyOffsets, count,
-                    cached + count, 1, count);
+            ops.attention(attention[i], new AttentionInput(a.q(), keys[i], values[i]), a.attended(), queries, cache);
             forward.finish(i, a, count);
         }
         cached += count;
         lastHidden.copyFrom(a.out(), (count - 1L) * c.hiddenSize(), 0, c.hiddenSize());
         var hidden = forward.finalNorm(lastHidden, null, 1);
-        ops.linear(model.head(), null, null, hidden, null, logitsOnDevice, 1);
+        ops.linear(LoraLinear.frozen(model.head()), hidden, null, logitsOnDevice, 1);
         logitsOnDevice.download(logits, logits.length);
         return logits;
     }

@@ -1,6 +1,7 @@
 package io.metalora.model;
 
 import io.metalora.adapter.Projection;
+import io.metalora.runtime.AttentionOutput;
 import io.metalora.runtime.Tensor;
 
 /**
@@ -23,6 +24,10 @@ import io.metalora.runtime.Tensor;
 record LayerActivations(
         Tensor in, Tensor mid, Tensor out, Tensor q, Tensor k, Tensor v, Tensor qkv, Tensor o, Tensor lse, Tensor gate,
         Tensor up, Tensor gateUp) {
+
+    AttentionOutput attended() {
+        return new AttentionOutput(o, lse);
+    }
 
     /** Of a layer that a backward follows; its input is the residual that the layer below wrote. */
     static LayerActivations kept(Memory memory, CausalLM model, int tokens, Tensor in) {

@@ -9,6 +9,7 @@ import static io.metalora.adapter.Projection.UP;
 import static io.metalora.adapter.Projection.V;
 
 import io.metalora.adapter.Projection;
+import io.metalora.runtime.AttentionInput;
 import io.metalora.runtime.AttentionShape;
 import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
@@ -21,11 +22,8 @@ final class LayerBackward {
     private final CausalLM model;
     private final Ops ops;
     private final LayerForward forward;
-    private final float eps;
-    private final int hidden;
     private final int heads;
     private final int kvHeads;
-    private final int headDim;
     private final boolean qkNorm;
     /** [T, hidden], the gradient of the residual stream, from the layer above to the layer below. */
     private final Tensor dResidual;
@@ -53,16 +51,14 @@ final class LayerBackward {
         this.model = model;
         this.ops = model.device().ops();
         this.forward = forward;
-        this.eps = c.rmsNormEps();
-        this.hidden = c.hiddenSize();
+        int hidden = c.hiddenSize();
         this.heads = c.heads();
         this.kvHeads = c.kvHeads();
-        this.headDim = c.headDim();
         this.qkNorm = c.qkNorm();
         this.dResidual = memory.rows(tokens, hidden, model.spareColumns(1));
         this.dNormed = memory.activation(tokens, hidden);
         this.dActivated = memory.activation(tokens, c.intermediateSize());
-        this.dO = memory.activation(tokens, heads, headDim);
+        this.dO = memory.activation(tokens, heads, c.headDim());
         this.dqkv = LayerActivations.stack(memory, model, tokens, Q);
         this.dq = LayerActivations.output(memory, model, tokens, dqkv, Q);
         this.dk = LayerActivations.output(memory, model, tokens, dqkv, K);
@@ -96,7 +92,7 @@ final class LayerBackward {
 
     /** From the gradient of the final norm's output to that of the residual stream below it. */
     void finalNorm(Tensor x, int tokens) {
-        ops.rmsnormBackward(x, model.finalNorm(), rstd, dNormed, dResidual, tokens, hidden, eps, false);
+        ops.rmsnormBackward(forward.norm(model.finalNorm()), x, rstd, dNormed, dResidual, false, tokens);
     }
 
     /**
@@ -116,23 +112,21 @@ final class LayerBackward {
             return;
         }
         // gate and up are not needed again, so their gradients take their place.
-        var dGate = a.gate();
-        var dUp = a.up();
-        ops.swigluBackward(a.gate(), a.up(), dActivated, dGate, dUp, tokens, model.config().intermediateSize());
+        var gradients = forward.gates(a);
+        ops.swigluBackward(forward.gates(a), dActivated, gradients, tokens);
         var weights = model.layer(layer);
         var x = forward.norm(a.mid(), weights.postAttentionNorm(), rstd, tokens);
         var dMid = needMid ? dNormed : null;
         if (a.gateUp() != null) {
             linear(layer, GATE, x, a.gateUp(), dMid, tokens, false);
         } else {
-            linear(layer, GATE, x, dGate, dMid, tokens, false);
-            linear(layer, UP, x, dUp, dMid, tokens, true);
+            linear(layer, GATE, x, gradients.gate(), dMid, tokens, false);
+            linear(layer, UP, x, gradients.up(), dMid, tokens, true);
         }
         if (!needMid) {
             return;
         }
-        ops.rmsnormBackward(
-                a.mid(), weights.postAttentionNorm(), rstd, dNormed, dResidual, tokens, hidden, eps, true);
+        ops.rmsnormBackward(forward.norm(weights.postAttentionNorm()), a.mid(), rstd, dNormed, dResidual, true, tokens);
 
         linear(layer, O, a.o(), dResidual, needHeads ? dO : null, tokens, false);
         if (!needHeads) {
@@ -142,12 +136,12 @@ final class LayerBackward {
             forward.rotate(layer, a, rotatedQ, rotatedK, rstdQ, rstdK, tokens);
         }
         ops.attentionBackward(
-                shape, rotatedQ(a), rotatedK(a), a.v(), a.o(), a.lse(), dO, dq, dk, dv, pack.seqOffsets(), tokens,
-                pack.sequences(), pack.maxLength());
+                shape, new AttentionInput(rotatedQ(a), rotatedK(a), a.v()), a.attended(), dO,
+                new AttentionInput(dq, dk, dv), pack.sequences());
         forward.rotateBack(dq, dk, tokens);
         if (qkNorm) {
-            ops.headNormBackward(a.q(), weights.queryNorm(), rstdQ, dq, dq, tokens, heads, headDim, eps);
-            ops.headNormBackward(a.k(), weights.keyNorm(), rstdK, dk, dk, tokens, kvHeads, headDim, eps);
+            ops.headNormBackward(forward.headNorm(weights.queryNorm()), heads, a.q(), rstdQ, dq, dq, tokens);
+            ops.headNormBackward(forward.headNorm(weights.keyNorm()), kvHeads, a.k(), rstdK, dk, dk, tokens);
         }
         x = forward.norm(a.in(), weights.inputNorm(), rstd, tokens);
         var dx = below ? dNormed : null;
@@ -159,7 +153,7 @@ final class LayerBackward {
             linear(layer, V, x, dv, dx, tokens, true);
         }
         if (below) {
-            ops.rmsnormBackward(a.in(), weights.inputNorm(), rstd, dNormed, dResidual, tokens, hidden, eps, true);
+            ops.rmsnormBackward(forward.norm(weights.inputNorm()), a.in(), rstd, dNormed, dResidual, true, tokens);
         }
     }
 
@@ -168,10 +162,10 @@ final class LayerBackward {
     }
 
     private void linear(int layer, Projection p, Tensor x, Tensor dy, Tensor dx, int tokens, boolean accumulate) {
-        var term = forward.term(layer, p);
-        if (term == null && dx == null) {
+        var linear = forward.linear(layer, p);
+        if (linear.lora() == null && dx == null) {
             return; // frozen, and nobody asks for its input's gradient
         }
-        ops.linearBackward(model.layer(layer).weight(p), term, x, dy, dx, tokens, accumulate);
+        ops.linearBackward(linear, x, dy, dx, accumulate, tokens);
     }
 }

@@ -1,8 +1,12 @@
 package io.metalora.model;
 
 import io.metalora.adapter.Projection;
+import io.metalora.runtime.GateUp;
+import io.metalora.runtime.LoraLinear;
 import io.metalora.runtime.LoraTerm;
 import io.metalora.runtime.Ops;
+import io.metalora.runtime.RmsNorm;
+import io.metalora.runtime.RopeTable;
 import io.metalora.runtime.Tensor;
 
 /**
@@ -16,8 +20,7 @@ final class LayerForward {
     private final float eps;
     private final LoraTerms lora; // nullable
     private final Tensor positions;
-    private final Tensor cos;
-    private final Tensor sin;
+    private final RopeTable angles;
     /** [T, hidden], the normed residual, for the Linears of a layer. */
     private final Tensor normed;
     /** The same memory dense, for the final norm. */
@@ -44,10 +47,10 @@ final class LayerForward {
         this.activated = memory.rows(tokens, c.intermediateSize(), model.spareColumns(1));
         // A pack of T tokens has no position beyond T - 1.
         int reach = Math.min(tokens, c.maxPositions());
-        this.cos = memory.floats(reach, c.headDim() / 2);
-        this.sin = memory.floats(reach, c.headDim() / 2);
-        if (cos != null) {
-            ops.ropeTable(cos, sin, reach, c.headDim(), c.rope().theta(), model.ropeScaling());
+        this.angles = new RopeTable(
+                memory.floats(reach, c.headDim() / 2), memory.floats(reach, c.headDim() / 2), reach, c.headDim());
+        if (memory.holds()) {
+            ops.ropeTable(angles, c.rope().theta(), model.ropeScaling());
         }
     }
 
@@ -77,17 +80,17 @@ final class LayerForward {
         var c = model.config();
         if (c.qkNorm()) {
             var weights = model.layer(layer);
-            ops.headNorm(a.q(), weights.queryNorm(), q, rstdQ, tokens, c.heads(), c.headDim(), eps);
-            ops.headNorm(a.k(), weights.keyNorm(), k, rstdK, tokens, c.kvHeads(), c.headDim(), eps);
+            ops.headNorm(headNorm(weights.queryNorm()), c.heads(), a.q(), q, rstdQ, tokens);
+            ops.headNorm(headNorm(weights.keyNorm()), c.kvHeads(), a.k(), k, rstdK, tokens);
         }
-        ops.rope(q, cos, sin, positions, tokens, c.heads(), c.headDim());
-        ops.rope(k, cos, sin, positions, tokens, c.kvHeads(), c.headDim());
+        ops.rope(angles, positions, q, c.heads(), tokens);
+        ops.rope(angles, positions, k, c.kvHeads(), tokens);
     }
 
     void rotateBack(Tensor dq, Tensor dk, int tokens) {
         var c = model.config();
-        ops.ropeBackward(dq, cos, sin, positions, tokens, c.heads(), c.headDim());
-        ops.ropeBackward(dk, cos, sin, positions, tokens, c.kvHeads(), c.headDim());
+        ops.ropeBackward(angles, positions, dq, c.heads(), tokens);
+        ops.ropeBackward(angles, positions, dk, c.kvHeads(), tokens);
     }
 
     /** From the attention's output to the layer's. */
@@ -100,34 +103,23 @@ final class LayerForward {
             linear(layer, Projection.GATE, x, null, a.gate(), tokens);
             linear(layer, Projection.UP, x, null, a.up(), tokens);
         }
-        var term = shrinkable(layer, Projection.DOWN);
-        ops.swiglu(a.gate(), a.up(), activated, tokens, model.config().intermediateSize(),
-                model.layer(layer).weight(Projection.DOWN), term);
-        linear(layer, Projection.DOWN, activated, a.mid(), a.out(), tokens, term != null);
+        ops.swigluLinear(gates(a), activated, linear(layer, Projection.DOWN), a.mid(), a.out(), tokens);
     }
 
-    /** A norm and the stack of Linears that alone reads it, whose h comes from where the rows are made. */
+    /** A norm and the stack of Linears that alone reads it. */
     private void normed(int layer, Tensor x, Tensor weight, Projection stack, Tensor y, int tokens) {
-        var term = shrinkable(layer, stack);
-        ops.rmsnorm(x, weight, normed, null, tokens, hidden, eps, model.layer(layer).weight(stack), term);
-        linear(layer, stack, normed, null, y, tokens, term != null);
-    }
-
-    /** The term of a Linear whose h can be computed before its input has gone through a dropout; null if there is none. */
-    private LoraTerm shrinkable(int layer, Projection p) {
-        var term = term(layer, p);
-        return term == null || term.drops() ? null : term;
+        ops.rmsnormLinear(norm(weight), x, normed, linear(layer, stack), y, tokens);
     }
 
     /** The norm of a residual, in a buffer that the next call overwrites. */
     Tensor norm(Tensor x, Tensor weight, Tensor rstd, int tokens) {
-        ops.rmsnorm(x, weight, normed, rstd, tokens, hidden, eps);
+        ops.rmsnorm(norm(weight), x, normed, rstd, tokens);
         return normed;
     }
 
     /** The final norm of the residual, dense, in the same memory. */
     Tensor finalNorm(Tensor x, Tensor rstd, int tokens) {
-        ops.rmsnorm(x, model.finalNorm(), finalNormed, rstd, tokens, hidden, eps);
+        ops.rmsnorm(norm(model.finalNorm()), x, finalNormed, rstd, tokens);
         return finalNormed;
     }
 
@@ -138,7 +130,7 @@ final class LayerForward {
 
     /** silu(gate) * up, in a buffer that the next call overwrites. */
     Tensor activate(LayerActivations a, int tokens) {
-        ops.swiglu(a.gate(), a.up(), activated, tokens, model.config().intermediateSize());
+        ops.swiglu(gates(a), activated, tokens);
         return activated;
     }
 
@@ -146,12 +138,26 @@ final class LayerForward {
         return lora == null ? null : lora.at(layer, p);
     }
 
-    private void linear(int layer, Projection p, Tensor x, Tensor residual, Tensor y, int tokens) {
-        linear(layer, p, x, residual, y, tokens, false);
+    /** A projection's Linear, or its group's, with the adapters in use. */
+    LoraLinear linear(int layer, Projection p) {
+        var weights = model.layer(layer);
+        return new LoraLinear(weights.weight(p), weights.bias(p), term(layer, p));
     }
 
-    private void linear(int layer, Projection p, Tensor x, Tensor residual, Tensor y, int tokens, boolean shrunk) {
-        var weights = model.layer(layer);
-        ops.linear(weights.weight(p), weights.bias(p), term(layer, p), x, residual, y, tokens, shrunk);
+    /** A norm of the residual. */
+    RmsNorm norm(Tensor weight) {
+        return new RmsNorm(weight, hidden, eps);
+    }
+
+    RmsNorm headNorm(Tensor weight) {
+        return new RmsNorm(weight, model.config().headDim(), eps);
+    }
+
+    GateUp gates(LayerActivations a) {
+        return new GateUp(a.gate(), a.up(), model.config().intermediateSize());
+    }
+
+    private void linear(int layer, Projection p, Tensor x, Tensor residual, Tensor y, int tokens) {
+        ops.linear(linear(layer, p), x, residual, y, tokens);
     }
 }

@@ -16,9 +16,9 @@ record LinearGroup(List<Projection> members) {
     /** The groups of a layer on a device, which together have every projection once. */
     static List<LinearGroup> of(Device device) {
         var groups = new ArrayList<LinearGroup>();
-        add(groups, device.stacksLinears(), Projection.Q, Projection.K, Projection.V);
+        add(groups, device.gainsByStacking(), Projection.Q, Projection.K, Projection.V);
         add(groups, false, Projection.O);
-        add(groups, device.stacksLinears(), Projection.GATE, Projection.UP);
+        add(groups, device.gainsByStacking(), Projection.GATE, Projection.UP);
         add(groups, false, Projection.DOWN);
         return List.copyOf(groups);
     }

@@ -1,6 +1,5 @@
 package io.metalora.model;
 
-import io.metalora.runtime.Backend;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.SystemMemory;
@@ -65,11 +64,11 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
      */
     public void requireFits(Device device, String what, String help) {
         var info = device.info();
-        if (info.backend() == Backend.CPU) {
-            requireFits(what, help, "memory", RESERVE, SystemMemory.available());
-        } else {
+        if (device.hasOwnMemory()) {
             long reserve = Math.max(0, DEVICE_RESERVE - device.scratchBytes()); // what is held serves the next ops too
             requireFits(what, help, "memory of " + info.deviceName(), reserve, info.memoryFree());
+        } else {
+            requireFits(what, help, "memory", RESERVE, SystemMemory.available());
         }
     }
 

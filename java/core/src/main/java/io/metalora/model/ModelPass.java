@@ -4,6 +4,7 @@ import io.metalora.adapter.LoraLayout;
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.Status;
 import io.metalora.io.ModelConfig;
+import io.metalora.runtime.AttentionInput;
 import io.metalora.runtime.AttentionShape;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
@@ -66,7 +67,7 @@ public final class ModelPass implements AutoCloseable {
         }
         try {
             // With dropout every pass has a seed of its own, which would be recorded.
-            boolean replays = training && model.device().recordsGraphs() && layout.config().dropout() == 0;
+            boolean replays = training && model.device().canRecord() && layout.config().dropout() == 0;
             this.limits = replays ? PackShape.room(given) : given;
             int tokens = limits.tokens();
             this.model = model;
@@ -151,9 +152,7 @@ public final class ModelPass implements AutoCloseable {
             lora.dropout(0f, 0, 0);
         }
         var hidden = layersForward(null);
-        ops.crossEntropy(
-                model.head(), hidden, pack.rows(), pack.targets(), null, logprobOnDevice, argmaxOnDevice, null,
-                pack.tokens(), pack.lossRows());
+        ops.crossEntropy(model.head(), hidden, pack.loss(), logprobOnDevice, argmaxOnDevice, null, pack.tokens());
     }
 
     /**
@@ -235,9 +234,7 @@ public final class ModelPass implements AutoCloseable {
     /** Of the pack that was uploaded. Nothing but ops is called: this may be recorded. */
     private void opsForwardBackward() {
         var hidden = layersForward(backward.rstdFinal());
-        ops.crossEntropy(
-                model.head(), hidden, pack.rows(), pack.targets(), pack.rowScale(), logprobOnDevice, null,
-                backward.dFinal(), pack.tokens(), pack.lossRows());
+        ops.crossEntropy(model.head(), hidden, pack.loss(), logprobOnDevice, null, backward.dFinal(), pack.tokens());
         backward.finalNorm(layers[layers.length - 1].out(), pack.tokens());
         int first = layout.firstAdaptedLayer();
         for (int i = layers.length - 1; i >= first; i--) {
@@ -297,9 +294,7 @@ public final class ModelPass implements AutoCloseable {
             var q = a.lse() == null ? a.q() : backward.rotatedQ(a);
             var k = a.lse() == null ? a.k() : backward.rotatedK(a);
             forward.rotate(i, a, q, k, null, null, tokens);
-            ops.attention(
-                    attention[i], q, k, a.v(), a.o(), a.lse(), pack.seqOffsets(), null, tokens, tokens,
-                    pack.sequences(), pack.maxLength());
+            ops.attention(attention[i], new AttentionInput(q, k, a.v()), a.attended(), pack.sequences(), null);
             forward.finish(i, a, tokens);
         }
         return forward.finalNorm(layers[layers.length - 1].out(), rstdFinal, tokens);

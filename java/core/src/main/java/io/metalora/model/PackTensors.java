@@ -1,6 +1,8 @@
 package io.metalora.model;
 
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.LossRows;
+import io.metalora.runtime.Sequences;
 import io.metalora.runtime.Tensor;
 
 /** A pack on the device. */
@@ -15,9 +17,9 @@ final class PackTensors {
     private final Tensor targets;
     private final Tensor rowScale;
     private int tokens;
-    private int sequences;
-    private int maxLength;
     private int lossRows;
+    private Sequences sequences;
+    private LossRows loss;
 
     PackTensors(Memory memory, CausalLM model, PassLimits limits) {
         this.model = model;
@@ -54,13 +56,10 @@ final class PackTensors {
 
     /** For a pack that was checked, or was filled up from one. */
     void copy(TokenPack pack) {
-        tokens = pack.tokens();
-        sequences = pack.sequences();
-        maxLength = pack.maxLength();
-        lossRows = pack.lossRows();
+        shape(pack.tokens(), pack.sequences(), pack.maxLength(), pack.lossRows());
         ids.upload(pack.ids(), tokens);
         positions.upload(pack.positions(), tokens);
-        seqOffsets.upload(pack.seqOffsets(), sequences + 1);
+        seqOffsets.upload(pack.seqOffsets(), pack.sequences() + 1);
         slotOffsets.upload(pack.slotOffsets(), pack.slots() + 1);
         rows.upload(pack.rows(), lossRows);
         targets.upload(pack.targets(), lossRows);
@@ -69,10 +68,14 @@ final class PackTensors {
 
     /** Takes on the largest shape there is room for, whatever lies in the tensors: for ops that are only planned. */
     void pretendFull() {
-        tokens = limits.tokens();
-        sequences = limits.sequences();
-        maxLength = Math.min(limits.tokens(), model.config().maxPositions());
-        lossRows = limits.lossRows();
+        shape(limits.tokens(), limits.sequences(), Math.min(limits.tokens(), model.config().maxPositions()), limits.lossRows());
+    }
+
+    private void shape(int tokens, int count, int longest, int lossRows) {
+        this.tokens = tokens;
+        this.lossRows = lossRows;
+        this.sequences = new Sequences(seqOffsets, count, tokens, longest);
+        this.loss = new LossRows(rows, targets, rowScale, lossRows);
     }
 
     private static void requireWithin(String what, int count, int limit) {
@@ -95,12 +98,12 @@ final class PackTensors {
         return tokens;
     }
 
-    int sequences() {
+    Sequences sequences() {
         return sequences;
     }
 
-    int maxLength() {
-        return maxLength;
+    LossRows loss() {
+        return loss;
     }
 
     int lossRows() {
@@ -115,23 +118,7 @@ final class PackTensors {
         return positions;
     }
 
-    Tensor seqOffsets() {
-        return seqOffsets;
-    }
-
     Tensor slotOffsets() {
         return slotOffsets;
-    }
-
-    Tensor rows() {
-        return rows;
-    }
-
-    Tensor targets() {
-        return targets;
-    }
-
-    Tensor rowScale() {
-        return rowScale;
     }
 }

@@ -37,6 +37,7 @@ public final class Device implements AutoCloseable {
     private final MemorySegment context;
     private final MemorySegment staging;
     private final DType activationType;
+    private final int capabilities; // bits of ml_capability
     private final Ops ops;
     private final Set<AutoCloseable> open = Collections.newSetFromMap(new IdentityHashMap<>());
     private final AtomicReference<Thread> holder = new AtomicReference<>();
@@ -52,7 +53,9 @@ public final class Device implements AutoCloseable {
         try {
             created = create(options);
             this.context = created;
-            this.activationType = nativeType(ml_context_info.activation_dtype(readInfo()));
+            var info = readInfo();
+            this.activationType = nativeType(ml_context_info.activation_dtype(info));
+            this.capabilities = ml_context_info.capabilities(info);
             this.staging = arena.allocate(STAGING_BYTES, 64);
             this.ops = new Ops(this, arena);
         } catch (RuntimeException | Error e) {
@@ -259,14 +262,23 @@ public final class Device implements AutoCloseable {
         return desc;
     }
 
-    /** Whether Linears of one input are better held as one weight. */
-    public boolean stacksLinears() {
-        return backend == Backend.CUDA;
+    /** Whether Linears of one input are faster as one weight. */
+    public boolean gainsByStacking() {
+        return can(Metalora.ML_GAINS_BY_STACKING());
     }
 
-    /** Whether products are faster where there is room for their adapters beside the weight and behind the rows of its input. */
-    public boolean putsAdaptersBeside() {
-        return backend == Backend.CUDA && activationType == DType.BF16;
+    /** Whether LoRA linears are faster with room for their adapters beside the weight and behind the rows of its input. */
+    public boolean gainsByAdapterRoom() {
+        return can(Metalora.ML_GAINS_BY_ADAPTER_ROOM());
+    }
+
+    /** Whether the device has memory of its own: {@link DeviceInfo#memoryFree} says how much of it is left. */
+    public boolean hasOwnMemory() {
+        return can(Metalora.ML_HAS_OWN_MEMORY());
+    }
+
+    private boolean can(int capability) {
+        return (capabilities & capability) != 0;
     }
 
     /** The ops of this device. */
@@ -274,17 +286,17 @@ public final class Device implements AutoCloseable {
         return ops;
     }
 
-    /** Whether {@link #record} can record here. */
-    public boolean recordsGraphs() {
-        return backend == Backend.CUDA;
+    /** Whether ops can be recorded here, by {@link #record}, and planned, by {@link #plan}. */
+    public boolean canRecord() {
+        return can(Metalora.ML_CAN_RECORD());
     }
 
     /**
      * Records the ops that {@code ops} calls, without running them. They have to have run once before. In between no
      * tensor of the device can be made, closed, uploaded or downloaded, and other threads are refused.
      *
-     * @throws NativeException of {@link Status#UNSUPPORTED} on the CPU, of {@link Status#INVALID_ARGUMENT} where an op
-     *                         cannot be recorded
+     * @throws NativeException of {@link Status#UNSUPPORTED} unless {@link #canRecord}, of {@link Status#INVALID_ARGUMENT}
+     *                         where an op cannot be recorded
      */
     public Graph record(Runnable ops) {
         try (var _ = turn(); var call = Arena.ofConfined()) {
@@ -301,11 +313,12 @@ public final class Device implements AutoCloseable {
      * when they do run. In between no tensor of the device can be made, closed, uploaded or downloaded, and other threads
      * are refused.
      *
-     * @return bytes that the largest of them takes; 0 on the CPU, whose ops take host memory as they run and are not called
+     * @return bytes that the largest of them takes; 0 unless {@link #canRecord}: ops then take memory as they run, and
+     *         {@code ops} is not called
      * @throws NativeException of {@link Status#OUT_OF_MEMORY} where the device has less left
      */
     public long plan(Runnable ops) {
-        if (backend == Backend.CPU) {
+        if (!canRecord()) {
             return 0;
         }
         try (var _ = turn(); var call = Arena.ofConfined()) {

@@ -1,5 +1,6 @@
 package io.metalora.train;
 
+import io.metalora.runtime.AdamW;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Held;
@@ -18,6 +19,10 @@ record AdamWState(Tensor m, Tensor v) implements AutoCloseable {
         var held = new Held();
         var m = held.add(() -> device.zeros(DType.F32, shape), Tensor::close);
         return new AdamWState(m, held.orClose(() -> device.zeros(DType.F32, shape)));
+    }
+
+    AdamW.Vectors of(Tensor parameter, Tensor gradient) {
+        return new AdamW.Vectors(parameter, gradient, m, v);
     }
 
     @Override

@@ -3,6 +3,7 @@ package io.metalora.train;
 import io.metalora.config.InnerOptimizer;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.AdapterSlots;
+import io.metalora.runtime.AdamW;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Held;
@@ -68,8 +69,7 @@ final class InnerLoop implements AutoCloseable {
 
     /** Waits for the adaptation. Returns the norm of each slot's parameters, which is not finite where one of them is not. */
     float[] norms() {
-        long count = slots.layout().parameters();
-        ops.clipGlobalNorm(slots.parameters(), norms, count, count, slots.slots(), 0);
+        ops.clipGlobalNorm(slots.vectors(), slots.parameters(), norms, 0);
         return norms.toFloats();
     }
 
@@ -82,15 +82,14 @@ final class InnerLoop implements AutoCloseable {
     }
 
     private void descend(int step) {
-        long count = slots.layout().parameters();
         if (options.innerClip() > 0) {
-            ops.clipGlobalNorm(slots.gradients(), norms, count, count, slots.slots(), (float) options.innerClip());
+            ops.clipGlobalNorm(slots.vectors(), slots.gradients(), norms, (float) options.innerClip());
         }
         float lr = (float) options.innerLr();
         switch (options.innerOptimizer()) {
-            case SGD -> ops.sgd(slots.parameters(), slots.gradients(), count, count, slots.slots(), lr, 0);
-            case ADAMW -> ops.adamw(slots.parameters(), slots.gradients(), adamW.m(), adamW.v(), null, count,
-                    count, slots.slots(), step + 1, lr, BETA1, BETA2, EPS, 0);
+            case SGD -> ops.sgd(slots.vectors(), slots.parameters(), slots.gradients(), lr, 0);
+            case ADAMW -> ops.adamw(slots.vectors(), adamW.of(slots.parameters(), slots.gradients()), null, step + 1,
+                    new AdamW(lr, BETA1, BETA2, EPS, 0));
         }
     }
 

@@ -128,8 +128,7 @@ public final class MetaLora implements Trainer {
 
     /** The mean of the tasks' gradients, and their Gram matrix. */
     private void reduce() {
-        long count = gradient.elements();
-        ops.taskReduce(slots.gradients(), taskWeights, gradient, gram, count, count, slots.slots());
+        ops.taskReduce(slots.vectors(), slots.gradients(), taskWeights, gradient, gram);
     }
 
     /**

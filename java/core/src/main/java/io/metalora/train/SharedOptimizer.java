@@ -1,11 +1,13 @@
 package io.metalora.train;
 
 import io.metalora.config.TrainConfig;
+import io.metalora.runtime.AdamW;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Held;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Ops;
+import io.metalora.runtime.SlotVectors;
 import io.metalora.runtime.Tensor;
 
 /** Clip and AdamW with a schedule on the shared adapter. */
@@ -15,6 +17,7 @@ final class SharedOptimizer implements AutoCloseable {
     private final Ops ops;
     private final Tensor parameters;
     private final long count;
+    private final SlotVectors vector; // the parameters, as one slot
     private final AdamWState state;
     private final Tensor norms; // the gradient's, and a copy that becomes NaN where the step is not taken
     private final float[] normsOnHost = new float[2];
@@ -30,6 +33,7 @@ final class SharedOptimizer implements AutoCloseable {
         this.ops = device.ops();
         this.parameters = parameters;
         this.count = parameters.elements();
+        this.vector = SlotVectors.dense(count, 1);
         this.state = held.add(() -> AdamWState.zeros(device, count), AdamWState::close);
         this.norms = held.add(() -> device.zeros(DType.F32, 2), Tensor::close);
         this.options = options;
@@ -52,10 +56,11 @@ final class SharedOptimizer implements AutoCloseable {
      * @param gradient [P]; clipped in place
      */
     void queue(Tensor gradient) {
-        ops.clipGlobalNorm(gradient, norms, count, count, 1, (float) options.clip());
+        ops.clipGlobalNorm(vector, gradient, norms, (float) options.clip());
         norms.copyFrom(norms, 0, 1, 1);
-        ops.adamw(parameters, gradient, state.m(), state.v(), norms.view(1, 1), count, count, 1, step + 1, (float) learningRate(),
-                (float) options.beta1(), (float) options.beta2(), (float) options.eps(), (float) options.weightDecay());
+        ops.adamw(vector, state.of(parameters, gradient), norms.view(1, 1), step + 1,
+                new AdamW((float) learningRate(), (float) options.beta1(), (float) options.beta2(), (float) options.eps(),
+                        (float) options.weightDecay()));
     }
 
     /**

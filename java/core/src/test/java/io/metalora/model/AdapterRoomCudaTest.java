@@ -10,9 +10,11 @@ import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import java.util.Arrays;
 import java.util.Random;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** Rank 16 in 8 slots takes 128 columns beside every Linear: where they are and where they are not. */
+@Tag("cuda")
 class AdapterRoomCudaTest {
     private static final int SLOTS = 8;
     private static final Golden GOLDEN = Golden.read("llama3-rope");

@@ -12,9 +12,11 @@ import io.metalora.runtime.Graph;
 import io.metalora.runtime.Tensor;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** Ops whose recording is refused run as they are. */
+@Tag("cuda")
 class GraphCacheCudaTest {
     private Device device;
     private Tensor values;

@@ -11,11 +11,13 @@ import io.metalora.adapter.Projection;
 import io.metalora.runtime.CudaDevice;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** The same on CUDA: in F32 as on the CPU, and in BF16 as far as BF16 goes. */
+@Tag("cuda")
 class ParityCudaTest extends ParityTest {
     /** Relative L2 errors, where 1.3e-2 of a sequence's logits and 2.8e-2 of a matrix's gradient were the largest seen. */
     private static final double LOGITS_IN_BF16 = 2.5e-2;

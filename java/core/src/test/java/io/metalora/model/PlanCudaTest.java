@@ -8,9 +8,11 @@ import io.metalora.runtime.CudaDevice;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** Scratch memory that is planned for a pass. */
+@Tag("cuda")
 class PlanCudaTest {
     private static final PassLimits LIMITS = PassLimits.ofTokens(64, 2);
 

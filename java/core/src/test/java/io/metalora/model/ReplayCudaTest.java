@@ -8,11 +8,13 @@ import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import java.util.Arrays;
 import java.util.Random;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** Passes that a graph replays against the same passes run op by op, on packs of the same bucket: to the bit. */
+@Tag("cuda")
 class ReplayCudaTest {
     private static final PassLimits LIMITS = new PassLimits(40, 8, 40, 2);
 

@@ -116,7 +116,7 @@ class DataFileTest {
                 var one = new float[columns];
                 one[columns - 1] = 1;
                 x.upload(one);
-                device.ops().linear(weight, null, null, x, null, y, 1);
+                device.ops().linear(LoraLinear.frozen(weight), x, null, y, 1);
                 float[] last = y.toFloats();
                 for (int row = 0; row < rows; row++) {
                     assertThat(last[row]).isEqualTo((float) ((row + 1) * columns - 1));

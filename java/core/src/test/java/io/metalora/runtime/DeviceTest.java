@@ -179,6 +179,17 @@ class DeviceTest {
     }
 
     @Test
+    void theCpuHasNoneOfTheCapabilities() {
+        try (var device = Device.cpu()) {
+            assertThat(device.canRecord()).isFalse();
+            assertThat(device.gainsByStacking()).isFalse();
+            assertThat(device.gainsByAdapterRoom()).isFalse();
+            assertThat(device.hasOwnMemory()).isFalse();
+            assertThat(device.plan(() -> { throw new AssertionError("an op that is not to be called"); })).isZero();
+        }
+    }
+
+    @Test
     void tensorsTooSmallAreNamed() {
         try (var device = Device.cpu(); var small = device.zeros(DType.F32, 4); var other = Device.cpu();
              var foreign = other.zeros(DType.F32, 8)) {
@@ -217,9 +228,9 @@ class DeviceTest {
             assertThat(dense.view(0, 1).toFloats()).containsExactly(3);
             // Where an op needs a dense tensor, or rows of another width, it says which one is wrong.
             var ops = device.ops();
-            assertThatThrownBy(() -> ops.rmsnorm(columns, weight, dense, null, 3, 2, 1e-5f)).hasMessageContaining("x is columns");
-            assertThatThrownBy(() -> ops.rmsnorm(dense, weight, columns, null, 2, 3, 1e-5f)).hasMessageContaining("y is F32[3, 2]");
-            assertThatThrownBy(() -> ops.swiglu(columns, dense, dense, 3, 2)).hasMessageContaining("up and gate lie differently");
+            assertThatThrownBy(() -> ops.rmsnorm(new RmsNorm(weight, 2, 1e-5f), columns, dense, null, 3)).hasMessageContaining("x is columns");
+            assertThatThrownBy(() -> ops.rmsnorm(new RmsNorm(weight, 3, 1e-5f), dense, columns, null, 2)).hasMessageContaining("y is F32[3, 2]");
+            assertThatThrownBy(() -> ops.swiglu(new GateUp(columns, dense, 2), dense, 3)).hasMessageContaining("up and gate lie differently");
         }
     }
 
@@ -231,8 +242,8 @@ class DeviceTest {
             up.upload(new float[] {2, 2, 2, 2});
             y.upload(new float[] {1, 1, 1, 1});
             var ops = device.ops();
-            ops.swiglu(narrow, narrow, narrow, 1, 2);
-            ops.swigluBackward(gate, up, y, gate, up, 1, 4);
+            ops.swiglu(new GateUp(narrow, narrow, 2), narrow, 1);
+            ops.swigluBackward(new GateUp(gate, up, 4), y, new GateUp(gate, up, 4), 1);
             assertThat(up.toFloats()[3]).isEqualTo((float) (4 / (1 + Math.exp(-4))), Offset.offset(1e-5f)); // silu(4)
         }
     }
@@ -257,11 +268,11 @@ class DeviceTest {
             var second = HostTensor.of("second", new float[] {3, 4, 5, 6}, 2, 2);
             x.upload(new float[] {1, 10});
             try (var both = device.freeze(List.of(first, second), DType.F32, 0)) {
-                device.ops().linear(both, null, null, x, null, y, 1);
+                device.ops().linear(LoraLinear.frozen(both), x, null, y, 1);
             }
             assertThat(y.toFloats()).containsExactly(21, 43, 65);
             try (var one = device.freeze(second, DType.F32)) {
-                assertThatThrownBy(() -> device.ops().linear(one, null, null, x, null, null, 1)).hasMessageContaining("y is missing");
+                assertThatThrownBy(() -> device.ops().linear(LoraLinear.frozen(one), x, null, null, 1)).hasMessageContaining("y is missing");
             }
             assertThat(device.frozenBytes(DType.F32, 3, 2, 0)).isPositive();
             assertThatThrownBy(() -> device.frozenBytes(DType.F16, 3, 2, 0)).hasMessageContaining("storage_dtype");

@@ -9,9 +9,11 @@ import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** Ops that are recorded or planned: whose they are, and what a failure leaves. */
+@Tag("cuda")
 class GraphCudaTest {
     private Device device;
     private Tensor mine;
@@ -51,6 +53,17 @@ class GraphCudaTest {
             throw new AssertionError(e);
         }
         return status.get();
+    }
+
+    @Test
+    void theDeviceTellsWhatItCanDo() {
+        assertThat(device.canRecord()).isTrue();
+        assertThat(device.gainsByStacking()).isTrue();
+        assertThat(device.hasOwnMemory()).isTrue();
+        assertThat(device.gainsByAdapterRoom()).isFalse(); // with activations in F32
+        try (var bf16 = CudaDevice.open(DType.BF16)) {
+            assertThat(bf16.gainsByAdapterRoom()).isTrue();
+        }
     }
 
     @Test

@@ -14,11 +14,13 @@ import io.metalora.task.Episode;
 import java.io.IOException;
 import java.util.List;
 import java.util.stream.IntStream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** What a trainer holds before its first iteration is all that it ever holds. */
+@Tag("cuda")
 class PlannedMemoryCudaTest {
 
     @ParameterizedTest

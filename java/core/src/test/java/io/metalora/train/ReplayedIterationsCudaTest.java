@@ -8,11 +8,13 @@ import io.metalora.runtime.DType;
 import io.metalora.task.Episode;
 import java.io.IOException;
 import java.util.List;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Iterations whose passes come to be replayed, against those of a trainer that is made anew for each and replays none. */
+@Tag("cuda")
 class ReplayedIterationsCudaTest {
 
     @ParameterizedTest

@@ -16,11 +16,13 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import picocli.CommandLine;
 
 /** {@code quickstart} on CUDA, with two tasks and arms of a few iterations, against the same on the CPU. */
+@Tag("cuda")
 class QuickstartCudaTest {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final int LINES = 8; // of every file

@@ -12,10 +12,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /** {@code train} with device auto takes CUDA where it can, and agrees with the CPU. */
+@Tag("cuda")
 class TrainCudaTest {
     private static final ObjectMapper JSON = new ObjectMapper();
 

@@ -1,0 +1,9 @@
+package io.metalora.runtime;
+
+/**
+ * The two halves that SwiGLU multiplies, or their gradients. Both may be columns, and lie alike.
+ *
+ * @param gate [rows, width]
+ * @param up   the same
+ */
+public record GateUp(Tensor gate, Tensor up, long width) {}

@@ -1,0 +1,15 @@
+package io.metalora.runtime;
+
+/**
+ * A frozen Linear with its low-rank term, or several Linears of one input that are held as one.
+ *
+ * @param weight [out, in]
+ * @param bias   F32 [out], nullable
+ * @param lora   null: the frozen Linear alone
+ */
+public record LoraLinear(FrozenWeight weight, Tensor bias, LoraTerm lora) {
+    /** Without bias and low-rank term. */
+    public static LoraLinear frozen(FrozenWeight weight) {
+        return new LoraLinear(weight, null, null);
+    }
+}
