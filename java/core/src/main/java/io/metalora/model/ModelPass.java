@@ -37,6 +37,7 @@ public final class ModelPass implements AutoCloseable {
     private final float[] logprob;
     private final int[] argmax;
     private boolean argmaxValid;
+    private boolean planning;
     private final GraphCache<PassKey> graphs; // null: passes are run op by op
     private final TokenPack filledUp; // null likewise
     private final boolean[] ownRow; // of the last pack
@@ -198,16 +199,16 @@ public final class ModelPass implements AutoCloseable {
     }
 
     /**
-     * Sets scratch memory aside for passes of any pack within the limits and for {@code others}, so that none of their ops
-     * needs memory of the device any more. What the driver takes to keep recorded passes is beside it; where there is none
-     * left for that, passes run op by op.
+     * Sets scratch memory aside for what {@code work} calls: ops, {@link #planForwardBackward} and {@link #planForward}, which
+     * stand for passes of any pack within the limits. Nothing runs, and afterwards none of these ops needs memory of the device
+     * any more. What the driver takes to keep recorded passes is beside it; where there is none left for that, passes run op by
+     * op.
      *
      * @param adapters of as many slots as packs will have
-     * @param others   calls the ops that run between passes, and nothing else
      * @return bytes that the largest op takes; 0 on the CPU, whose ops take host memory as they run
      * @throws InputException where the device has too little memory left
      */
-    public long plan(AdapterSlots adapters, Runnable others) {
+    public long plan(AdapterSlots adapters, Runnable work) {
         if (backward == null) {
             throw new IllegalStateException("this pass was made for evaluation");
         }
@@ -215,20 +216,34 @@ public final class ModelPass implements AutoCloseable {
         pack.pretendFull();
         argmaxValid = false;
         lora.bind(adapters, adapters.slots());
-        lora.dropout(layout.config().dropout(), 0, 0);
+        planning = true;
         try {
-            return model.device().plan(() -> {
-                opsForwardBackward();
-                opsForward();
-                others.run();
-            });
+            return model.device().plan(work);
         } catch (NativeException e) {
             if (e.status() != Status.OUT_OF_MEMORY) {
                 throw e;
             }
             throw new InputException("A pass of " + limits.tokens() + " tokens has its buffers of " + MemoryEstimate.size(memory.bytes())
                     + ", but the scratch memory of its ops does not fit beside them: " + e.getMessage() + "; " + HELP, e);
+        } finally {
+            planning = false;
         }
+    }
+
+    /** Whether {@link #plan} is at work. */
+    public boolean isPlanning() {
+        return planning;
+    }
+
+    /** The ops of {@link #runForwardBackward}. */
+    public void planForwardBackward() {
+        lora.dropout(layout.config().dropout(), 0, 0);
+        opsForwardBackward();
+    }
+
+    /** The ops of {@link #runForward}. */
+    public void planForward() {
+        opsForward();
     }
 
     /** Of the pack that was uploaded. Nothing but ops is called: this may be recorded. */

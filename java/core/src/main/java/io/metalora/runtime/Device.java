@@ -43,6 +43,7 @@ public final class Device implements AutoCloseable {
     private final AtomicReference<Thread> holder = new AtomicReference<>();
     private final Turn turn = new Turn(() -> holder.setRelease(null));
     private final Turn turnWithin = new Turn(() -> { });
+    private boolean planning; // while collecting, to be planned and not recorded
     private boolean collecting; // of who has the turn
     private volatile boolean closed;
 
@@ -310,8 +311,8 @@ public final class Device implements AutoCloseable {
 
     /**
      * Sets scratch memory aside for the ops that {@code ops} calls: they are checked and counted, not run, and need no more
-     * when they do run. In between no tensor of the device can be made, closed, uploaded or downloaded, and other threads
-     * are refused.
+     * when they do run. In between no tensor of the device can be made or closed, uploads and downloads move nothing, and other
+     * threads are refused.
      *
      * @return bytes that the largest of them takes; 0 unless {@link #canRecord}: ops then take memory as they run, and
      *         {@code ops} is not called
@@ -323,7 +324,12 @@ public final class Device implements AutoCloseable {
         }
         try (var _ = turn(); var call = Arena.ofConfined()) {
             var bytes = call.allocate(ValueLayout.JAVA_LONG);
-            collect(Metalora::ml_plan_begin, ops, Metalora::ml_plan_end, bytes);
+            planning = true;
+            try {
+                collect(Metalora::ml_plan_begin, ops, Metalora::ml_plan_end, bytes);
+            } finally {
+                planning = false;
+            }
             return bytes.get(ValueLayout.JAVA_LONG, 0);
         }
     }
@@ -348,6 +354,11 @@ public final class Device implements AutoCloseable {
     /** Whether {@link #record} or {@link #plan} runs, for who has the device's turn. */
     boolean collects() {
         return collecting;
+    }
+
+    /** Whether {@link #plan} runs; for the caller who holds the device. */
+    boolean isPlanning() {
+        return planning;
     }
 
     /** Waits until all ops have run. */

@@ -22,7 +22,7 @@ class EpisodeSamplerTest {
     }
 
     private static EpisodeSampler sampler(List<EncodedTask> tasks, int n, int support, int query, long seed) {
-        return new EpisodeSampler(tasks, TaskSampler.uniform(tasks.size(), n, seed), support, query, seed);
+        return new EpisodeSampler(tasks, Composition.uniform(tasks.size(), n, seed), support, query, seed);
     }
 
     @Property(tries = 200)
@@ -48,9 +48,9 @@ class EpisodeSamplerTest {
     @Test
     void drawsAllTasksEquallyOften() {
         int[] counts = new int[5];
-        TaskSampler sampler = TaskSampler.uniform(5, 2, 3);
+        Composition sampler = Composition.uniform(5, 2, 3);
         for (int i = 0; i < 5000; i++) {
-            for (int task : sampler.sample(i)) {
+            for (int task : sampler.draw(i)) {
                 counts[task]++;
             }
         }
