@@ -291,8 +291,8 @@ void reduce() {
 }
 
 Shape llama(const std::string &name) {
-    if (tiny) return {name, 2, 64, 2, 1, 64, 96, 128};
-    return name == "Llama-2-7B" ? Shape{name, 32, 4096, 32, 32, 128, 11008, 32000} : Shape{name, 32, 4096, 32, 8, 128, 14336, 128256};
+    if (tiny) return {{64, 2, 1, 64, 96}, name, 2, 128};
+    return name == "Llama-2-7B" ? Shape{{4096, 32, 32, 128, 11008}, name, 32, 32000} : Shape{{4096, 32, 8, 128, 14336}, name, 32, 128256};
 }
 
 // What nvidia-smi says that this process holds; NAN where it says nothing.
