@@ -77,7 +77,7 @@ std::vector<double> interleaved(const std::vector<Work> &works, int repetitions,
 enum { kFrozen, kFrozenDx, kForward, kBackward, kBoth, kNorm, kNormForward, kWorks };
 
 // A LoRA linear and the frozen one beside it, in one context, with room for the adapters' columns beside the weight and behind the
-// rows that go in, as the runtime has it; and a norm before it, alone and with the linear's shrink on its way.
+// rows that go in, as the runtime has it; and a norm before it, alone and as one op with the linear.
 class Linear {
 public:
     Linear(ml_context *c, int64_t tokens, int64_t in, int64_t out, int64_t rank, int64_t slots, const std::vector<uint16_t> &values)

@@ -18,7 +18,7 @@ import java.util.function.Supplier;
 
 /**
  * Loss and gradient of a batch at the adapter slots it is laid out for: the batch's packs go through the model one after
- * the other, their gradients add up. Losses are there after {@link #settle}; until then nobody waits for the device.
+ * the other, their gradients add up. Losses are there after {@link #await}; until then nobody waits for the device.
  */
 final class GradientPass implements AutoCloseable {
 
@@ -67,7 +67,7 @@ final class GradientPass implements AutoCloseable {
     /**
      * Adds the gradient of each slot's mean loss to {@code slots.gradients()}.
      *
-     * @param loss [slots], written by {@link #settle}: each slot's mean loss over its loss tokens; 0 for a slot without
+     * @param loss [slots], written by {@link #await}: each slot's mean loss over its loss tokens; 0 for a slot without
      *             examples
      */
     void backward(List<List<EncodedExample>> batch, AdapterSlots slots, long dropoutSeed, double[] loss) {
@@ -81,7 +81,7 @@ final class GradientPass implements AutoCloseable {
         }
     }
 
-    /** The losses alone, without dropout; they too are written by {@link #settle}. */
+    /** The losses alone, without dropout; they too are written by {@link #await}. */
     void forward(List<List<EncodedExample>> batch, AdapterSlots slots, double[] loss) {
         Arrays.fill(loss, 0);
         for (TokenPack pack : packs.build(batch)) {
@@ -93,8 +93,8 @@ final class GradientPass implements AutoCloseable {
     }
 
     /** Waits for the passes since the last call and writes their losses. */
-    void settle() {
-        losses.settle();
+    void await() {
+        losses.await();
     }
 
     /**

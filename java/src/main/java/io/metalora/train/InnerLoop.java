@@ -46,7 +46,7 @@ final class InnerLoop implements AutoCloseable {
      * @param support     the support set of each slot
      * @param steps       k
      * @param dropoutSeed of inner step i: {@code dropoutSeed + i}
-     * @param losses      [k][slots], written when the pass settles: the support losses at the start of each step
+     * @param losses      [k][slots], written by the pass's await: the support losses at the start of each step
      */
     void adapt(Tensor shared, List<List<EncodedExample>> support, int steps, GradientPass pass, long dropoutSeed,
                double[][] losses) {

@@ -150,11 +150,11 @@ public final class JointLora implements Trainer {
         pass.backward(List.of(batch), slot, dropoutSeed, loss);
         double lr = optimizer.learningRate();
         optimizer.queue(gradient);
-        pass.settle();
+        pass.await();
         if (!Double.isFinite(loss[0])) {
             throw new TrainingDivergedException("step " + (done() + 1) + ": the loss is " + loss[0] + "; lower optimizer.lr");
         }
-        double norm = optimizer.settle();
+        double norm = optimizer.await();
         double seconds = (System.nanoTime() - begin) * 1e-9;
         return new IterationReport(done(), lr, loss[0], norm, pass.takeTokens(), seconds, List.of(), new double[0][], draws);
     }

@@ -207,14 +207,14 @@ public final class MetaLora implements Trainer {
         double lr = optimizer.learningRate();
         optimizer.queue(gradient);
         // All is queued: only now the host waits. A loss that is not finite gives a gradient that is not, which changed nothing.
-        pass.settle();
+        pass.await();
         for (int step = 0; step < k; step++) {
             requireFinite(supportLoss[step], batch, iteration, "support loss after " + step + " inner steps",
                     step == 0 ? "lower optimizer.lr" : LOWER_INNER);
         }
         requireFinite(queryLoss, batch, iteration, "query loss", k == 0 ? "lower optimizer.lr" : LOWER_INNER + ", or lower optimizer.lr");
         gram.download(gramOnHost);
-        double norm = optimizer.settle();
+        double norm = optimizer.await();
         double seconds = (System.nanoTime() - begin) * 1e-9;
         return report(batch, lr, norm, measure, seconds);
     }

@@ -68,7 +68,7 @@ final class SharedOptimizer implements AutoCloseable {
      * @return the gradient's norm before clipping
      * @throws TrainingDivergedException if the norm is not finite, or what the step would have given; the step then was none
      */
-    double settle() {
+    double await() {
         double lr = learningRate();
         norms.download(normsOnHost);
         if (!Float.isFinite(normsOnHost[0])) {

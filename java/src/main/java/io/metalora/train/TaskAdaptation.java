@@ -91,7 +91,7 @@ public final class TaskAdaptation implements AutoCloseable {
         List<List<EncodedExample>> examples = tasks.stream().map(EncodedTask::examples).toList();
         return pass.whole(() -> {
             inner.adapt(shared.parameters(), examples, steps, pass, dropoutSeed, new double[steps][slots.slots()]);
-            pass.settle();
+            pass.await();
             tellProgress();
             requireFinite(tasks);
             return slots;
