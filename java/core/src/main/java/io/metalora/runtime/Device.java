@@ -25,10 +25,10 @@ import java.util.function.ToIntFunction;
  * is still open; closing those afterwards does nothing, and using them is an IllegalStateException.
  */
 public final class Device implements AutoCloseable {
-    /** Few enough to stay in a processor's cache, and enough rows of a matrix for all its cores. */
+    /** Small enough for a processor's cache, large enough to give all cores rows of a matrix. */
     private static final long STAGING_BYTES = 4 << 20;
 
-    /** The kernels hold this many rows of a weight together, or a divisor of it. */
+    /** A multiple of the rows of a weight that kernels hold together. */
     private static final long PANEL = 64;
 
     private final Arena arena = Arena.ofShared();
@@ -43,8 +43,8 @@ public final class Device implements AutoCloseable {
     private final AtomicReference<Thread> holder = new AtomicReference<>();
     private final Turn turn = new Turn(() -> holder.setRelease(null));
     private final Turn turnWithin = new Turn(() -> { });
-    private boolean planning; // while collecting, to be planned and not recorded
-    private boolean collecting; // of who has the turn
+    private boolean recording; // read and written by the thread that holds the device, as is the next
+    private boolean planning;
     private volatile boolean closed;
 
     private Device(Backend backend, String reason, DeviceOptions options) {
@@ -138,7 +138,7 @@ public final class Device implements AutoCloseable {
                 ml_context_info.memory_free(info));
     }
 
-    /** What ops took for themselves of {@link DeviceInfo#memoryInUse} and keep, to be used again by those that follow. */
+    /** The ops' scratch memory (workspace): part of {@link DeviceInfo#memoryInUse}, kept and used again by later ops. */
     public long scratchBytes() {
         try (var _ = turn()) {
             long bytes = ml_context_info.memory_in_use(readInfo());
@@ -176,7 +176,7 @@ public final class Device implements AutoCloseable {
         }
     }
 
-    /** Copies a matrix [out, in] into the form the frozen GEMM wants, held as {@code storage} (F32 or BF16). */
+    /** Copies a matrix [out, in] into the layout of the device's kernels, held as {@code storage} (F32 or BF16). */
     public FrozenWeight freeze(HostTensor source, DType storage) {
         return freeze(List.of(source), storage, 0);
     }
@@ -184,7 +184,7 @@ public final class Device implements AutoCloseable {
     /**
      * Matrices [out, in] of one input as one weight, each below the one before.
      *
-     * @param adapterColumns room beside it for the adapters of one product, where the device has a use for it; 0: the default
+     * @param adapterColumns room beside it for the adapters of one product, where {@link #gainsByAdapterRoom}; 0: the default
      */
     public FrozenWeight freeze(List<HostTensor> sources, DType storage, long adapterColumns) {
         long out = 0;
@@ -302,7 +302,7 @@ public final class Device implements AutoCloseable {
     public Graph record(Runnable ops) {
         try (var _ = turn(); var call = Arena.ofConfined()) {
             var out = call.allocate(ValueLayout.ADDRESS);
-            collect(Metalora::ml_graph_begin, ops, Metalora::ml_graph_end, out);
+            recordBetween(Metalora::ml_graph_begin, ops, Metalora::ml_graph_end, out);
             var graph = new Graph(this, out.get(ValueLayout.ADDRESS, 0));
             open.add(graph);
             return graph;
@@ -326,7 +326,7 @@ public final class Device implements AutoCloseable {
             var bytes = call.allocate(ValueLayout.JAVA_LONG);
             planning = true;
             try {
-                collect(Metalora::ml_plan_begin, ops, Metalora::ml_plan_end, bytes);
+                recordBetween(Metalora::ml_plan_begin, ops, Metalora::ml_plan_end, bytes);
             } finally {
                 planning = false;
             }
@@ -334,29 +334,29 @@ public final class Device implements AutoCloseable {
         }
     }
 
-    /** Has the ops between begin and end taken up instead of run; the turn is kept, since another thread's would be too. */
-    private void collect(
+    /** The ops between begin and end are recorded, not run; the device is held throughout, since another thread's would be too. */
+    private void recordBetween(
             ToIntFunction<MemorySegment> begin, Runnable ops, ToIntBiFunction<MemorySegment, MemorySegment> end,
             MemorySegment out) {
         NativeLibrary.check(begin.applyAsInt(context()));
-        collecting = true;
+        recording = true;
         try {
             ops.run();
         } catch (Throwable e) {
             end.applyAsInt(context, MemorySegment.NULL); // its own failure would hide that of the ops
             throw e;
         } finally {
-            collecting = false;
+            recording = false;
         }
         NativeLibrary.check(end.applyAsInt(context, out));
     }
 
-    /** Whether {@link #record} or {@link #plan} runs, for who has the device's turn. */
-    boolean collects() {
-        return collecting;
+    /** Whether {@link #record} or {@link #plan} runs; the caller holds the device. */
+    boolean isRecording() {
+        return recording;
     }
 
-    /** Whether {@link #plan} runs; for the caller who holds the device. */
+    /** Whether {@link #plan} runs; the caller holds the device. */
     boolean isPlanning() {
         return planning;
     }
@@ -403,7 +403,7 @@ public final class Device implements AutoCloseable {
      * must be refused before it writes to them.
      */
     Turn turn() {
-        if (holder.getPlain() == Thread.currentThread() && collecting) {
+        if (holder.getPlain() == Thread.currentThread() && recording) {
             return turnWithin;
         }
         if (!holder.compareAndSet(null, Thread.currentThread())) {
@@ -438,7 +438,7 @@ public final class Device implements AutoCloseable {
         open.remove(tensor);
     }
 
-    /** One that was given back. */
+    /** After it was given back. */
     void forget(NativeHandle handle) {
         open.remove(handle);
     }

@@ -6,8 +6,8 @@ import java.util.Objects;
 /**
  * How to open a {@link Device}.
  *
- * @param threads     CPU worker threads, the caller's included, up to {@link #MAX_THREADS}; 0 = all physical cores
- * @param isa         which CPU kernels; of no account on a GPU
+ * @param threads     CPU threads that compute, the caller's included, up to {@link #MAX_THREADS}; 0 = all physical cores
+ * @param isa         which CPU kernels; ignored on a GPU
  * @param activations element type of activations: F32, or on CUDA BF16; null = BF16 on CUDA, F32 on the CPU
  */
 public record DeviceOptions(Backend backend, int threads, InstructionSet isa, DType activations) {
@@ -22,12 +22,12 @@ public record DeviceOptions(Backend backend, int threads, InstructionSet isa, DT
         }
     }
 
-    /** With the usual activations of the backend that is taken. */
+    /** With the backend's default type of activations. */
     public DeviceOptions(Backend backend, int threads, InstructionSet isa) {
         this(backend, threads, isa, null);
     }
 
-    /** With the fastest kernels too. */
+    /** And with the fastest kernels. */
     public DeviceOptions(Backend backend, int threads) {
         this(backend, threads, InstructionSet.AUTO);
     }

@@ -220,7 +220,7 @@ public final class Tensor implements AutoCloseable {
         }
     }
 
-    /** For who has the device's turn. */
+    /** The caller holds the device. */
     void free() {
         if (!closed) {
             device.free(this, pointer);
