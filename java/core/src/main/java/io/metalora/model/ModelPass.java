@@ -4,7 +4,6 @@ import io.metalora.adapter.LoraLayout;
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.Status;
 import io.metalora.io.ModelConfig;
-import io.metalora.runtime.AttentionInput;
 import io.metalora.runtime.AttentionShape;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
@@ -107,7 +106,7 @@ public final class ModelPass implements AutoCloseable {
             Arrays.fill(all, 0, kept, shared);
         }
         for (int i = kept; i < all.length; i++) {
-            all[i] = LayerActivations.kept(memory, model, tokens, i == kept ? residual : all[i - 1].out());
+            all[i] = LayerActivations.kept(memory, model, tokens, i == kept ? residual : all[i - 1].out(), backward);
         }
         return all;
     }
@@ -306,10 +305,8 @@ public final class ModelPass implements AutoCloseable {
         for (int i = 0; i < layers.length; i++) {
             var a = layers[i];
             forward.project(i, a, tokens);
-            var q = a.lse() == null ? a.q() : backward.rotatedQ(a);
-            var k = a.lse() == null ? a.k() : backward.rotatedK(a);
-            forward.rotate(i, a, q, k, null, null, tokens);
-            ops.attention(attention[i], new AttentionInput(q, k, a.v()), a.attended(), pack.sequences(), null);
+            forward.rotate(i, a, a.rotated().q(), a.rotated().k(), null, null, tokens);
+            ops.attention(attention[i], a.rotated(), a.attended(), pack.sequences(), null);
             forward.finish(i, a, tokens);
         }
         return forward.finalNorm(layers[layers.length - 1].out(), rstdFinal, tokens);

@@ -15,13 +15,14 @@ import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.ToIntBiFunction;
 import java.util.function.ToIntFunction;
 
 /**
  * A place where ops run, with the memory held there. It serves one thread at a time: a call made while another thread's
- * runs is refused with {@link Status#BUSY} and changes nothing. Closing a device frees every tensor, weight and graph that
+ * runs is refused with {@link Status#BUSY} and changes nothing, or waits ({@link WhenBusy}). Closing a device frees every tensor, weight and graph that
  * is still open; closing those afterwards does nothing, and using them is an IllegalStateException.
  */
 public final class Device implements AutoCloseable {
@@ -41,7 +42,8 @@ public final class Device implements AutoCloseable {
     private final Ops ops;
     private final Set<AutoCloseable> open = Collections.newSetFromMap(new IdentityHashMap<>());
     private final AtomicReference<Thread> holder = new AtomicReference<>();
-    private final Turn turn = new Turn(() -> holder.setRelease(null));
+    private final Semaphore free; // null: a second thread is refused
+    private final Turn turn = new Turn(this::endTurn);
     private final Turn turnWithin = new Turn(() -> { });
     private boolean recording; // read and written by the thread that holds the device, as is the next
     private boolean planning;
@@ -50,6 +52,7 @@ public final class Device implements AutoCloseable {
     private Device(Backend backend, String reason, DeviceOptions options) {
         this.backend = backend;
         this.reason = reason;
+        this.free = options.whenBusy() == WhenBusy.WAIT ? new Semaphore(1) : null;
         MemorySegment created = null;
         try {
             created = create(options);
@@ -400,17 +403,27 @@ public final class Device implements AutoCloseable {
 
     /**
      * Takes the device for a call. Descriptors and the staging memory are shared by all calls, so that a second thread
-     * must be refused before it writes to them.
+     * must be refused, or wait, before it writes to them.
      */
     Turn turn() {
         if (holder.getPlain() == Thread.currentThread() && recording) {
             return turnWithin;
         }
+        if (free != null && holder.getPlain() != Thread.currentThread()) {
+            free.acquireUninterruptibly();
+        }
         if (!holder.compareAndSet(null, Thread.currentThread())) {
             throw new NativeException(Status.BUSY, "the device is in use by " + holder.get() + "; it serves one thread"
-                    + " at a time: let the threads take turns, or open a device for each");
+                    + " at a time: let the threads take turns, open it to wait (WhenBusy), or open a device for each");
         }
         return turn;
+    }
+
+    private void endTurn() {
+        holder.setRelease(null);
+        if (free != null) {
+            free.release();
+        }
     }
 
     /** Held for a call; made once, so that taking it allocates nothing. */
