@@ -128,10 +128,9 @@ public final class JointLora implements Trainer {
     private IterationReport step(List<Sample> batch) {
         var lines = new TreeMap<String, List<Integer>>();
         for (Sample sample : batch) {
-            lines.computeIfAbsent(sample.task.name(), name -> new ArrayList<>()).add(sample.task.lines()[sample.index]);
+            lines.computeIfAbsent(sample.task.name(), name -> new ArrayList<>()).add(sample.task.line(sample.index));
         }
-        var draws = lines.entrySet().stream().map(entry -> new IterationReport.Draw(entry.getKey(), new int[0],
-                entry.getValue().stream().mapToInt(Integer::intValue).toArray())).toList();
+        var draws = lines.entrySet().stream().map(entry -> new IterationReport.Draw(entry.getKey(), List.of(), entry.getValue())).toList();
         return step(batch.stream().map(Sample::example).toList(), draws);
     }
 
@@ -159,7 +158,7 @@ public final class JointLora implements Trainer {
         }
         double norm = optimizer.await();
         double seconds = (System.nanoTime() - begin) * 1e-9;
-        return new IterationReport(done(), lr, loss[0], norm, pass.takeTokens(), seconds, List.of(), new double[0][], draws);
+        return new IterationReport(done(), lr, loss[0], norm, pass.takeTokens(), seconds, List.of(), Gram.NONE, draws);
     }
 
     @Override

@@ -212,28 +212,24 @@ public final class MetaLora implements Trainer {
         return optimizer.await();
     }
 
-    private IterationReport report(List<Episode> batch, double[] gram, double lr, double norm, boolean measured, double seconds) {
+    private IterationReport report(List<Episode> batch, double[] products, double lr, double norm, boolean measured, double seconds) {
         int n = batch.size();
         var tasks = new ArrayList<IterationReport.TaskReport>(n);
         var draws = new ArrayList<IterationReport.Draw>(n);
-        double[][] cosines = new double[n][n];
+        var gram = new Gram(products, n);
         double[] adaptedLoss = gradients.adaptedLoss();
         double[] queryLoss = gradients.queryLoss();
         for (int i = 0; i < n; i++) {
             int slot = i;
             Episode episode = batch.get(i);
             tasks.add(new IterationReport.TaskReport(episode.task().name(),
-                    Arrays.stream(gradients.supportLoss()).mapToDouble(losses -> losses[slot]).toArray(),
+                    Arrays.stream(gradients.supportLoss()).map(losses -> losses[slot]).toList(),
                     measured && Double.isFinite(adaptedLoss[i]) ? OptionalDouble.of(adaptedLoss[i]) : OptionalDouble.empty(),
-                    queryLoss[i], Math.sqrt(gram[i * n + i])));
+                    queryLoss[i], gram.norm(i)));
             draws.add(new IterationReport.Draw(episode.task().name(), episode.supportLines(), episode.queryLines()));
-            for (int j = 0; j < n; j++) {
-                double norms = Math.sqrt(gram[i * n + i] * gram[j * n + j]);
-                cosines[i][j] = norms == 0 ? 0 : gram[i * n + j] / norms;
-            }
         }
         double loss = Arrays.stream(queryLoss).average().orElseThrow();
-        return new IterationReport(done(), lr, loss, norm, gradients.takeTokens(), seconds, tasks, cosines, draws);
+        return new IterationReport(done(), lr, loss, norm, gradients.takeTokens(), seconds, tasks, gram, draws);
     }
 
     @Override
