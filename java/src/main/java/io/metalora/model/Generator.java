@@ -30,8 +30,7 @@ public final class Generator implements AutoCloseable {
     private final Tensor queryOffsets;
     private final Tensor keyOffsets;
     private final Tensor slotOffsets;
-    private final Tensor[] keys;
-    private final Tensor[] values;
+    private final AttentionInput[] heads; // of each layer: q of the pass, k and v of the cache
     private final Tensor lastHidden;
     private final Tensor logitsOnDevice;
     private final float[] logits;
@@ -87,11 +86,12 @@ public final class Generator implements AutoCloseable {
             this.activations =
                     LayerActivations.shared(memory, model, maxTokens, memory.activation(maxTokens, c.hiddenSize()));
             this.attention = ModelPass.attentionShapes(model);
-            this.keys = new Tensor[c.layers()];
-            this.values = new Tensor[c.layers()];
+            this.heads = new AttentionInput[c.layers()];
             for (int i = 0; i < c.layers(); i++) {
-                keys[i] = memory.activation(maxTokens, c.kvHeads(), c.headDim());
-                values[i] = memory.activation(maxTokens, c.kvHeads(), c.headDim());
+                heads[i] = new AttentionInput(
+                        activations.heads().q(),
+                        memory.activation(maxTokens, c.kvHeads(), c.headDim()),
+                        memory.activation(maxTokens, c.kvHeads(), c.headDim()));
             }
             this.lastHidden = memory.activation(1, c.hiddenSize());
             this.logitsOnDevice = memory.activation(1, c.vocabSize());
@@ -193,10 +193,10 @@ public final class Generator implements AutoCloseable {
         forward.embed(ids, a.in(), count);
         for (int i = 0; i < c.layers(); i++) {
             forward.project(i, a, count);
-            forward.rotate(i, a, a.q(), a.k(), null, null, count);
-            keys[i].copyRows(a.k(), cached, count);
-            values[i].copyRows(a.v(), cached, count);
-            ops.attention(attention[i], new AttentionInput(a.q(), keys[i], values[i]), a.attended(), queries, cache);
+            forward.rotate(i, a, a.heads(), null, null, count);
+            heads[i].k().copyRows(a.heads().k(), cached, count);
+            heads[i].v().copyRows(a.heads().v(), cached, count);
+            ops.attention(attention[i], heads[i], a.attended(), queries, cache);
             forward.finish(i, a, count);
         }
         cached += count;

@@ -1,33 +1,27 @@
 package io.metalora.model;
 
 import io.metalora.adapter.Projection;
+import io.metalora.runtime.AttentionInput;
 import io.metalora.runtime.AttentionOutput;
+import io.metalora.runtime.GateUp;
 import io.metalora.runtime.Tensor;
 
 /**
  * What the forward of one layer leaves for its backward; the norms, the rotated heads of a model with norms per head,
  * and SwiGLU's output are computed again. Nothing is held by two layers but the residual between them.
  *
- * @param in     [T, hidden], the residual stream before the layer
- * @param mid    [T, hidden], after attention
- * @param out    [T, hidden], after the MLP
- * @param q      [T, heads * headDim], rotated; before their norm where the architecture has one, as is k
- * @param k      [T, kvHeads * headDim]
- * @param v      [T, kvHeads * headDim]
- * @param qkv    q, k and v side by side where they are one product, else null
- * @param o      [T, heads * headDim], the attention's output
- * @param lse    F32 [T, heads], null without backward
- * @param gate   [T, intermediate]
- * @param up     [T, intermediate]
- * @param gateUp both side by side where they are one product, else null
+ * @param in       [T, hidden], the residual stream before the layer
+ * @param mid      [T, hidden], after attention
+ * @param out      [T, hidden], after the MLP
+ * @param heads    q, k and v; q and k rotated, or before their norm where the architecture has one
+ * @param qkv      q, k and v side by side where they are one product, else null
+ * @param attended the attention's output, with lse if a backward follows
+ * @param gates    gate and up, of the intermediate size
+ * @param gateUp   both side by side where they are one product, else null
  */
 record LayerActivations(
-        Tensor in, Tensor mid, Tensor out, Tensor q, Tensor k, Tensor v, Tensor qkv, Tensor o, Tensor lse, Tensor gate,
-        Tensor up, Tensor gateUp) {
-
-    AttentionOutput attended() {
-        return new AttentionOutput(o, lse);
-    }
+        Tensor in, Tensor mid, Tensor out, AttentionInput heads, Tensor qkv, AttentionOutput attended, GateUp gates,
+        Tensor gateUp) {
 
     /** Of a layer that a backward follows; its input is the residual that the layer below wrote. */
     static LayerActivations kept(Memory memory, CausalLM model, int tokens, Tensor in) {
@@ -56,14 +50,16 @@ record LayerActivations(
                 in,
                 mid,
                 out,
-                output(memory, model, tokens, qkv, Projection.Q),
-                output(memory, model, tokens, qkv, Projection.K),
-                output(memory, model, tokens, qkv, Projection.V),
+                new AttentionInput(
+                        output(memory, model, tokens, qkv, Projection.Q),
+                        output(memory, model, tokens, qkv, Projection.K),
+                        output(memory, model, tokens, qkv, Projection.V)),
                 qkv,
-                memory.rows(tokens, Projection.O.in(c), model.spareColumns(1)),
-                lse,
-                output(memory, model, tokens, gateUp, Projection.GATE),
-                output(memory, model, tokens, gateUp, Projection.UP),
+                new AttentionOutput(memory.rows(tokens, Projection.O.in(c), model.spareColumns(1)), lse),
+                new GateUp(
+                        output(memory, model, tokens, gateUp, Projection.GATE),
+                        output(memory, model, tokens, gateUp, Projection.UP),
+                        c.intermediateSize()),
                 gateUp);
     }
 

@@ -32,9 +32,7 @@ final class LayerBackward {
     private final Tensor dActivated;
     private final Tensor dO;
     private final Tensor dqkv; // null where q, k and v are Linears of their own
-    private final Tensor dq;
-    private final Tensor dk;
-    private final Tensor dv;
+    private final AttentionInput dHeads;
     private final Tensor rstd;
     /**
      * The rotated heads of a model with norms per head, which keeps q and k from before their norm. They lie as those do,
@@ -60,9 +58,10 @@ final class LayerBackward {
         this.dActivated = memory.activation(tokens, c.intermediateSize());
         this.dO = memory.activation(tokens, heads, c.headDim());
         this.dqkv = LayerActivations.stack(memory, model, tokens, Q);
-        this.dq = LayerActivations.output(memory, model, tokens, dqkv, Q);
-        this.dk = LayerActivations.output(memory, model, tokens, dqkv, K);
-        this.dv = LayerActivations.output(memory, model, tokens, dqkv, V);
+        this.dHeads = new AttentionInput(
+                LayerActivations.output(memory, model, tokens, dqkv, Q),
+                LayerActivations.output(memory, model, tokens, dqkv, K),
+                LayerActivations.output(memory, model, tokens, dqkv, V));
         this.rstd = memory.floats(tokens);
         var rotated = qkNorm ? LayerActivations.stack(memory, model, tokens, Q) : null;
         this.rotatedQ = qkNorm ? LayerActivations.output(memory, model, tokens, rotated, Q) : null;
@@ -71,13 +70,9 @@ final class LayerBackward {
         this.rstdK = qkNorm ? memory.floats(tokens, kvHeads) : null;
     }
 
-    /** Where attention finds the rotated queries of a kept layer. */
-    Tensor rotatedQ(LayerActivations a) {
-        return qkNorm ? rotatedQ : a.q();
-    }
-
-    Tensor rotatedK(LayerActivations a) {
-        return qkNorm ? rotatedK : a.k();
+    /** What attention reads of a kept layer. */
+    AttentionInput rotated(LayerActivations a) {
+        return qkNorm ? new AttentionInput(rotatedQ, rotatedK, a.heads().v()) : a.heads();
     }
 
     /** [T, hidden]: the gradient of the final norm's output goes here, before {@link #finalNorm}. */
@@ -92,15 +87,17 @@ final class LayerBackward {
 
     /** From the gradient of the final norm's output to that of the residual stream below it. */
     void finalNorm(Tensor x, int tokens) {
-        ops.rmsnormBackward(forward.norm(model.finalNorm()), x, rstd, dNormed, dResidual, false, tokens);
+        ops.rmsnormBackward(model.finalNorm(), x, rstd, dNormed, dResidual, false, tokens);
     }
 
     /**
      * One layer, from the gradient of its output to that of its input.
      *
-     * @param below whether a layer below needs the gradient of this one's input
+     * @param rotated of {@link #rotated}
+     * @param below   whether a layer below needs the gradient of this one's input
      */
-    void layer(int layer, LayerActivations a, PackTensors pack, AttentionShape shape, boolean below) {
+    void layer(
+            int layer, LayerActivations a, AttentionInput rotated, PackTensors pack, AttentionShape shape, boolean below) {
         int tokens = pack.tokens();
         boolean needHeads = below || adapted(layer, Q) || adapted(layer, K) || adapted(layer, V);
         boolean needMid = needHeads || adapted(layer, O);
@@ -112,8 +109,8 @@ final class LayerBackward {
             return;
         }
         // gate and up are not needed again, so their gradients take their place.
-        var gradients = forward.gates(a);
-        ops.swigluBackward(forward.gates(a), dActivated, gradients, tokens);
+        var gradients = a.gates();
+        ops.swigluBackward(a.gates(), dActivated, gradients, tokens);
         var weights = model.layer(layer);
         var x = forward.norm(a.mid(), weights.postAttentionNorm(), rstd, tokens);
         var dMid = needMid ? dNormed : null;
@@ -126,34 +123,32 @@ final class LayerBackward {
         if (!needMid) {
             return;
         }
-        ops.rmsnormBackward(forward.norm(weights.postAttentionNorm()), a.mid(), rstd, dNormed, dResidual, true, tokens);
+        ops.rmsnormBackward(weights.postAttentionNorm(), a.mid(), rstd, dNormed, dResidual, true, tokens);
 
-        linear(layer, O, a.o(), dResidual, needHeads ? dO : null, tokens, false);
+        linear(layer, O, a.attended().o(), dResidual, needHeads ? dO : null, tokens, false);
         if (!needHeads) {
             return;
         }
         if (qkNorm) {
-            forward.rotate(layer, a, rotatedQ, rotatedK, rstdQ, rstdK, tokens);
+            forward.rotate(layer, a, rotated, rstdQ, rstdK, tokens);
         }
-        ops.attentionBackward(
-                shape, new AttentionInput(rotatedQ(a), rotatedK(a), a.v()), a.attended(), dO,
-                new AttentionInput(dq, dk, dv), pack.sequences());
-        forward.rotateBack(dq, dk, tokens);
+        ops.attentionBackward(shape, rotated, a.attended(), dO, dHeads, pack.sequences());
+        forward.rotateBack(dHeads.q(), dHeads.k(), tokens);
         if (qkNorm) {
-            ops.headNormBackward(forward.headNorm(weights.queryNorm()), heads, a.q(), rstdQ, dq, dq, tokens);
-            ops.headNormBackward(forward.headNorm(weights.keyNorm()), kvHeads, a.k(), rstdK, dk, dk, tokens);
+            ops.headNormBackward(weights.queryNorm(), heads, a.heads().q(), rstdQ, dHeads.q(), dHeads.q(), tokens);
+            ops.headNormBackward(weights.keyNorm(), kvHeads, a.heads().k(), rstdK, dHeads.k(), dHeads.k(), tokens);
         }
         x = forward.norm(a.in(), weights.inputNorm(), rstd, tokens);
         var dx = below ? dNormed : null;
         if (dqkv != null) {
             linear(layer, Q, x, dqkv, dx, tokens, false);
         } else {
-            linear(layer, Q, x, dq, dx, tokens, false);
-            linear(layer, K, x, dk, dx, tokens, true);
-            linear(layer, V, x, dv, dx, tokens, true);
+            linear(layer, Q, x, dHeads.q(), dx, tokens, false);
+            linear(layer, K, x, dHeads.k(), dx, tokens, true);
+            linear(layer, V, x, dHeads.v(), dx, tokens, true);
         }
         if (below) {
-            ops.rmsnormBackward(forward.norm(weights.inputNorm()), a.in(), rstd, dNormed, dResidual, true, tokens);
+            ops.rmsnormBackward(weights.inputNorm(), a.in(), rstd, dNormed, dResidual, true, tokens);
         }
     }
 

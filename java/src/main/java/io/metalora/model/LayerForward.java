@@ -1,7 +1,7 @@
 package io.metalora.model;
 
 import io.metalora.adapter.Projection;
-import io.metalora.runtime.GateUp;
+import io.metalora.runtime.AttentionInput;
 import io.metalora.runtime.LoraLinear;
 import io.metalora.runtime.LoraTerm;
 import io.metalora.runtime.Ops;
@@ -14,10 +14,10 @@ import io.metalora.runtime.Tensor;
  * {@link ModelPass} and from a cache in a {@link Generator}.
  */
 final class LayerForward {
+    private static final int PROJECTIONS = Projection.values().length;
+
     private final CausalLM model;
     private final Ops ops;
-    private final int hidden;
-    private final float eps;
     private final LoraTerms lora; // nullable
     private final Tensor positions;
     private final RopeTable angles;
@@ -27,6 +27,8 @@ final class LayerForward {
     private final Tensor finalNormed;
     /** [T, intermediate], SwiGLU's output. */
     private final Tensor activated;
+    /** [layers * projections], made when they are first used: a step allocates nothing. */
+    private final LoraLinear[] linears;
 
     /**
      * @param tokens    the most tokens of a pack
@@ -36,10 +38,10 @@ final class LayerForward {
         var c = model.config();
         this.model = model;
         this.ops = model.device().ops();
-        this.hidden = c.hiddenSize();
-        this.eps = c.rmsNormEps();
+        int hidden = c.hiddenSize();
         this.lora = lora;
         this.positions = positions;
+        this.linears = new LoraLinear[c.layers() * PROJECTIONS];
         int most = LinearGroup.largest(model.groups());
         var normed = memory.activation(tokens, hidden + model.spareColumns(most));
         this.normed = normed == null ? null : normed.withSpare(hidden);
@@ -65,26 +67,26 @@ final class LayerForward {
             return;
         }
         var x = norm(a.in(), model.layer(layer).inputNorm(), null, tokens);
-        linear(layer, Projection.Q, x, null, a.q(), tokens);
-        linear(layer, Projection.K, x, null, a.k(), tokens);
-        linear(layer, Projection.V, x, null, a.v(), tokens);
+        linear(layer, Projection.Q, x, null, a.heads().q(), tokens);
+        linear(layer, Projection.K, x, null, a.heads().k(), tokens);
+        linear(layer, Projection.V, x, null, a.heads().v(), tokens);
     }
 
     /**
      * Norm per head, where the architecture has it, and rotation.
      *
-     * @param q, k          written; may be those of {@code a}
+     * @param rotated       its q and k are written; may be those of {@code a}
      * @param rstdQ, rstdK  F32 [T * heads], nullable
      */
-    void rotate(int layer, LayerActivations a, Tensor q, Tensor k, Tensor rstdQ, Tensor rstdK, int tokens) {
+    void rotate(int layer, LayerActivations a, AttentionInput rotated, Tensor rstdQ, Tensor rstdK, int tokens) {
         var c = model.config();
         if (c.qkNorm()) {
             var weights = model.layer(layer);
-            ops.headNorm(headNorm(weights.queryNorm()), c.heads(), a.q(), q, rstdQ, tokens);
-            ops.headNorm(headNorm(weights.keyNorm()), c.kvHeads(), a.k(), k, rstdK, tokens);
+            ops.headNorm(weights.queryNorm(), c.heads(), a.heads().q(), rotated.q(), rstdQ, tokens);
+            ops.headNorm(weights.keyNorm(), c.kvHeads(), a.heads().k(), rotated.k(), rstdK, tokens);
         }
-        ops.rope(angles, positions, q, c.heads(), tokens);
-        ops.rope(angles, positions, k, c.kvHeads(), tokens);
+        ops.rope(angles, positions, rotated.q(), c.heads(), tokens);
+        ops.rope(angles, positions, rotated.k(), c.kvHeads(), tokens);
     }
 
     void rotateBack(Tensor dq, Tensor dk, int tokens) {
@@ -95,31 +97,31 @@ final class LayerForward {
 
     /** From the attention's output to the layer's. */
     void finish(int layer, LayerActivations a, int tokens) {
-        linear(layer, Projection.O, a.o(), a.in(), a.mid(), tokens);
+        linear(layer, Projection.O, a.attended().o(), a.in(), a.mid(), tokens);
         if (a.gateUp() != null) {
             normed(layer, a.mid(), model.layer(layer).postAttentionNorm(), Projection.GATE, a.gateUp(), tokens);
         } else {
             var x = norm(a.mid(), model.layer(layer).postAttentionNorm(), null, tokens);
-            linear(layer, Projection.GATE, x, null, a.gate(), tokens);
-            linear(layer, Projection.UP, x, null, a.up(), tokens);
+            linear(layer, Projection.GATE, x, null, a.gates().gate(), tokens);
+            linear(layer, Projection.UP, x, null, a.gates().up(), tokens);
         }
-        ops.swigluLinear(gates(a), activated, linear(layer, Projection.DOWN), a.mid(), a.out(), tokens);
+        ops.swigluLinear(a.gates(), activated, linear(layer, Projection.DOWN), a.mid(), a.out(), tokens);
     }
 
     /** A norm and the stack of Linears that alone reads it. */
-    private void normed(int layer, Tensor x, Tensor weight, Projection stack, Tensor y, int tokens) {
-        ops.rmsnormLinear(norm(weight), x, normed, linear(layer, stack), y, tokens);
+    private void normed(int layer, Tensor x, RmsNorm norm, Projection stack, Tensor y, int tokens) {
+        ops.rmsnormLinear(norm, x, normed, linear(layer, stack), y, tokens);
     }
 
     /** The norm of a residual, in a buffer that the next call overwrites. */
-    Tensor norm(Tensor x, Tensor weight, Tensor rstd, int tokens) {
-        ops.rmsnorm(norm(weight), x, normed, rstd, tokens);
+    Tensor norm(Tensor x, RmsNorm norm, Tensor rstd, int tokens) {
+        ops.rmsnorm(norm, x, normed, rstd, tokens);
         return normed;
     }
 
     /** The final norm of the residual, dense, in the same memory. */
     Tensor finalNorm(Tensor x, Tensor rstd, int tokens) {
-        ops.rmsnorm(norm(model.finalNorm()), x, finalNormed, rstd, tokens);
+        ops.rmsnorm(model.finalNorm(), x, finalNormed, rstd, tokens);
         return finalNormed;
     }
 
@@ -130,7 +132,7 @@ final class LayerForward {
 
     /** silu(gate) * up, in a buffer that the next call overwrites. */
     Tensor activate(LayerActivations a, int tokens) {
-        ops.swiglu(gates(a), activated, tokens);
+        ops.swiglu(a.gates(), activated, tokens);
         return activated;
     }
 
@@ -140,21 +142,15 @@ final class LayerForward {
 
     /** A projection's Linear, or its group's, with the adapters in use. */
     LoraLinear linear(int layer, Projection p) {
-        var weights = model.layer(layer);
-        return new LoraLinear(weights.weight(p), weights.bias(p), term(layer, p));
-    }
-
-    /** A norm of the residual. */
-    RmsNorm norm(Tensor weight) {
-        return new RmsNorm(weight, hidden, eps);
-    }
-
-    RmsNorm headNorm(Tensor weight) {
-        return new RmsNorm(weight, model.config().headDim(), eps);
-    }
-
-    GateUp gates(LayerActivations a) {
-        return new GateUp(a.gate(), a.up(), model.config().intermediateSize());
+        int index = layer * PROJECTIONS + p.ordinal();
+        var term = term(layer, p);
+        var linear = linears[index];
+        if (linear == null || linear.lora() != term) {
+            var weights = model.layer(layer);
+            linear = new LoraLinear(weights.weight(p), weights.bias(p), term);
+            linears[index] = linear;
+        }
+        return linear;
     }
 
     private void linear(int layer, Projection p, Tensor x, Tensor residual, Tensor y, int tokens) {

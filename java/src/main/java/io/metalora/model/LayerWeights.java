@@ -2,6 +2,7 @@ package io.metalora.model;
 
 import io.metalora.adapter.Projection;
 import io.metalora.runtime.FrozenWeight;
+import io.metalora.runtime.RmsNorm;
 import io.metalora.runtime.Tensor;
 import java.util.EnumMap;
 import java.util.Map;
@@ -16,10 +17,10 @@ import java.util.Map;
 record LayerWeights(
         Map<Projection, FrozenWeight> weights,
         Map<Projection, Tensor> biases,
-        Tensor inputNorm,
-        Tensor postAttentionNorm,
-        Tensor queryNorm,
-        Tensor keyNorm) {
+        RmsNorm inputNorm,
+        RmsNorm postAttentionNorm,
+        RmsNorm queryNorm,
+        RmsNorm keyNorm) {
 
     LayerWeights {
         weights = new EnumMap<>(weights);

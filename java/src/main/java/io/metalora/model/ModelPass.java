@@ -31,6 +31,7 @@ public final class ModelPass implements AutoCloseable {
     private final LayerForward forward;
     private final LayerBackward backward; // null in evaluation
     private final LayerActivations[] layers;
+    private final AttentionInput[] rotated; // what attention reads of each layer
     private final AttentionShape[] attention;
     private final Tensor logprobOnDevice;
     private final Tensor argmaxOnDevice;
@@ -81,6 +82,9 @@ public final class ModelPass implements AutoCloseable {
             this.forward = new LayerForward(memory, model, lora, tokens, pack.positions());
             this.backward = training ? new LayerBackward(memory, model, forward, tokens) : null;
             this.layers = activations(tokens);
+            this.rotated = Arrays.stream(layers)
+                    .map(a -> a.attended().lse() == null ? a.heads() : backward.rotated(a))
+                    .toArray(AttentionInput[]::new);
             this.attention = attentionShapes(model);
             this.logprobOnDevice = memory.floats(limits.lossRows());
             this.argmaxOnDevice = memory.ints(limits.lossRows());
@@ -238,7 +242,7 @@ public final class ModelPass implements AutoCloseable {
         backward.finalNorm(layers[layers.length - 1].out(), pack.tokens());
         int first = layout.firstAdaptedLayer();
         for (int i = layers.length - 1; i >= first; i--) {
-            backward.layer(i, layers[i], pack, attention[i], i > first);
+            backward.layer(i, layers[i], rotated[i], pack, attention[i], i > first);
         }
     }
 
@@ -291,10 +295,8 @@ public final class ModelPass implements AutoCloseable {
         for (int i = 0; i < layers.length; i++) {
             var a = layers[i];
             forward.project(i, a, tokens);
-            var q = a.lse() == null ? a.q() : backward.rotatedQ(a);
-            var k = a.lse() == null ? a.k() : backward.rotatedK(a);
-            forward.rotate(i, a, q, k, null, null, tokens);
-            ops.attention(attention[i], new AttentionInput(q, k, a.v()), a.attended(), pack.sequences(), null);
+            forward.rotate(i, a, rotated[i], null, null, tokens);
+            ops.attention(attention[i], rotated[i], a.attended(), pack.sequences(), null);
             forward.finish(i, a, tokens);
         }
         return forward.finalNorm(layers[layers.length - 1].out(), rstdFinal, tokens);
