@@ -14,6 +14,7 @@ import java.util.Optional;
 public final class AdapterSlots implements AutoCloseable {
     private final LoraLayout layout;
     private final int slots;
+    private final SlotVectors vectors;
     private final Tensor parameters;
     private final Tensor gradients;
     private final Held held = new Held(); // nothing where the memory is an adapter's
@@ -25,6 +26,7 @@ public final class AdapterSlots implements AutoCloseable {
         }
         this.layout = layout;
         this.slots = slots;
+        this.vectors = SlotVectors.dense(layout.parameters(), slots);
         this.parameters = held.add(() -> device.zeros(DType.F32, slots, layout.parameters()), Tensor::close);
         this.gradients = gradients ? held.add(() -> device.zeros(DType.F32, slots, layout.parameters()), Tensor::close) : null;
     }
@@ -32,6 +34,7 @@ public final class AdapterSlots implements AutoCloseable {
     private AdapterSlots(LoraAdapter adapter) {
         this.layout = adapter.layout();
         this.slots = 1;
+        this.vectors = SlotVectors.dense(layout.parameters(), 1);
         this.parameters = adapter.parameters().view(0, 1, layout.parameters());
         this.gradients = null;
     }
@@ -52,7 +55,7 @@ public final class AdapterSlots implements AutoCloseable {
 
     /** How the slots lie in {@link #parameters} and {@link #gradients}. */
     public SlotVectors vectors() {
-        return SlotVectors.dense(layout.parameters(), slots);
+        return vectors;
     }
 
     public LoraLayout layout() {
