@@ -77,7 +77,7 @@ std::vector<double> interleaved(const std::vector<Work> &works, int repetitions,
 enum { kFrozen, kFrozenDx, kForward, kBackward, kBoth, kNorm, kNormForward, kWorks };
 
 // A LoRA linear and the frozen one beside it, in one context, with room for the adapters' columns beside the weight and behind the
-// rows that go in, as the runtime has it; and a norm before it, alone and with the linear's shrink on its way.
+// rows that go in, as the runtime has it; and a norm before it, alone and as one op with the linear.
 class Linear {
 public:
     Linear(ml_context *c, int64_t tokens, int64_t in, int64_t out, int64_t rank, int64_t slots, const std::vector<uint16_t> &values)
@@ -291,8 +291,8 @@ void reduce() {
 }
 
 Shape llama(const std::string &name) {
-    if (tiny) return {name, 2, 64, 2, 1, 64, 96, 128};
-    return name == "Llama-2-7B" ? Shape{name, 32, 4096, 32, 32, 128, 11008, 32000} : Shape{name, 32, 4096, 32, 8, 128, 14336, 128256};
+    if (tiny) return {{64, 2, 1, 64, 96}, name, 2, 128};
+    return name == "Llama-2-7B" ? Shape{{4096, 32, 32, 128, 11008}, name, 32, 32000} : Shape{{4096, 32, 8, 128, 14336}, name, 32, 128256};
 }
 
 // What nvidia-smi says that this process holds; NAN where it says nothing.

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "decoder_order.h"
 #include "metalora.h"
 
 namespace bench {
@@ -80,9 +81,9 @@ inline std::vector<float> random_floats(int64_t count, float deviation, uint64_t
     return values;
 }
 
-struct Shape {
+struct Shape : decoder::Sizes {
     std::string name;
-    int64_t layers, hidden, heads, kv_heads, head_dim, inner, vocab;
+    int64_t layers, vocab;
 };
 
 // Sequences of one length, an equal number of them a slot; every token but a sequence's first is a target.
@@ -92,14 +93,10 @@ struct Batch {
     int64_t rows() const { return slots * sequences_a_slot * (length - 1); }
 };
 
+using namespace decoder;
+
 class Decoder {
 public:
-    enum Projection { kQ, kK, kV, kO, kGate, kUp, kDown, kProjections };
-    struct Group {  // Linears of one input
-        int first, count;
-    };
-    static constexpr Group kQkv{kQ, 3}, kOut{kO, 1}, kGateUp{kGate, 2}, kDowns{kDown, 1};
-
     Decoder(ml_context *context, const Shape &shape, int64_t rank, const Batch &largest, int64_t slots)
         : context_(context), s_(shape), rank_(rank), most_slots_(slots) {
         make_weights();
@@ -113,13 +110,13 @@ public:
         gram_ = make(slots * slots * 8);
         cos_ = make(largest.length * s_.head_dim * 2), sin_ = make(largest.length * s_.head_dim * 2);
         normed_ = acts(t, s_.hidden + spare(kQkv)), dnormed_ = acts(t, s_.hidden), dx_ = acts(t, s_.hidden + spare(kOut));
-        act_ = acts(t, s_.inner + spare(kDowns)), dact_ = acts(t, s_.inner), d_o_ = acts(t, q_width()), dqkv_ = acts(t, qkv_stride());
+        act_ = acts(t, s_.inner + spare(kDowns)), dact_ = acts(t, s_.inner), d_o_ = acts(t, s_.q_width()), dqkv_ = acts(t, qkv_stride());
         for (int64_t i = 0; i < s_.layers; i++) {
             Layer l;
             l.x = acts(t, s_.hidden), l.mid = acts(t, s_.hidden), l.o = acts(t, o_stride());
             l.qkv = acts(t, qkv_stride()), l.gate_up = acts(t, gate_stride());
             l.lse = make(t * s_.heads * 4);
-            for (const Group &g : {kQkv, kOut, kGateUp, kDowns}) l.h[g.first] = make(t * g.count * rank * 4);
+            for (const Group &g : decoder::kGroups) l.h[g.first] = make(t * g.count * rank * 4);
             layers_.push_back(std::move(l));
         }
         last_ = acts(t, s_.hidden);
@@ -136,7 +133,7 @@ public:
 
     int64_t parameters() const {
         int64_t n = 0;
-        for (int p = 0; p < kProjections; p++) n += rank_ * (in_of(p) + out_of(p));
+        for (int p = 0; p < kProjections; p++) n += rank_ * (s_.in_of(p) + s_.out_of(p));
         return n * s_.layers;
     }
 
@@ -180,27 +177,11 @@ private:
         Buffer x, mid, qkv, o, gate_up, lse, h[kProjections];
     };
 
-    int64_t q_width() const { return s_.heads * s_.head_dim; }
-    int64_t kv_width() const { return s_.kv_heads * s_.head_dim; }
-    int64_t in_of(int p) const { return p == kDown ? s_.inner : p == kO ? q_width() : s_.hidden; }
-    int64_t out_of(int p) const {
-        switch (p) {
-            case kQ: return q_width();
-            case kK: case kV: return kv_width();
-            case kGate: case kUp: return s_.inner;
-            default: return s_.hidden;
-        }
-    }
-    int64_t out_of(const Group &g) const {
-        int64_t n = 0;
-        for (int i = 0; i < g.count; i++) n += out_of(g.first + i);
-        return n;
-    }
     int64_t spare(const Group &g) const { return most_slots_ * g.count * ((rank_ + 7) / 8 * 8); }
     // Rows hold the gradients of such a group too, which are the input of its backward.
-    int64_t qkv_stride() const { return out_of(kQkv) + spare(kQkv); }
-    int64_t gate_stride() const { return out_of(kGateUp) + spare(kGateUp); }
-    int64_t o_stride() const { return q_width() + spare(kOut); }
+    int64_t qkv_stride() const { return s_.out_of(kQkv) + spare(kQkv); }
+    int64_t gate_stride() const { return s_.out_of(kGateUp) + spare(kGateUp); }
+    int64_t o_stride() const { return s_.q_width() + spare(kOut); }
     int64_t normed_stride() const { return s_.hidden + spare(kQkv); }
     static void *columns(const Buffer &b, int64_t first) { return static_cast<uint16_t *>(b->get()) + first; }
     Buffer make(int64_t bytes) { return std::make_unique<Memory>(context_, bytes); }
@@ -224,10 +205,10 @@ private:
             }
         };
         for (int64_t i = 0; i < s_.layers; i++) {
-            for (const Group &g : {kQkv, kOut, kGateUp, kDowns}) {
+            for (const Group &g : decoder::kGroups) {
                 std::vector<int64_t> outs;
-                for (int p = 0; p < g.count; p++) outs.push_back(out_of(g.first + p));
-                freeze(outs, in_of(g.first), spare(g));
+                for (int p = 0; p < g.count; p++) outs.push_back(s_.out_of(g.first + p));
+                freeze(outs, s_.in_of(g.first), spare(g));
             }
         }
         freeze({s_.vocab}, s_.hidden, 0);  // embedding
@@ -235,9 +216,9 @@ private:
         norm_weight_ = make(s_.hidden * 4);
         norm_weight_->write(std::vector<float>(static_cast<size_t>(s_.hidden), 1.0f));
     }
-    static constexpr int64_t kGroups = 4;
+    static constexpr int64_t kWeightsOfLayer = 4;
     ml_weight *weight(int64_t layer, const Group &g) const {
-        return weights_[static_cast<size_t>(layer * kGroups + (g.first == kQ ? 0 : g.first == kO ? 1 : g.first == kGate ? 2 : 3))];
+        return weights_[static_cast<size_t>(layer * kWeightsOfLayer + (g.first == kQ ? 0 : g.first == kO ? 1 : g.first == kGate ? 2 : 3))];
     }
 
     void upload(const Batch &b) {
@@ -264,62 +245,20 @@ private:
     void forward_backward(const Batch &b, float *adapters, float *gradients) {
         upload(b);
         adapters_ = adapters, adapter_gradients_ = gradients, tokens_ = b.tokens(), used_slots_ = b.slots;
+        Steps steps{*this, b};
         const auto key = std::make_tuple(b.slots, b.sequences_a_slot, b.length, adapters);
         const auto found = graphs_.find(key);
         if (found == graphs_.end()) {
             graphs_[key] = nullptr;
-            ops(b);
+            decoder::forward_backward(steps, s_.layers);
             return;
         }
         if (found->second == nullptr) {
             CHECK(ml_graph_begin(context_));
-            ops(b);
+            decoder::forward_backward(steps, s_.layers);
             CHECK(ml_graph_end(context_, &found->second));
         }
         CHECK(ml_graph_launch(context_, found->second));
-    }
-
-    void ops(const Batch &b) {
-        const ml_embedding_desc embed{weights_[static_cast<size_t>(s_.layers * kGroups)], ids_->ints(), layers_[0].x->get(), tokens_};
-        CHECK(ml_embedding_forward(context_, &embed));
-        for (int64_t i = 0; i < s_.layers; i++) {
-            Layer &l = layers_[static_cast<size_t>(i)];
-            norm_and_linear(i, l.x->get(), kQkv, l.qkv, qkv_stride());
-            rope(columns(l.qkv, 0), s_.heads, false), rope(columns(l.qkv, q_width()), s_.kv_heads, false);
-            const auto d = attention(l, b);
-            CHECK(ml_attention_forward(context_, &d));
-            linear(forward_desc(i, kOut, l.o, o_stride(), s_.hidden), l.x->get(), l.mid);
-            norm_and_linear(i, l.mid->get(), kGateUp, l.gate_up, gate_stride());
-            auto down = forward_desc(i, kDowns, act_, s_.inner + spare(kDowns), s_.hidden);
-            down.residual = l.mid->get(), down.y = (i + 1 < s_.layers ? layers_[static_cast<size_t>(i + 1)].x : last_)->get();
-            const ml_swiglu_desc gated = swiglu_desc(l);
-            CHECK(ml_swiglu_linear_forward(context_, &gated, &down));
-        }
-        norm(last_->get(), s_.hidden);
-        ml_cross_entropy_desc loss{};
-        loss.x = normed_->get(), loss.w = weights_.back(), loss.rows = rows_->ints(), loss.target = target_->ints(), loss.row_scale = scale_->floats();
-        loss.logprob = logprob_->floats(), loss.dx = dnormed_->get(), loss.tokens = tokens_, loss.count = b.rows();
-        CHECK(ml_cross_entropy(context_, &loss));
-        norm_back(last_->get(), false);
-        for (int64_t i = s_.layers - 1; i >= 0; i--) {
-            Layer &l = layers_[static_cast<size_t>(i)];
-            swiglu(l);
-            back(i, kDowns, act_, s_.inner + spare(kDowns), dx_, dx_stride(), dact_->get());
-            ml_swiglu_desc gated = swiglu_desc(l);
-            gated.dgate = columns(l.gate_up, 0), gated.dup = columns(l.gate_up, s_.inner), gated.dy = dact_->get();
-            CHECK(ml_swiglu_backward(context_, &gated));
-            norm(l.mid->get(), normed_stride());
-            back(i, kGateUp, normed_, normed_stride(), l.gate_up, gate_stride(), dnormed_->get());
-            norm_back(l.mid->get(), true);
-            back(i, kOut, l.o, o_stride(), dx_, dx_stride(), d_o_->get());
-            auto d = attention(l, b);
-            d.d_o = d_o_->get(), d.dq = columns(dqkv_, 0), d.dk = columns(dqkv_, q_width()), d.dv = columns(dqkv_, q_width() + kv_width());
-            CHECK(ml_attention_backward(context_, &d));
-            rope(columns(dqkv_, 0), s_.heads, true), rope(columns(dqkv_, q_width()), s_.kv_heads, true);
-            norm(l.x->get(), normed_stride());
-            back(i, kQkv, normed_, normed_stride(), dqkv_, qkv_stride(), i > 0 ? dnormed_->get() : nullptr);
-            if (i > 0) norm_back(l.x->get(), true);
-        }
     }
 
     void outer_step() {
@@ -334,18 +273,82 @@ private:
         CHECK(ml_adamw_step(context_, &adamw));
     }
 
+    // The ops of a pass over a batch.
+    struct Steps {
+        Decoder &m;
+        const Batch &b;
+
+        Layer &at(int64_t i) const { return m.layers_[static_cast<size_t>(i)]; }
+        void *x_of(int64_t i, Norm n) const { return (n == kInput ? at(i).x : at(i).mid)->get(); }
+
+        void embed() {
+            const ml_embedding_desc d{m.weights_[static_cast<size_t>(m.s_.layers * kWeightsOfLayer)], m.ids_->ints(), at(0).x->get(), m.tokens_};
+            CHECK(ml_embedding_forward(m.context_, &d));
+        }
+        void norm_linear(int64_t i, Norm n, Group g) {
+            auto d = m.norm_desc(x_of(i, n));
+            d.y = m.normed_->get(), d.out_stride = m.normed_stride();
+            auto linear = m.forward_desc(i, g, m.normed_, m.normed_stride(), g.first == kQ ? m.qkv_stride() : m.gate_stride());
+            linear.y = (g.first == kQ ? at(i).qkv : at(i).gate_up)->get();
+            CHECK(ml_rmsnorm_linear_forward(m.context_, &d, &linear));
+        }
+        void rope(int64_t i) { m.rope(columns(at(i).qkv, 0), m.s_.heads, false), m.rope(columns(at(i).qkv, m.s_.q_width()), m.s_.kv_heads, false); }
+        void attention(int64_t i) {
+            const auto d = m.attention(at(i), b);
+            CHECK(ml_attention_forward(m.context_, &d));
+        }
+        void linear(int64_t i, Group g) {
+            auto d = m.forward_desc(i, g, at(i).o, m.o_stride(), m.s_.hidden);
+            d.residual = at(i).x->get(), d.y = at(i).mid->get();
+            CHECK(ml_lora_linear_forward(m.context_, &d));
+        }
+        void swiglu_linear(int64_t i, Group g) {
+            const auto d = m.swiglu_desc(at(i));
+            auto linear = m.forward_desc(i, g, m.act_, d.y_stride, m.s_.hidden);
+            linear.residual = at(i).mid->get(), linear.y = (i + 1 < m.s_.layers ? at(i + 1).x : m.last_)->get();
+            CHECK(ml_swiglu_linear_forward(m.context_, &d, &linear));
+        }
+        void final_norm() { m.norm(m.last_->get(), m.s_.hidden); }
+        void loss() {
+            ml_cross_entropy_desc d{};
+            d.x = m.normed_->get(), d.w = m.weights_.back(), d.rows = m.rows_->ints(), d.target = m.target_->ints(), d.row_scale = m.scale_->floats();
+            d.logprob = m.logprob_->floats(), d.dx = m.dnormed_->get(), d.tokens = m.tokens_, d.count = b.rows();
+            CHECK(ml_cross_entropy(m.context_, &d));
+        }
+        void final_norm_backward() { m.norm_back(m.last_->get(), false); }
+        void swiglu(int64_t i) {
+            const auto d = m.swiglu_desc(at(i));
+            CHECK(ml_swiglu_forward(m.context_, &d));
+        }
+        void swiglu_backward(int64_t i) {
+            auto d = m.swiglu_desc(at(i));
+            d.dgate = columns(at(i).gate_up, 0), d.dup = columns(at(i).gate_up, m.s_.inner), d.dy = m.dact_->get();
+            CHECK(ml_swiglu_backward(m.context_, &d));
+        }
+        void norm(int64_t i, Norm n) { m.norm(x_of(i, n), m.normed_stride()); }
+        void norm_backward(int64_t i, Norm n) { m.norm_back(x_of(i, n), true); }
+        void linear_backward(int64_t i, Group g, bool needs_dx) {
+            switch (g.first) {
+                case kQ: return m.back(i, g, m.normed_, m.normed_stride(), m.dqkv_, m.qkv_stride(), needs_dx ? m.dnormed_->get() : nullptr);
+                case kO: return m.back(i, g, at(i).o, m.o_stride(), m.dx_, m.dx_stride(), m.d_o_->get());
+                case kGate: return m.back(i, g, m.normed_, m.normed_stride(), at(i).gate_up, m.gate_stride(), m.dnormed_->get());
+                default: return m.back(i, g, m.act_, m.s_.inner + m.spare(kDowns), m.dx_, m.dx_stride(), m.dact_->get());
+            }
+        }
+        void attention_backward(int64_t i) {
+            auto d = m.attention(at(i), b);
+            d.d_o = m.d_o_->get(), d.dq = columns(m.dqkv_, 0), d.dk = columns(m.dqkv_, m.s_.q_width());
+            d.dv = columns(m.dqkv_, m.s_.q_width() + m.s_.kv_width());
+            CHECK(ml_attention_backward(m.context_, &d));
+        }
+        void rope_backward(int64_t) { m.rope(columns(m.dqkv_, 0), m.s_.heads, true), m.rope(columns(m.dqkv_, m.s_.q_width()), m.s_.kv_heads, true); }
+    };
+
     int64_t dx_stride() const { return s_.hidden + spare(kOut); }
     void norm(void *x, int64_t stride) {
         auto d = norm_desc(x);
         d.y = normed_->get(), d.out_stride = stride;
         CHECK(ml_rmsnorm_forward(context_, &d));
-    }
-    void norm_and_linear(int64_t layer, void *x, const Group &g, const Buffer &y, int64_t y_stride) {
-        auto linear = forward_desc(layer, g, normed_, normed_stride(), y_stride);
-        linear.y = y->get();
-        auto d = norm_desc(x);
-        d.y = normed_->get(), d.out_stride = normed_stride();
-        CHECK(ml_rmsnorm_linear_forward(context_, &d, &linear));
     }
     void norm_back(void *x, bool accumulate) {
         auto d = norm_desc(x);
@@ -363,10 +366,6 @@ private:
         d.gate_stride = gate_stride(), d.y_stride = s_.inner + spare(kDowns);
         return d;
     }
-    void swiglu(Layer &l) {
-        const ml_swiglu_desc d = swiglu_desc(l);
-        CHECK(ml_swiglu_forward(context_, &d));
-    }
     void rope(void *x, int64_t heads, bool backward) {
         ml_rope_desc d{};
         d.x = x, d.cos = cos_->floats(), d.sin = sin_->floats(), d.position = position_->ints(), d.tokens = tokens_;
@@ -375,7 +374,7 @@ private:
     }
     ml_attention_desc attention(Layer &l, const Batch &b) {
         ml_attention_desc d{};
-        d.q = columns(l.qkv, 0), d.k = columns(l.qkv, q_width()), d.v = columns(l.qkv, q_width() + kv_width()), d.o = l.o->get();
+        d.q = columns(l.qkv, 0), d.k = columns(l.qkv, s_.q_width()), d.v = columns(l.qkv, s_.q_width() + s_.kv_width()), d.o = l.o->get();
         d.q_stride = d.kv_stride = qkv_stride(), d.o_stride = o_stride(), d.lse = l.lse->floats(), d.q_offsets = sequences_->ints();
         d.tokens = tokens_, d.sequences = b.slots * b.sequences_a_slot, d.max_length = b.length, d.heads = s_.heads, d.kv_heads = s_.kv_heads;
         d.head_dim = s_.head_dim, d.scale = 1 / std::sqrt(static_cast<float>(s_.head_dim));
@@ -385,9 +384,9 @@ private:
         ml_lora_linear_desc d{};
         d.x = x->get(), d.w = weight(layer, g), d.h = layers_[static_cast<size_t>(layer)].h[g.first]->floats();
         int64_t at = layer * (parameters() / s_.layers);
-        for (int p = 0; p < g.first; p++) at += rank_ * (in_of(p) + out_of(p));
+        for (int p = 0; p < g.first; p++) at += rank_ * (s_.in_of(p) + s_.out_of(p));
         for (int i = 0; i < g.count; i++) {
-            const int64_t in = in_of(g.first), out = out_of(g.first + i), first = i == 0 ? 0 : d.term[i - 1].first + d.term[i - 1].rows;
+            const int64_t in = s_.in_of(g.first), out = s_.out_of(g.first + i), first = i == 0 ? 0 : d.term[i - 1].first + d.term[i - 1].rows;
             float *a = adapters_ + at, *da = adapter_gradients_ + at;
             d.term[i] = {a, a + rank_ * in, da, da + rank_ * in, first, out, 0};
             at += rank_ * (in + out);
@@ -398,16 +397,12 @@ private:
     }
     ml_lora_linear_desc forward_desc(int64_t layer, const Group &g, const Buffer &x, int64_t x_stride, int64_t y_stride) {
         auto d = desc(layer, g, x, x_stride, y_stride);
-        d.spare = x_stride - in_of(g.first);
+        d.spare = x_stride - s_.in_of(g.first);
         return d;
-    }
-    void linear(ml_lora_linear_desc d, void *residual, const Buffer &y) {
-        d.residual = residual, d.y = y->get();
-        CHECK(ml_lora_linear_forward(context_, &d));
     }
     void back(int64_t layer, const Group &g, const Buffer &x, int64_t x_stride, const Buffer &dy, int64_t dy_stride, void *dx) {
         auto d = desc(layer, g, x, x_stride, dy_stride);
-        d.dy = dy->get(), d.dx = dx, d.spare = dy_stride - out_of(g);
+        d.dy = dy->get(), d.dx = dx, d.spare = dy_stride - s_.out_of(g);
         CHECK(ml_lora_linear_backward(context_, &d));
     }
 

@@ -7,19 +7,19 @@
  *     next, and 0 means dense. T = tokens of a pack, r = rank, n = adapter slots.
  *   - "act*" pointers are activations in the context's activation type (ml_context_info.activation_dtype: float on
  *     the CPU, float or bfloat16 on CUDA). Adapters, their gradients, optimizer state, losses and statistics are
- *     always float, and so is all arithmetic but the products of tensor cores, which take bfloat16 and add in float.
+ *     always float. Arithmetic is in float; products on tensor cores take bfloat16 operands and accumulate in float.
  *   - All pointers in a descriptor are device memory of the context (from ml_alloc), the descriptor itself is host
  *     memory and may be reused as soon as the call returns. On the CPU backend device memory is ordinary memory.
- *   - Ops run in the order of the calls. On an asynchronous backend (CUDA) a result is visible to the host after
- *     ml_download or ml_synchronize. What is wrong with the contents of a descriptor's arrays (an id outside the
- *     vocabulary, offsets that decrease) is found on the device there: the op leaves those rows alone or writes zeros,
- *     and the next ml_download or ml_synchronize returns ML_INVALID_ARGUMENT with the op and the field.
- *   - A pointer marked "nullable" switches its part of the op off when NULL.
+ *   - Ops run in the order of the calls. On CUDA they are asynchronous: a result is visible to the host after ml_download
+ *     or ml_synchronize. Errors in the contents of a descriptor's arrays (an id outside the vocabulary, offsets that
+ *     decrease) are then found on the device: the op skips those rows or writes zeros, and the next ml_download or
+ *     ml_synchronize returns ML_INVALID_ARGUMENT with the op and the field.
+ *   - A pointer marked "nullable" may be NULL: that part of the op is then omitted.
  *   - "accumulate" != 0 adds to the output; 0 overwrites it.
  *   - A context serves one thread at a time; a call made while another is running returns ML_BUSY. From ml_graph_begin or
- *     ml_plan_begin to its end it is of the thread that called that: another one's calls return ML_BUSY and do nothing, but
- *     for ml_context_get_info and ml_weight_bytes, which answer.
- *   - For a given backend, instruction set and thread count, results repeat bit for bit.
+ *     ml_plan_begin to its end the context belongs to the thread that called it: calls of other threads return ML_BUSY and
+ *     do nothing, except ml_context_get_info and ml_weight_bytes.
+ *   - For a given backend, instruction set and number of threads, results are the same bits in every run.
  *
  * Packs
  *   Sequences of unequal length lie one after the other without padding. seq_offsets[sequences + 1] gives the first
@@ -28,9 +28,9 @@
  *
  * Adapter slots
  *   The parameters of one adapter form one flat vector of P floats; n slots are n such vectors, slot_stride floats
- *   apart. `a` and `b` point at A [r, in] and B [out, r] of one Linear inside slot 0; `da` and `db` likewise inside
+ *   apart. `a` and `b` point to A [r, in] and B [out, r] of one Linear inside slot 0; `da` and `db` likewise inside
  *   the gradients, which have the same layout. There are at most 65,000 slots. Slots may be
- *   computed together, so that numbers of one that are not finite can reach others; those of a slot without tokens cannot.
+ *   computed in one product, so that a NaN or an infinity in one can spread to others; one in a slot without tokens cannot.
  */
 #ifndef METALORA_H
 #define METALORA_H
@@ -66,18 +66,18 @@ typedef enum ml_dtype { ML_F32 = 0, ML_BF16 = 1, ML_F16 = 2 } ml_dtype;
 
 typedef enum ml_backend { ML_BACKEND_CPU = 0, ML_BACKEND_CUDA = 1 } ml_backend;
 
-/* Who multiplies by frozen bf16 weights on CUDA: whichever was measured to be faster for the shape, always the fused
-   kernels of this library, or always cuBLASLt (with the adapter's columns and rows appended to the weight), but for what it
-   cannot take: adapters without room beside the weight (adapter_columns), sizes that are no multiples of 8, dropout. */
+/* Which kernels multiply by frozen bf16 weights on CUDA: whichever was measured to be faster for the shape, always those of this
+   library, or always cuBLASLt. cuBLASLt's form appends the adapters to the weight as a K-tail; what that cannot take goes to the
+   library's own kernels: adapters without room beside the weight (adapter_columns), sizes that are no multiples of 8, dropout. */
 typedef enum ml_matmul { ML_MATMUL_MEASURED = 0, ML_MATMUL_OWN = 1, ML_MATMUL_CUBLASLT = 2 } ml_matmul;
 
 typedef struct ml_context ml_context;
 
-/* A frozen matrix [out, in], stored the way the backend's kernels want it; may be shared by all ops. Only ml_weight_write
+/* A frozen matrix [out, in] in the layout that the backend's kernels use. Any number of ops may share it; only ml_weight_write
    changes it. */
 typedef struct ml_weight ml_weight;
 
-/* Recorded ops, to be run again as one: see ml_graph_begin. */
+/* Recorded ops that are launched together: see ml_graph_begin. */
 typedef struct ml_graph ml_graph;
 
 /* ---- library ---------------------------------------------------------------------------------------------- */
@@ -93,7 +93,8 @@ ML_API const char *ml_last_error(void);                    /* of this thread; ""
 
 typedef struct ml_context_options {
     int32_t backend;         /* ml_backend */
-    int32_t threads;         /* CPU worker threads, the caller's included, up to ML_MAX_THREADS; 0 = the machine's physical share */
+    int32_t threads;         /* CPU: threads that compute, the caller's included, up to ML_MAX_THREADS; 0: the physical cores that
+                                this process may use */
     int32_t device;          /* CUDA device ordinal; 0 on the CPU */
     int32_t activation_dtype;/* ML_F32; on CUDA also ML_BF16, which takes tensor cores where weights are ML_BF16 too */
     const char *isa;         /* nullable; CPU: "portable", "avx2" or "avx512" forces a path, NULL picks the fastest */
@@ -101,7 +102,7 @@ typedef struct ml_context_options {
     int32_t reserved;
 } ml_context_options;
 
-/* What a context can do, or is faster with, as bits of ml_context_info.capabilities: asked for, not concluded from the backend. */
+/* What a context can do, or is faster with: bits of ml_context_info.capabilities, so that no caller has to test the backend. */
 typedef enum ml_capability {
     ML_CAN_RECORD = 1,             /* ml_graph_begin and ml_plan_begin work; elsewhere they return ML_UNSUPPORTED */
     ML_GAINS_BY_STACKING = 2,      /* Linears of one input are faster as one weight with several terms */
@@ -117,18 +118,18 @@ typedef struct ml_context_info {
     int64_t memory_total;    /* bytes of the device */
     int64_t memory_in_use;   /* bytes held through this context */
     int64_t memory_peak;     /* highest memory_in_use so far */
-    int64_t memory_free;     /* bytes of the device that nobody holds; -1 without ML_HAS_OWN_MEMORY, or where it cannot be told */
+    int64_t memory_free;     /* bytes of the device that are free; -1 where unknown, and without ML_HAS_OWN_MEMORY */
     char device_name[128];
     char isa[32];            /* instruction set or compute capability in use */
     char isa_reason[128];    /* why that one */
-    char blas[128];          /* who multiplies by frozen weights: a BLAS with its version, or own kernels */
+    char blas[128];          /* what multiplies by frozen weights: a BLAS with its version, or own kernels */
 } ml_context_info;
 
 /* ML_OK when the backend can run here; else ML_BACKEND_UNAVAILABLE with the reason in ml_last_error(). */
 ML_API int32_t ml_backend_probe(int32_t backend);
 
 ML_API int32_t ml_context_create(const ml_context_options *options, ml_context **context);
-/* Idempotent for NULL. Buffers, weights and graphs of the context must have been freed before. */
+/* NULL is ignored. Buffers, weights and graphs of the context have to be freed first. */
 ML_API int32_t ml_context_destroy(ml_context *context);
 ML_API int32_t ml_context_get_info(ml_context *context, ml_context_info *info);
 ML_API int32_t ml_synchronize(ml_context *context);
@@ -154,17 +155,16 @@ typedef struct ml_weight_desc {
     int32_t storage_dtype;   /* ML_F32 or ML_BF16: how it is held; arithmetic is the backend's (float on the CPU) */
     int64_t out_features;
     int64_t in_features;
-    int64_t adapter_columns; /* room beside the weight for the adapters of one product: slots * terms * (r rounded up to
-                                8); 0: 64. More than there is room for costs time on CUDA, nothing else; the CPU has no
-                                use for it */
+    int64_t adapter_columns; /* CUDA: room beside the weight for the adapters of one product (the K-tail): slots * terms * (r
+                                rounded up to 8); 0: 64. Adapters beyond it are slower, not wrong. The CPU ignores it */
 } ml_weight_desc;
 
 ML_API int32_t ml_weight_create(ml_context *context, const ml_weight_desc *desc, ml_weight **weight);
-/* Fills rows [first, first + desc->out_features), so that several Linears of one input become one weight: desc has the
-   weight's storage type and in features. */
+/* Fills rows [first, first + desc->out_features): so several Linears of one input become one weight. desc has the weight's
+   storage_dtype and in_features. */
 ML_API int32_t ml_weight_write(ml_context *context, ml_weight *weight, int64_t first, const ml_weight_desc *desc);
 ML_API int32_t ml_weight_destroy(ml_context *context, ml_weight *weight);
-/* Bytes the weight holds once created; for estimates before anything is loaded. */
+/* Bytes that such a weight will hold, for estimates before anything is loaded; -1 where the descriptor is wrong. */
 ML_API int64_t ml_weight_bytes(ml_context *context, const ml_weight_desc *desc);
 
 /* ---- embedding -------------------------------------------------------------------------------------------- */
@@ -181,8 +181,8 @@ ML_API int32_t ml_embedding_forward(ml_context *context, const ml_embedding_desc
 /* ---- RMSNorm ---------------------------------------------------------------------------------------------- */
 
 /* y = x * rstd * weight with rstd = 1 / sqrt(mean(x^2) + eps), a row at a time (Zhang and Sennrich 2019).
-   For a norm per head, rows = T * heads, width = head_dim and group = heads: rows lie side by side, `group` of them, and strides
-   are from one group to the next. y may be x, and dx dy, where both have the same stride. */
+   For a norm per head: rows = T * heads, width = head_dim, group = heads. `group` rows then lie side by side, and a stride is from
+   one group to the next. y may be x, and dx may be dy, where both have the same stride. */
 typedef struct ml_rmsnorm_desc {
     const void *x;           /* act [rows, width] */
     const float *weight;     /* [width], frozen */
@@ -282,19 +282,19 @@ ML_API int32_t ml_attention_backward(ml_context *context, const ml_attention_des
      dx[t] (+)= W^T dy[t] + drop'(A_i^T u[t])
    The gradient of residual is dy itself and that of bias is not needed: both are frozen or the caller's.
    rank = 0 is the frozen Linear alone; h and the terms are then ignored.
-   drop() is inverted dropout with keep probability 1 - dropout, its mask a function of (seed, the term's stream, t, column).
+   drop() is inverted dropout with keep probability 1 - dropout; its mask is a function of (seed, the term's stream, t, column).
 
-   Several Linears of one input (q, k and v; gate and up) are one op: W is theirs, one below the other, y their outputs side
-   by side, and each one that is adapted has a term, which adapts its rows of W alone. h[t] is the terms' side by side. */
+   Several Linears of one input (q, k and v; gate and up) can be one op: W is their weights one below the other, y their outputs
+   side by side. Each Linear that is adapted has a term, which adapts its rows of W alone; h[t] is the terms' h side by side. */
 #define ML_LORA_TERMS 3
 typedef struct ml_lora_term {
     const float *a;          /* [r, in] in slot 0 */
     const float *b;          /* [rows, r] in slot 0 */
     float *da;               /* [r, in] in slot 0 of the gradients; backward only; always accumulated into */
     float *db;               /* [rows, r] likewise */
-    int64_t first;           /* of the rows of W that it adapts; terms are in the order of their rows and share none */
+    int64_t first;           /* the first row of W that it adapts; terms are in the order of their rows and do not overlap */
     int64_t rows;
-    uint64_t stream;         /* of its dropout: tells Linears and micro-batches apart */
+    uint64_t stream;         /* of its dropout: another one for each Linear and micro-batch */
 } ml_lora_term;
 
 typedef struct ml_lora_linear_desc {
@@ -317,18 +317,18 @@ typedef struct ml_lora_linear_desc {
     float dropout;           /* in [0, 1); 0 at evaluation */
     uint64_t seed;
     int32_t accumulate;      /* backward: dx += instead of = */
-    int32_t reserved;
+    int32_t reserved;        /* 0 */
     int64_t x_stride;
     int64_t y_stride;        /* of y, residual and dy */
-    int64_t spare;           /* columns behind each row of x (forward) and dy (backward) that are the op's to write to: with
-                                adapter_columns of them, CUDA need not copy these rows to put the adapters' beside them */
+    int64_t spare;           /* columns behind each row of x (forward) and dy (backward) that the op may overwrite. With
+                                adapter_columns of them, CUDA puts the K-tail there and need not copy the rows */
 } ml_lora_linear_desc;
 ML_API int32_t ml_lora_linear_forward(ml_context *context, const ml_lora_linear_desc *desc);
 ML_API int32_t ml_lora_linear_backward(ml_context *context, const ml_lora_linear_desc *desc);
 
-/* ml_rmsnorm_forward and then ml_lora_linear_forward of what it wrote, as one op: h is computed while the rows of x are at hand,
-   which saves reading them once more. linear->x is norm->y, row by row: as many tokens as rows, in features as the width, the
-   same stride. The norm has no group. Backward is that of the two ops. */
+/* ml_rmsnorm_forward, then ml_lora_linear_forward of what it wrote, as one op: without dropout, h is computed while the rows are
+   in registers or cache, so that they are read once less. linear->x is norm->y: as many tokens as the norm has rows, in_features
+   equal to its width, the same stride; group is at most 1. There is no fused backward: call those of the two ops. */
 ML_API int32_t ml_rmsnorm_linear_forward(ml_context *context, const ml_rmsnorm_desc *norm, const ml_lora_linear_desc *linear);
 
 /* ---- SwiGLU ----------------------------------------------------------------------------------------------- */
@@ -350,7 +350,7 @@ typedef struct ml_swiglu_desc {
 ML_API int32_t ml_swiglu_forward(ml_context *context, const ml_swiglu_desc *desc);
 ML_API int32_t ml_swiglu_backward(ml_context *context, const ml_swiglu_desc *desc);
 
-/* ml_swiglu_forward and then ml_lora_linear_forward of what it wrote, as ml_rmsnorm_linear_forward: linear->x is swiglu->y. */
+/* The same for ml_swiglu_forward: linear->x is swiglu->y. */
 ML_API int32_t ml_swiglu_linear_forward(ml_context *context, const ml_swiglu_desc *swiglu, const ml_lora_linear_desc *linear);
 
 /* ---- lm_head + cross-entropy ------------------------------------------------------------------------------ */
@@ -358,7 +358,7 @@ ML_API int32_t ml_swiglu_linear_forward(ml_context *context, const ml_swiglu_des
 /* For each loss-bearing row i: logits = W x[rows[i]]; logprob[i] = log softmax(logits)[target[i]].
    With dx: dx[rows[i], :] = row_scale[i] * W^T (softmax(logits) - onehot(target[i])); every other row of dx becomes 0.
    With dx, rows are distinct and ascending; without it they may repeat (alternatives after one token) in any order.
-   The logits exist for a chunk of rows at a time only. */
+   Logits are held for a chunk of rows at a time. */
 typedef struct ml_cross_entropy_desc {
     const void *x;           /* act [T, hidden], after the final norm */
     const ml_weight *w;      /* [vocab, hidden] */
@@ -413,9 +413,9 @@ typedef struct ml_adamw_desc {
     const float *grad;
     float *m;
     float *v;
-    float *norm;             /* [slots], as ml_clip_global_norm wrote them; nullable: a slot whose norm is not finite stays as it
-                                is, with its m and v, so that nobody has to wait for the norm first. So does a slot whose step
-                                would give a parameter, m or v that is not finite; its norm becomes NaN */
+    float *norm;             /* [slots], as ml_clip_global_norm wrote them; nullable. A slot whose norm is not finite is not
+                                changed, nor are its m and v: the host need not read the norm first. The same holds for a slot
+                                whose step would give a parameter, m or v that is not finite; its norm becomes NaN */
     int64_t count;
     int64_t stride;
     int64_t slots;
@@ -442,39 +442,37 @@ typedef struct ml_task_reduce_desc {
 } ml_task_reduce_desc;
 ML_API int32_t ml_task_reduce(ml_context *context, const ml_task_reduce_desc *desc);
 
-/* ---- scratch memory --------------------------------------------------------------------------------------- */
+/* ---- scratch memory (workspace) --------------------------------------------------------------------------- */
 
-/* CUDA only: the CPU backend gives ML_UNSUPPORTED. Ops between begin and end are checked, and what scratch memory they take is
-   counted; none runs. ml_plan_end then holds as much as the largest of them takes, in one piece, so that none of them needs
-   any more when it runs: what does not fit shows before the first of them. The same calls are refused in between as while a
-   graph is recorded. Where products are measured (ml_matmul), there is room for either form and for the measurement.
+/* Needs ML_CAN_RECORD, else ML_UNSUPPORTED. Ops between begin and end are checked and the scratch memory that they take is
+   counted; none runs. ml_plan_end then reserves as much as the largest of them takes, in one piece, so that none of them
+   allocates when it runs, and a lack of memory shows before the first one. In between the same calls are refused as while a
+   graph is recorded. Where products are measured (ml_matmul), the plan has room for both forms and for the measurement.
 
-   scratch_bytes, nullable: what the largest op takes; less than what is held where ops before took more. After an op that
-   failed in between, ml_plan_end fails with that op's text; nothing more is held then, nor where memory does not suffice: what
-   was held before is then taken again, and older graphs have to be recorded anew. */
+   scratch_bytes, nullable: what the largest op takes; earlier ops may have reserved more. After an op that failed in between,
+   ml_plan_end fails with that op's text and reserves nothing. Where memory does not suffice it keeps what was reserved before,
+   but at another address: older graphs have to be recorded again. */
 ML_API int32_t ml_plan_begin(ml_context *context);
 ML_API int32_t ml_plan_end(ml_context *context, int64_t *scratch_bytes);
 
 /* ---- graphs ----------------------------------------------------------------------------------------------- */
 
-/* CUDA only: the CPU backend gives ML_UNSUPPORTED. Ops between begin and end are checked and recorded, not run; ml_copy
-   is one of them. A launch then queues them all at once. What a descriptor holds is recorded with it (pointers, sizes,
-   scales, the seed of a dropout), what lies in device memory is read when the graph runs: upload other ids into the same
-   buffers, launch again.
+/* Needs ML_CAN_RECORD, else ML_UNSUPPORTED. Ops between begin and end, ml_copy among them, are checked and recorded, not run; a
+   launch queues them all at once. The values of a descriptor are recorded (pointers, sizes, scales, the seed of a dropout); the
+   contents of device memory are read when the graph runs: upload other ids into the same buffers and launch again.
 
-   - Run the ops once before they are recorded. An op that needs scratch memory which the context does not have yet, or a
+   - Run the ops once, or plan them, before they are recorded: an op that needs more scratch memory than is reserved, or a
      measurement (ml_matmul) that was not made yet, fails with ML_INVALID_ARGUMENT.
-   - Between begin and end, calls that wait, allocate, free, move memory from or to the host, or are about graphs are
-     refused with ML_INVALID_ARGUMENT; they leave the recording as it was. Other CUDA contexts of the same thread may not
-     allocate or free either.
+   - Between begin and end, calls that wait, allocate, free, copy from or to the host, or concern graphs are refused with
+     ML_INVALID_ARGUMENT and do not affect the recording. Other CUDA contexts of the same thread must not allocate or free either.
    - After an op that failed in between, ml_graph_end fails with that op's text and there is no graph.
-   - ml_graph_end ends the recording, whatever it returns but ML_BUSY.
-   - A graph knows addresses. Once a buffer or a weight of the context was freed or its scratch memory moved (to grow, or for
-     a plan), its older graphs are not launched any more: ML_INVALID_ARGUMENT; destroy them and record anew. */
+   - ml_graph_end ends the recording, whatever it returns, except ML_BUSY.
+   - A graph holds addresses. Once a buffer or a weight of the context was freed, or its scratch memory moved (because it grew),
+     older graphs can no longer be launched: ML_INVALID_ARGUMENT; destroy them and record again. */
 ML_API int32_t ml_graph_begin(ml_context *context);
 ML_API int32_t ml_graph_end(ml_context *context, ml_graph **graph);
 ML_API int32_t ml_graph_launch(ml_context *context, ml_graph *graph);
-ML_API int32_t ml_graph_destroy(ml_context *context, ml_graph *graph);   /* idempotent for NULL */
+ML_API int32_t ml_graph_destroy(ml_context *context, ml_graph *graph);   /* NULL is ignored */
 
 #ifdef __cplusplus
 }

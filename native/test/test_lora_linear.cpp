@@ -271,7 +271,7 @@ struct Before {
     ml_swiglu_desc swiglu{};
 };
 
-// x, h on the way, and y: by RMSNorm or SwiGLU and the linear as one op.
+// x, h and y, by RMSNorm or SwiGLU and the linear as one op.
 TEST(lora_linear_with_the_op_before_it_matches_reference) {
     std::vector<Shape> all;
     for (const Shape &s : shapes()) {

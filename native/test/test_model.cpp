@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <tuple>
 
+#include "decoder_order.h"
 #include "reference.h"
 #include "weights.h"
 
+using namespace decoder;
 using namespace test;
 using reference::Ints;
 using reference::Vec;
@@ -13,39 +15,16 @@ using reference::Vec;
 namespace {
 
 constexpr int64_t kLayers = 2, kVocab = 120, kTasks = 3;
-constexpr int kProjections = 7;
 constexpr float kEps = 1e-5f, kScale = 0.5f, kTheta = 1000;
-enum Projection { kQ, kK, kV, kO, kGate, kUp, kDown };
-
-struct Group {
-    int first, count;
-};
-constexpr Group kQkv{kQ, 3}, kOut{kO, 1}, kGateUp{kGate, 2}, kDowns{kDown, 1};  // Linears of one input
 
 // Where A and B of a Linear lie in an adapter's vector.
 struct Site {
     size_t a, b, end;
 };
 
-struct Shape {
-    int64_t hidden, heads, kv_heads, head_dim, inner, rank;
+struct Shape : Sizes {
+    int64_t rank;
 
-    int64_t q_width() const { return heads * head_dim; }
-    int64_t kv_width() const { return kv_heads * head_dim; }
-    int64_t in_of(int p) const { return p == kDown ? inner : p == kO ? q_width() : hidden; }
-    int64_t out_of(int p) const {
-        switch (p) {
-            case kQ: return q_width();
-            case kK: case kV: return kv_width();
-            case kGate: case kUp: return inner;
-            default: return hidden;
-        }
-    }
-    int64_t out_of(Group g) const {
-        int64_t sum = 0;
-        for (int i = 0; i < g.count; i++) sum += out_of(g.first + i);
-        return sum;
-    }
     Site site(int64_t layer, int projection) const {
         size_t at = 0;
         for (int64_t l = 0; l <= layer; l++) {
@@ -214,7 +193,7 @@ public:
         : device_(device), s_(frozen.shape), stacked_(stacked), embedding_(device, frozen.embedding), final_norm_(device, frozen.final_norm) {
         weights_.resize(kLayers * kProjections);
         for (int64_t layer = 0; layer < kLayers; layer++) {
-            for (Group input : {kQkv, kOut, kGateUp, kDowns}) {
+            for (Group input : kGroups) {
                 for (Group g : groups(input)) {
                     ml_weight_desc d{nullptr, ML_F32, activation_dtype(), s_.out_of(g), s_.in_of(g.first), spare(g)};
                     auto &w = weights_[layer * kProjections + g.first];
@@ -293,69 +272,8 @@ public:
         ml_rope_table_desc table{};
         table.cos = p.cos, table.sin = p.sin, table.positions = p.tokens, table.head_dim = s_.head_dim, table.theta = kTheta;
         EXPECT_OK(ml_rope_table(device_, &table));
-        auto rope = [&](const std::vector<Rows> &qkv, bool backward) {
-            for (Projection of : {kQ, kK}) {
-                ml_rope_desc d{};
-                d.x = qkv[of].at, d.cos = p.cos, d.sin = p.sin, d.position = p.position, d.tokens = d.positions = p.tokens;
-                d.heads = of == kQ ? s_.heads : s_.kv_heads, d.head_dim = s_.head_dim, d.stride = qkv[of].stride;
-                EXPECT_OK(backward ? ml_rope_backward(device_, &d) : ml_rope_forward(device_, &d));
-            }
-        };
-        auto attention = [&](Pass::Kept &l, int64_t layer) {
-            ml_attention_desc d{};
-            d.q = l.qkv[kQ].at, d.k = l.qkv[kK].at, d.v = l.qkv[kV].at, d.o = l.o.at, d.q_offsets = p.sequences;
-            d.q_stride = l.qkv[kQ].stride, d.kv_stride = l.qkv[kK].stride, d.o_stride = l.o.stride, d.lse = p.lse.at(layer * p.tokens * s_.heads);
-            d.tokens = p.tokens, d.sequences = p.texts, d.max_length = p.longest;
-            d.heads = s_.heads, d.kv_heads = s_.kv_heads, d.head_dim = s_.head_dim, d.scale = s_.scale();
-            return d;
-        };
-        auto swiglu = [&](Pass::Kept &l) {
-            ml_swiglu_desc d{};
-            d.gate = l.gated[0].at, d.up = l.gated[1].at, d.y = p.act.at, d.rows = p.tokens, d.width = s_.inner;
-            d.gate_stride = l.gated[0].stride, d.y_stride = p.act.stride;
-            return d;
-        };
-        const ml_embedding_desc embed{embedding_, p.ids, p.kept[0].x.at, p.tokens};
-        EXPECT_OK(ml_embedding_forward(device_, &embed));
-        for (int64_t i = 0; i < kLayers; i++) {
-            Pass::Kept &l = p.kept[i];
-            auto qkv = linears(i, kQkv, p.normed, l.qkv), out = linears(i, kOut, l.o, {l.mid}), gate_up = linears(i, kGateUp, p.normed, l.gated);
-            auto down = linears(i, kDowns, p.act, {i + 1 < kLayers ? p.kept[i + 1].x : p.last});
-            forward(ml_rmsnorm_forward, ml_rmsnorm_linear_forward, norm(l.x, *norms_[2 * i], p.normed), qkv, nullptr);
-            rope(l.qkv, false);
-            const auto d = attention(l, i);
-            EXPECT_OK(ml_attention_forward(device_, &d));
-            forward(out, l.x.at);
-            forward(ml_rmsnorm_forward, ml_rmsnorm_linear_forward, norm(l.mid, *norms_[2 * i + 1], p.normed), gate_up, nullptr);
-            forward(ml_swiglu_forward, ml_swiglu_linear_forward, swiglu(l), down, l.mid.at);
-        }
-        const auto last = norm(p.last, final_norm_, p.last_normed);
-        EXPECT_OK(ml_rmsnorm_forward(device_, &last));
-        auto loss = cross_entropy(p.rows, p.target, p.logprob, p.count);
-        loss.row_scale = p.scale, loss.dx = p.dnormed.at;
-        EXPECT_OK(ml_cross_entropy(device_, &loss));
-        norm_back(p.last, final_norm_, false);
-        for (int64_t i = kLayers - 1; i >= 0; i--) {
-            Pass::Kept &l = p.kept[i];
-            auto gated = swiglu(l);
-            EXPECT_OK(ml_swiglu_forward(device_, &gated));
-            backward(i, kDowns, p.act, {p.dx}, p.dact.at);
-            gated.dy = p.dact.at, gated.dgate = l.gated[0].at, gated.dup = l.gated[1].at;
-            EXPECT_OK(ml_swiglu_backward(device_, &gated));
-            const auto after = norm(l.mid, *norms_[2 * i + 1], p.normed);
-            EXPECT_OK(ml_rmsnorm_forward(device_, &after));
-            backward(i, kGateUp, p.normed, l.gated, p.dnormed.at);
-            norm_back(l.mid, *norms_[2 * i + 1], true);
-            backward(i, kOut, l.o, {p.dx}, p.d_o.at);
-            auto d = attention(l, i);
-            d.d_o = p.d_o.at, d.dq = p.dqkv[kQ].at, d.dk = p.dqkv[kK].at, d.dv = p.dqkv[kV].at;
-            EXPECT_OK(ml_attention_backward(device_, &d));
-            rope(p.dqkv, true);
-            const auto before = norm(l.x, *norms_[2 * i], p.normed);
-            EXPECT_OK(ml_rmsnorm_forward(device_, &before));
-            backward(i, kQkv, p.normed, p.dqkv, i > 0 ? p.dnormed.at : nullptr);
-            if (i > 0) norm_back(l.x, *norms_[2 * i], true);
-        }
+        Steps steps{*this, p};
+        forward_backward(steps, kLayers);
     }
 
     // The log-probabilities of the whole vocabulary after some tokens, of a pass that was run.
@@ -380,6 +298,100 @@ private:
     }
     int64_t spare(Group g) const { return stacked_ ? kTasks * g.count * ((s_.rank + 7) / 8 * 8) : 0; }
 
+    // The ops of a pass.
+    struct Steps {
+        Model &m;
+        Pass &p;
+
+        Rows x_of(int64_t layer, Norm n) const { return n == kInput ? p.kept[layer].x : p.kept[layer].mid; }
+        float *weight_of(int64_t layer, Norm n) const { return *m.norms_[2 * layer + n]; }
+        const std::vector<Rows> &outputs_of(int64_t layer, Group g) const { return g.first == kQ ? p.kept[layer].qkv : p.kept[layer].gated; }
+
+        void embed() {
+            const ml_embedding_desc d{m.embedding_, p.ids, p.kept[0].x.at, p.tokens};
+            EXPECT_OK(ml_embedding_forward(m.device_, &d));
+        }
+        void norm_linear(int64_t layer, Norm n, Group g) {
+            auto readers = m.linears(layer, g, p.normed, outputs_of(layer, g));
+            m.forward(ml_rmsnorm_forward, ml_rmsnorm_linear_forward, m.norm(x_of(layer, n), weight_of(layer, n), p.normed), readers, nullptr);
+        }
+        void rope(int64_t layer) { m.rope(p.kept[layer].qkv, ml_rope_forward); }
+        void attention(int64_t layer) {
+            const auto d = m.attention(layer);
+            EXPECT_OK(ml_attention_forward(m.device_, &d));
+        }
+        void linear(int64_t layer, Group g) {
+            auto all = m.linears(layer, g, p.kept[layer].o, {p.kept[layer].mid});
+            m.forward(all, p.kept[layer].x.at);
+        }
+        void swiglu_linear(int64_t layer, Group g) {
+            auto readers = m.linears(layer, g, p.act, {layer + 1 < kLayers ? p.kept[layer + 1].x : p.last});
+            m.forward(ml_swiglu_forward, ml_swiglu_linear_forward, m.swiglu(layer), readers, p.kept[layer].mid.at);
+        }
+        void final_norm() {
+            const auto d = m.norm(p.last, m.final_norm_, p.last_normed);
+            EXPECT_OK(ml_rmsnorm_forward(m.device_, &d));
+        }
+        void loss() {
+            auto d = m.cross_entropy(p.rows, p.target, p.logprob, p.count);
+            d.row_scale = p.scale, d.dx = p.dnormed.at;
+            EXPECT_OK(ml_cross_entropy(m.device_, &d));
+        }
+        void final_norm_backward() { m.norm_back(p.last, m.final_norm_, false); }
+        void swiglu(int64_t layer) {
+            const auto d = m.swiglu(layer);
+            EXPECT_OK(ml_swiglu_forward(m.device_, &d));
+        }
+        void swiglu_backward(int64_t layer) {
+            auto d = m.swiglu(layer);
+            d.dy = p.dact.at, d.dgate = p.kept[layer].gated[0].at, d.dup = p.kept[layer].gated[1].at;
+            EXPECT_OK(ml_swiglu_backward(m.device_, &d));
+        }
+        void norm(int64_t layer, Norm n) {
+            const auto d = m.norm(x_of(layer, n), weight_of(layer, n), p.normed);
+            EXPECT_OK(ml_rmsnorm_forward(m.device_, &d));
+        }
+        void norm_backward(int64_t layer, Norm n) { m.norm_back(x_of(layer, n), weight_of(layer, n), true); }
+        void linear_backward(int64_t layer, Group g, bool needs_dx) {
+            switch (g.first) {
+                case kQ: return m.backward(layer, g, p.normed, p.dqkv, needs_dx ? p.dnormed.at : nullptr);
+                case kO: return m.backward(layer, g, p.kept[layer].o, {p.dx}, p.d_o.at);
+                case kGate: return m.backward(layer, g, p.normed, p.kept[layer].gated, p.dnormed.at);
+                default: return m.backward(layer, g, p.act, {p.dx}, p.dact.at);
+            }
+        }
+        void attention_backward(int64_t layer) {
+            auto d = m.attention(layer);
+            d.d_o = p.d_o.at, d.dq = p.dqkv[kQ].at, d.dk = p.dqkv[kK].at, d.dv = p.dqkv[kV].at;
+            EXPECT_OK(ml_attention_backward(m.device_, &d));
+        }
+        void rope_backward(int64_t) { m.rope(p.dqkv, ml_rope_backward); }
+    };
+
+    void rope(const std::vector<Rows> &qkv, int32_t (*op)(ml_context *, const ml_rope_desc *)) {
+        for (Projection of : {kQ, kK}) {
+            ml_rope_desc d{};
+            d.x = qkv[of].at, d.cos = pass_->cos, d.sin = pass_->sin, d.position = pass_->position, d.tokens = d.positions = pass_->tokens;
+            d.heads = of == kQ ? s_.heads : s_.kv_heads, d.head_dim = s_.head_dim, d.stride = qkv[of].stride;
+            EXPECT_OK(op(device_, &d));
+        }
+    }
+    ml_attention_desc attention(int64_t layer) {
+        const Pass::Kept &l = pass_->kept[layer];
+        ml_attention_desc d{};
+        d.q = l.qkv[kQ].at, d.k = l.qkv[kK].at, d.v = l.qkv[kV].at, d.o = l.o.at, d.q_offsets = pass_->sequences;
+        d.q_stride = l.qkv[kQ].stride, d.kv_stride = l.qkv[kK].stride, d.o_stride = l.o.stride, d.lse = pass_->lse.at(layer * pass_->tokens * s_.heads);
+        d.tokens = pass_->tokens, d.sequences = pass_->texts, d.max_length = pass_->longest;
+        d.heads = s_.heads, d.kv_heads = s_.kv_heads, d.head_dim = s_.head_dim, d.scale = s_.scale();
+        return d;
+    }
+    ml_swiglu_desc swiglu(int64_t layer) {
+        const Pass::Kept &l = pass_->kept[layer];
+        ml_swiglu_desc d{};
+        d.gate = l.gated[0].at, d.up = l.gated[1].at, d.y = pass_->act.at, d.rows = pass_->tokens, d.width = s_.inner;
+        d.gate_stride = l.gated[0].stride, d.y_stride = pass_->act.stride;
+        return d;
+    }
     ml_rmsnorm_desc norm(Rows x, float *weight, Rows y) {
         ml_rmsnorm_desc d{};
         d.x = x.at, d.weight = weight, d.y = y.at, d.rstd = pass_->rstd, d.rows = pass_->tokens, d.width = s_.hidden, d.eps = kEps;
@@ -466,7 +478,7 @@ struct Variant {
 };
 
 // The large heads are of a size that tensor cores take, and the ranks there are not whole tiles.
-constexpr Shape kSmallHeads{64, 4, 2, 16, 96, 8}, kLargeHeads{64, 2, 1, 64, 96, 12};
+constexpr Shape kSmallHeads{{64, 4, 2, 16, 96}, 8}, kLargeHeads{{64, 2, 1, 64, 96}, 12};
 const std::vector<Variant> kVariants{{kLargeHeads, true}, {kSmallHeads, false}, {kSmallHeads, true}, {kLargeHeads, false}};
 
 // The first so many, or half of them where a pass takes long.

@@ -1,4 +1,4 @@
-// Any library with the C interface of the BLAS; OpenBLAS also tells its version and takes a thread count.
+// Any library with the C interface of the BLAS; OpenBLAS also reports its version and takes a thread count.
 #include <cblas.h>
 
 #include <cstdio>

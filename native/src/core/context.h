@@ -26,7 +26,7 @@ struct ml_weight {
 
 namespace metalora {
 
-// What a backend does besides ops. Memory comes and goes through these, so that accounting stays in one place.
+// What a backend does besides ops. All memory is allocated and freed through these, so that accounting stays in one place.
 struct Backend {
     ml_backend id;
     int32_t activation_dtype;
@@ -54,7 +54,7 @@ struct ScratchMemory {
     void *owner;
 };
 
-// Scratch memory of ops: grows to what the largest op asked for and is used again by the next one.
+// Scratch memory (workspace) of ops: grows to what the largest op asked for; the next op uses it again.
 class Scratch {
 public:
     Scratch() = default;
@@ -69,7 +69,7 @@ public:
     void reset();              // gives all of it back; joins blocks into one that would have been enough
     void free_all();
 
-    // From begin on, take counts: it gives addresses where nothing lies. end tells the most that was taken up to a reset.
+    // From begin on, take only counts and gives addresses that must not be used. end returns the most that was taken up to a reset.
     void begin_plan();
     size_t end_plan();
     bool planning() const { return planning_; }
@@ -117,7 +117,7 @@ struct ml_context {
     std::string blas;
 
     int64_t in_use() const { return held + static_cast<int64_t>(scratch.held()); }
-    // Rises whenever an address that a graph may know has gone.
+    // Rises whenever memory that a graph may hold addresses of is freed.
     uint64_t generation() const { return freed + scratch.moves(); }
     void note_peak() { if (in_use() > peak) peak = in_use(); }
 };

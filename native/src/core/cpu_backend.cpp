@@ -86,7 +86,7 @@ struct Isa {
 
 #if defined(METALORA_X86_64)
 
-// Zen 4 runs a 512-bit instruction as two halves. The choice hangs on the processor alone, never on a measurement, so that
+// Zen 4 runs a 512-bit instruction as two halves. The choice depends on the processor alone, never on a measurement, so that
 // one seed gives the same bits in every run.
 static const char *slow_avx512() {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;

@@ -18,8 +18,7 @@ struct CudaPlugin {
     ml_status (*open)(Context &, const ml_context_options &);
 };
 
-// Differs between builds that must not meet, since the context is shared by both sides: the build computes it from the headers
-// that say how it looks.
+// A hash of the headers that lay out the context, which both sides share: builds of other headers must not be mixed.
 constexpr int64_t kCudaLayout = METALORA_LAYOUT;
 
 // The backend's one entry point; nullptr when it was built for another library.

@@ -1,5 +1,5 @@
 // Graphs: ops recorded between ml_graph_begin and ml_graph_end, run again by ml_graph_launch. A plan of their scratch memory is
-// like a recording that nothing comes of.
+// a recording of which only the sizes are kept.
 #pragma once
 
 #include <cstddef>

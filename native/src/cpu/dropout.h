@@ -20,7 +20,7 @@ struct Dropout {
     void factors(int64_t token, int64_t column, float *factors) const {
 #if defined(__AVX2__)
         uint32_t key0 = uint32_t(seed), key1 = uint32_t(seed >> 32);
-        // Four counters side by side, a word in the low half of each 64-bit lane; what is in the high half never matters.
+        // Four counters side by side, a word in the low half of each 64-bit lane; the high half is ignored.
         __m256i word0 = _mm256_add_epi64(_mm256_set1_epi64x(column / 4), _mm256_setr_epi64x(0, 1, 2, 3));
         __m256i word1 = _mm256_set1_epi64x(token), word2 = _mm256_set1_epi64x(int64_t(stream));
         __m256i word3 = _mm256_set1_epi64x(int64_t(stream >> 32));

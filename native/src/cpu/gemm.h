@@ -15,8 +15,8 @@ struct Term {
     int64_t steps;
 };
 
-// A full tile: as many accumulators as the registers hold, and two vectors a row at least, so that a value of a that was
-// loaded serves two multiply-adds; with one, loads are what the multiply-adds wait for.
+// A full tile: as many accumulators as the registers hold, and two vectors a row at least, so that a loaded value of
+// a serves two multiply-adds; with one, loads are the bottleneck.
 #if defined(__AVX512F__)
 constexpr int kTileRows = 14, kTilePanels = 2;
 #elif defined(__AVX2__)

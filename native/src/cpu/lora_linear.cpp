@@ -194,15 +194,15 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
     if (r == 0) return dx == nullptr ? ML_OK : gemm(context, product);
 
     const int64_t in_panels = ceil_div(in, kPanel);
-    const bool drops = d.dropout > 0;
+    const bool has_dropout = d.dropout > 0;
     float *b_rows = scratch_floats(context, d.slots * r * out);                     // B transposed, [slot][r][out], of all terms
     float *a_panels = scratch_floats(context, in_panels * d.slots * ranks * kPanel);
     float *u = scratch_floats(context, tokens * ranks);
     float *u_columns = scratch_floats(context, ranks * tokens);                     // u transposed
     float *h_columns = scratch_floats(context, ranks * tokens);                     // scale * h transposed
-    float *dropped = drops ? scratch_floats(context, d.terms * tokens * in) : nullptr;  // [terms][tokens][in]
+    float *dropped = has_dropout ? scratch_floats(context, d.terms * tokens * in) : nullptr;  // [terms][tokens][in]
     if (b_rows == nullptr || a_panels == nullptr || u == nullptr || u_columns == nullptr || h_columns == nullptr ||
-        (drops && dropped == nullptr)) {
+        (has_dropout && dropped == nullptr)) {
         return ML_OUT_OF_MEMORY;
     }
     const int64_t out_a_part = 128, panels_a_part = 8;
@@ -249,7 +249,7 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
                 u_columns[j * tokens + t] = u[t * ranks + j];
                 h_columns[j * tokens + t] = d.scale * d.h[t * ranks + j];
             }
-            for (int64_t i = 0; drops && i < d.terms; i++) {
+            for (int64_t i = 0; has_dropout && i < d.terms; i++) {
                 Dropout(d.dropout, d.seed, d.term[i].stream).apply(t, 0, x + t * ldx, dropped + (i * tokens + t) * in, in);
             }
         }
@@ -257,9 +257,9 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
 
     if (dx != nullptr) {
         const LowRank low_rank = {u, a_panels, d.slot_offsets, d.slots, ranks};
-        if (!drops) product.low_rank = &low_rank;
+        if (!has_dropout) product.low_rank = &low_rank;
         if (ml_status status = gemm(context, product); status != ML_OK) return status;
-        if (drops) {  // the adapters saw drop(x): their share of dx goes through the same mask
+        if (has_dropout) {  // the adapters saw drop(x): their share of dx goes through the same mask
             parallel(context, static_cast<int>(ceil_div(tokens, kRowsAPart)), [&](int part) {
                 const int64_t row0 = part * kRowsAPart, row1 = min64(row0 + kRowsAPart, tokens);
                 for_slots(d, row0, row1, [&](int64_t slot, int64_t from, int64_t to) {
@@ -287,7 +287,7 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
     }
 
     // dA of all terms from one pass over x, or of each from what its dropout left of it.
-    const int64_t a_passes = drops ? d.terms : 1, a_ranks = drops ? r : ranks, columns_parts = ceil_div(in, kColumns);
+    const int64_t a_passes = has_dropout ? d.terms : 1, a_ranks = has_dropout ? r : ranks, columns_parts = ceil_div(in, kColumns);
     const int64_t da_parts = a_passes * columns_parts;
     int64_t parts = da_parts, first_part[ML_LORA_TERMS];  // of a term's dB
     for (int64_t i = 0; i < d.terms; i++) first_part[i] = parts, parts += ceil_div(d.term[i].rows, kColumns);
@@ -299,8 +299,8 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
             const int64_t from = d.slot_offsets[slot], to = d.slot_offsets[slot + 1];
             if (part < da_parts) {
                 const int64_t pass = part / columns_parts;
-                const float *seen = drops ? dropped + pass * tokens * in : x;
-                token_sums(u_columns + pass * a_ranks * tokens, a_ranks, tokens, from, to, seen, in, drops ? in : ldx, part % columns_parts * kColumns,
+                const float *seen = has_dropout ? dropped + pass * tokens * in : x;
+                token_sums(u_columns + pass * a_ranks * tokens, a_ranks, tokens, from, to, seen, in, has_dropout ? in : ldx, part % columns_parts * kColumns,
                            [&](int64_t j, int rows, int64_t column, int64_t columns, const float *sums) {
                                for (int row = 0; row < rows; row++) {
                                    const int64_t rank = pass * a_ranks + j + row;

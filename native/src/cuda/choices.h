@@ -1,5 +1,5 @@
-// Which form of a matmul was faster, by shape, as measured. Kept in a file, so that a device decides once for a build of these
-// kernels: another run then takes the same forms and gives the same bits.
+// Which form of a matmul was measured to be faster, by shape. Kept in a file for each device and build of these kernels, so that
+// another run takes the same forms and gives the same bits.
 #pragma once
 
 #include <cstddef>

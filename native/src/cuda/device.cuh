@@ -240,8 +240,8 @@ inline size_t shared_memory_limit() {
     return static_cast<size_t>(bytes);
 }
 
-// While scratch memory is planned (ml_plan_begin), an op takes what it takes and queues nothing. Of the thread, since launches
-// have no other way to know.
+// While scratch memory is planned (ml_plan_begin), an op takes its scratch memory and launches nothing. Per thread, because
+// launch() gets no context.
 inline thread_local bool planning = false;
 
 class Planning {

@@ -1,5 +1,5 @@
-// What kernels find wrong with the contents of arrays. The host cannot look at them without waiting, so that they are reported
-// through a word of host memory that the device can write, and the next call that waits returns it as an error.
+// Errors in the contents of arrays, found by kernels: the host cannot check them without waiting. They are reported through a word
+// of host memory that the device can write; the next call that waits returns it.
 #pragma once
 
 #include "cuda/device.cuh"

@@ -1,6 +1,6 @@
 // The ops. T is the type of activations, float or bf16; arithmetic is in float. Descriptors have been checked before, and
-// shapes without elements are allowed. What takes a State may take scratch memory, and throws std::bad_alloc where there is
-// none. Semantics: metalora.h.
+// shapes without elements are allowed. What takes a State may take scratch memory (workspace), and throws std::bad_alloc
+// where there is none. Semantics: metalora.h.
 #pragma once
 
 #include "cuda/device.cuh"

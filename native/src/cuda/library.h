@@ -1,5 +1,5 @@
-// The seam to cuBLASLt. It is looked for when a context opens, and everything works without it. In tests its place is taken by
-// loops that round as it does (test/hostcuda/library.cpp).
+// cuBLASLt behind an interface. It is looked for when a context opens; everything works without it. In tests, loops that round as it
+// does stand in for it (test/hostcuda/library.cpp).
 #pragma once
 
 #include <memory>
@@ -14,12 +14,12 @@ class Library {
 public:
     virtual ~Library() = default;
     virtual std::string name() const = 0;
-    // Algorithms that it has for a product, the one it expects most of first; 0: it cannot do it.
+    // Number of algorithms that it has for a product, in the order of its own estimate; 0: it has none.
     virtual int algorithms(const Product &, bool has_bias) = 0;
     // A product of one factor of bf16 operands, without slots, parts, dropout and rounded copy; bias: [n], nullable, in place of the
     // product's own. Plans are kept.
     virtual cudaError_t product(const Product &, const bf16 *bias, int algorithm, cudaStream_t) = 0;
-    // What was wrong with the last product, in its own words; "": nothing.
+    // The error of the last product in cuBLASLt's words; "": none.
     virtual const char *problem() const = 0;
     virtual void forget_problem() = 0;
 };

@@ -1,9 +1,9 @@
 // The frozen Linear with its low-rank adapters (Hu et al. 2021), forward and backward, as products (product.h):
 //   forward   h = A x (shrink), then y = W x + (scale B) h in the same accumulators
 //   backward  u = scale B^T dy, dB = scale dy h^T, dA = u x^T, then dx = W^T dy + A^T u in the same accumulators
-// The terms' matrices are first put together as those of one adapter. On tensor cores they are bf16 and lie, where there is room,
-// beside the weight (WeightLayout), and h and u behind the rows of x and dy: as [x, h] [W, scale B]^T and [dy, u] [W; A] each
-// product by W is one, cuBLASLt's or our own (matmul.h). The shrink may be done by the op before (shrink.h); u and dB come from one
+// The terms' matrices are first put together as those of one adapter. On tensor cores they are bf16 and, where there is room, form a
+// K-tail of the weight (WeightLayout), with h and u behind the rows of x and dy: [x, h] [W, scale B]^T and [dy, u] [W; A] are then
+// one product each, cuBLASLt's or our own (matmul.h). The kernel that writes x may do the shrink (shrink.h); u and dB come from one
 // pass over dY for ranks up to 32 (adapter_backward.cu).
 #include "cuda/adapter_backward.h"
 #include "cuda/kernels.h"
@@ -110,13 +110,13 @@ template <class T> struct Call {
     Matrix a, b;           // of the terms together: rows of ranks along in; rows out along the ranks
     float b_scale = 1;     // what b has not been multiplied by
     Matrix x;
-    bool drops;            // each term sees an x of its own
+    bool has_dropout;            // each term sees an x of its own
     T *dropped = nullptr;  // of the term that is at work
 
     // backward: whose matrices the call reads and writes; what else the descriptor holds is of no account.
     Call(State &s, const ml_lora_linear_desc &d, bool backward)
         : s(s), d(d), in(d.w->in_features), out(d.w->out_features), y_stride(stride_of(d.y_stride, out)),
-          x(rows(d.x, dtype, stride_of(d.x_stride, in))), drops(d.rank > 0 && dropout_rate(d.dropout).threshold != 0) {
+          x(rows(d.x, dtype, stride_of(d.x_stride, in))), has_dropout(d.rank > 0 && dropout_rate(d.dropout).threshold != 0) {
         tensor = dtype == ML_BF16 && d.w->storage_dtype == ML_BF16
             && (backward ? packable<8>(in | out | d.x_stride | d.y_stride, d.x, d.dy, d.dx)
                          : packable<8>(in | out | d.x_stride | d.y_stride, d.x, d.y, d.residual));
@@ -194,9 +194,9 @@ template <class T> struct Call {
     // ---- products ----
 
     // What a term's adapter sees, once it has been dropped from: x after the term's dropout.
-    Matrix seen() const { return drops ? rows(dropped, dtype, in) : x; }
+    Matrix seen() const { return has_dropout ? rows(dropped, dtype, in) : x; }
     cudaError_t drop(int64_t t) {
-        if (!drops) return cudaSuccess;
+        if (!has_dropout) return cudaSuccess;
         if (dropped == nullptr) dropped = s.take<T>(d.tokens * in);
         return launch(drop_kernel<T>, Grid(blocks_for(d.tokens * ((in + 3) / 4), kThreads)), dim3(kThreads), 0, s.stream,
                       static_cast<const T *>(d.x), x.row_stride, dropped, d.tokens, in, d.seed, d.term[t].stream, dropout_rate(d.dropout));
@@ -205,7 +205,7 @@ template <class T> struct Call {
     // h = A x, in float and, for tensor cores, in bf16: one product, or one a term where each sees another x or the ranks of bf16
     // are padded.
     cudaError_t shrink(LowRows low) {
-        const bool together = padded == d.rank && !drops;
+        const bool together = padded == d.rank && !has_dropout;
         for (int64_t t = 0; t < (together ? 1 : d.terms); t++) {
             if (const cudaError_t error = drop(t); error != cudaSuccess) return error;
             Product h = over_tokens(together ? ranks : d.rank);
@@ -224,7 +224,7 @@ template <class T> struct Call {
         p.a = a, p.h = d.h, p.low = low;
         p.slot_offsets = d.slot_offsets, p.slots = d.slots, p.tokens = d.tokens, p.fault = s.fault;
         p.terms = static_cast<int>(d.terms), p.rank = static_cast<int>(d.rank), p.padded = static_cast<int>(padded);
-        p.on_the_way = tensor && ranks <= kMostShrunkRanks;
+        p.fusible = tensor && ranks <= kMostShrunkRanks;
         return p;
     }
 
@@ -232,7 +232,7 @@ template <class T> struct Call {
         return tensor ? matmul(s, p, transposed, low) : product(p, s.stream);
     }
 
-    // Tokens of a part of a sum that `tiles` blocks take: as few as there are blocks for in one wave.
+    // Tokens of a part of a split-K sum that `tiles` blocks take: as few as there are blocks for in one wave.
     int64_t tokens_of_part(int64_t tiles) const {
         const int64_t part = round_up(blocks_for(d.tokens, parts_at_once(tiles)), 64);
         return part < kSmallestPart ? kSmallestPart : part;
@@ -244,7 +244,7 @@ template <class T> struct Call {
         return (smallest < at_once ? smallest : at_once) + d.slots;
     }
 
-    // gradient += left^T right over each slot's tokens, by parts.
+    // gradient += left^T right over each slot's tokens, split-K.
     cudaError_t sum_over_tokens(Matrix left, int64_t m, Matrix right, int64_t n, float alpha, const Gradients &gradients) {
         const int64_t tiles = tiles_of(tensor, m, n);
         Product p;
@@ -260,7 +260,7 @@ template <class T> struct Call {
 
     // dA = u x^T: of all terms from one pass over x where they see the same one.
     cudaError_t input_backward(Matrix u) {
-        if (!drops) return sum_over_tokens(u, ranks, x, in, 1, {{d.term[0].da, d.term[1].da, d.term[2].da}, d.rank, padded});
+        if (!has_dropout) return sum_over_tokens(u, ranks, x, in, 1, {{d.term[0].da, d.term[1].da, d.term[2].da}, d.rank, padded});
         for (int64_t t = 0; t < d.terms; t++) {
             cudaError_t error = drop(t);
             if (error == cudaSuccess) error = sum_over_tokens(from(u, 0, t * padded), padded, seen(), in, 1, {{d.term[t].da}, d.rank, padded});
@@ -365,7 +365,7 @@ template <class T> cudaError_t lora_linear_backward(State &s, const ml_lora_line
     if (error != cudaSuccess || d.dx == nullptr) return error;
 
     const LowRank low = {u, C::transposed(call.a), call.ranks, call.beside_rows, call.beside_weight};
-    if (call.drops) {
+    if (call.has_dropout) {
         error = call.by_weight(dx, true, nullptr);
         dx.accumulate = true, dx.dropout = dropout_rate(d.dropout), dx.seed = d.seed;
         for (int64_t t = 0; t < d.terms && error == cudaSuccess; t++) {

@@ -1,5 +1,5 @@
-// Products by a frozen weight, with or without an adapter's term: by the fused kernel, which takes the term as more tiles of its
-// own, or by cuBLASLt over [x, h] [W, scale B]^T and [dy, u] [W; A], whichever was measured to be faster for the shape.
+// Products by a frozen weight, with or without an adapter's term: by the fused kernel, which takes the term as a K-tail of its own
+// tiles, or by cuBLASLt over [x, h] [W, scale B]^T and [dy, u] [W; A], whichever was measured to be faster for the shape.
 #pragma once
 
 #include "cuda/library.h"

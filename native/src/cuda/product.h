@@ -1,5 +1,5 @@
 // Matrix products as the ops need them: one or two factors into the same accumulators, the second one an adapter's low-rank
-// term of the row's slot; an epilogue with bias, residual and dropout; and sums over the tokens of each slot, in parts.
+// term of the row's slot; an epilogue with bias, residual and dropout; and sums over the tokens of each slot (split-K).
 // product_tensor.cu computes it on tensor cores, product_simt.cu in float for any type and alignment.
 #pragma once
 
@@ -58,15 +58,15 @@ struct Product {
     DropoutRate dropout{0, 1};              // threshold 0: no mask
     uint64_t seed = 0, stream = 0;
 
-    // With part > 0, k are tokens: factor 0 is summed over each slot's tokens, `part` of them at a time and with its operands of the
-    // slot, into out[first_part(slot) + i][m][n], in float. Parts without tokens are not written.
+    // Split-K, with part > 0: k are tokens. Factor 0 is summed over each slot's tokens, `part` of them at a time, with its operands
+    // of the slot, into out[first_part(slot) + i][m][n], in float. Parts without tokens are not written.
     int64_t part = 0;
 };
 
 // Room for the parts of all slots, however the tokens are divided among them.
 inline int64_t parts_of(const Product &p) { return p.tokens / p.part + p.slots; }
 
-// Blocks that share a result [m, n] of a product in parts.
+// Blocks that cover a result [m, n] of a split-K product once.
 int64_t tiles_of(bool tensor, int64_t m, int64_t n);
 int64_t tiles_of_simt(int64_t m, int64_t n);
 
@@ -114,7 +114,7 @@ __device__ inline void store_low(const LowRows &to, const int32_t *slot_offsets,
     }
 }
 
-// What becomes of N accumulated values of a row, and goes to `out` = out_of(p). packed, for N = 8: out and residual can be accessed so many at a time.
+// The epilogue of N accumulated values of a row, to `out` = out_of(p). packed, for N = 8: out and residual can be accessed so many at a time.
 template <int N> __device__ inline void finish(const Product &p, void *out, int64_t row, int64_t column, float (&v)[N], bool packed) {
     constexpr bool kPacks = N % 8 == 0;
     static_assert(N % 4 == 0, "whole groups of the random numbers' columns");

@@ -1,6 +1,6 @@
 // The product on tensor cores: bf16 in, float accumulators. Tiles of both operands come through a ring of stages in shared
-// memory, loaded asynchronously ahead of their use; an adapter's low-rank tail is simply more tiles of the same ring, so that
-// the result is stored once. Rows of a tile that are not of the tail's slot load as zeros.
+// memory, loaded asynchronously ahead of their use; an adapter's low-rank term is a K-tail: more tiles of the same ring, so that
+// the result is stored once. Rows of a tile that are not of the term's slot load as zeros.
 #include "cuda/product.h"
 
 namespace metalora {

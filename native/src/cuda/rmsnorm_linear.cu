@@ -1,4 +1,4 @@
-// RMSNorm and the LoRA linear that reads it: a block makes a number of rows, and h of them on the way.
+// RMSNorm and the LoRA linear that reads it: a block makes a number of rows and, in its epilogue, their h.
 #include "cuda/kernels.h"
 #include "cuda/shrink.h"
 
@@ -66,7 +66,7 @@ struct NormRows {
 
 template <class T> cudaError_t rmsnorm_linear_forward(State &s, const ml_rmsnorm_desc &norm, const ml_lora_linear_desc &linear) {
     auto make_x = [&](const Shrink &shrink, bool &shrunk) {
-        shrunk = shrink.on_the_way && packable<8>(norm.width | norm.x_stride | norm.out_stride, norm.x, norm.weight, norm.y);
+        shrunk = shrink.fusible && packable<8>(norm.width | norm.x_stride | norm.out_stride, norm.x, norm.weight, norm.y);
         if (!shrunk) return rmsnorm_forward<T>(norm, s.stream);
         return make_and_shrink(s, NormRows{static_cast<const bf16 *>(norm.x), norm.weight, static_cast<bf16 *>(norm.y), norm.rstd, norm.rows,
                                            static_cast<int>(norm.width), stride_of(norm.x_stride, norm.width), stride_of(norm.out_stride, norm.width),

@@ -1,5 +1,4 @@
-// The shrink of a LoRA linear, h = A x, by the kernel that writes x: each value is multiplied on its way to memory. RMSNorm and
-// SwiGLU write such rows (rmsnorm_linear.cu, swiglu_linear.cu).
+// The shrink of a LoRA linear, h = A x, fused into the epilogue of the kernel that writes x (rmsnorm_linear.cu, swiglu_linear.cu).
 #pragma once
 
 #include <functional>
@@ -19,7 +18,7 @@ struct Shrink {
     int64_t slots = 0, tokens = 0;
     int *fault = nullptr;
     int terms = 0, rank = 0, padded = 0;
-    bool on_the_way = false;         // shrink_kernel can do it
+    bool fusible = false;            // shrink_kernel can do it
 };
 
 // Ranks whose sums a warp keeps in registers.
@@ -28,11 +27,11 @@ constexpr int kMostShrunkRanks = 64;
 // Whether h can be computed from x as it is written: there is a rank, and no dropout that x goes through first.
 inline bool shrinks_first(const ml_lora_linear_desc &d) { return d.rank > 0 && d.dropout == 0; }
 
-// Writes x, and h on the way where it can; sets shrunk where it has.
+// Writes x, and h too where the kernel for that can; sets shrunk where it has.
 using MakeInput = std::function<cudaError_t(const Shrink &, bool &shrunk)>;
 
-// The forward of a linear whose x has yet to be written.
-template <class T> cudaError_t lora_linear_forward(State &, const ml_lora_linear_desc &, const MakeInput &);
+// The forward of a linear whose x is written by make_x.
+template <class T> cudaError_t lora_linear_forward(State &, const ml_lora_linear_desc &, const MakeInput &make_x);
 
 namespace shrinking {
 
@@ -141,7 +140,7 @@ template <int kRanks, class Rows> cudaError_t run(State &s, const Rows &rows, co
 
 }  // namespace shrinking
 
-// Makes the rows, and h on the way.
+// Makes the rows and their h.
 template <class Rows> cudaError_t make_and_shrink(State &s, const Rows &rows, const Shrink &p) {
     const int ranks = p.terms * p.padded;
     if (ranks <= 16) return shrinking::run<16>(s, rows, p);

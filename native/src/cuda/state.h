@@ -34,10 +34,10 @@ struct State {
 
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// Frozen weights lie row-major, [out, in]. bf16 weights have room for an adapter's tail: `tail` columns behind each row, which
-// hold its scaled B, and as many rows below, which hold its A, so that [x, h] [W, sB]^T and [dy, u] [W; A] are each one product.
-// Rows begin at multiples of 16 bytes. The tail is the running op's: it is written before each such product, on the context's
-// one stream, and means nothing afterwards.
+// Frozen weights lie row-major, [out, in]. bf16 weights have room for the adapters' K-tail: `tail` columns behind each row,
+// for scaled B, and as many rows below, for A, so that [x, h] [W, sB]^T and [dy, u] [W; A] are each one product.
+// Rows begin at multiples of 16 bytes. The K-tail belongs to the running op, which writes it before each such product, on the
+// context's one stream.
 struct WeightLayout {
     int64_t stride, rows, tail;
     WeightLayout(int32_t storage, int64_t out, int64_t in, int64_t adapter_columns) {

@@ -7,7 +7,7 @@
 namespace metalora {
 namespace cuda {
 
-// An error is said once: CUDA would give it to the next launch again. `shapes` is what was at work, in brackets, or nothing.
+// Clears the error, which CUDA would return to the next launch again. `shapes` is what was at work, in brackets, or nothing.
 inline ml_status status_of(cudaError_t error, const char *what, const char *shapes = "") {
     if (error == cudaSuccess) return ML_OK;
     cudaGetLastError();

@@ -1,4 +1,4 @@
-// SwiGLU and the LoRA linear that reads it: a block makes a number of rows, and h of them on the way.
+// SwiGLU and the LoRA linear that reads it: a block makes a number of rows and, in its epilogue, their h.
 #include "cuda/kernels.h"
 #include "cuda/shrink.h"
 #include "cuda/sigmoid.cuh"
@@ -45,7 +45,7 @@ struct GatedRows {
 
 template <class T> cudaError_t swiglu_linear_forward(State &s, const ml_swiglu_desc &swiglu, const ml_lora_linear_desc &linear) {
     auto make_x = [&](const Shrink &shrink, bool &shrunk) {
-        shrunk = shrink.on_the_way && packable<8>(swiglu.width | swiglu.gate_stride | swiglu.y_stride, swiglu.gate, swiglu.up, swiglu.y);
+        shrunk = shrink.fusible && packable<8>(swiglu.width | swiglu.gate_stride | swiglu.y_stride, swiglu.gate, swiglu.up, swiglu.y);
         if (!shrunk) return swiglu_forward<T>(swiglu, s.stream);
         return make_and_shrink(s, GatedRows{static_cast<const bf16 *>(swiglu.gate), static_cast<const bf16 *>(swiglu.up), static_cast<bf16 *>(swiglu.y),
                                             swiglu.rows, static_cast<int>(swiglu.width), stride_of(swiglu.gate_stride, swiglu.width),

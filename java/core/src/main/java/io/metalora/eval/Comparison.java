@@ -68,8 +68,8 @@ public record Comparison(List<String> tasks, List<Arm> arms) {
                 while (row < tasks.size() && !tasks.get(row).equals(result.task())) {
                     row++;
                 }
-                Integer known = items.putIfAbsent(result.task(), result.correct().length);
-                if (row == tasks.size() || (known != null && known != result.correct().length)) {
+                Integer known = items.putIfAbsent(result.task(), result.size());
+                if (row == tasks.size() || (known != null && known != result.size())) {
                     throw new IllegalArgumentException("arm " + arm.name() + " was evaluated on other tasks or examples than "
                             + arms.getFirst().name());
                 }
@@ -108,14 +108,14 @@ public record Comparison(List<String> tasks, List<Arm> arms) {
         for (int i = 0; i < RESAMPLES; i++) {
             double sum = 0;
             for (int t = 0; t < a.size(); t++) {
-                boolean[] rightA = a.get(t).correct();
-                boolean[] rightB = b.get(t).correct();
+                TaskResult ofA = a.get(t);
+                TaskResult ofB = b.get(t);
                 int difference = 0;
-                for (int n = 0; n < rightA.length; n++) {
-                    int item = random.nextInt(rightA.length);
-                    difference += (rightA[item] ? 1 : 0) - (rightB[item] ? 1 : 0);
+                for (int n = 0; n < ofA.size(); n++) {
+                    int item = random.nextInt(ofA.size());
+                    difference += (ofA.correct(item) ? 1 : 0) - (ofB.correct(item) ? 1 : 0);
                 }
-                sum += (double) difference / rightA.length;
+                sum += (double) difference / ofA.size();
             }
             resampled[i] = 100 * sum / a.size();
         }

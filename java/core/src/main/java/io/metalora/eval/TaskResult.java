@@ -1,16 +1,10 @@
 package io.metalora.eval;
 
 import java.util.List;
+import java.util.Objects;
 
-/**
- * How a model did on one task.
- *
- * @param task    the task's name
- * @param method  how an answer was judged
- * @param labels  size of the closed label set; 0 with {@link Method#EXACT_MATCH}
- * @param correct for each example, in the file's order, whether its answer was right
- */
-public record TaskResult(String task, Method method, int labels, boolean[] correct) {
+/** How a model did on one task. */
+public final class TaskResult {
 
     /** How an answer is judged. */
     public enum Method {
@@ -18,6 +12,54 @@ public record TaskResult(String task, Method method, int labels, boolean[] corre
         RANKING,
         /** Greedy decoding must give the completion's tokens and then end (end of sequence, or a line break). */
         EXACT_MATCH
+    }
+
+    private final String task;
+    private final Method method;
+    private final int labels;
+    private final boolean[] correct;
+
+    /**
+     * @param task    the task's name
+     * @param method  how an answer was judged
+     * @param labels  size of the closed label set; 0 with {@link Method#EXACT_MATCH}
+     * @param correct for each example, in the file's order, whether its answer was right; copied
+     */
+    public TaskResult(String task, Method method, int labels, boolean[] correct) {
+        this.task = Objects.requireNonNull(task, "task");
+        this.method = Objects.requireNonNull(method, "method");
+        this.labels = labels;
+        this.correct = correct.clone();
+    }
+
+    /** The task's name. */
+    public String task() {
+        return task;
+    }
+
+    /** How an answer was judged. */
+    public Method method() {
+        return method;
+    }
+
+    /** Size of the closed label set; 0 with {@link Method#EXACT_MATCH}. */
+    public int labels() {
+        return labels;
+    }
+
+    /** How many examples were answered. */
+    public int size() {
+        return correct.length;
+    }
+
+    /** A copy: for each example, in the file's order, whether its answer was right. */
+    public boolean[] correct() {
+        return correct.clone();
+    }
+
+    /** Whether the answer to an example was right. */
+    public boolean correct(int example) {
+        return correct[example];
     }
 
     /** Share of right answers, 0 to 1. */

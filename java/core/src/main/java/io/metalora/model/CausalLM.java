@@ -10,6 +10,7 @@ import io.metalora.runtime.FrozenWeight;
 import io.metalora.runtime.Held;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.RmsNorm;
 import io.metalora.runtime.RopeScaling;
 import io.metalora.runtime.Tensor;
 import java.io.UncheckedIOException;
@@ -35,7 +36,7 @@ public final class CausalLM implements AutoCloseable {
     private final List<LayerWeights> layers = new ArrayList<>();
     private final FrozenWeight embedding;
     private final FrozenWeight head;
-    private final Tensor finalNorm;
+    private final RmsNorm finalNorm;
 
     private CausalLM(Path folder, ModelConfig config, Device device, ModelFiles files, LoadOptions options) {
         this.folder = folder;
@@ -50,7 +51,7 @@ public final class CausalLM implements AutoCloseable {
             for (int i = 0; i < config.layers(); i++) {
                 layers.add(loader.layer(i));
             }
-            finalNorm = loader.vector(WeightNames.FINAL_NORM);
+            finalNorm = loader.norm(WeightNames.FINAL_NORM, config.hiddenSize());
             head = config.tiedEmbeddings() ? embedding : loader.matrix(WeightNames.HEAD);
             files.requireUnchanged();
         } catch (RuntimeException | Error e) {
@@ -185,7 +186,7 @@ public final class CausalLM implements AutoCloseable {
         return head;
     }
 
-    Tensor finalNorm() {
+    RmsNorm finalNorm() {
         return finalNorm;
     }
 
@@ -270,10 +271,10 @@ public final class CausalLM implements AutoCloseable {
             return new LayerWeights(
                     weights,
                     biases,
-                    vector(WeightNames.inputNorm(i)),
-                    vector(WeightNames.postAttentionNorm(i)),
-                    config.qkNorm() ? vector(WeightNames.queryNorm(i)) : null,
-                    config.qkNorm() ? vector(WeightNames.keyNorm(i)) : null);
+                    norm(WeightNames.inputNorm(i), config.hiddenSize()),
+                    norm(WeightNames.postAttentionNorm(i), config.hiddenSize()),
+                    config.qkNorm() ? norm(WeightNames.queryNorm(i), config.headDim()) : null,
+                    config.qkNorm() ? norm(WeightNames.keyNorm(i), config.headDim()) : null);
         }
 
         FrozenWeight matrix(String name) {
@@ -287,8 +288,8 @@ public final class CausalLM implements AutoCloseable {
                     FrozenWeight::close);
         }
 
-        Tensor vector(String name) {
-            return vector(List.of(name));
+        RmsNorm norm(String name, int width) {
+            return new RmsNorm(vector(List.of(name)), width, config.rmsNormEps());
         }
 
         Tensor vector(List<String> names) {

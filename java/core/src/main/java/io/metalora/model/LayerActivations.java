@@ -1,36 +1,53 @@
 package io.metalora.model;
 
 import io.metalora.adapter.Projection;
+import io.metalora.runtime.AttentionInput;
 import io.metalora.runtime.AttentionOutput;
+import io.metalora.runtime.GateUp;
 import io.metalora.runtime.Tensor;
 
 /**
  * What the forward of one layer leaves for its backward; the norms, the rotated heads of a model with norms per head,
  * and SwiGLU's output are computed again. Nothing is held by two layers but the residual between them.
  *
- * @param in     [T, hidden], the residual stream before the layer
- * @param mid    [T, hidden], after attention
- * @param out    [T, hidden], after the MLP
- * @param q      [T, heads * headDim], rotated; before their norm where the architecture has one, as is k
- * @param k      [T, kvHeads * headDim]
- * @param v      [T, kvHeads * headDim]
- * @param qkv    q, k and v side by side where they are one product, else null
- * @param o      [T, heads * headDim], the attention's output
- * @param lse    F32 [T, heads], null without backward
- * @param gate   [T, intermediate]
- * @param up     [T, intermediate]
- * @param gateUp both side by side where they are one product, else null
+ * @param in       [T, hidden], the residual stream before the layer
+ * @param mid      [T, hidden], after attention
+ * @param out      [T, hidden], after the MLP
+ * @param heads    q [T, heads * headDim], k and v [T, kvHeads * headDim]; q and k before their norm where the architecture has one,
+ *                 else rotated
+ * @param rotated  what attention reads: the same, or the buffers that the rotated heads of all layers take turns in
+ * @param qkv      q, k and v side by side where they are one product, else null
+ * @param attended the attention's output [T, heads * headDim], with F32 [T, heads] for its backward
+ * @param gates    gate and up [T, intermediate]
+ * @param gateUp   both side by side where they are one product, else null
  */
 record LayerActivations(
-        Tensor in, Tensor mid, Tensor out, Tensor q, Tensor k, Tensor v, Tensor qkv, Tensor o, Tensor lse, Tensor gate,
-        Tensor up, Tensor gateUp) {
+        Tensor in, Tensor mid, Tensor out, AttentionInput heads, AttentionInput rotated, Tensor qkv, AttentionOutput attended,
+        GateUp gates, Tensor gateUp) {
 
-    AttentionOutput attended() {
-        return new AttentionOutput(o, lse);
+    Tensor q() {
+        return heads.q();
     }
 
-    /** Of a layer that a backward follows; its input is the residual that the layer below wrote. */
-    static LayerActivations kept(Memory memory, CausalLM model, int tokens, Tensor in) {
+    Tensor k() {
+        return heads.k();
+    }
+
+    Tensor v() {
+        return heads.v();
+    }
+
+    Tensor o() {
+        return attended.o();
+    }
+
+    /**
+     * Of a layer that a backward follows.
+     *
+     * @param in       the residual that the layer below wrote
+     * @param backward has the rotated heads of a model with norms per head
+     */
+    static LayerActivations kept(Memory memory, CausalLM model, int tokens, Tensor in, LayerBackward backward) {
         var c = model.config();
         return allocate(
                 memory,
@@ -39,31 +56,36 @@ record LayerActivations(
                 in,
                 memory.activation(tokens, c.hiddenSize()),
                 memory.activation(tokens, c.hiddenSize()),
-                memory.floats(tokens, c.heads()));
+                memory.floats(tokens, c.heads()),
+                backward);
     }
 
     /** Of any number of layers in turn, which add to one residual in place. */
     static LayerActivations shared(Memory memory, CausalLM model, int tokens, Tensor residual) {
-        return allocate(memory, model, tokens, residual, residual, residual, null);
+        return allocate(memory, model, tokens, residual, residual, residual, null, null);
     }
 
     private static LayerActivations allocate(
-            Memory memory, CausalLM model, int tokens, Tensor in, Tensor mid, Tensor out, Tensor lse) {
+            Memory memory, CausalLM model, int tokens, Tensor in, Tensor mid, Tensor out, Tensor lse, LayerBackward backward) {
         var c = model.config();
         var qkv = stack(memory, model, tokens, Projection.Q);
         var gateUp = stack(memory, model, tokens, Projection.GATE);
+        var heads = new AttentionInput(
+                output(memory, model, tokens, qkv, Projection.Q),
+                output(memory, model, tokens, qkv, Projection.K),
+                output(memory, model, tokens, qkv, Projection.V));
         return new LayerActivations(
                 in,
                 mid,
                 out,
-                output(memory, model, tokens, qkv, Projection.Q),
-                output(memory, model, tokens, qkv, Projection.K),
-                output(memory, model, tokens, qkv, Projection.V),
+                heads,
+                backward == null ? heads : backward.rotated(heads),
                 qkv,
-                memory.rows(tokens, Projection.O.in(c), model.spareColumns(1)),
-                lse,
-                output(memory, model, tokens, gateUp, Projection.GATE),
-                output(memory, model, tokens, gateUp, Projection.UP),
+                new AttentionOutput(memory.rows(tokens, Projection.O.in(c), model.spareColumns(1)), lse),
+                new GateUp(
+                        output(memory, model, tokens, gateUp, Projection.GATE),
+                        output(memory, model, tokens, gateUp, Projection.UP),
+                        c.intermediateSize()),
                 gateUp);
     }
 

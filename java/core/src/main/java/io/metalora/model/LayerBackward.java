@@ -35,6 +35,7 @@ final class LayerBackward {
     private final Tensor dq;
     private final Tensor dk;
     private final Tensor dv;
+    private final AttentionInput dHeads; // those three
     private final Tensor rstd;
     /**
      * The rotated heads of a model with norms per head, which keeps q and k from before their norm. They lie as those do,
@@ -63,6 +64,7 @@ final class LayerBackward {
         this.dq = LayerActivations.output(memory, model, tokens, dqkv, Q);
         this.dk = LayerActivations.output(memory, model, tokens, dqkv, K);
         this.dv = LayerActivations.output(memory, model, tokens, dqkv, V);
+        this.dHeads = new AttentionInput(dq, dk, dv);
         this.rstd = memory.floats(tokens);
         var rotated = qkNorm ? LayerActivations.stack(memory, model, tokens, Q) : null;
         this.rotatedQ = qkNorm ? LayerActivations.output(memory, model, tokens, rotated, Q) : null;
@@ -71,13 +73,9 @@ final class LayerBackward {
         this.rstdK = qkNorm ? memory.floats(tokens, kvHeads) : null;
     }
 
-    /** Where attention finds the rotated queries of a kept layer. */
-    Tensor rotatedQ(LayerActivations a) {
-        return qkNorm ? rotatedQ : a.q();
-    }
-
-    Tensor rotatedK(LayerActivations a) {
-        return qkNorm ? rotatedK : a.k();
+    /** What attention reads of a layer that is kept. */
+    AttentionInput rotated(AttentionInput heads) {
+        return qkNorm ? new AttentionInput(rotatedQ, rotatedK, heads.v()) : heads;
     }
 
     /** [T, hidden]: the gradient of the final norm's output goes here, before {@link #finalNorm}. */
@@ -92,7 +90,7 @@ final class LayerBackward {
 
     /** From the gradient of the final norm's output to that of the residual stream below it. */
     void finalNorm(Tensor x, int tokens) {
-        ops.rmsnormBackward(forward.norm(model.finalNorm()), x, rstd, dNormed, dResidual, false, tokens);
+        ops.rmsnormBackward(model.finalNorm(), x, rstd, dNormed, dResidual, false, tokens);
     }
 
     /**
@@ -112,21 +110,20 @@ final class LayerBackward {
             return;
         }
         // gate and up are not needed again, so their gradients take their place.
-        var gradients = forward.gates(a);
-        ops.swigluBackward(forward.gates(a), dActivated, gradients, tokens);
+        ops.swigluBackward(a.gates(), dActivated, a.gates(), tokens);
         var weights = model.layer(layer);
         var x = forward.norm(a.mid(), weights.postAttentionNorm(), rstd, tokens);
         var dMid = needMid ? dNormed : null;
         if (a.gateUp() != null) {
             linear(layer, GATE, x, a.gateUp(), dMid, tokens, false);
         } else {
-            linear(layer, GATE, x, gradients.gate(), dMid, tokens, false);
-            linear(layer, UP, x, gradients.up(), dMid, tokens, true);
+            linear(layer, GATE, x, a.gates().gate(), dMid, tokens, false);
+            linear(layer, UP, x, a.gates().up(), dMid, tokens, true);
         }
         if (!needMid) {
             return;
         }
-        ops.rmsnormBackward(forward.norm(weights.postAttentionNorm()), a.mid(), rstd, dNormed, dResidual, true, tokens);
+        ops.rmsnormBackward(weights.postAttentionNorm(), a.mid(), rstd, dNormed, dResidual, true, tokens);
 
         linear(layer, O, a.o(), dResidual, needHeads ? dO : null, tokens, false);
         if (!needHeads) {
@@ -135,13 +132,11 @@ final class LayerBackward {
         if (qkNorm) {
             forward.rotate(layer, a, rotatedQ, rotatedK, rstdQ, rstdK, tokens);
         }
-        ops.attentionBackward(
-                shape, new AttentionInput(rotatedQ(a), rotatedK(a), a.v()), a.attended(), dO,
-                new AttentionInput(dq, dk, dv), pack.sequences());
+        ops.attentionBackward(shape, a.rotated(), a.attended(), dO, dHeads, pack.sequences());
         forward.rotateBack(dq, dk, tokens);
         if (qkNorm) {
-            ops.headNormBackward(forward.headNorm(weights.queryNorm()), heads, a.q(), rstdQ, dq, dq, tokens);
-            ops.headNormBackward(forward.headNorm(weights.keyNorm()), kvHeads, a.k(), rstdK, dk, dk, tokens);
+            ops.headNormBackward(weights.queryNorm(), heads, a.q(), rstdQ, dq, dq, tokens);
+            ops.headNormBackward(weights.keyNorm(), kvHeads, a.k(), rstdK, dk, dk, tokens);
         }
         x = forward.norm(a.in(), weights.inputNorm(), rstd, tokens);
         var dx = below ? dNormed : null;
@@ -153,7 +148,7 @@ final class LayerBackward {
             linear(layer, V, x, dv, dx, tokens, true);
         }
         if (below) {
-            ops.rmsnormBackward(forward.norm(weights.inputNorm()), a.in(), rstd, dNormed, dResidual, true, tokens);
+            ops.rmsnormBackward(weights.inputNorm(), a.in(), rstd, dNormed, dResidual, true, tokens);
         }
     }
 

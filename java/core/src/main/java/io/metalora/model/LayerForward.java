@@ -1,7 +1,6 @@
 package io.metalora.model;
 
 import io.metalora.adapter.Projection;
-import io.metalora.runtime.GateUp;
 import io.metalora.runtime.LoraLinear;
 import io.metalora.runtime.LoraTerm;
 import io.metalora.runtime.Ops;
@@ -14,10 +13,12 @@ import io.metalora.runtime.Tensor;
  * {@link ModelPass} and from a cache in a {@link Generator}.
  */
 final class LayerForward {
+    private static final int PER_LAYER = Projection.values().length;
+
     private final CausalLM model;
     private final Ops ops;
-    private final int hidden;
-    private final float eps;
+    private final LoraLinear[] frozen; // null where only bytes are counted
+    private final LoraLinear[] adapted; // null likewise, and where there are no adapters
     private final LoraTerms lora; // nullable
     private final Tensor positions;
     private final RopeTable angles;
@@ -36,8 +37,7 @@ final class LayerForward {
         var c = model.config();
         this.model = model;
         this.ops = model.device().ops();
-        this.hidden = c.hiddenSize();
-        this.eps = c.rmsNormEps();
+        int hidden = c.hiddenSize();
         this.lora = lora;
         this.positions = positions;
         int most = LinearGroup.largest(model.groups());
@@ -49,6 +49,8 @@ final class LayerForward {
         int reach = Math.min(tokens, c.maxPositions());
         this.angles = new RopeTable(
                 memory.floats(reach, c.headDim() / 2), memory.floats(reach, c.headDim() / 2), reach, c.headDim());
+        this.frozen = memory.holds() ? linears(false) : null;
+        this.adapted = memory.holds() && lora != null ? linears(true) : null;
         if (memory.holds()) {
             ops.ropeTable(angles, c.rope().theta(), model.ropeScaling());
         }
@@ -80,8 +82,8 @@ final class LayerForward {
         var c = model.config();
         if (c.qkNorm()) {
             var weights = model.layer(layer);
-            ops.headNorm(headNorm(weights.queryNorm()), c.heads(), a.q(), q, rstdQ, tokens);
-            ops.headNorm(headNorm(weights.keyNorm()), c.kvHeads(), a.k(), k, rstdK, tokens);
+            ops.headNorm(weights.queryNorm(), c.heads(), a.q(), q, rstdQ, tokens);
+            ops.headNorm(weights.keyNorm(), c.kvHeads(), a.k(), k, rstdK, tokens);
         }
         ops.rope(angles, positions, q, c.heads(), tokens);
         ops.rope(angles, positions, k, c.kvHeads(), tokens);
@@ -100,26 +102,26 @@ final class LayerForward {
             normed(layer, a.mid(), model.layer(layer).postAttentionNorm(), Projection.GATE, a.gateUp(), tokens);
         } else {
             var x = norm(a.mid(), model.layer(layer).postAttentionNorm(), null, tokens);
-            linear(layer, Projection.GATE, x, null, a.gate(), tokens);
-            linear(layer, Projection.UP, x, null, a.up(), tokens);
+            linear(layer, Projection.GATE, x, null, a.gates().gate(), tokens);
+            linear(layer, Projection.UP, x, null, a.gates().up(), tokens);
         }
-        ops.swigluLinear(gates(a), activated, linear(layer, Projection.DOWN), a.mid(), a.out(), tokens);
+        ops.swigluLinear(a.gates(), activated, linear(layer, Projection.DOWN), a.mid(), a.out(), tokens);
     }
 
     /** A norm and the stack of Linears that alone reads it. */
-    private void normed(int layer, Tensor x, Tensor weight, Projection stack, Tensor y, int tokens) {
-        ops.rmsnormLinear(norm(weight), x, normed, linear(layer, stack), y, tokens);
+    private void normed(int layer, Tensor x, RmsNorm norm, Projection stack, Tensor y, int tokens) {
+        ops.rmsnormLinear(norm, x, normed, linear(layer, stack), y, tokens);
     }
 
     /** The norm of a residual, in a buffer that the next call overwrites. */
-    Tensor norm(Tensor x, Tensor weight, Tensor rstd, int tokens) {
-        ops.rmsnorm(norm(weight), x, normed, rstd, tokens);
+    Tensor norm(Tensor x, RmsNorm norm, Tensor rstd, int tokens) {
+        ops.rmsnorm(norm, x, normed, rstd, tokens);
         return normed;
     }
 
     /** The final norm of the residual, dense, in the same memory. */
     Tensor finalNorm(Tensor x, Tensor rstd, int tokens) {
-        ops.rmsnorm(norm(model.finalNorm()), x, finalNormed, rstd, tokens);
+        ops.rmsnorm(model.finalNorm(), x, finalNormed, rstd, tokens);
         return finalNormed;
     }
 
@@ -130,7 +132,7 @@ final class LayerForward {
 
     /** silu(gate) * up, in a buffer that the next call overwrites. */
     Tensor activate(LayerActivations a, int tokens) {
-        ops.swiglu(gates(a), activated, tokens);
+        ops.swiglu(a.gates(), activated, tokens);
         return activated;
     }
 
@@ -140,21 +142,21 @@ final class LayerForward {
 
     /** A projection's Linear, or its group's, with the adapters in use. */
     LoraLinear linear(int layer, Projection p) {
-        var weights = model.layer(layer);
-        return new LoraLinear(weights.weight(p), weights.bias(p), term(layer, p));
+        return (lora != null && lora.isOn() ? adapted : frozen)[layer * PER_LAYER + p.ordinal()];
     }
 
-    /** A norm of the residual. */
-    RmsNorm norm(Tensor weight) {
-        return new RmsNorm(weight, hidden, eps);
-    }
-
-    RmsNorm headNorm(Tensor weight) {
-        return new RmsNorm(weight, model.config().headDim(), eps);
-    }
-
-    GateUp gates(LayerActivations a) {
-        return new GateUp(a.gate(), a.up(), model.config().intermediateSize());
+    /** Of all layers, made once: a pass allocates nothing. Those of a group are at its first member. */
+    private LoraLinear[] linears(boolean withAdapters) {
+        var all = new LoraLinear[model.config().layers() * PER_LAYER];
+        for (int layer = 0; layer < model.config().layers(); layer++) {
+            var weights = model.layer(layer);
+            for (var group : model.groups()) {
+                var first = group.first();
+                all[layer * PER_LAYER + first.ordinal()] = new LoraLinear(
+                        weights.weight(first), weights.bias(first), withAdapters ? lora.of(layer, first) : null);
+            }
+        }
+        return all;
     }
 
     private void linear(int layer, Projection p, Tensor x, Tensor residual, Tensor y, int tokens) {

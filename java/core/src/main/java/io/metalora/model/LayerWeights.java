@@ -2,6 +2,7 @@ package io.metalora.model;
 
 import io.metalora.adapter.Projection;
 import io.metalora.runtime.FrozenWeight;
+import io.metalora.runtime.RmsNorm;
 import io.metalora.runtime.Tensor;
 import java.util.EnumMap;
 import java.util.Map;
@@ -11,15 +12,15 @@ import java.util.Map;
  * of its first member; the others have none of their own.
  *
  * @param biases   of the groups that have one
- * @param queryNorm norm per query head, null where the architecture has none; keyNorm likewise
+ * @param queryNorm of each query head, null where the architecture has none; keyNorm likewise
  */
 record LayerWeights(
         Map<Projection, FrozenWeight> weights,
         Map<Projection, Tensor> biases,
-        Tensor inputNorm,
-        Tensor postAttentionNorm,
-        Tensor queryNorm,
-        Tensor keyNorm) {
+        RmsNorm inputNorm,
+        RmsNorm postAttentionNorm,
+        RmsNorm queryNorm,
+        RmsNorm keyNorm) {
 
     LayerWeights {
         weights = new EnumMap<>(weights);

@@ -82,6 +82,16 @@ final class LoraTerms {
 
     /** Of the group that begins with a projection; null where there is no adapter, or none is used. */
     LoraTerm at(int layer, Projection p) {
-        return on ? terms[layer * PER_LAYER + p.ordinal()] : null;
+        return on ? of(layer, p) : null;
+    }
+
+    /** The same, whether adapters are used or not. */
+    LoraTerm of(int layer, Projection p) {
+        return terms[layer * PER_LAYER + p.ordinal()];
+    }
+
+    /** Whether adapters are used. */
+    boolean isOn() {
+        return on;
     }
 }

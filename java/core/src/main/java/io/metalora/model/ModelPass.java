@@ -4,7 +4,6 @@ import io.metalora.adapter.LoraLayout;
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.Status;
 import io.metalora.io.ModelConfig;
-import io.metalora.runtime.AttentionInput;
 import io.metalora.runtime.AttentionShape;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
@@ -37,6 +36,7 @@ public final class ModelPass implements AutoCloseable {
     private final float[] logprob;
     private final int[] argmax;
     private boolean argmaxValid;
+    private boolean planning;
     private final GraphCache<PassKey> graphs; // null: passes are run op by op
     private final TokenPack filledUp; // null likewise
     private final boolean[] ownRow; // of the last pack
@@ -106,7 +106,7 @@ public final class ModelPass implements AutoCloseable {
             Arrays.fill(all, 0, kept, shared);
         }
         for (int i = kept; i < all.length; i++) {
-            all[i] = LayerActivations.kept(memory, model, tokens, i == kept ? residual : all[i - 1].out());
+            all[i] = LayerActivations.kept(memory, model, tokens, i == kept ? residual : all[i - 1].out(), backward);
         }
         return all;
     }
@@ -198,16 +198,16 @@ public final class ModelPass implements AutoCloseable {
     }
 
     /**
-     * Sets scratch memory aside for passes of any pack within the limits and for {@code others}, so that none of their ops
-     * needs memory of the device any more. What the driver takes to keep recorded passes is beside it; where there is none
-     * left for that, passes run op by op.
+     * Sets scratch memory aside for what {@code work} calls: ops, {@link #planForwardBackward} and {@link #planForward}, which
+     * stand for passes of any pack within the limits. Nothing runs, and afterwards none of these ops needs memory of the device
+     * any more. What the driver takes to keep recorded passes is beside it; where there is none left for that, passes run op by
+     * op.
      *
      * @param adapters of as many slots as packs will have
-     * @param others   calls the ops that run between passes, and nothing else
      * @return bytes that the largest op takes; 0 on the CPU, whose ops take host memory as they run
      * @throws InputException where the device has too little memory left
      */
-    public long plan(AdapterSlots adapters, Runnable others) {
+    public long plan(AdapterSlots adapters, Runnable work) {
         if (backward == null) {
             throw new IllegalStateException("this pass was made for evaluation");
         }
@@ -215,20 +215,34 @@ public final class ModelPass implements AutoCloseable {
         pack.pretendFull();
         argmaxValid = false;
         lora.bind(adapters, adapters.slots());
-        lora.dropout(layout.config().dropout(), 0, 0);
+        planning = true;
         try {
-            return model.device().plan(() -> {
-                opsForwardBackward();
-                opsForward();
-                others.run();
-            });
+            return model.device().plan(work);
         } catch (NativeException e) {
             if (e.status() != Status.OUT_OF_MEMORY) {
                 throw e;
             }
             throw new InputException("A pass of " + limits.tokens() + " tokens has its buffers of " + MemoryEstimate.size(memory.bytes())
                     + ", but the scratch memory of its ops does not fit beside them: " + e.getMessage() + "; " + HELP, e);
+        } finally {
+            planning = false;
         }
+    }
+
+    /** Whether {@link #plan} is at work. */
+    public boolean isPlanning() {
+        return planning;
+    }
+
+    /** The ops of {@link #runForwardBackward}. */
+    public void planForwardBackward() {
+        lora.dropout(layout.config().dropout(), 0, 0);
+        opsForwardBackward();
+    }
+
+    /** The ops of {@link #runForward}. */
+    public void planForward() {
+        opsForward();
     }
 
     /** Of the pack that was uploaded. Nothing but ops is called: this may be recorded. */
@@ -291,10 +305,8 @@ public final class ModelPass implements AutoCloseable {
         for (int i = 0; i < layers.length; i++) {
             var a = layers[i];
             forward.project(i, a, tokens);
-            var q = a.lse() == null ? a.q() : backward.rotatedQ(a);
-            var k = a.lse() == null ? a.k() : backward.rotatedK(a);
-            forward.rotate(i, a, q, k, null, null, tokens);
-            ops.attention(attention[i], new AttentionInput(q, k, a.v()), a.attended(), pack.sequences(), null);
+            forward.rotate(i, a, a.rotated().q(), a.rotated().k(), null, null, tokens);
+            ops.attention(attention[i], a.rotated(), a.attended(), pack.sequences(), null);
             forward.finish(i, a, tokens);
         }
         return forward.finalNorm(layers[layers.length - 1].out(), rstdFinal, tokens);

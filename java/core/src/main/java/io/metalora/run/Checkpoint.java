@@ -5,6 +5,7 @@ import io.metalora.io.Safetensors;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
+import io.metalora.task.Composition;
 import io.metalora.train.TrainerState;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -33,6 +34,7 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
     /** The newest, and the one before in case the newest is damaged. */
     private static final int KEPT = 2;
     private static final String FORMAT = "metalora-checkpoint-1";
+    private static final String COMPOSITION = "composition";
     private static final String PREFIX = "checkpoint-";
     private static final String SUFFIX = ".safetensors";
     private static final int CHUNK = 1 << 14;
@@ -44,6 +46,9 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
         tensors.put("parameters", HostTensor.of("parameters", state.parameters(), state.parameters().length));
         tensors.put("m", HostTensor.of("m", state.m(), state.m().length));
         tensors.put("v", HostTensor.of("v", state.v(), state.v().length));
+        if (state.composition().length > 0) {
+            tensors.put(COMPOSITION, HostTensor.of(COMPOSITION, state.composition(), state.composition().length));
+        }
         var metadata = new LinkedHashMap<String, String>();
         metadata.put("format", FORMAT);
         metadata.put("step", Long.toString(state.step()));
@@ -86,7 +91,8 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
             if (!FORMAT.equals(metadata.get("format"))) {
                 throw new InputException(file + ": is no checkpoint of this program");
             }
-            var state = new TrainerState(number(metadata, "step"), floats(in, "parameters"), floats(in, "m"), floats(in, "v"));
+            var state = new TrainerState(number(metadata, "step"), floats(in, "parameters"), floats(in, "m"), floats(in, "v"),
+                    in.names().contains(COMPOSITION) ? floats(in, COMPOSITION) : Composition.STATELESS);
             var checkpoint = new Checkpoint(state, number(metadata, "metrics_bytes"), number(metadata, "draws_bytes"));
             if (!checkpoint.digest().equals(metadata.get("sha256"))) {
                 throw new InputException(file + ": the content does not match its checksum");
@@ -117,7 +123,7 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
         try {
             MessageDigest sha = MessageDigest.getInstance("SHA-256");
             sha.update((state.step() + " " + metricsBytes + " " + drawsBytes).getBytes(StandardCharsets.US_ASCII));
-            for (float[] values : List.of(state.parameters(), state.m(), state.v())) {
+            for (float[] values : List.of(state.parameters(), state.m(), state.v(), state.composition())) {
                 update(sha, values);
             }
             return HexFormat.of().formatHex(sha.digest());

@@ -44,10 +44,10 @@ final class RunLines {
                 entry.put("gradient_norm", task.gradientNorm());
             }
             ArrayNode cosines = line.putArray("gradient_cosines");
-            for (double[] row : report.gradientCosines()) {
+            for (int i = 0; i < report.gram().size(); i++) {
                 ArrayNode values = cosines.addArray();
-                for (double value : row) {
-                    values.add(value);
+                for (int j = 0; j < report.gram().size(); j++) {
+                    values.add(report.gram().cosine(i, j));
                 }
             }
         }
@@ -114,8 +114,8 @@ final class RunLines {
         for (IterationReport.Draw draw : draws) {
             ObjectNode entry = array.addObject();
             entry.put("task", draw.task());
-            numbers(entry.putArray("support"), draw.support());
-            numbers(entry.putArray("query"), draw.query());
+            draw.support().forEach(entry.putArray("support")::add);
+            draw.query().forEach(entry.putArray("query")::add);
         }
         return line;
     }

@@ -26,7 +26,7 @@ public final class DataFile implements AutoCloseable {
     private final long size;
     private final Version version;
 
-    /** What tells that a file was written to. */
+    /** What changes when a file is written to. */
     private record Version(Object key, long size, FileTime modified) {
         static Version of(Path path) throws IOException {
             var attributes = Files.readAttributes(path, BasicFileAttributes.class);
@@ -89,8 +89,8 @@ public final class DataFile implements AutoCloseable {
     }
 
     /**
-     * Refuses what was read so far where the file was written to since it was opened. One that another has taken the place of
-     * is as it was: its name is of no account.
+     * Refuses what was read so far where the file was written to since it was opened. Renaming or replacing it is harmless: the
+     * open file stays as it was.
      *
      * @throws UncheckedIOException if it changed
      */

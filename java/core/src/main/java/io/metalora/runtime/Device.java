@@ -15,20 +15,21 @@ import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.ToIntBiFunction;
 import java.util.function.ToIntFunction;
 
 /**
  * A place where ops run, with the memory held there. It serves one thread at a time: a call made while another thread's
- * runs is refused with {@link Status#BUSY} and changes nothing. Closing a device frees every tensor, weight and graph that
+ * runs is refused with {@link Status#BUSY} and changes nothing, or waits ({@link WhenBusy}). Closing a device frees every tensor, weight and graph that
  * is still open; closing those afterwards does nothing, and using them is an IllegalStateException.
  */
 public final class Device implements AutoCloseable {
-    /** Few enough to stay in a processor's cache, and enough rows of a matrix for all its cores. */
+    /** Small enough for a processor's cache, large enough to give all cores rows of a matrix. */
     private static final long STAGING_BYTES = 4 << 20;
 
-    /** The kernels hold this many rows of a weight together, or a divisor of it. */
+    /** A multiple of the rows of a weight that kernels hold together. */
     private static final long PANEL = 64;
 
     private final Arena arena = Arena.ofShared();
@@ -41,14 +42,17 @@ public final class Device implements AutoCloseable {
     private final Ops ops;
     private final Set<AutoCloseable> open = Collections.newSetFromMap(new IdentityHashMap<>());
     private final AtomicReference<Thread> holder = new AtomicReference<>();
-    private final Turn turn = new Turn(() -> holder.setRelease(null));
+    private final Semaphore free; // null: a second thread is refused
+    private final Turn turn = new Turn(this::endTurn);
     private final Turn turnWithin = new Turn(() -> { });
-    private boolean collecting; // of who has the turn
+    private boolean recording; // read and written by the thread that holds the device, as is the next
+    private boolean planning;
     private volatile boolean closed;
 
     private Device(Backend backend, String reason, DeviceOptions options) {
         this.backend = backend;
         this.reason = reason;
+        this.free = options.whenBusy() == WhenBusy.WAIT ? new Semaphore(1) : null;
         MemorySegment created = null;
         try {
             created = create(options);
@@ -137,7 +141,7 @@ public final class Device implements AutoCloseable {
                 ml_context_info.memory_free(info));
     }
 
-    /** What ops took for themselves of {@link DeviceInfo#memoryInUse} and keep, to be used again by those that follow. */
+    /** The ops' scratch memory (workspace): part of {@link DeviceInfo#memoryInUse}, kept and used again by later ops. */
     public long scratchBytes() {
         try (var _ = turn()) {
             long bytes = ml_context_info.memory_in_use(readInfo());
@@ -175,7 +179,7 @@ public final class Device implements AutoCloseable {
         }
     }
 
-    /** Copies a matrix [out, in] into the form the frozen GEMM wants, held as {@code storage} (F32 or BF16). */
+    /** Copies a matrix [out, in] into the layout of the device's kernels, held as {@code storage} (F32 or BF16). */
     public FrozenWeight freeze(HostTensor source, DType storage) {
         return freeze(List.of(source), storage, 0);
     }
@@ -183,7 +187,7 @@ public final class Device implements AutoCloseable {
     /**
      * Matrices [out, in] of one input as one weight, each below the one before.
      *
-     * @param adapterColumns room beside it for the adapters of one product, where the device has a use for it; 0: the default
+     * @param adapterColumns room beside it for the adapters of one product, where {@link #gainsByAdapterRoom}; 0: the default
      */
     public FrozenWeight freeze(List<HostTensor> sources, DType storage, long adapterColumns) {
         long out = 0;
@@ -301,7 +305,7 @@ public final class Device implements AutoCloseable {
     public Graph record(Runnable ops) {
         try (var _ = turn(); var call = Arena.ofConfined()) {
             var out = call.allocate(ValueLayout.ADDRESS);
-            collect(Metalora::ml_graph_begin, ops, Metalora::ml_graph_end, out);
+            recordBetween(Metalora::ml_graph_begin, ops, Metalora::ml_graph_end, out);
             var graph = new Graph(this, out.get(ValueLayout.ADDRESS, 0));
             open.add(graph);
             return graph;
@@ -310,8 +314,8 @@ public final class Device implements AutoCloseable {
 
     /**
      * Sets scratch memory aside for the ops that {@code ops} calls: they are checked and counted, not run, and need no more
-     * when they do run. In between no tensor of the device can be made, closed, uploaded or downloaded, and other threads
-     * are refused.
+     * when they do run. In between no tensor of the device can be made or closed, uploads and downloads move nothing, and other
+     * threads are refused.
      *
      * @return bytes that the largest of them takes; 0 unless {@link #canRecord}: ops then take memory as they run, and
      *         {@code ops} is not called
@@ -323,31 +327,41 @@ public final class Device implements AutoCloseable {
         }
         try (var _ = turn(); var call = Arena.ofConfined()) {
             var bytes = call.allocate(ValueLayout.JAVA_LONG);
-            collect(Metalora::ml_plan_begin, ops, Metalora::ml_plan_end, bytes);
+            planning = true;
+            try {
+                recordBetween(Metalora::ml_plan_begin, ops, Metalora::ml_plan_end, bytes);
+            } finally {
+                planning = false;
+            }
             return bytes.get(ValueLayout.JAVA_LONG, 0);
         }
     }
 
-    /** Has the ops between begin and end taken up instead of run; the turn is kept, since another thread's would be too. */
-    private void collect(
+    /** The ops between begin and end are recorded, not run; the device is held throughout, since another thread's would be too. */
+    private void recordBetween(
             ToIntFunction<MemorySegment> begin, Runnable ops, ToIntBiFunction<MemorySegment, MemorySegment> end,
             MemorySegment out) {
         NativeLibrary.check(begin.applyAsInt(context()));
-        collecting = true;
+        recording = true;
         try {
             ops.run();
         } catch (Throwable e) {
             end.applyAsInt(context, MemorySegment.NULL); // its own failure would hide that of the ops
             throw e;
         } finally {
-            collecting = false;
+            recording = false;
         }
         NativeLibrary.check(end.applyAsInt(context, out));
     }
 
-    /** Whether {@link #record} or {@link #plan} runs, for who has the device's turn. */
-    boolean collects() {
-        return collecting;
+    /** Whether {@link #record} or {@link #plan} runs; the caller holds the device. */
+    boolean isRecording() {
+        return recording;
+    }
+
+    /** Whether {@link #plan} runs; the caller holds the device. */
+    boolean isPlanning() {
+        return planning;
     }
 
     /** Waits until all ops have run. */
@@ -389,17 +403,27 @@ public final class Device implements AutoCloseable {
 
     /**
      * Takes the device for a call. Descriptors and the staging memory are shared by all calls, so that a second thread
-     * must be refused before it writes to them.
+     * must be refused, or wait, before it writes to them.
      */
     Turn turn() {
-        if (holder.getPlain() == Thread.currentThread() && collecting) {
+        if (holder.getPlain() == Thread.currentThread() && recording) {
             return turnWithin;
+        }
+        if (free != null && holder.getPlain() != Thread.currentThread()) {
+            free.acquireUninterruptibly();
         }
         if (!holder.compareAndSet(null, Thread.currentThread())) {
             throw new NativeException(Status.BUSY, "the device is in use by " + holder.get() + "; it serves one thread"
-                    + " at a time: let the threads take turns, or open a device for each");
+                    + " at a time: let the threads take turns, open it to wait (WhenBusy), or open a device for each");
         }
         return turn;
+    }
+
+    private void endTurn() {
+        holder.setRelease(null);
+        if (free != null) {
+            free.release();
+        }
     }
 
     /** Held for a call; made once, so that taking it allocates nothing. */
@@ -427,7 +451,7 @@ public final class Device implements AutoCloseable {
         open.remove(tensor);
     }
 
-    /** One that was given back. */
+    /** After it was given back. */
     void forget(NativeHandle handle) {
         open.remove(handle);
     }

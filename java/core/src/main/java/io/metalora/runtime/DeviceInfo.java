@@ -6,12 +6,12 @@ package io.metalora.runtime;
  * @param reason      why this backend was chosen, and why not another
  * @param isa         instruction set in use
  * @param isaReason   why that one
- * @param blas        BLAS behind the frozen GEMM, with its version; or "none (own kernels)"
+ * @param blas        BLAS that multiplies by frozen weights, with its version; or "none (own kernels)"
  * @param memoryTotal bytes of the device
  * @param memoryInUse bytes held through this device
  * @param memoryPeak  the highest memoryInUse so far
- * @param memoryFree  bytes that can still be taken: of a GPU, what nobody holds, or -1 where the driver could not tell; -1
- *                    for the CPU, where {@link SystemMemory#available} tells
+ * @param memoryFree  free bytes of a device with memory of its own ({@link Device#hasOwnMemory}); -1 where the driver does not
+ *                    say, and on the CPU, for which {@link SystemMemory#available} does
  */
 public record DeviceInfo(
         Backend backend,

@@ -6,30 +6,42 @@ import java.util.Objects;
 /**
  * How to open a {@link Device}.
  *
- * @param threads     CPU worker threads, the caller's included, up to {@link #MAX_THREADS}; 0 = all physical cores
- * @param isa         which CPU kernels; of no account on a GPU
+ * @param threads     CPU threads that compute, the caller's included, up to {@link #MAX_THREADS}; 0 = all physical cores
+ * @param isa         which CPU kernels; ignored on a GPU
  * @param activations element type of activations: F32, or on CUDA BF16; null = BF16 on CUDA, F32 on the CPU
+ * @param whenBusy    what becomes of a second thread's call
  */
-public record DeviceOptions(Backend backend, int threads, InstructionSet isa, DType activations) {
+public record DeviceOptions(Backend backend, int threads, InstructionSet isa, DType activations, WhenBusy whenBusy) {
     /** The most CPU threads of a device. */
     public static final int MAX_THREADS = Metalora.ML_MAX_THREADS();
 
     public DeviceOptions {
         Objects.requireNonNull(backend, "backend");
         Objects.requireNonNull(isa, "isa");
+        Objects.requireNonNull(whenBusy, "whenBusy");
         if (threads < 0 || threads > MAX_THREADS) {
             throw new InputException("threads is " + threads + "; give a number from 1 to " + MAX_THREADS + ", or 0 for all cores");
         }
     }
 
-    /** With the usual activations of the backend that is taken. */
+    /** A second thread is refused. */
+    public DeviceOptions(Backend backend, int threads, InstructionSet isa, DType activations) {
+        this(backend, threads, isa, activations, WhenBusy.REFUSE);
+    }
+
+    /** With the backend's default type of activations. */
     public DeviceOptions(Backend backend, int threads, InstructionSet isa) {
         this(backend, threads, isa, null);
     }
 
-    /** With the fastest kernels too. */
+    /** And with the fastest kernels. */
     public DeviceOptions(Backend backend, int threads) {
         this(backend, threads, InstructionSet.AUTO);
+    }
+
+    /** This, for a device that several threads share. */
+    public DeviceOptions withWhenBusy(WhenBusy whenBusy) {
+        return new DeviceOptions(backend, threads, isa, activations, whenBusy);
     }
 
     public static DeviceOptions cpu() {

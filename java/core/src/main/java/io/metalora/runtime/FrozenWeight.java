@@ -4,7 +4,7 @@ import io.metalora.bindings.NativeLibrary;
 import io.metalora.bindings.generated.Metalora;
 import java.lang.foreign.MemorySegment;
 
-/** A matrix [out, in] that never changes, stored the way the device's kernels want it. */
+/** A matrix [out, in] that never changes, in the layout that the device's kernels use. */
 public final class FrozenWeight extends NativeHandle {
     private final DType storage;
     private final long outFeatures;

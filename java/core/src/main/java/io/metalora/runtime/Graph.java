@@ -7,8 +7,8 @@ import io.metalora.bindings.generated.Metalora;
 import java.lang.foreign.MemorySegment;
 
 /**
- * Ops recorded by {@link Device#record}, run again as one. What the ops were given is recorded (tensors, sizes, scalars);
- * what lies in the tensors is read when the graph runs.
+ * Ops recorded by {@link Device#record}, launched together. Their arguments are recorded (tensors, sizes, scalars); the contents
+ * of tensors are read when the graph runs.
  */
 public final class Graph extends NativeHandle {
     Graph(Device device, MemorySegment handle) {
@@ -18,14 +18,14 @@ public final class Graph extends NativeHandle {
     /**
      * Queues all ops of the graph.
      *
-     * @return false, and nothing happens, where memory that the graph may use has gone since it was recorded: a tensor
+     * @return false, and nothing happens, where memory that the graph may use was freed since it was recorded: a tensor
      *         or a weight of the device was closed, or an op needed more scratch memory than before
      * @throws NativeException of {@link Status#INVALID_ARGUMENT} within {@link Device#record} or {@link Device#plan}
      */
     public boolean launch() {
         try (var _ = device().turn()) {
             int status = Metalora.ml_graph_launch(device().context(), handle());
-            if (status == Status.INVALID_ARGUMENT.code() && !device().collects()) {
+            if (status == Status.INVALID_ARGUMENT.code() && !device().isRecording()) {
                 return false;
             }
             NativeLibrary.check(status);

@@ -19,7 +19,7 @@ public final class HostTensor {
     private static final ValueLayout.OfShort SHORT =
             ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
-    /** Bytes that are widened at a time: what a file channel keeps a buffer for. */
+    /** Bytes that are widened at a time: as many as a file channel keeps a buffer for. */
     private static final int PIECE = 1 << 16;
 
     /** Fills memory with the bytes from {@code offset} on. */

@@ -17,7 +17,7 @@ public final class LoraTerm {
      * @param offsetB where B [rows, rank] begins
      * @param first   of the weight's rows that it adapts
      * @param rows    how many
-     * @param stream  what tells its dropout from other Linears'; {@link #dropout} adds to it
+     * @param stream  of its dropout, another one for each Linear; {@link #dropout} adds to it
      */
     public record Part(long offsetA, long offsetB, long first, long rows, long stream) {}
 
@@ -90,11 +90,6 @@ public final class LoraTerm {
         this.dropout = probability;
         this.seed = seed;
         this.stream = stream;
-    }
-
-    /** Whether x goes through a dropout first. */
-    public boolean drops() {
-        return dropout > 0;
     }
 
     MemorySegment a(int part) {

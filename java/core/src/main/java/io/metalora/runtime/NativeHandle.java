@@ -2,7 +2,7 @@ package io.metalora.runtime;
 
 import java.lang.foreign.MemorySegment;
 
-/** Something of a device's that is told by a handle: closed once, and with the device where it still is open then. */
+/** Something of a device that is identified by a handle: closed once, at the latest with the device. */
 abstract sealed class NativeHandle implements AutoCloseable permits FrozenWeight, Graph {
     private final Device device;
     private final MemorySegment handle;
@@ -13,10 +13,10 @@ abstract sealed class NativeHandle implements AutoCloseable permits FrozenWeight
         this.handle = handle;
     }
 
-    /** Gives the handle back, for who has the device's turn. */
+    /** Gives the handle back; the caller holds the device. */
     abstract void destroy(MemorySegment handle);
 
-    /** What this is, in words that an error begins with. */
+    /** What this is, for the start of an error's text. */
     abstract String what();
 
     final Device device() {
@@ -39,7 +39,7 @@ abstract sealed class NativeHandle implements AutoCloseable permits FrozenWeight
         }
     }
 
-    /** For who has the device's turn. */
+    /** The caller holds the device. */
     final void free() {
         if (!closed) {
             destroy(handle);

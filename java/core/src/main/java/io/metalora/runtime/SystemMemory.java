@@ -6,7 +6,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.OptionalLong;
 
-/** Memory of this machine, as Linux tells it. */
+/** Memory of this machine, as Linux reports it. */
 public final class SystemMemory {
     private SystemMemory() {}
 

@@ -222,7 +222,7 @@ public final class Tensor implements AutoCloseable {
         }
     }
 
-    /** For who has the device's turn. */
+    /** The caller holds the device. */
     void free() {
         if (!closed) {
             device.free(this, pointer);
@@ -276,6 +276,9 @@ public final class Tensor implements AutoCloseable {
         };
         int most = (int) (staging.byteSize() / dtype.bytes());
         try (var _ = device.turn()) {
+            if (device.isPlanning()) {
+                return;
+            }
             for (int from = 0; from < count; from += most) {
                 int n = Math.min(most, count - from);
                 long bytes = (long) n * dtype.bytes();

@@ -2,20 +2,39 @@ package io.metalora.task;
 
 import io.metalora.runtime.InputException;
 
-/**
- * An example as token ids: the prompt's, then the completion's. The array is not to be changed.
- *
- * @param ids          prompt and completion, one after the other
- * @param promptLength how many of the ids are the prompt's; at least 1, since the first token of a sequence has nothing
- *                     before it to be predicted from
- */
-public record EncodedExample(int[] ids, int promptLength) {
+/** An example as token ids: the prompt's, then the completion's. */
+public final class EncodedExample {
 
-    public EncodedExample {
+    private final int[] ids;
+    private final int promptLength;
+
+    /**
+     * @param ids          prompt and completion, one after the other; copied
+     * @param promptLength how many of the ids are the prompt's; at least 1, since the first token of a sequence has nothing
+     *                     before it to be predicted from
+     */
+    public EncodedExample(int[] ids, int promptLength) {
         if (promptLength < 1 || promptLength >= ids.length) {
             throw new InputException("an encoded example needs at least one token of prompt and one of completion, but has "
                     + promptLength + " and " + (ids.length - promptLength));
         }
+        this.ids = ids.clone();
+        this.promptLength = promptLength;
+    }
+
+    /** A copy of the ids. */
+    public int[] ids() {
+        return ids.clone();
+    }
+
+    /** The ids themselves, which are not to be changed. */
+    int[] sharedIds() {
+        return ids;
+    }
+
+    /** How many of the ids are the prompt's. */
+    public int promptLength() {
+        return promptLength;
     }
 
     /** Tokens of the sequence. */

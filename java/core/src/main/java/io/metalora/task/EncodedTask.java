@@ -4,29 +4,62 @@ import io.metalora.runtime.InputException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Objects;
 import java.util.TreeMap;
 import java.util.stream.IntStream;
 
-/**
- * The samples of one task that training may see, encoded.
- *
- * @param name     the task's name
- * @param examples the samples
- * @param lines    for each sample its index in the task's training split, from 0; ascending
- * @param dropped  how many examples were left out because they are too long
- */
-public record EncodedTask(String name, List<EncodedExample> examples, int[] lines, int dropped) {
+/** The samples of one task that training may see, encoded. */
+public final class EncodedTask {
+
+    private final String name;
+    private final List<EncodedExample> examples;
+    private final int[] lines;
+    private final int dropped;
+
+    /**
+     * @param name     the task's name
+     * @param examples the samples
+     * @param lines    for each sample its index in the task's training split, from 0; ascending; copied
+     * @param dropped  how many examples were left out because they are too long
+     */
+    public EncodedTask(String name, List<EncodedExample> examples, int[] lines, int dropped) {
+        this.name = Objects.requireNonNull(name, "name");
+        this.examples = List.copyOf(examples);
+        this.lines = lines.clone();
+        this.dropped = dropped;
+        if (lines.length != examples.size()) {
+            throw new IllegalArgumentException(examples.size() + " examples but " + lines.length + " lines");
+        }
+    }
 
     /** With no example left out. */
     public EncodedTask(String name, List<EncodedExample> examples, int[] lines) {
         this(name, examples, lines, 0);
     }
 
-    public EncodedTask {
-        examples = List.copyOf(examples);
-        if (lines.length != examples.size()) {
-            throw new IllegalArgumentException(examples.size() + " examples but " + lines.length + " lines");
-        }
+    /** The task's name. */
+    public String name() {
+        return name;
+    }
+
+    /** The samples. */
+    public List<EncodedExample> examples() {
+        return examples;
+    }
+
+    /** A copy of the samples' indices in the task's training split. */
+    public int[] lines() {
+        return lines.clone();
+    }
+
+    /** The index of a sample in the task's training split, from 0. */
+    public int line(int sample) {
+        return lines[sample];
+    }
+
+    /** How many examples were left out because they are too long. */
+    public int dropped() {
+        return dropped;
     }
 
     /**

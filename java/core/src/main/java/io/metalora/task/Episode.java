@@ -2,16 +2,44 @@ package io.metalora.task;
 
 import java.util.Arrays;
 import java.util.List;
+import java.util.Objects;
+import java.util.stream.IntStream;
 
 /**
  * What one task contributes to a meta-iteration: a support set to adapt on and a query set, disjoint from it, to judge
  * the adapted parameters by.
- *
- * @param task    the task drawn from
- * @param support positions in {@link EncodedTask#examples()}
- * @param query   likewise; no position is in both
  */
-public record Episode(EncodedTask task, int[] support, int[] query) {
+public final class Episode {
+
+    private final EncodedTask task;
+    private final int[] support;
+    private final int[] query;
+
+    /**
+     * @param task    the task drawn from
+     * @param support positions in {@link EncodedTask#examples()}; copied
+     * @param query   likewise; no position is in both
+     */
+    public Episode(EncodedTask task, int[] support, int[] query) {
+        this.task = Objects.requireNonNull(task, "task");
+        this.support = support.clone();
+        this.query = query.clone();
+    }
+
+    /** The task drawn from. */
+    public EncodedTask task() {
+        return task;
+    }
+
+    /** Positions of the support samples in {@link EncodedTask#examples()}. */
+    public List<Integer> support() {
+        return list(Arrays.stream(support));
+    }
+
+    /** Those of the query samples. */
+    public List<Integer> query() {
+        return list(Arrays.stream(query));
+    }
 
     public List<EncodedExample> supportExamples() {
         return Arrays.stream(support).mapToObj(task.examples()::get).toList();
@@ -22,12 +50,16 @@ public record Episode(EncodedTask task, int[] support, int[] query) {
     }
 
     /** The support samples' indices in the task's training split, as the log of draws shows them. */
-    public int[] supportLines() {
-        return Arrays.stream(support).map(i -> task.lines()[i]).toArray();
+    public List<Integer> supportLines() {
+        return list(Arrays.stream(support).map(task::line));
     }
 
     /** The query samples' indices in the task's training split. */
-    public int[] queryLines() {
-        return Arrays.stream(query).map(i -> task.lines()[i]).toArray();
+    public List<Integer> queryLines() {
+        return list(Arrays.stream(query).map(task::line));
+    }
+
+    private static List<Integer> list(IntStream values) {
+        return values.boxed().toList();
     }
 }

@@ -8,7 +8,7 @@ import java.util.List;
 public final class EpisodeSampler {
 
     private final List<EncodedTask> tasks;
-    private final TaskSampler sampler;
+    private final Composition composition;
     private final int support;
     private final int query;
     private final long seed;
@@ -18,7 +18,7 @@ public final class EpisodeSampler {
      * @param query   query samples a task; at least 1
      * @throws InputException if a task has fewer samples than support + query
      */
-    public EpisodeSampler(List<EncodedTask> tasks, TaskSampler sampler, int support, int query, long seed) {
+    public EpisodeSampler(List<EncodedTask> tasks, Composition composition, int support, int query, long seed) {
         if (support < 0 || query < 1) {
             throw new IllegalArgumentException("support " + support + ", query " + query);
         }
@@ -30,15 +30,20 @@ public final class EpisodeSampler {
             }
         }
         this.tasks = List.copyOf(tasks);
-        this.sampler = sampler;
+        this.composition = composition;
         this.support = support;
         this.query = query;
         this.seed = seed;
     }
 
+    /** What chooses the tasks. */
+    public Composition composition() {
+        return composition;
+    }
+
     /** One episode a slot. */
     public List<Episode> draw(long iteration) {
-        return Arrays.stream(sampler.sample(iteration)).mapToObj(index -> {
+        return Arrays.stream(composition.draw(iteration)).mapToObj(index -> {
             EncodedTask task = tasks.get(index);
             int[] drawn = new CounterRandom(seed, CounterRandom.Purpose.EPISODE, iteration, task.name())
                     .distinct(support + query, task.examples().size());

@@ -70,14 +70,14 @@ public final class PackBuilder {
             }
             float rowScale = 1f / lossTokens;
             for (EncodedExample example : slots.get(slot)) {
-                if (pack == null || !pack.fits(example.ids(), example.promptLength())) {
+                if (pack == null || !pack.fits(example.sharedIds(), example.promptLength())) {
                     if (used == packs.size()) {
                         packs.add(new TokenPack(limits));
                     }
                     pack = packs.get(used++);
                     pack.clear(slots.size());
                 }
-                pack.add(slot, example.ids(), example.promptLength(), rowScale);
+                pack.add(slot, example.sharedIds(), example.promptLength(), rowScale);
             }
         }
         return Collections.unmodifiableList(packs.subList(0, used));

@@ -18,7 +18,7 @@ import java.util.function.Supplier;
 
 /**
  * Loss and gradient of a batch at the adapter slots it is laid out for: the batch's packs go through the model one after
- * the other, their gradients add up. Losses are there after {@link #settle}; until then nobody waits for the device.
+ * the other, their gradients add up. Losses are there after {@link #await}; until then nobody waits for the device.
  */
 final class GradientPass implements AutoCloseable {
 
@@ -54,9 +54,14 @@ final class GradientPass implements AutoCloseable {
         return (long) PASSES * limits.lossRows() * Float.BYTES;
     }
 
-    /** Sets scratch memory aside for passes and for the ops of {@code others}; see {@link ModelPass#plan}. */
-    long plan(AdapterSlots slots, Runnable others) {
-        return pass.plan(slots, others);
+    /**
+     * Sets scratch memory aside for what {@code work} does, which queues as any work does, on batches of no matter what: its
+     * passes count as the largest there can be. Nothing runs.
+     *
+     * @return bytes that the largest op takes; see {@link ModelPass#plan}
+     */
+    long plan(AdapterSlots slots, Runnable work) {
+        return pass.plan(slots, work);
     }
 
     /** Passes that were replayed; see {@link ModelPass#replayed}. */
@@ -67,10 +72,14 @@ final class GradientPass implements AutoCloseable {
     /**
      * Adds the gradient of each slot's mean loss to {@code slots.gradients()}.
      *
-     * @param loss [slots], written by {@link #settle}: each slot's mean loss over its loss tokens; 0 for a slot without
+     * @param loss [slots], written by {@link #await}: each slot's mean loss over its loss tokens; 0 for a slot without
      *             examples
      */
     void backward(List<List<EncodedExample>> batch, AdapterSlots slots, long dropoutSeed, double[] loss) {
+        if (pass.isPlanning()) {
+            pass.planForwardBackward();
+            return;
+        }
         Arrays.fill(loss, 0);
         int stream = 0;
         for (TokenPack pack : packs.build(batch)) {
@@ -81,8 +90,12 @@ final class GradientPass implements AutoCloseable {
         }
     }
 
-    /** The losses alone, without dropout; they too are written by {@link #settle}. */
+    /** The losses alone, without dropout; they too are written by {@link #await}. */
     void forward(List<List<EncodedExample>> batch, AdapterSlots slots, double[] loss) {
+        if (pass.isPlanning()) {
+            pass.planForward();
+            return;
+        }
         Arrays.fill(loss, 0);
         for (TokenPack pack : packs.build(batch)) {
             checkStop();
@@ -93,8 +106,8 @@ final class GradientPass implements AutoCloseable {
     }
 
     /** Waits for the passes since the last call and writes their losses. */
-    void settle() {
-        losses.settle();
+    void await() {
+        losses.await();
     }
 
     /**

@@ -42,15 +42,15 @@ final class InnerLoop implements AutoCloseable {
     }
 
     /**
-     * Adapts every slot.
+     * Queues the adaptation of every slot.
      *
      * @param shared      [P], where all slots start
      * @param support     the support set of each slot
      * @param steps       k
      * @param dropoutSeed of inner step i: {@code dropoutSeed + i}
-     * @param losses      [k][slots], written when the pass settles: the support losses at the start of each step
+     * @param losses      [k][slots], written by {@link GradientPass#await}: the support losses at the start of each step
      */
-    void adapt(Tensor shared, List<List<EncodedExample>> support, int steps, GradientPass pass, long dropoutSeed,
+    void queue(Tensor shared, List<List<EncodedExample>> support, int steps, GradientPass pass, long dropoutSeed,
                double[][] losses) {
         begin(shared);
         for (int step = 0; step < steps; step++) {
@@ -60,16 +60,13 @@ final class InnerLoop implements AutoCloseable {
         }
     }
 
-    /** The ops of an adaptation beside its passes, for a plan of their scratch memory. */
-    void planned(Tensor shared) {
-        begin(shared);
-        slots.zeroGradients();
-        descend(0);
+    /** Queues the norm of each slot's parameters, which is not finite where one of them is not. */
+    void queueNorms() {
+        ops.clipGlobalNorm(slots.vectors(), slots.parameters(), norms, 0);
     }
 
-    /** Waits for the adaptation. Returns the norm of each slot's parameters, which is not finite where one of them is not. */
-    float[] norms() {
-        ops.clipGlobalNorm(slots.vectors(), slots.parameters(), norms, 0);
+    /** Waits for the norms that were queued. */
+    float[] awaitNorms() {
         return norms.toFloats();
     }
 

@@ -14,11 +14,16 @@ import java.util.OptionalDouble;
  * @param tokens           tokens that went through the model, forward and backward, in this iteration
  * @param seconds          wall time
  * @param tasks            one entry a task of the meta-batch, in slot order; empty for joint LoRA
- * @param gradientCosines  cosine between the query gradients of each two tasks, [n, n]; empty for joint LoRA
+ * @param gram             of the tasks' query gradients; of no task for joint LoRA
  * @param draws            what was drawn: one entry a task
  */
 public record IterationReport(long iteration, double lr, double loss, double gradientNorm, long tokens, double seconds,
-                              List<TaskReport> tasks, double[][] gradientCosines, List<Draw> draws) {
+                              List<TaskReport> tasks, Gram gram, List<Draw> draws) {
+
+    public IterationReport {
+        tasks = List.copyOf(tasks);
+        draws = List.copyOf(draws);
+    }
 
     /**
      * One task of a meta-batch.
@@ -29,8 +34,11 @@ public record IterationReport(long iteration, double lr, double loss, double gra
      * @param queryLoss    on the query set at the adapted parameters
      * @param gradientNorm of the query gradient
      */
-    public record TaskReport(String task, double[] supportLoss, OptionalDouble adaptedLoss, double queryLoss,
+    public record TaskReport(String task, List<Double> supportLoss, OptionalDouble adaptedLoss, double queryLoss,
                              double gradientNorm) {
+        public TaskReport {
+            supportLoss = List.copyOf(supportLoss);
+        }
     }
 
     /**
@@ -40,7 +48,11 @@ public record IterationReport(long iteration, double lr, double loss, double gra
      * @param support to adapt on; empty for joint LoRA
      * @param query   to take the gradient on; for joint LoRA the batch's samples of this task
      */
-    public record Draw(String task, int[] support, int[] query) {
+    public record Draw(String task, List<Integer> support, List<Integer> query) {
+        public Draw {
+            support = List.copyOf(support);
+            query = List.copyOf(query);
+        }
     }
 
     /** Tokens a second. */
@@ -50,7 +62,7 @@ public record IterationReport(long iteration, double lr, double loss, double gra
 
     /** Mean over the tasks of the support loss before stage 1; empty without inner steps. */
     public OptionalDouble supportLossBefore() {
-        return tasks.stream().filter(t -> t.supportLoss.length > 0).mapToDouble(t -> t.supportLoss[0]).average();
+        return tasks.stream().filter(t -> !t.supportLoss.isEmpty()).mapToDouble(t -> t.supportLoss.getFirst()).average();
     }
 
     /** Mean over the tasks of the support loss after stage 1, where it was measured. */

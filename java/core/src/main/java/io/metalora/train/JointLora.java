@@ -8,6 +8,7 @@ import io.metalora.model.PassLimits;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Held;
 import io.metalora.runtime.Tensor;
+import io.metalora.task.Composition;
 import io.metalora.task.CounterRandom;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
@@ -77,11 +78,7 @@ public final class JointLora implements Trainer {
         this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits(tasks, config), stop), GradientPass::close);
         this.optimizer = held.add(
                 () -> new SharedOptimizer(device, shared.parameters(), config.optimizer(), total), SharedOptimizer::close);
-        this.scratchBytes = held.orClose(() -> pass.plan(slot, () -> {
-            slot.setAll(shared.parameters());
-            slot.zeroGradients();
-            optimizer.queue(gradient);
-        }));
+        this.scratchBytes = held.orClose(() -> pass.plan(slot, () -> queue(List.of(), 0)));
     }
 
     /** Of a pass, for any batch of the tasks' samples. */
@@ -108,7 +105,7 @@ public final class JointLora implements Trainer {
 
     @Override
     public TrainerState state() {
-        return optimizer.snapshot();
+        return optimizer.snapshot(Composition.STATELESS);
     }
 
     @Override
@@ -131,10 +128,9 @@ public final class JointLora implements Trainer {
     private IterationReport step(List<Sample> batch) {
         var lines = new TreeMap<String, List<Integer>>();
         for (Sample sample : batch) {
-            lines.computeIfAbsent(sample.task.name(), name -> new ArrayList<>()).add(sample.task.lines()[sample.index]);
+            lines.computeIfAbsent(sample.task.name(), name -> new ArrayList<>()).add(sample.task.line(sample.index));
         }
-        var draws = lines.entrySet().stream().map(entry -> new IterationReport.Draw(entry.getKey(), new int[0],
-                entry.getValue().stream().mapToInt(Integer::intValue).toArray())).toList();
+        var draws = lines.entrySet().stream().map(entry -> new IterationReport.Draw(entry.getKey(), List.of(), entry.getValue())).toList();
         return step(batch.stream().map(Sample::example).toList(), draws);
     }
 
@@ -143,21 +139,26 @@ public final class JointLora implements Trainer {
         return pass.whole(() -> run(batch, draws));
     }
 
-    private IterationReport run(List<EncodedExample> batch, List<IterationReport.Draw> draws) {
-        long begin = System.nanoTime();
-        long dropoutSeed = new CounterRandom(config.seed(), CounterRandom.Purpose.DROPOUT, done()).nextLong();
+    /** All that a step does on the device. */
+    private void queue(List<EncodedExample> batch, long dropoutSeed) {
         slot.setAll(shared.parameters());
         slot.zeroGradients();
         pass.backward(List.of(batch), slot, dropoutSeed, loss);
-        double lr = optimizer.learningRate();
         optimizer.queue(gradient);
-        pass.settle();
+    }
+
+    private IterationReport run(List<EncodedExample> batch, List<IterationReport.Draw> draws) {
+        long begin = System.nanoTime();
+        long dropoutSeed = new CounterRandom(config.seed(), CounterRandom.Purpose.DROPOUT, done()).nextLong();
+        double lr = optimizer.learningRate();
+        queue(batch, dropoutSeed);
+        pass.await();
         if (!Double.isFinite(loss[0])) {
             throw new TrainingDivergedException("step " + (done() + 1) + ": the loss is " + loss[0] + "; lower optimizer.lr");
         }
-        double norm = optimizer.settle();
+        double norm = optimizer.await();
         double seconds = (System.nanoTime() - begin) * 1e-9;
-        return new IterationReport(done(), lr, loss[0], norm, pass.takeTokens(), seconds, List.of(), new double[0][], draws);
+        return new IterationReport(done(), lr, loss[0], norm, pass.takeTokens(), seconds, List.of(), Gram.NONE, draws);
     }
 
     @Override

@@ -8,7 +8,7 @@ import io.metalora.runtime.Tensor;
 import java.util.Arrays;
 
 /**
- * Losses of passes that may still be running: what makes them up stays on the device until {@link #settle}, so that the
+ * Losses of passes that may still be running: what makes them up stays on the device until {@link #await}, so that the
  * host does not wait for each pass.
  */
 final class LossLedger implements AutoCloseable {
@@ -20,7 +20,7 @@ final class LossLedger implements AutoCloseable {
     private final double[][] loss;
     private int used;
 
-    /** @param rows loss rows that are kept before the ledger settles by itself; at least those of a pass */
+    /** @param rows loss rows that are kept before the ledger awaits them by itself; at least those of a pass */
     LossLedger(Device device, int rows) {
         this.logprob = new float[rows];
         this.scale = new float[rows];
@@ -32,11 +32,11 @@ final class LossLedger implements AutoCloseable {
     /**
      * Notes the loss rows of the last pass, which was of this pack.
      *
-     * @param loss [slots], to which settling adds each slot's share of its mean loss
+     * @param loss [slots], to which {@link #await} adds each slot's share of its mean loss
      */
     void record(TokenPack pack, ModelPass pass, double[] loss) {
         if (used + pack.lossRows() > logprob.length) {
-            settle();
+            await();
         }
         pass.copyLogprob(onDevice, used);
         int at = 0;
@@ -51,7 +51,7 @@ final class LossLedger implements AutoCloseable {
     }
 
     /** Waits for the passes and adds up their losses, in the order of the rows. */
-    void settle() {
+    void await() {
         onDevice.download(logprob, used);
         for (int i = 0; i < used; i++) {
             loss[i][slot[i]] -= (double) scale[i] * logprob[i];
@@ -60,7 +60,7 @@ final class LossLedger implements AutoCloseable {
         used = 0;
     }
 
-    /** Forgets the passes since the last call of {@link #settle}. */
+    /** Forgets the passes since the last call of {@link #await}. */
     void clear() {
         Arrays.fill(loss, 0, used, null);
         used = 0;

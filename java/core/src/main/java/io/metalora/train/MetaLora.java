@@ -2,22 +2,18 @@ package io.metalora.train;
 
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.TrainConfig;
-import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
 import io.metalora.model.PassLimits;
-import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Held;
 import io.metalora.runtime.InputException;
-import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
+import io.metalora.task.Composition;
 import io.metalora.task.CounterRandom;
-import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.Episode;
 import io.metalora.task.EpisodeSampler;
 import io.metalora.task.PackBuilder;
-import io.metalora.task.TaskSampler;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -36,25 +32,14 @@ import java.util.function.BooleanSupplier;
  */
 public final class MetaLora implements Trainer {
 
-    private static final String LOWER_INNER = "lower meta.inner_lr, or set meta.inner_clip";
-
     private final TrainConfig config;
     private final Held held = new Held();
-    private final Ops ops;
     private final LoraAdapter shared;
     private final EpisodeSampler episodes;
-    private final AdapterSlots slots;
-    private final GradientPass pass;
-    private final long scratchBytes;
-    private final InnerLoop inner;
+    private final EpisodeGradients gradients;
+    private final GradientReduction reduction;
     private final SharedOptimizer optimizer;
-    private final Tensor taskWeights;
-    private final Tensor gradient;
-    private final Tensor gram;
-    private final double[][] supportLoss;
-    private final double[] adaptedLoss;
-    private final double[] queryLoss;
-    private final double[] gramOnHost;
+    private final long scratchBytes;
 
     /**
      * Prepares training on the model; holds buffers on its device until closed.
@@ -70,28 +55,21 @@ public final class MetaLora implements Trainer {
 
     /** As above; {@code stop} is asked before every pass and ends the iteration when true. */
     public MetaLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config, BooleanSupplier stop) {
-        TrainConfig.Meta meta = config.meta();
-        int n = meta.tasksPerIteration();
+        this(model, shared, tasks, config, stop, episodes(tasks, config), Aggregation.MEAN);
+    }
+
+    MetaLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config, BooleanSupplier stop, EpisodeSampler episodes,
+             Aggregation aggregation) {
         PassLimits limits = limits(tasks, config);
+        Device device = model.device();
         this.config = config;
         this.shared = shared;
-        this.episodes = episodes(tasks, config);
-        this.supportLoss = new double[meta.innerSteps()][n];
-        this.adaptedLoss = new double[n];
-        this.queryLoss = new double[n];
-        this.gramOnHost = new double[n * n];
-        Device device = model.device();
-        this.ops = device.ops();
-        long parameters = shared.layout().parameters();
-        this.slots = held.add(() -> new AdapterSlots(device, shared.layout(), n, true), AdapterSlots::close);
-        this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits, stop), GradientPass::close);
-        this.inner = held.add(() -> new InnerLoop(device, slots, meta), InnerLoop::close);
+        this.episodes = episodes;
+        this.gradients = held.add(() -> new EpisodeGradients(model, shared, limits, config.meta(), stop), EpisodeGradients::close);
+        this.reduction = held.add(() -> new GradientReduction(device, gradients.slots(), aggregation), GradientReduction::close);
         this.optimizer = held.add(
-                () -> new SharedOptimizer(device, shared.parameters(), config.optimizer(), meta.iterations()), SharedOptimizer::close);
-        this.taskWeights = held.add(() -> device.zeros(DType.F32, n), Tensor::close);
-        this.gradient = held.add(() -> device.zeros(DType.F32, parameters), Tensor::close);
-        this.gram = held.add(() -> device.zeros(DType.F64, n, n), Tensor::close);
-        this.scratchBytes = held.orClose(this::prepare);
+                () -> new SharedOptimizer(device, shared.parameters(), config.optimizer(), config.meta().iterations()), SharedOptimizer::close);
+        this.scratchBytes = held.orClose(() -> gradients.plan(this::queueStep));
     }
 
     /** @throws InputException if there are fewer tasks than a meta-batch needs, or a task has too few samples */
@@ -111,24 +89,14 @@ public final class MetaLora implements Trainer {
             throw new InputException("meta.tasks_per_iteration is " + n + ", but there are only " + tasks.size()
                     + " tasks; lower it or add tasks");
         }
-        return new EpisodeSampler(tasks, TaskSampler.uniform(tasks.size(), n, config.seed()),
+        return new EpisodeSampler(tasks, Composition.uniform(tasks.size(), n, config.seed()),
                 meta.innerSteps() == 0 ? 0 : meta.supportSize(), meta.querySize(), config.seed());
     }
 
-    private long prepare() {
-        float[] weights = new float[slots.slots()];
-        Arrays.fill(weights, 1f / weights.length);
-        taskWeights.upload(weights);
-        return pass.plan(slots, () -> {
-            inner.planned(shared.parameters());
-            reduce();
-            optimizer.queue(gradient);
-        });
-    }
-
-    /** The mean of the tasks' gradients, and their Gram matrix. */
-    private void reduce() {
-        ops.taskReduce(slots.vectors(), slots.gradients(), taskWeights, gradient, gram);
+    /** Stage 2 after the gradients: one of all tasks, and the step along it. */
+    private void queueStep() {
+        reduction.queue();
+        optimizer.queue(reduction.gradient());
     }
 
     /**
@@ -158,7 +126,7 @@ public final class MetaLora implements Trainer {
 
     /** Passes that were replayed; see {@link io.metalora.model.ModelPass#replayed}. */
     long replayed() {
-        return pass.replayed();
+        return gradients.replayed();
     }
 
     @Override
@@ -168,11 +136,12 @@ public final class MetaLora implements Trainer {
 
     @Override
     public TrainerState state() {
-        return optimizer.snapshot();
+        return optimizer.snapshot(episodes.composition().state());
     }
 
     @Override
     public void restore(TrainerState state) {
+        episodes.composition().restore(state.composition());
         optimizer.restore(state);
     }
 
@@ -187,73 +156,80 @@ public final class MetaLora implements Trainer {
      * @param batch one episode a slot; exactly {@code meta.tasks_per_iteration} of them
      */
     public IterationReport iterate(List<Episode> batch) {
-        if (batch.size() != slots.slots()) {
-            throw new IllegalArgumentException(batch.size() + " episodes for " + slots.slots() + " slots");
-        }
-        return pass.whole(() -> run(batch));
+        return gradients.whole(() -> run(batch));
     }
 
     private IterationReport run(List<Episode> batch) {
         long begin = System.nanoTime();
-        long iteration = done();
-        int k = config.meta().innerSteps();
-        long dropoutSeed = new CounterRandom(config.seed(), CounterRandom.Purpose.DROPOUT, iteration).nextLong();
-
-        var support = k == 0 ? List.<List<EncodedExample>>of() : batch.stream().map(Episode::supportExamples).toList();
-        inner.adapt(shared.parameters(), support, k, pass, dropoutSeed, supportLoss);
-        int every = config.meta().supportAfterEvery();
-        boolean measure = k > 0 && every > 0 && iteration % every == 0;
-        if (measure) {
-            pass.forward(support, slots, adaptedLoss);
-        }
-
-        slots.zeroGradients();
-        pass.backward(batch.stream().map(Episode::queryExamples).toList(), slots, dropoutSeed + k, queryLoss);
-        reduce();
+        boolean measure = measures();
+        gradients.queue(batch, measure, dropoutSeed());
         double lr = optimizer.learningRate();
-        optimizer.queue(gradient);
+        queueStep();
         // All is queued: only now the host waits. A loss that is not finite gives a gradient that is not, which changed nothing.
-        pass.settle();
-        for (int step = 0; step < k; step++) {
-            requireFinite(supportLoss[step], batch, iteration, "support loss after " + step + " inner steps",
-                    step == 0 ? "lower optimizer.lr" : LOWER_INNER);
-        }
-        requireFinite(queryLoss, batch, iteration, "query loss", k == 0 ? "lower optimizer.lr" : LOWER_INNER + ", or lower optimizer.lr");
-        gram.download(gramOnHost);
-        double norm = optimizer.settle();
+        gradients.await(batch, done() + 1);
+        double[] gram = reduction.awaitGram();
+        double norm = optimizer.await();
         double seconds = (System.nanoTime() - begin) * 1e-9;
-        return report(batch, lr, norm, measure, seconds);
+        return report(batch, gram, lr, norm, measure, seconds);
     }
 
-    private static void requireFinite(double[] losses, List<Episode> batch, long iteration, String what, String help) {
-        for (int i = 0; i < losses.length; i++) {
-            if (!Double.isFinite(losses[i])) {
-                throw new TrainingDivergedException("iteration " + (iteration + 1) + ", task " + batch.get(i).task().name()
-                        + ": the " + what + " is " + losses[i] + "; " + help);
-            }
-        }
+    /** Whether the next iteration measures the support losses after stage 1. */
+    private boolean measures() {
+        int every = config.meta().supportAfterEvery();
+        return config.meta().innerSteps() > 0 && every > 0 && done() % every == 0;
     }
 
-    private IterationReport report(List<Episode> batch, double lr, double norm, boolean measured, double seconds) {
+    private long dropoutSeed() {
+        return new CounterRandom(config.seed(), CounterRandom.Purpose.DROPOUT, done()).nextLong();
+    }
+
+    /**
+     * The first half of an iteration: stage 1, and the gradient of each task's query loss at its adapted parameters. The shared
+     * adapter and the count of iterations stay.
+     *
+     * @param batch one episode a slot; exactly {@code meta.tasks_per_iteration} of them
+     * @return F32 [n, P], a task's gradient a row, in the order of the batch; stays this object's, until the next call
+     * @throws TrainingDivergedException if a loss is not finite
+     */
+    public Tensor gradients(List<Episode> batch) {
+        return gradients.whole(() -> {
+            gradients.queue(batch, false, dropoutSeed());
+            gradients.await(batch, done() + 1);
+            gradients.takeTokens(); // of no iteration that is reported
+            return gradients.slots().gradients();
+        });
+    }
+
+    /**
+     * The second half: one step of the shared adapter along a gradient, which may come from elsewhere.
+     *
+     * @param gradient F32 [P], of the query losses; clipped in place
+     * @return its norm before clipping
+     * @throws TrainingDivergedException if it, or what the step would give, is not finite; the step then was none
+     */
+    public double apply(Tensor gradient) {
+        optimizer.queue(gradient);
+        return optimizer.await();
+    }
+
+    private IterationReport report(List<Episode> batch, double[] products, double lr, double norm, boolean measured, double seconds) {
         int n = batch.size();
         var tasks = new ArrayList<IterationReport.TaskReport>(n);
         var draws = new ArrayList<IterationReport.Draw>(n);
-        double[][] cosines = new double[n][n];
+        var gram = new Gram(products, n);
+        double[] adaptedLoss = gradients.adaptedLoss();
+        double[] queryLoss = gradients.queryLoss();
         for (int i = 0; i < n; i++) {
             int slot = i;
             Episode episode = batch.get(i);
             tasks.add(new IterationReport.TaskReport(episode.task().name(),
-                    Arrays.stream(supportLoss).mapToDouble(losses -> losses[slot]).toArray(),
+                    Arrays.stream(gradients.supportLoss()).map(losses -> losses[slot]).toList(),
                     measured && Double.isFinite(adaptedLoss[i]) ? OptionalDouble.of(adaptedLoss[i]) : OptionalDouble.empty(),
-                    queryLoss[i], Math.sqrt(gramOnHost[i * n + i])));
+                    queryLoss[i], gram.norm(i)));
             draws.add(new IterationReport.Draw(episode.task().name(), episode.supportLines(), episode.queryLines()));
-            for (int j = 0; j < n; j++) {
-                double norms = Math.sqrt(gramOnHost[i * n + i] * gramOnHost[j * n + j]);
-                cosines[i][j] = norms == 0 ? 0 : gramOnHost[i * n + j] / norms;
-            }
         }
         double loss = Arrays.stream(queryLoss).average().orElseThrow();
-        return new IterationReport(done(), lr, loss, norm, pass.takeTokens(), seconds, tasks, cosines, draws);
+        return new IterationReport(done(), lr, loss, norm, gradients.takeTokens(), seconds, tasks, gram, draws);
     }
 
     @Override

@@ -69,7 +69,7 @@ final class SharedOptimizer implements AutoCloseable {
      * @return the gradient's norm before clipping
      * @throws TrainingDivergedException if the norm is not finite, or what the step would have given; the step then was none
      */
-    double settle() {
+    double await() {
         double lr = learningRate();
         norms.download(normsOnHost);
         if (!Float.isFinite(normsOnHost[0])) {
@@ -87,10 +87,11 @@ final class SharedOptimizer implements AutoCloseable {
     /**
      * Copies the whole state to the host.
      *
+     * @param composition its part of it
      * @throws TrainingDivergedException if a number of it is not finite, as those of the adapter that was given may be
      */
-    TrainerState snapshot() {
-        var state = new TrainerState(step, parameters.toFloats(), this.state.m().toFloats(), this.state.v().toFloats());
+    TrainerState snapshot(float[] composition) {
+        var state = new TrainerState(step, parameters.toFloats(), this.state.m().toFloats(), this.state.v().toFloats(), composition);
         state.notFinite().ifPresent(what -> {
             throw new TrainingDivergedException("the state after " + step + " steps can't be kept: " + what);
         });

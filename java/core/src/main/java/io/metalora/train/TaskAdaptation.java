@@ -68,7 +68,8 @@ public final class TaskAdaptation implements AutoCloseable {
         }), GradientPass::close);
         this.inner = held.add(() -> new InnerLoop(device, slots, config.meta()), InnerLoop::close);
         if (steps > 0) {
-            held.orClose(() -> pass.plan(slots, () -> inner.planned(shared.parameters())));
+            // A step's ops are those of every step.
+            held.orClose(() -> pass.plan(slots, () -> queue(List.of(), 1, new double[1][slots.slots()])));
         }
     }
 
@@ -91,16 +92,21 @@ public final class TaskAdaptation implements AutoCloseable {
         }
         List<List<EncodedExample>> examples = tasks.stream().map(EncodedTask::examples).toList();
         return pass.whole(() -> {
-            inner.adapt(shared.parameters(), examples, steps, pass, dropoutSeed, new double[steps][slots.slots()]);
-            pass.settle();
+            queue(examples, steps, new double[steps][slots.slots()]);
+            pass.await();
             tellProgress();
             requireFinite(tasks);
             return slots;
         });
     }
 
+    private void queue(List<List<EncodedExample>> examples, int count, double[][] losses) {
+        inner.queue(shared.parameters(), examples, count, pass, dropoutSeed, losses);
+        inner.queueNorms();
+    }
+
     private void requireFinite(List<EncodedTask> tasks) {
-        float[] norms = inner.norms();
+        float[] norms = inner.awaitNorms();
         for (int slot = 0; slot < tasks.size(); slot++) {
             if (!Float.isFinite(norms[slot])) {
                 throw new TrainingDivergedException("adapting to the examples of task " + tasks.get(slot).name()

@@ -3,18 +3,61 @@ package io.metalora.train;
 import java.util.Optional;
 
 /**
- * The whole state of training between two iterations: since every draw is a function of the iteration, there is no other.
- *
- * @param step       steps taken
- * @param parameters of the shared adapter, [P]
- * @param m          AdamW's first moments, [P]
- * @param v          its second moments, [P]
+ * The whole state of training between two iterations: every draw is a function of the iteration and of this. Its vectors may be
+ * large and are not copied: whoever gives or takes one leaves it as it is.
  */
-public record TrainerState(long step, float[] parameters, float[] m, float[] v) {
+public final class TrainerState {
+
+    private final long step;
+    private final float[] parameters;
+    private final float[] m;
+    private final float[] v;
+    private final float[] composition;
+
+    /**
+     * @param step        steps taken
+     * @param parameters  of the shared adapter, [P]
+     * @param m           AdamW's first moments, [P]
+     * @param v           its second moments, [P]
+     * @param composition what {@link io.metalora.task.Composition#state} gave; empty where there is none
+     */
+    public TrainerState(long step, float[] parameters, float[] m, float[] v, float[] composition) {
+        this.step = step;
+        this.parameters = parameters;
+        this.m = m;
+        this.v = v;
+        this.composition = composition;
+    }
+
+    /** Steps taken. */
+    public long step() {
+        return step;
+    }
+
+    /** Of the shared adapter, [P]. */
+    public float[] parameters() {
+        return parameters;
+    }
+
+    /** AdamW's first moments, [P]. */
+    public float[] m() {
+        return m;
+    }
+
+    /** AdamW's second moments, [P]. */
+    public float[] v() {
+        return v;
+    }
+
+    /** What {@link io.metalora.task.Composition#state} gave; empty where there is none. */
+    public float[] composition() {
+        return composition;
+    }
 
     /** The first number that is a NaN or an infinity, in words; empty where there is none. */
     public Optional<String> notFinite() {
-        return notFinite("parameters", parameters).or(() -> notFinite("m", m)).or(() -> notFinite("v", v));
+        return notFinite("parameters", parameters).or(() -> notFinite("m", m)).or(() -> notFinite("v", v))
+                .or(() -> notFinite("composition", composition));
     }
 
     private static Optional<String> notFinite(String name, float[] values) {

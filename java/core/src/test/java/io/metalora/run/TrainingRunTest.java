@@ -291,7 +291,7 @@ class TrainingRunTest {
         Checkpoint good = Checkpoint.read(newest);
         float[] v = good.state().v().clone();
         v[3] = Float.NaN;
-        new Checkpoint(new TrainerState(good.state().step(), good.state().parameters(), good.state().m(), v), good.metricsBytes(),
+        new Checkpoint(new TrainerState(good.state().step(), good.state().parameters(), good.state().m(), v, good.state().composition()), good.metricsBytes(),
                 good.drawsBytes()).write(newest.getParent());
 
         TrainingRun.resume(folder.resolve("spoilt"), listener, () -> false);
@@ -357,5 +357,12 @@ class TrainingRunTest {
                 "compute.token_budget=16");
         assertThatThrownBy(() -> TrainingRun.resume(folder.resolve("stopped"), other, false, listener, () -> false)).isInstanceOf(InputException.class)
                 .hasMessageContaining("restore them (and compute.token_budget");
+    }
+
+    @Test
+    void aCheckpointCarriesTheStateOfTheComposition() throws IOException {
+        var state = new TrainerState(7, new float[] {1, 2}, new float[] {3, 4}, new float[] {5, 6}, new float[] {0.25f, 8, 9});
+        Path file = new Checkpoint(state, 10, 20).write(Files.createDirectories(folder.resolve("checkpoints")));
+        assertThat(Checkpoint.read(file)).usingRecursiveComparison().isEqualTo(new Checkpoint(state, 10, 20));
     }
 }

@@ -12,15 +12,44 @@ import java.util.concurrent.BrokenBarrierException;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.CyclicBarrier;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** A device in the hands of several threads, and after it was closed. */
 class DeviceTest {
+
+    @Test
+    @Timeout(60)
+    void threadsThatWaitForEachOtherAreAllServed() throws Exception {
+        int threads = 4;
+        int calls = 500;
+        try (var device = Device.open(new DeviceOptions(Backend.CPU, 1).withWhenBusy(WhenBusy.WAIT));
+                var pool = Executors.newFixedThreadPool(threads)) {
+            var all = new ArrayList<Future<float[]>>();
+            for (int t = 0; t < threads; t++) {
+                int number = t;
+                all.add(pool.submit(() -> {
+                    try (var mine = device.zeros(DType.F32, 4096)) {
+                        for (int i = 0; i < calls; i++) {
+                            mine.upload(new float[4096]);
+                            device.ops().fill(mine, 4096, number * calls + i);
+                        }
+                        return mine.toFloats();
+                    }
+                }));
+            }
+            for (int t = 0; t < threads; t++) {
+                assertThat(all.get(t).get()).containsOnly(t * calls + calls - 1);
+            }
+        }
+    }
 
     @Test
     void aSecondThreadIsRefusedAndSpoilsNothing() throws InterruptedException {

@@ -8,6 +8,7 @@ import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
 import net.jqwik.api.constraints.IntRange;
@@ -22,7 +23,7 @@ class EpisodeSamplerTest {
     }
 
     private static EpisodeSampler sampler(List<EncodedTask> tasks, int n, int support, int query, long seed) {
-        return new EpisodeSampler(tasks, TaskSampler.uniform(tasks.size(), n, seed), support, query, seed);
+        return new EpisodeSampler(tasks, Composition.uniform(tasks.size(), n, seed), support, query, seed);
     }
 
     @Property(tries = 200)
@@ -38,9 +39,9 @@ class EpisodeSamplerTest {
             assertThat(episode.support()).hasSize(support);
             assertThat(episode.query()).hasSize(query);
             var drawn = new HashSet<Integer>();
-            IntStream.concat(Arrays.stream(episode.support()), Arrays.stream(episode.query())).forEach(drawn::add);
+            Stream.concat(episode.support().stream(), episode.query().stream()).forEach(drawn::add);
             assertThat(drawn).hasSize(support + query);
-            assertThat(episode.queryLines()).isEqualTo(Arrays.stream(episode.query()).map(i -> 10 * i).toArray());
+            assertThat(episode.queryLines()).isEqualTo(episode.query().stream().map(i -> 10 * i).toList());
         }
         assertThat(sampler(tasks, 3, support, query, seed).draw(iteration)).usingRecursiveComparison().isEqualTo(episodes);
     }
@@ -48,9 +49,9 @@ class EpisodeSamplerTest {
     @Test
     void drawsAllTasksEquallyOften() {
         int[] counts = new int[5];
-        TaskSampler sampler = TaskSampler.uniform(5, 2, 3);
+        Composition sampler = Composition.uniform(5, 2, 3);
         for (int i = 0; i < 5000; i++) {
-            for (int task : sampler.sample(i)) {
+            for (int task : sampler.draw(i)) {
                 counts[task]++;
             }
         }

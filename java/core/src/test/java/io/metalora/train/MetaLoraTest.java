@@ -12,10 +12,11 @@ import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.Episode;
 import io.metalora.task.EpisodeSampler;
-import io.metalora.task.TaskSampler;
+import io.metalora.task.Composition;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.CancellationException;
@@ -78,7 +79,7 @@ class MetaLoraTest {
         float[] ours = train(config, 3);
         try (var shared = llama.adapter(); var joint = new JointLora(llama.model(), shared, tasks(), config.with("joint.epochs=30"))) {
             // Every query set has the same number of loss tokens: the mean over tasks is the mean over tokens.
-            var sampler = new EpisodeSampler(tasks(), TaskSampler.uniform(4, 3, config.seed()), 0, 2, config.seed());
+            var sampler = new EpisodeSampler(tasks(), Composition.uniform(4, 3, config.seed()), 0, 2, config.seed());
             for (int i = 0; i < 3; i++) {
                 joint.step(sampler.draw(i).stream().flatMap(e -> e.queryExamples().stream()).toList(), List.of());
             }
@@ -176,7 +177,7 @@ class MetaLoraTest {
                 meta.iterate();
             }
             assertThat(shared.parameters().toFloats()).isEqualTo(straight);
-            var other = new TrainerState(1, new float[3], new float[3], new float[3]);
+            var other = new TrainerState(1, new float[3], new float[3], new float[3], Composition.STATELESS);
             assertThatThrownBy(() -> meta.restore(other)).isInstanceOf(InputException.class).hasMessageContaining("3 parameters");
         }
     }
@@ -203,7 +204,7 @@ class MetaLoraTest {
             }
             assertThat(last.loss()).isLessThan(0.5 * first.loss());
             assertThat(last.supportLossAfter().orElseThrow()).isLessThan(last.supportLossBefore().orElseThrow());
-            assertThat(last.gradientCosines()[1][1]).isCloseTo(1, within(1e-9));
+            assertThat(last.gram().cosine(1, 1)).isCloseTo(1, within(1e-9));
         }
     }
 
@@ -314,7 +315,7 @@ class MetaLoraTest {
             for (int which = 0; which < 3; which++) {
                 float[][] values = {good.parameters().clone(), good.m().clone(), good.v().clone()};
                 values[which][7] = Float.POSITIVE_INFINITY;
-                var bad = new TrainerState(3, values[0], values[1], values[2]);
+                var bad = new TrainerState(3, values[0], values[1], values[2], Composition.STATELESS);
                 assertThatThrownBy(() -> meta.restore(bad)).isInstanceOf(InputException.class)
                         .hasMessageContaining(List.of("parameters", "m", "v").get(which) + " 7 is Infinity");
                 assertThat(meta.state()).usingRecursiveComparison().isEqualTo(good);
@@ -367,11 +368,111 @@ class MetaLoraTest {
             while (joint.done() < joint.total()) {
                 int epoch = (int) (joint.done() / 7);
                 for (var draw : joint.iterate().draws()) {
-                    Arrays.stream(draw.query()).forEach(line -> epochs.get(epoch).add(draw.task() + line));
+                    draw.query().forEach(line -> epochs.get(epoch).add(draw.task() + line));
                 }
             }
             assertThat(epochs.get(0)).hasSize(48).doesNotHaveDuplicates();
             assertThat(epochs.get(1)).containsExactlyInAnyOrderElementsOf(epochs.get(0)).isNotEqualTo(epochs.get(0));
+        }
+    }
+
+    /** So that gradients may come from elsewhere. */
+    @Test
+    void anIterationIsItsGradientsAndAStep() {
+        TrainConfig config = config("meta.tasks_per_iteration=1");
+        List<Episode> batch = List.of(new Episode(tasks().getFirst(), new int[] {0, 1, 2}, new int[] {3, 4}));
+        try (var first = llama.adapter();
+             var second = llama.adapter();
+             var whole = new MetaLora(llama.model(), first, tasks(), config);
+             var halves = new MetaLora(llama.model(), second, tasks(), config)) {
+            for (int i = 0; i < 3; i++) {
+                double norm = halves.apply(halves.gradients(batch).view(0, second.layout().parameters()));
+                assertThat(norm).isEqualTo(whole.iterate(batch).gradientNorm());
+                assertThat(halves.done()).isEqualTo(i + 1);
+                assertThat(second.parameters().toFloats()).isEqualTo(first.parameters().toFloats());
+            }
+        }
+    }
+
+    /** Weights from the Gram matrix: here all of it on the task with the longest gradient. */
+    @Test
+    void theTasksGradientsBecomeOneAsTheAggregationWeighsThem() {
+        TrainConfig config = config();
+        var chosen = new int[1];
+        var longest = new Aggregation() {
+            @Override
+            public boolean dependsOnGradients() {
+                return true;
+            }
+
+            @Override
+            public void weights(double[] gram, float[] weights) {
+                int n = weights.length;
+                chosen[0] = IntStream.range(0, n).boxed().max(Comparator.comparingDouble(i -> gram[i * n + i])).orElseThrow();
+                Arrays.fill(weights, 0);
+                weights[chosen[0]] = 1;
+            }
+        };
+        var episodes = new EpisodeSampler(tasks(), Composition.uniform(4, 3, config.seed()), 3, 2, config.seed());
+        try (var first = llama.adapter();
+             var second = llama.adapter();
+             var ours = new MetaLora(llama.model(), first, tasks(), config, () -> false, episodes, longest);
+             var plain = new MetaLora(llama.model(), second, tasks(), config)) {
+            List<Episode> batch = episodes.draw(0);
+            var report = ours.iterate(batch);
+            long count = second.layout().parameters();
+            plain.apply(plain.gradients(batch).view(chosen[0] * count, count));
+            assertThat(first.parameters().toFloats()).isEqualTo(second.parameters().toFloats());
+            assertThat(report.tasks().stream().mapToDouble(IterationReport.TaskReport::gradientNorm).max().orElseThrow())
+                    .isEqualTo(report.tasks().get(chosen[0]).gradientNorm());
+        }
+    }
+
+    /** Draws the tasks that come next in a circle, one further with every draw. */
+    private static final class Circle implements Composition {
+        private float next;
+
+        @Override
+        public int[] draw(long iteration) {
+            next++;
+            return new int[] {(int) next % 4, (int) (next + 1) % 4, (int) (next + 2) % 4};
+        }
+
+        @Override
+        public float[] state() {
+            return new float[] {next};
+        }
+
+        @Override
+        public void restore(float[] state) {
+            next = state[0];
+        }
+    }
+
+    @Test
+    void theStateOfTheCompositionIsTheTrainers() {
+        TrainConfig config = config();
+        var reports = new ArrayList<IterationReport>();
+        TrainerState kept = null;
+        for (int from : new int[] {0, 2}) {
+            var episodes = new EpisodeSampler(tasks(), new Circle(), 3, 2, config.seed());
+            try (var shared = llama.adapter();
+                 var meta = new MetaLora(llama.model(), shared, tasks(), config, () -> false, episodes, Aggregation.MEAN)) {
+                if (from > 0) {
+                    meta.restore(kept);
+                }
+                while (meta.done() < 4) {
+                    reports.add(meta.iterate());
+                    if (from == 0 && meta.done() == 2) {
+                        kept = meta.state();
+                    }
+                }
+            }
+        }
+        assertThat(kept.composition()).containsExactly(2);
+        for (int i = 0; i < 2; i++) {
+            assertThat(reports.get(4 + i).draws()).usingRecursiveComparison().isEqualTo(reports.get(2 + i).draws());
+            assertThat(reports.get(4 + i).loss()).isEqualTo(reports.get(2 + i).loss());
         }
     }
 }

@@ -62,7 +62,7 @@ final class EvalCommand implements Callable<Integer> {
     @JsonPropertyOrder({"task", "method", "labels", "items", "available", "correct", "accuracy"})
     private record TaskLine(String task, String method, int labels, int items, int available, int correct, double accuracy) {
         TaskLine(TaskResult result, int available) {
-            this(result.task(), nameOf(result.method()), result.labels(), result.correct().length, available, result.right(),
+            this(result.task(), nameOf(result.method()), result.labels(), result.size(), available, result.right(),
                     result.accuracy());
         }
     }

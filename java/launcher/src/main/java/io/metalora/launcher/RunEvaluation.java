@@ -108,7 +108,7 @@ final class RunEvaluation {
         int[] places = new CounterRandom(seed, Purpose.SUBSET, 0, task.name()).distinct(most, available);
         Arrays.sort(places);
         return new EncodedTask(task.name(), Arrays.stream(places).mapToObj(task.examples()::get).toList(),
-                Arrays.stream(places).map(place -> task.lines()[place]).toArray());
+                Arrays.stream(places).map(task::line).toArray());
     }
 
     /** Tells the progress of answers. */

@@ -15,8 +15,8 @@ import java.nio.file.Path;
 
 public class TrainAdapter {
     public static void train(Path modelFolder, Path taskFolder, Path adapterFolder) {
-        var config = TrainConfig.of("adapter.rank=4", "meta.iterations=3", "meta.tasks_per_iteration=3",
-                "meta.support_size=4", "meta.query_size=4", "meta.inner_steps=2", "optimizer.lr=5e-3");
+        var config = TrainConfig.builder().adapter(a -> a.rank(4)).optimizer(o -> o.lr(5e-3))
+                .meta(m -> m.iterations(3).tasksPerIteration(3).supportSize(4).querySize(4).innerSteps(2)).build();
         try (var device = Device.cpu();
              var model = CausalLM.load(modelFolder, device, LoadOptions.defaults());
              var tokenizer = TextTokenizer.load(modelFolder);

@@ -1,0 +1,4 @@
+/** Uses what the core exports, and nothing else. */
+module example {
+    requires io.metalora;
+}

@@ -1,0 +1,151 @@
+package io.metalora.train;
+
+import io.metalora.adapter.LoraAdapter;
+import io.metalora.config.TrainConfig;
+import io.metalora.model.AdapterSlots;
+import io.metalora.model.CausalLM;
+import io.metalora.model.PassLimits;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
+import io.metalora.task.EncodedExample;
+import io.metalora.task.Episode;
+import java.util.List;
+import java.util.function.BooleanSupplier;
+import java.util.function.Supplier;
+
+/**
+ * Stage 1 on the support sets of a batch of episodes, and the gradient of each query loss at the parameters that stage 1 gave:
+ * what an iteration of MeTA-LoRA does before the tasks' gradients become one.
+ */
+final class EpisodeGradients implements AutoCloseable {
+
+    private static final String LOWER_INNER = "lower meta.inner_lr, or set meta.inner_clip";
+
+    private final Held held = new Held();
+    private final LoraAdapter shared;
+    private final int steps;
+    private final AdapterSlots slots;
+    private final GradientPass pass;
+    private final InnerLoop inner;
+    private final double[][] supportLoss;
+    private final double[] adaptedLoss;
+    private final double[] queryLoss;
+
+    /**
+     * @param shared where every task starts; stays the caller's
+     * @param stop   asked before every pass
+     */
+    EpisodeGradients(CausalLM model, LoraAdapter shared, PassLimits limits, TrainConfig.Meta options, BooleanSupplier stop) {
+        int n = options.tasksPerIteration();
+        Device device = model.device();
+        this.shared = shared;
+        this.steps = options.innerSteps();
+        this.slots = held.add(() -> new AdapterSlots(device, shared.layout(), n, true), AdapterSlots::close);
+        this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits, stop), GradientPass::close);
+        this.inner = held.add(() -> new InnerLoop(device, slots, options), InnerLoop::close);
+        this.supportLoss = new double[steps][n];
+        this.adaptedLoss = new double[n];
+        this.queryLoss = new double[n];
+    }
+
+    /**
+     * Sets scratch memory aside for this and for what follows it in an iteration.
+     *
+     * @return bytes that the largest op takes
+     */
+    long plan(Runnable following) {
+        return pass.plan(slots, () -> {
+            // The ops of one inner step are those of every one.
+            queue(List.of(), List.of(), Math.min(1, steps), true, 0);
+            following.run();
+        });
+    }
+
+    /** Runs an iteration on these passes; see {@link GradientPass#whole}. */
+    <T> T whole(Supplier<T> iteration) {
+        return pass.whole(iteration);
+    }
+
+    /**
+     * Queues stage 1 and the query gradients, which will lie in the slots, the i-th episode's in slot i.
+     *
+     * @param batch   an episode a slot
+     * @param measure whether the support losses after stage 1 are measured too
+     */
+    void queue(List<Episode> batch, boolean measure, long dropoutSeed) {
+        if (batch.size() != slots.slots()) {
+            throw new IllegalArgumentException(batch.size() + " episodes for " + slots.slots() + " slots");
+        }
+        var support = steps == 0 ? List.<List<EncodedExample>>of() : batch.stream().map(Episode::supportExamples).toList();
+        queue(support, batch.stream().map(Episode::queryExamples).toList(), steps, measure, dropoutSeed);
+    }
+
+    private void queue(List<List<EncodedExample>> support, List<List<EncodedExample>> query, int count, boolean measure, long dropoutSeed) {
+        inner.queue(shared.parameters(), support, count, pass, dropoutSeed, supportLoss);
+        if (measure && count > 0) {
+            pass.forward(support, slots, adaptedLoss);
+        }
+        slots.zeroGradients();
+        pass.backward(query, slots, dropoutSeed + count, queryLoss);
+    }
+
+    /**
+     * Waits for what was queued.
+     *
+     * @param batch     of the same
+     * @param iteration for messages, from 1
+     * @throws TrainingDivergedException if a loss is not finite
+     */
+    void await(List<Episode> batch, long iteration) {
+        pass.await();
+        for (int step = 0; step < steps; step++) {
+            requireFinite(supportLoss[step], batch, iteration, "support loss after " + step + " inner steps",
+                    step == 0 ? "lower optimizer.lr" : LOWER_INNER);
+        }
+        requireFinite(queryLoss, batch, iteration, "query loss", steps == 0 ? "lower optimizer.lr" : LOWER_INNER + ", or lower optimizer.lr");
+    }
+
+    private static void requireFinite(double[] losses, List<Episode> batch, long iteration, String what, String help) {
+        for (int i = 0; i < losses.length; i++) {
+            if (!Double.isFinite(losses[i])) {
+                throw new TrainingDivergedException("iteration " + iteration + ", task " + batch.get(i).task().name()
+                        + ": the " + what + " is " + losses[i] + "; " + help);
+            }
+        }
+    }
+
+    /** The slots in which the gradients lie. */
+    AdapterSlots slots() {
+        return slots;
+    }
+
+    /** [steps][n], at the start of each inner step; as are the others, of the batch that was awaited last. */
+    double[][] supportLoss() {
+        return supportLoss;
+    }
+
+    /** [n], after stage 1, where it was measured. */
+    double[] adaptedLoss() {
+        return adaptedLoss;
+    }
+
+    /** [n], at the adapted parameters. */
+    double[] queryLoss() {
+        return queryLoss;
+    }
+
+    /** Tokens of the examples that went through since the last call. */
+    long takeTokens() {
+        return pass.takeTokens();
+    }
+
+    /** Passes that were replayed; see {@link io.metalora.model.ModelPass#replayed}. */
+    long replayed() {
+        return pass.replayed();
+    }
+
+    @Override
+    public void close() {
+        held.close();
+    }
+}

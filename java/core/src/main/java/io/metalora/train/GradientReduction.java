@@ -1,0 +1,71 @@
+package io.metalora.train;
+
+import io.metalora.model.AdapterSlots;
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.Held;
+import io.metalora.runtime.Ops;
+import io.metalora.runtime.Tensor;
+
+/** From the gradients of the slots to one, by an {@link Aggregation}, with their Gram matrix. */
+final class GradientReduction implements AutoCloseable {
+
+    private final Held held = new Held();
+    private final Ops ops;
+    private final AdapterSlots slots;
+    private final Aggregation aggregation;
+    private final Tensor weights;
+    private final Tensor gradient;
+    private final Tensor gram;
+    private final float[] weightsOnHost;
+    private final double[] gramOnHost;
+
+    /** @param slots whose gradients are reduced; stay the caller's */
+    GradientReduction(Device device, AdapterSlots slots, Aggregation aggregation) {
+        int n = slots.slots();
+        this.ops = device.ops();
+        this.slots = slots;
+        this.aggregation = aggregation;
+        this.weights = held.add(() -> device.zeros(DType.F32, n), Tensor::close);
+        this.gradient = held.add(() -> device.zeros(DType.F32, slots.layout().parameters()), Tensor::close);
+        this.gram = held.add(() -> device.zeros(DType.F64, n, n), Tensor::close);
+        this.weightsOnHost = new float[n];
+        this.gramOnHost = new double[n * n];
+        if (!aggregation.dependsOnGradients()) {
+            aggregation.weights(null, weightsOnHost);
+            held.orClose(() -> {
+                weights.upload(weightsOnHost);
+                return null;
+            });
+        }
+    }
+
+    /** Queues the reduction; one pass over the gradients where the weights are known before. */
+    void queue() {
+        if (!aggregation.dependsOnGradients()) {
+            ops.taskReduce(slots.vectors(), slots.gradients(), weights, gradient, gram);
+            return;
+        }
+        ops.taskReduce(slots.vectors(), slots.gradients(), null, null, gram);
+        gram.download(gramOnHost);
+        aggregation.weights(gramOnHost, weightsOnHost);
+        weights.upload(weightsOnHost);
+        ops.taskReduce(slots.vectors(), slots.gradients(), weights, gradient, null);
+    }
+
+    /** F32 [P], once the reduction has run. */
+    Tensor gradient() {
+        return gradient;
+    }
+
+    /** [n, n], row-major, of the reduction that was queued; waits for it. */
+    double[] awaitGram() {
+        gram.download(gramOnHost);
+        return gramOnHost;
+    }
+
+    @Override
+    public void close() {
+        held.close();
+    }
+}
