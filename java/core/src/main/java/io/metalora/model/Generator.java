@@ -36,8 +36,8 @@ public final class Generator implements AutoCloseable {
     private final Tensor queryOffsets;
     private final Tensor keyOffsets;
     private final Tensor slotOffsets;
-    private final Tensor[] keys; // of each layer: the cache, in which a sequence has rows of its own
-    private final Tensor[] values;
+    private final AttentionInput[] heads; // of each layer: q of the pass, k and v of the cache, in which a sequence has its own rows
+    private final LoraLinear head;
     private final Tensor lastHidden;
     private final Tensor logitsOnDevice;
     private final Tensor[] logitRows; // of each sequence
@@ -102,12 +102,14 @@ public final class Generator implements AutoCloseable {
             this.activations =
                     LayerActivations.shared(memory, model, maxTokens, memory.activation(maxTokens, c.hiddenSize()));
             this.attention = ModelPass.attentionShapes(model);
-            this.keys = new Tensor[c.layers()];
-            this.values = new Tensor[c.layers()];
-            for (int i = 0; i < c.layers(); i++) {
-                keys[i] = memory.activation(maxTokens, c.kvHeads(), c.headDim());
-                values[i] = memory.activation(maxTokens, c.kvHeads(), c.headDim());
+            this.heads = new AttentionInput[c.layers()];
+            for (int i = 0; i < heads.length; i++) {
+                heads[i] = new AttentionInput(
+                        activations.q(),
+                        memory.activation(maxTokens, c.kvHeads(), c.headDim()),
+                        memory.activation(maxTokens, c.kvHeads(), c.headDim()));
             }
+            this.head = LoraLinear.frozen(model.head());
             this.lastHidden = memory.activation(maxSequences, c.hiddenSize());
             this.logitsOnDevice = memory.activation(maxSequences, c.vocabSize());
             this.logitRows = new Tensor[memory.holds() ? maxSequences : 0];
@@ -366,11 +368,11 @@ public final class Generator implements AutoCloseable {
             for (int s = 0; s < active.size(); s++) {
                 var sequence = active.get(s);
                 int count = sequence.pending.length;
-                keys[i].copyRows(a.k(), row, sequence.start + sequence.cached, count);
-                values[i].copyRows(a.v(), row, sequence.start + sequence.cached, count);
+                heads[i].k().copyRows(a.k(), row, sequence.start + sequence.cached, count);
+                heads[i].v().copyRows(a.v(), row, sequence.start + sequence.cached, count);
                 row += count;
             }
-            ops.attention(attention[i], new AttentionInput(a.q(), keys[i], values[i]), a.attended(), queries, cache);
+            ops.attention(attention[i], heads[i], a.attended(), queries, cache);
             forward.finish(i, a, tokens);
         }
         int end = 0;
@@ -381,7 +383,7 @@ public final class Generator implements AutoCloseable {
             lastHidden.copyFrom(a.out(), (end - 1L) * c.hiddenSize(), (long) s * c.hiddenSize(), c.hiddenSize());
         }
         var hidden = forward.finalNorm(lastHidden, null, active.size());
-        ops.linear(LoraLinear.frozen(model.head()), hidden, null, logitsOnDevice, active.size());
+        ops.linear(head, hidden, null, logitsOnDevice, active.size());
     }
 
     @Override
