@@ -16,6 +16,7 @@ module io.metalora {
     exports io.metalora.adapter;
     exports io.metalora.config;
     exports io.metalora.eval;
+    exports io.metalora.generate;
     exports io.metalora.io;
     exports io.metalora.model;
     exports io.metalora.run;

@@ -26,6 +26,10 @@ final class Examples {
         if (before != null && !Arrays.equals(before, after)) {
             throw new AssertionError("the same training gave another adapter than before: " + adapter);
         }
+        var completions = GenerateText.compare(model, adapter, "double 4 is");
+        if (completions.size() != 2 || completions.stream().anyMatch(completion -> completion.completionTokens() == 0)) {
+            throw new AssertionError("no text of both: " + completions);
+        }
         System.out.println("the core alone trained " + adapter + ", " + (Examples.class.getModule().isNamed() ? "as a module" : "on the class path"));
     }
 

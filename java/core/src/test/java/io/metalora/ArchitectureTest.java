@@ -30,7 +30,7 @@ class ArchitectureTest {
             .consideringOnlyDependenciesInLayers()
             .withOptionalLayers(true)
             .layer("run").definedBy("io.metalora.run..")
-            .layer("eval, train").definedBy("io.metalora.eval..", "io.metalora.train..")
+            .layer("eval, generate, train").definedBy("io.metalora.eval..", "io.metalora.generate..", "io.metalora.train..")
             .layer("config").definedBy("io.metalora.config..")
             .layer("task, adapter, model")
             .definedBy("io.metalora.task..", "io.metalora.adapter..", "io.metalora.model..")
@@ -38,9 +38,9 @@ class ArchitectureTest {
             .definedBy("io.metalora.runtime..", "io.metalora.io..", "io.metalora.text..", "io.metalora.file..")
             .layer("bindings").definedBy("io.metalora.bindings..")
             .whereLayer("run").mayNotBeAccessedByAnyLayer()
-            .whereLayer("eval, train").mayOnlyBeAccessedByLayers("run")
-            .whereLayer("config").mayOnlyBeAccessedByLayers("eval, train", "run")
-            .whereLayer("task, adapter, model").mayOnlyBeAccessedByLayers("config", "eval, train", "run")
+            .whereLayer("eval, generate, train").mayOnlyBeAccessedByLayers("run")
+            .whereLayer("config").mayOnlyBeAccessedByLayers("eval, generate, train", "run")
+            .whereLayer("task, adapter, model").mayOnlyBeAccessedByLayers("config", "eval, generate, train", "run")
             .whereLayer("bindings").mayNotAccessAnyLayer();
 
     @ArchTest

@@ -14,7 +14,7 @@ class ReadmeTest {
     private static final Path REPOSITORY = Path.of("../..");
 
     @ParameterizedTest
-    @ValueSource(strings = "TrainAdapter")
+    @ValueSource(strings = {"TrainAdapter", "GenerateText"})
     void showsAnExampleThatRuns(String name) throws IOException {
         Path source = REPOSITORY.resolve("java/consumer/src/main/java/example/" + name + ".java");
         assertThat(Files.readString(REPOSITORY.resolve("README.md"))).contains("```java\n" + Files.readString(source) + "```\n");

@@ -6,34 +6,46 @@ import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Held;
 import io.metalora.runtime.HostTensor;
+import io.metalora.runtime.InputException;
 import io.metalora.runtime.SlotVectors;
 import io.metalora.runtime.Tensor;
+import java.util.List;
 import java.util.Optional;
 
 /** n adapters of one layout, one after the other, and their gradients. A pack names a slot for each of its tokens. */
 public final class AdapterSlots implements AutoCloseable {
+    /** In place of a slot: the base model, without an adapter. */
+    public static final int BASE = -1;
+
     private final LoraLayout layout;
     private final int slots;
     private final SlotVectors vectors;
+    private final boolean hasBase; // behind the n slots lies one of zeros
     private final Tensor parameters;
     private final Tensor gradients;
     private final Held held = new Held(); // nothing where the memory is an adapter's
 
     /** n slots of zeros. */
     public AdapterSlots(Device device, LoraLayout layout, int slots, boolean gradients) {
+        this(device, layout, slots, gradients, false);
+    }
+
+    private AdapterSlots(Device device, LoraLayout layout, int slots, boolean gradients, boolean hasBase) {
         if (slots < 1) {
             throw new IllegalArgumentException(slots + " slots");
         }
         this.layout = layout;
         this.slots = slots;
+        this.hasBase = hasBase;
         this.vectors = SlotVectors.dense(layout.parameters(), slots);
-        this.parameters = held.add(() -> device.zeros(DType.F32, slots, layout.parameters()), Tensor::close);
+        this.parameters = held.add(() -> device.zeros(DType.F32, hasBase ? slots + 1L : slots, layout.parameters()), Tensor::close);
         this.gradients = gradients ? held.add(() -> device.zeros(DType.F32, slots, layout.parameters()), Tensor::close) : null;
     }
 
     private AdapterSlots(LoraAdapter adapter) {
         this.layout = adapter.layout();
         this.slots = 1;
+        this.hasBase = false;
         this.vectors = SlotVectors.dense(layout.parameters(), 1);
         this.parameters = adapter.parameters().view(0, 1, layout.parameters());
         this.gradients = null;
@@ -42,6 +54,41 @@ public final class AdapterSlots implements AutoCloseable {
     /** One slot in the memory of {@code adapter}, for inference. Closing it leaves the adapter open. */
     public static AdapterSlots of(LoraAdapter adapter) {
         return new AdapterSlots(adapter);
+    }
+
+    /**
+     * A slot for a copy of each adapter, in their order, for inference. Packs may mix them with the base model, {@link #BASE}.
+     *
+     * @param adapters at least one, of one device; may be closed afterwards
+     * @throws InputException if they have not all the same rank, scale and Linears, which those in one pack need
+     */
+    public static AdapterSlots of(List<LoraAdapter> adapters) {
+        var first = adapters.getFirst();
+        for (int i = 1; i < adapters.size(); i++) {
+            requireAlike(first.layout(), "adapter 0", adapters.get(i).layout(), "adapter " + i);
+        }
+        var made = new AdapterSlots(first.parameters().device(), first.layout(), adapters.size(), false, true);
+        long count = first.layout().parameters();
+        for (int i = 0; i < adapters.size(); i++) {
+            var from = adapters.get(i).parameters();
+            int slot = i;
+            made.held.orClose(() -> {
+                made.parameters.copyFrom(from, 0, slot * count, count);
+                return null;
+            });
+        }
+        return made;
+    }
+
+    /** Refuses with an InputException, which names both, an adapter that can't be beside another. */
+    static void requireAlike(LoraLayout first, String firstName, LoraLayout other, String otherName) {
+        float scale = first.config().scale();
+        float otherScale = other.config().scale();
+        if (!other.equals(first) || otherScale != scale) {
+            throw new InputException(otherName + " has " + (other.equals(first) ? "the scale " + otherScale + ", not " + scale
+                    : other.difference(first)) + " as " + firstName + ": adapters in one pack need the same rank, scale (alpha) and"
+                    + " Linears; use such ones, or load these one at a time");
+        }
     }
 
     /** Copies one adapter's parameters, F32 [P], into every slot. */
@@ -66,7 +113,12 @@ public final class AdapterSlots implements AutoCloseable {
         return slots;
     }
 
-    /** F32 [slots, P] */
+    /** Whether packs may mix the slots with {@link #BASE}. */
+    boolean hasBase() {
+        return hasBase;
+    }
+
+    /** F32 [slots, P]; the slot of zeros, where there is one, comes behind them. */
     public Tensor parameters() {
         return parameters;
     }

@@ -7,17 +7,23 @@ import io.metalora.runtime.LoraLinear;
 import io.metalora.runtime.Ops;
 import io.metalora.runtime.Sequences;
 import io.metalora.runtime.Tensor;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
+import java.util.List;
+import java.util.SplittableRandom;
 import java.util.function.IntConsumer;
 
 /**
- * Continues prompts with a key/value cache: the prompt goes through the layers in one pass, then a token at a time.
- * Buffers are allocated once, for prompt and continuation of up to {@code maxTokens} together.
+ * Continues prompts with a key/value cache, one or several at once: the prompts go through the layers in one pass, then a
+ * token of each sequence at a time. Linears take the tokens of all sequences together, whatever adapter each is for;
+ * attention sees a sequence's own keys and values. A sequence that has ended is computed no further. Buffers are allocated
+ * once; a token allocates nothing.
  */
 public final class Generator implements AutoCloseable {
     private final CausalLM model;
     private final AdapterSlots adapters;
-    private final int slot;
+    private final int maxSequences;
     private final int maxTokens;
     private final Ops ops;
     private final Memory memory;
@@ -30,55 +36,64 @@ public final class Generator implements AutoCloseable {
     private final Tensor queryOffsets;
     private final Tensor keyOffsets;
     private final Tensor slotOffsets;
-    private final Tensor[] keys;
-    private final Tensor[] values;
+    private final AttentionInput[] heads; // of each layer: q of the pass, k and v of the cache, in which a sequence has its own rows
+    private final LoraLinear head;
     private final Tensor lastHidden;
     private final Tensor logitsOnDevice;
+    private final Tensor[] logitRows; // of each sequence
     private final float[] logits;
+    private final Sampler sampler;
     private final int[] idsOnHost;
     private final int[] positionsOnHost;
-    private final int[] offsets = new int[2];
+    private final int[] queryOffsetsOnHost;
+    private final int[] keyOffsetsOnHost;
     private final int[] slotOffsetsOnHost;
-    private int cached;
 
-    /** @param adapters null for the base model; else its first slot is used */
+    /** For one sequence at a time. @param adapters null for the base model alone */
     public Generator(CausalLM model, AdapterSlots adapters, int maxTokens) {
-        this(model, adapters, 0, maxTokens);
+        this(model, adapters, 1, maxTokens);
     }
 
-    /** @param slot of the adapter to use */
-    public Generator(CausalLM model, AdapterSlots adapters, int slot, int maxTokens) {
-        this(model, adapters, slot, maxTokens, checked(model, adapters, slot, maxTokens));
+    /**
+     * @param adapters     null for the base model alone
+     * @param maxSequences the most that are continued at once
+     * @param maxTokens    of prompts and continuations, of all of them together
+     * @throws InputException if that is more than the model's contexts or the memory hold
+     */
+    public Generator(CausalLM model, AdapterSlots adapters, int maxSequences, int maxTokens) {
+        this(model, adapters, maxSequences, maxTokens, checked(model, adapters, maxSequences, maxTokens));
     }
 
-    private static Memory checked(CausalLM model, AdapterSlots adapters, int slot, int maxTokens) {
-        if (maxTokens < 1 || maxTokens > model.config().maxPositions()) {
-            throw new InputException(maxTokens + " tokens of prompt and continuation; the model's context has "
-                    + model.config().maxPositions());
+    private static Memory checked(CausalLM model, AdapterSlots adapters, int maxSequences, int maxTokens) {
+        if (maxSequences < 1) {
+            throw new IllegalArgumentException(maxSequences + " sequences at once");
         }
-        if (adapters != null && (slot < 0 || slot >= adapters.slots())) {
-            throw new IllegalArgumentException("slot " + slot + " of " + adapters.slots());
+        int context = model.config().maxPositions();
+        if (maxTokens < 1 || maxTokens > (long) context * maxSequences) {
+            throw new InputException(maxTokens + " tokens of " + (maxSequences == 1 ? "prompt and continuation"
+                    : maxSequences + " prompts and continuations") + "; the model's context has " + context);
         }
-        estimate(model, adapters, maxTokens)
+        estimate(model, adapters, maxSequences, maxTokens)
                 .requireFits(
                         model.device(), "Generating up to " + maxTokens + " tokens", "ask for fewer tokens, or free memory");
         return Memory.of(model.device());
     }
 
-    private Generator(CausalLM model, AdapterSlots adapters, int slot, int maxTokens, Memory memory) {
+    private Generator(CausalLM model, AdapterSlots adapters, int maxSequences, int maxTokens, Memory memory) {
         var c = model.config();
-        int slots = adapters == null ? 1 : adapters.slots();
+        int slots = adapters == null ? 0 : adapters.slots() + 1; // and the base model
         this.model = model;
         this.adapters = adapters;
-        this.slot = slot;
+        this.maxSequences = maxSequences;
         this.maxTokens = maxTokens;
         this.ops = model.device().ops();
         this.memory = memory;
         try {
+            long segments = 2L * maxSequences + 1; // a sequence, and what the cache holds before it
             this.ids = memory.ints(maxTokens);
             this.positions = memory.ints(maxTokens);
-            this.queryOffsets = memory.ints(2);
-            this.keyOffsets = memory.ints(2);
+            this.queryOffsets = memory.ints(segments);
+            this.keyOffsets = memory.ints(segments);
             this.slotOffsets = memory.ints(slots + 1L);
             this.lora = adapters == null
                     ? null
@@ -87,17 +102,26 @@ public final class Generator implements AutoCloseable {
             this.activations =
                     LayerActivations.shared(memory, model, maxTokens, memory.activation(maxTokens, c.hiddenSize()));
             this.attention = ModelPass.attentionShapes(model);
-            this.keys = new Tensor[c.layers()];
-            this.values = new Tensor[c.layers()];
-            for (int i = 0; i < c.layers(); i++) {
-                keys[i] = memory.activation(maxTokens, c.kvHeads(), c.headDim());
-                values[i] = memory.activation(maxTokens, c.kvHeads(), c.headDim());
+            this.heads = new AttentionInput[c.layers()];
+            for (int i = 0; i < heads.length; i++) {
+                heads[i] = new AttentionInput(
+                        activations.q(),
+                        memory.activation(maxTokens, c.kvHeads(), c.headDim()),
+                        memory.activation(maxTokens, c.kvHeads(), c.headDim()));
             }
-            this.lastHidden = memory.activation(1, c.hiddenSize());
-            this.logitsOnDevice = memory.activation(1, c.vocabSize());
-            this.logits = new float[c.vocabSize()];
+            this.head = LoraLinear.frozen(model.head());
+            this.lastHidden = memory.activation(maxSequences, c.hiddenSize());
+            this.logitsOnDevice = memory.activation(maxSequences, c.vocabSize());
+            this.logitRows = new Tensor[memory.holds() ? maxSequences : 0];
+            for (int i = 0; i < logitRows.length; i++) {
+                logitRows[i] = logitsOnDevice.view((long) i * c.vocabSize(), c.vocabSize());
+            }
+            this.logits = new float[memory.holds() ? c.vocabSize() : 0];
+            this.sampler = new Sampler(logits.length);
             this.idsOnHost = new int[memory.holds() ? maxTokens : 0];
             this.positionsOnHost = new int[idsOnHost.length];
+            this.queryOffsetsOnHost = new int[memory.holds() ? Math.toIntExact(segments) : 0];
+            this.keyOffsetsOnHost = new int[queryOffsetsOnHost.length];
             this.slotOffsetsOnHost = new int[slots + 1];
         } catch (RuntimeException | Error e) {
             memory.closeAfter(e);
@@ -106,9 +130,9 @@ public final class Generator implements AutoCloseable {
     }
 
     /** What the buffers and the cache of such a generator take. */
-    public static MemoryEstimate estimate(CausalLM model, AdapterSlots adapters, int maxTokens) {
+    public static MemoryEstimate estimate(CausalLM model, AdapterSlots adapters, int maxSequences, int maxTokens) {
         var counting = Memory.counting(model.device());
-        new Generator(model, adapters, 0, maxTokens, counting);
+        new Generator(model, adapters, maxSequences, maxTokens, counting);
         return new MemoryEstimate(0, counting.bytes(), 0);
     }
 
@@ -118,44 +142,170 @@ public final class Generator implements AutoCloseable {
     }
 
     /**
-     * As {@link #generate(int[], GenerationOptions)}.
+     * As {@link #generate(int[], GenerationOptions)}, with the adapter of slot 0 where there are any.
      *
      * @param listener hears of each token as it comes
-     * @throws InputException if the prompt does not fit, or weights of the model or the adapter are not finite
+     * @throws InputException as {@link #generate(List, TokenListener)}
      */
     public int[] generate(int[] prompt, GenerationOptions options, IntConsumer listener) {
-        if (prompt.length == 0) {
-            throw new InputException("the prompt has no tokens; give at least one");
-        }
-        if ((long) prompt.length + options.maxNewTokens() > maxTokens) {
-            throw new InputException("a prompt of " + prompt.length + " tokens and " + options.maxNewTokens()
-                    + " new ones do not fit " + maxTokens + "; shorten the prompt or ask for fewer tokens");
-        }
-        PackTensors.requireTokens(prompt, prompt.length, model.config().vocabSize());
-        var sampler = new Sampler(options, logits.length);
-        var out = new int[options.maxNewTokens()];
-        int count = 0;
-        reset();
-        append(prompt, prompt.length);
-        while (true) {
-            requireFinite();
-            int token = sampler.next(logits);
-            if (Arrays.stream(options.stopIds()).anyMatch(id -> id == token)) {
-                break;
-            }
-            out[count++] = token;
+        var request = new GenerationRequest(prompt, adapters == null ? AdapterSlots.BASE : 0, options);
+        return generate(List.of(request), (sequence, token) -> {
             listener.accept(token);
-            if (count == out.length) {
-                break;
-            }
-            idsOnHost[0] = token;
-            append(idsOnHost, 1);
-        }
-        return Arrays.copyOf(out, count);
+            return true;
+        }).getFirst().tokens();
     }
 
-    /** A probability of each token needs all logits. */
-    private void requireFinite() {
+    /**
+     * Continues all prompts at once. To rounding, each goes on as it would alone.
+     *
+     * @return in the order of the requests
+     * @throws InputException           if a prompt is empty or the prompts do not fit, or weights of the model or an adapter
+     *                                  are not finite
+     * @throws IllegalArgumentException if there are more requests than sequences, or one names a slot that there is not
+     */
+    public List<Continuation> generate(List<GenerationRequest> requests, TokenListener listener) {
+        var all = sequences(requests);
+        var active = new ArrayList<>(all);
+        while (!active.isEmpty()) {
+            step(active);
+            int kept = 0;
+            for (int row = 0; row < active.size(); row++) {
+                var sequence = active.get(row);
+                if (advance(sequence, row, listener)) {
+                    active.set(kept++, sequence);
+                }
+            }
+            while (active.size() > kept) {
+                active.removeLast();
+            }
+        }
+        var out = new Continuation[all.size()];
+        for (var sequence : all) {
+            out[sequence.index] = new Continuation(Arrays.copyOf(sequence.out, sequence.count), sequence.stopped);
+        }
+        return List.of(out);
+    }
+
+    /** Takes the next token of a sequence from the logits of a row; whether it goes on then. */
+    private boolean advance(Sequence sequence, int row, TokenListener listener) {
+        int token = sampler.next(logits(row), sequence.options, sequence.random);
+        for (int stop : sequence.stopIds) {
+            if (stop == token) {
+                sequence.stopped = true;
+                return false;
+            }
+        }
+        sequence.out[sequence.count++] = token;
+        if (!listener.token(sequence.index, token)) {
+            sequence.stopped = true;
+            return false;
+        }
+        sequence.append(token);
+        return sequence.count < sequence.out.length;
+    }
+
+    /** A sequence on its way. */
+    static final class Sequence {
+        private final int index; // among the requests
+        private final int slot;
+        private final int start; // its first row of the cache
+        private final GenerationOptions options;
+        private final int[] stopIds;
+        private final SplittableRandom random;
+        private final int[] out;
+        private final int[] last = new int[1];
+        private int[] pending; // tokens behind those in the cache
+        private int cached;
+        private int count;
+        private boolean stopped;
+
+        private Sequence(int index, int slot, int start, GenerationRequest request) {
+            this.index = index;
+            this.slot = slot;
+            this.start = start;
+            this.options = request.options();
+            this.stopIds = options.stopIds().stream().mapToInt(Integer::intValue).toArray();
+            this.random = new SplittableRandom(options.seed());
+            this.out = new int[options.maxNewTokens()];
+            this.pending = request.prompt();
+        }
+
+        void append(int token) {
+            last[0] = token;
+            pending = last;
+        }
+    }
+
+    /** The sequences in the order of their slots, the base model's last, each with its place in the cache. */
+    List<Sequence> sequences(List<GenerationRequest> requests) {
+        check(requests);
+        var order = new ArrayList<Integer>();
+        for (int i = 0; i < requests.size(); i++) {
+            order.add(i);
+        }
+        order.sort(Comparator.comparingInt(i -> slot(requests.get(i))));
+        var all = new ArrayList<Sequence>();
+        int start = 0;
+        for (int index : order) {
+            var request = requests.get(index);
+            all.add(new Sequence(index, slot(request), start, request));
+            start += request.prompt().length + request.options().maxNewTokens();
+        }
+        return all;
+    }
+
+    private int slot(GenerationRequest request) {
+        return request.slot() == AdapterSlots.BASE ? baseSlot() : request.slot();
+    }
+
+    private int baseSlot() {
+        return adapters == null ? 0 : adapters.slots();
+    }
+
+    private void check(List<GenerationRequest> requests) {
+        if (requests.size() > maxSequences) {
+            throw new IllegalArgumentException(requests.size() + " requests for a generator of " + maxSequences + " sequences");
+        }
+        long prompts = 0;
+        long more = 0;
+        boolean base = false;
+        boolean adapted = false;
+        for (int i = 0; i < requests.size(); i++) {
+            var request = requests.get(i);
+            String name = requests.size() == 1 ? "the prompt" : "prompt " + i;
+            int length = request.prompt().length;
+            if (length == 0) {
+                throw new InputException(name + " has no tokens; give at least one");
+            }
+            int slot = request.slot();
+            if (slot != AdapterSlots.BASE && (adapters == null || slot < 0 || slot >= adapters.slots())) {
+                throw new IllegalArgumentException("slot " + slot + " of " + (adapters == null ? 0 : adapters.slots()));
+            }
+            base |= slot == AdapterSlots.BASE;
+            adapted |= slot != AdapterSlots.BASE;
+            int added = request.options().maxNewTokens();
+            if ((long) length + added > model.config().maxPositions()) {
+                throw new InputException(name + " of " + length + " tokens and " + added + " new ones do not fit the model's context of "
+                        + model.config().maxPositions() + "; shorten the prompt or ask for fewer tokens");
+            }
+            prompts += length;
+            more += added;
+            PackTensors.requireTokens(request.prompt(), length, model.config().vocabSize());
+        }
+        if (prompts + more > maxTokens) {
+            throw new InputException((requests.size() == 1 ? "a prompt" : requests.size() + " prompts") + " of " + prompts
+                    + " tokens and " + more + " new ones do not fit " + maxTokens + "; shorten "
+                    + (requests.size() == 1 ? "the prompt" : "the prompts") + " or ask for fewer tokens");
+        }
+        if (base && adapted && !adapters.hasBase()) {
+            throw new IllegalArgumentException("these adapter slots can't be mixed with the base model; make them with"
+                    + " AdapterSlots.of(List)");
+        }
+    }
+
+    /** The logits of a sequence of the last step, by its place there; overwritten by the next call. A sampler needs all of them. */
+    float[] logits(int row) {
+        logitRows[row].download(logits, logits.length);
         int largest = 0;
         for (float logit : logits) {
             largest = Math.max(largest, Float.floatToRawIntBits(logit) & Integer.MAX_VALUE);
@@ -163,48 +313,77 @@ public final class Generator implements AutoCloseable {
         if (!Float.isFinite(Float.intBitsToFloat(largest))) {
             throw model.notFinite(adapters);
         }
-    }
-
-    /** Empties the cache. */
-    void reset() {
-        cached = 0;
-    }
-
-    /** Puts the first {@code count} of {@code tokens} behind those in the cache and computes the logits of the last. */
-    float[] append(int[] tokens, int count) {
-        var c = model.config();
-        for (int i = 0; i < count; i++) {
-            positionsOnHost[i] = cached + i;
-        }
-        ids.upload(tokens, count);
-        positions.upload(positionsOnHost, count);
-        offsets[1] = count;
-        queryOffsets.upload(offsets, 2);
-        offsets[1] = cached + count;
-        keyOffsets.upload(offsets, 2);
-        if (lora != null) {
-            Arrays.fill(slotOffsetsOnHost, slot + 1, slotOffsetsOnHost.length, count);
-            slotOffsets.upload(slotOffsetsOnHost, slotOffsetsOnHost.length);
-            lora.bind(adapters, adapters.slots());
-        }
-        var queries = new Sequences(queryOffsets, 1, count, count);
-        var cache = new Sequences(keyOffsets, 1, cached + count, cached + count);
-        var a = activations;
-        forward.embed(ids, a.in(), count);
-        for (int i = 0; i < c.layers(); i++) {
-            forward.project(i, a, count);
-            forward.rotate(i, a, a.q(), a.k(), null, null, count);
-            keys[i].copyRows(a.k(), cached, count);
-            values[i].copyRows(a.v(), cached, count);
-            ops.attention(attention[i], new AttentionInput(a.q(), keys[i], values[i]), a.attended(), queries, cache);
-            forward.finish(i, a, count);
-        }
-        cached += count;
-        lastHidden.copyFrom(a.out(), (count - 1L) * c.hiddenSize(), 0, c.hiddenSize());
-        var hidden = forward.finalNorm(lastHidden, null, 1);
-        ops.linear(LoraLinear.frozen(model.head()), hidden, null, logitsOnDevice, 1);
-        logitsOnDevice.download(logits, logits.length);
         return logits;
+    }
+
+    /** Takes the pending tokens of the sequences into the cache and computes the logits behind the last of each. */
+    void step(List<Sequence> active) {
+        var c = model.config();
+        int tokens = 0;
+        int segments = 0;
+        int longest = 0;
+        int cacheEnd = 0;
+        boolean adapted = false;
+        boolean base = false;
+        Arrays.fill(slotOffsetsOnHost, 0);
+        for (int s = 0; s < active.size(); s++) {
+            var sequence = active.get(s);
+            int count = sequence.pending.length;
+            for (int i = 0; i < count; i++) {
+                idsOnHost[tokens + i] = sequence.pending[i];
+                positionsOnHost[tokens + i] = sequence.cached + i;
+            }
+            if (sequence.start > cacheEnd) {
+                // Rows of others, or free ones: to attention a segment of keys that no query sees.
+                queryOffsetsOnHost[++segments] = tokens;
+                keyOffsetsOnHost[segments] = sequence.start;
+            }
+            tokens += count;
+            cacheEnd = sequence.start + sequence.cached + count;
+            queryOffsetsOnHost[++segments] = tokens;
+            keyOffsetsOnHost[segments] = cacheEnd;
+            longest = Math.max(longest, count);
+            base |= sequence.slot == baseSlot();
+            adapted |= sequence.slot != baseSlot();
+            if (lora != null) {
+                Arrays.fill(slotOffsetsOnHost, sequence.slot + 1, slotOffsetsOnHost.length, tokens);
+            }
+        }
+        ids.upload(idsOnHost, tokens);
+        positions.upload(positionsOnHost, tokens);
+        queryOffsets.upload(queryOffsetsOnHost, segments + 1);
+        keyOffsets.upload(keyOffsetsOnHost, segments + 1);
+        if (lora != null) {
+            slotOffsets.upload(slotOffsetsOnHost, slotOffsetsOnHost.length);
+            lora.bind(adapted ? adapters : null, base ? adapters.slots() + 1 : adapters.slots());
+        }
+        var queries = new Sequences(queryOffsets, segments, tokens, longest);
+        var cache = new Sequences(keyOffsets, segments, cacheEnd, cacheEnd);
+        var a = activations;
+        forward.embed(ids, a.in(), tokens);
+        for (int i = 0; i < c.layers(); i++) {
+            forward.project(i, a, tokens);
+            forward.rotate(i, a, a.q(), a.k(), null, null, tokens);
+            int row = 0;
+            for (int s = 0; s < active.size(); s++) {
+                var sequence = active.get(s);
+                int count = sequence.pending.length;
+                heads[i].k().copyRows(a.k(), row, sequence.start + sequence.cached, count);
+                heads[i].v().copyRows(a.v(), row, sequence.start + sequence.cached, count);
+                row += count;
+            }
+            ops.attention(attention[i], heads[i], a.attended(), queries, cache);
+            forward.finish(i, a, tokens);
+        }
+        int end = 0;
+        for (int s = 0; s < active.size(); s++) {
+            var sequence = active.get(s);
+            end += sequence.pending.length;
+            sequence.cached += sequence.pending.length;
+            lastHidden.copyFrom(a.out(), (end - 1L) * c.hiddenSize(), (long) s * c.hiddenSize(), c.hiddenSize());
+        }
+        var hidden = forward.finalNorm(lastHidden, null, active.size());
+        ops.linear(head, hidden, null, logitsOnDevice, active.size());
     }
 
     @Override

@@ -3,29 +3,25 @@ package io.metalora.model;
 import java.util.Arrays;
 import java.util.SplittableRandom;
 
-/** Draws tokens from logits: greedy, or temperature and top-p (Holtzman et al. 2020). */
+/** Draws tokens from logits: greedy, or temperature and top-p (Holtzman et al. 2020). Sequences may take turns. */
 final class Sampler {
-    private final float temperature;
-    private final float topP;
-    private final SplittableRandom random;
     private final double[] probability;
     private final long[] order;
 
-    Sampler(GenerationOptions options, int vocabSize) {
-        temperature = options.temperature();
-        topP = options.topP();
-        random = new SplittableRandom(options.seed());
+    Sampler(int vocabSize) {
         probability = new double[vocabSize];
         order = new long[vocabSize];
     }
 
-    int next(float[] logits) {
+    /** @param random the sequence's own */
+    int next(float[] logits, GenerationOptions options, SplittableRandom random) {
         int best = 0;
         for (int i = 1; i < logits.length; i++) {
             if (logits[i] > logits[best]) {
                 best = i;
             }
         }
+        float temperature = options.temperature();
         if (temperature == 0) {
             return best;
         }
@@ -34,7 +30,7 @@ final class Sampler {
             probability[i] = Math.exp((logits[i] - (double) logits[best]) / temperature);
             sum += probability[i];
         }
-        return topP < 1 ? nucleus(sum) : draw(random.nextDouble() * sum);
+        return options.topP() < 1 ? nucleus(sum, options.topP(), random) : draw(random.nextDouble() * sum);
     }
 
     private int draw(double at) {
@@ -51,7 +47,7 @@ final class Sampler {
         return last;
     }
 
-    private int nucleus(double sum) {
+    private int nucleus(double sum, float topP, SplittableRandom random) {
         for (int i = 0; i < order.length; i++) {
             // Bits of a float that is not negative order as the float does: descending probability, then ascending id.
             order[i] = (long) ~Float.floatToRawIntBits((float) probability[i]) << 32 | i;

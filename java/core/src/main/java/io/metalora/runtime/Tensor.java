@@ -123,29 +123,31 @@ public final class Tensor implements AutoCloseable {
     }
 
     /**
-     * Copies the first {@code rows} rows of {@code source} to row {@code row} on; both are matrices of that width. What is
-     * read and what is written may not reach into each other.
+     * Copies {@code rows} rows of {@code source} from {@code sourceRow} on to row {@code row} on; both are matrices of that
+     * width. What is read and what is written may not reach into each other.
      */
-    public void copyRows(Tensor source, long row, long rows) {
+    public void copyRows(Tensor source, long sourceRow, long row, long rows) {
         if (source.dtype != dtype || source.device != device || source.width() != width()) {
             var differs = source.device != device ? "device" : source.dtype != dtype ? "type" : "width";
             throw new IllegalArgumentException("cannot copy rows of " + source + " to " + this + " of another " + differs);
         }
-        if (row < 0 || rows < 0 || rows > source.shape[0] || row + rows > shape[0]) {
-            throw new IndexOutOfBoundsException(rows + " rows of " + source + " to row " + row + " of " + this);
+        if (row < 0 || rows < 0 || sourceRow < 0 || rows > source.shape[0] - sourceRow || rows > shape[0] - row) {
+            throw new IndexOutOfBoundsException(
+                    rows + " rows of " + source + " from row " + sourceRow + " on to row " + row + " of " + this);
         }
-        if (rows > 0 && Math.max(start(row), source.start(0)) < Math.min(end(row + rows), source.end(rows))) {
-            throw new IllegalArgumentException(
-                    "cannot copy " + rows + " rows of " + source + " to row " + row + " of " + this + ": they overlap");
+        if (rows > 0 && Math.max(start(row), source.start(sourceRow)) < Math.min(end(row + rows), source.end(sourceRow + rows))) {
+            throw new IllegalArgumentException("cannot copy " + rows + " rows of " + source + " from row " + sourceRow
+                    + " on to row " + row + " of " + this + ": they overlap");
         }
         long size = dtype.bytes();
         try (var _ = device.turn()) {
             var to = MemorySegment.ofAddress(start(row));
+            var from = MemorySegment.ofAddress(source.start(sourceRow));
             if (stride == 0 && source.stride == 0) {
-                NativeLibrary.check(Metalora.ml_copy(device.context(), to, source.pointer(), rows * width() * size));
+                NativeLibrary.check(Metalora.ml_copy(device.context(), to, from, rows * width() * size));
             } else {
                 NativeLibrary.check(Metalora.ml_copy_rows(
-                        device.context(), to, rowStride() * size, source.pointer(), source.rowStride() * size,
+                        device.context(), to, rowStride() * size, from, source.rowStride() * size,
                         width() * size, rows));
             }
         }

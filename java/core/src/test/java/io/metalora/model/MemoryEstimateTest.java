@@ -57,7 +57,7 @@ class MemoryEstimateTest {
             var training = ModelPass.estimate(model.config(), device, model.options(), limits, layout, true);
             assertThat(allocation.bytes() - before).isLessThan(16 << 20);
             assertThat(training.total()).isGreaterThan((long) PassLimits.MOST * model.config().hiddenSize() * 4);
-            assertThat(Generator.estimate(model, null, Integer.MAX_VALUE).total()).isGreaterThan(1L << 40);
+            assertThat(Generator.estimate(model, null, Integer.MAX_VALUE, Integer.MAX_VALUE).total()).isGreaterThan(1L << 40);
         }
     }
 

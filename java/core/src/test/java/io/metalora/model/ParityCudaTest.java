@@ -96,6 +96,14 @@ class ParityCudaTest extends ParityTest {
         }
     }
 
+    @ParameterizedTest
+    @MethodSource("goldens")
+    void aBatchContinuesEachPromptAsItIsAlone(Golden golden) {
+        try (var device = CudaDevice.open(DType.F32)) {
+            GeneratorTest.assertABatchContinuesEachPromptAsItIsAlone(golden, device);
+        }
+    }
+
     /** The estimate that a user is told counts stacked weights and spare columns as they are allocated. */
     @ParameterizedTest
     @MethodSource("goldens")

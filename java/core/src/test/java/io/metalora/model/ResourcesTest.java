@@ -139,8 +139,8 @@ class ResourcesTest {
                     }
                 }
                 long before = device.info().memoryInUse();
-                var estimate = Generator.estimate(model, slots, 40);
-                try (var generator = new Generator(model, slots, 40)) {
+                var estimate = Generator.estimate(model, slots, 3, 40);
+                try (var generator = new Generator(model, slots, 3, 40)) {
                     assertThat(device.info().memoryInUse() - before).as(generator.toString())
                             .isEqualTo(estimate.total());
                 }

@@ -5,16 +5,20 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import io.metalora.runtime.InputException;
+import java.util.List;
+import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 
 class SamplerTest {
     private static final float[] LOGITS = {0f, 2f, 1f, 2f, -50f};
 
     private static int[] draws(float temperature, float topP, int n) {
-        var sampler = new Sampler(new GenerationOptions(1, temperature, topP, 42, new int[0]), LOGITS.length);
+        var sampler = new Sampler(LOGITS.length);
+        var options = new GenerationOptions(1, temperature, topP, 42, List.of());
+        var random = new SplittableRandom(options.seed());
         var counts = new int[LOGITS.length];
         for (int i = 0; i < n; i++) {
-            counts[sampler.next(LOGITS)]++;
+            counts[sampler.next(LOGITS, options, random)]++;
         }
         return counts;
     }
@@ -55,11 +59,11 @@ class SamplerTest {
 
     @Test
     void refusesSettingsWithoutMeaning() {
-        assertThatThrownBy(() -> new GenerationOptions(0, 0, 1, 0, new int[0]))
+        assertThatThrownBy(() -> new GenerationOptions(0, 0, 1, 0, List.of()))
                 .isInstanceOf(InputException.class).hasMessageContaining("new tokens");
-        assertThatThrownBy(() -> new GenerationOptions(1, -1, 1, 0, new int[0]))
+        assertThatThrownBy(() -> new GenerationOptions(1, -1, 1, 0, List.of()))
                 .isInstanceOf(InputException.class).hasMessageContaining("temperature");
-        assertThatThrownBy(() -> new GenerationOptions(1, 1, 0, 0, new int[0]))
+        assertThatThrownBy(() -> new GenerationOptions(1, 1, 0, 0, List.of()))
                 .isInstanceOf(InputException.class).hasMessageContaining("top-p");
     }
 }

@@ -240,20 +240,23 @@ class DeviceTest {
             }
             matrix.upload(values);
             var columns = matrix.columns(2, 4).columns(1, 2);
-            dense.copyRows(columns, 0, 3);
+            dense.copyRows(columns, 0, 0, 3);
             assertThat(dense.toFloats()).containsExactly(3, 4, 11, 12, 19, 20);
-            dense.copyRows(columns, 1, 2);
+            dense.copyRows(columns, 0, 1, 2);
             assertThat(dense.toFloats()).containsExactly(3, 4, 3, 4, 11, 12);
+            dense.copyRows(columns, 2, 1, 1);
+            assertThat(dense.toFloats()).containsExactly(3, 4, 19, 20, 11, 12);
             assertThat(matrix.columns(0, 8)).isSameAs(matrix);
 
             assertThatThrownBy(columns::toFloats).hasMessageContaining("not one piece");
             assertThatThrownBy(() -> columns.view(0, 1)).hasMessageContaining("not one piece");
             assertThatThrownBy(() -> matrix.columns(7, 2)).isInstanceOf(IndexOutOfBoundsException.class);
-            assertThatThrownBy(() -> dense.copyRows(columns, 1, 3)).isInstanceOf(IndexOutOfBoundsException.class);
-            assertThatThrownBy(() -> dense.copyRows(matrix, 0, 1)).hasMessageContaining("cannot copy rows").hasMessageContaining("width");
-            assertThatThrownBy(() -> matrix.copyRows(matrix, 1, 2)).hasMessageContaining("overlap");
-            assertThatThrownBy(() -> columns.copyRows(columns, 1, 2)).hasMessageContaining("overlap");
-            matrix.copyRows(matrix, 2, 1);
+            assertThatThrownBy(() -> dense.copyRows(columns, 0, 1, 3)).isInstanceOf(IndexOutOfBoundsException.class);
+            assertThatThrownBy(() -> dense.copyRows(columns, 2, 0, 2)).isInstanceOf(IndexOutOfBoundsException.class);
+            assertThatThrownBy(() -> dense.copyRows(matrix, 0, 0, 1)).hasMessageContaining("cannot copy rows").hasMessageContaining("width");
+            assertThatThrownBy(() -> matrix.copyRows(matrix, 0, 1, 2)).hasMessageContaining("overlap");
+            assertThatThrownBy(() -> columns.copyRows(columns, 0, 1, 2)).hasMessageContaining("overlap");
+            matrix.copyRows(matrix, 0, 2, 1);
             assertThat(dense.view(0, 1).toFloats()).containsExactly(3);
             // Where an op needs a dense tensor, or rows of another width, it says which one is wrong.
             var ops = device.ops();

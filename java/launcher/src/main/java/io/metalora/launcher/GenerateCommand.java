@@ -1,12 +1,16 @@
 package io.metalora.launcher;
 
+import com.fasterxml.jackson.annotation.JsonPropertyOrder;
+import io.metalora.generate.Completion;
+import io.metalora.generate.TextGenerator;
+import io.metalora.generate.TextRequest;
 import io.metalora.launcher.chat.JinjaTemplate;
 import io.metalora.model.GenerationOptions;
-import io.metalora.model.Generator;
 import io.metalora.runtime.InputException;
 import io.metalora.text.Message;
 import java.io.PrintWriter;
 import java.util.List;
+import java.util.Locale;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -50,39 +54,49 @@ final class GenerateCommand implements Callable<Integer> {
     @Option(names = "--chat", description = "The prompt is what a user says: put it into the model's chat template.")
     private boolean chat;
 
+    @Option(names = "--json", description = "Print JSON when all is there, instead of the text as it comes.")
+    private boolean json;
+
     @Spec
     private CommandSpec spec;
+
+    @JsonPropertyOrder({"text", "finish_reason", "prompt_tokens", "completion_tokens"})
+    private record Output(String text, String finishReason, int promptTokens, int completionTokens) {
+        Output(Completion completion) {
+            this(completion.text(), completion.finishReason().name().toLowerCase(Locale.ROOT), completion.promptTokens(),
+                    completion.completionTokens());
+        }
+    }
 
     @Override
     public Integer call() {
         check(maxNewTokens >= 1, "--max-new-tokens is " + maxNewTokens + "; it must be 1 or more");
         check(temperature >= 0 && Float.isFinite(temperature), "--temperature is " + temperature + "; it must be 0 or more");
         check(topP > 0 && topP <= 1, "--top-p is " + topP + "; it must be above 0 and at most 1");
-        String text = chat ? chatPrompt() : prompt;
+        JinjaTemplate template = chat ? template() : null;
+        var options = new GenerationOptions(maxNewTokens, temperature, topP, seed, List.of());
+        TextRequest request = chat ? TextRequest.chat(List.of(Message.user(prompt)), options) : TextRequest.of(prompt, options);
+        PrintWriter out = spec.commandLine().getOut();
         try (var loaded = model.open()) {
-            // A chat template writes the special tokens itself.
-            int[] ids = loaded.tokenizer().encode(text, !chat);
-            int context = loaded.model().config().maxPositions();
-            check(ids.length > 0, "--prompt is empty and this model's tokenizer puts no token before a text; give a prompt");
-            check(ids.length < context, "--prompt has " + ids.length + " tokens, but the model's context is " + context
-                    + "; give a shorter one");
-            int length = (int) Math.min(context, (long) ids.length + maxNewTokens);
-            var options = new GenerationOptions(length - ids.length, temperature, topP, seed, loaded.model().config().eosTokenIds());
-            PrintWriter out = spec.commandLine().getOut();
-            var stream = new TextStream(loaded.tokenizer(), ids, out);
-            try (var generator = new Generator(loaded.model(), loaded.slots(), length)) {
-                generator.generate(ids, options, stream);
+            var generator = new TextGenerator(loaded, template);
+            var slotted = loaded.slots() == null ? request : request.withSlot(0);
+            if (json) {
+                out.println(Json.pretty(new Output(generator.generate(slotted))));
+            } else {
+                generator.generate(slotted, piece -> {
+                    out.print(piece);
+                    out.flush();
+                });
+                out.println();
             }
-            stream.finish();
         }
         return ExitCode.OK;
     }
 
-    private String chatPrompt() {
-        JinjaTemplate template = JinjaTemplate.load(model.model()).orElseThrow(() -> new InputException(model.model()
+    private JinjaTemplate template() {
+        return JinjaTemplate.load(model.model()).orElseThrow(() -> new InputException(model.model()
                 + ": the model has no chat template (neither chat_template.jinja nor one in tokenizer_config.json), so it can't chat; "
                 + "leave --chat away to continue the prompt as plain text, or choose a model trained for chat"));
-        return template.render(List.of(new Message("user", prompt)), true);
     }
 
     private static void check(boolean fine, String message) {

@@ -1,8 +1,10 @@
 package io.metalora.launcher;
 
+import io.metalora.model.LoadedModel;
 import io.metalora.runtime.InputException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
@@ -29,13 +31,13 @@ final class ModelChoice {
         return adapter;
     }
 
-    /** Loads the model and the adapter. */
+    /** Loads the model and the adapter, which comes into slot 0. */
     LoadedModel open() {
         if (adapter != null && Files.isDirectory(adapter) && !Files.exists(adapter.resolve("adapter_config.json"))) {
             Path inside = adapter.resolve("adapter");
             throw new InputException(adapter + ": holds no adapter_config.json, so it is no adapter in PEFT form"
                     + (Files.exists(inside.resolve("adapter_config.json")) ? "; this run's adapter is " + inside : ""));
         }
-        return LoadedModel.open(model, adapter, 1, device.options());
+        return LoadedModel.open(model, adapter == null ? List.of() : List.of(adapter), device.options());
     }
 }

@@ -6,6 +6,7 @@ import io.metalora.file.AtomicFile;
 import io.metalora.launcher.QuickstartPlan.Setting;
 import io.metalora.launcher.QuickstartSetting.Prepared;
 import io.metalora.launcher.report.HtmlReport;
+import io.metalora.model.LoadedModel;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
@@ -82,7 +83,7 @@ final class QuickstartCommand implements Callable<Integer> {
         var outcomes = new ArrayList<QuickstartSetting>();
         // What is said of a stop is said while the signal is held: the process may be gone once it is closed.
         try (var stop = new StopSignal(() -> spec.commandLine().getErr().println("\nstopping: what is done is reported"));
-                var loaded = LoadedModel.open(model, null, 1, device.options())) {
+                var loaded = LoadedModel.open(model, device.options())) {
             stop.arm();
             try (var progress = Progress.of(spec, "quickstart", stages)) {
                 int stage = 0;

@@ -11,6 +11,7 @@ import io.metalora.launcher.QuickstartPlan.Arm;
 import io.metalora.launcher.QuickstartPlan.Setting;
 import io.metalora.launcher.report.HtmlReport;
 import io.metalora.launcher.report.RunRecord;
+import io.metalora.model.LoadedModel;
 import io.metalora.run.TrainingRun.Outcome;
 import io.metalora.run.TrainingRun;
 import io.metalora.task.Task;
@@ -122,7 +123,7 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
                         throw new CancellationException("stopped on request");
                     }
                     boolean meta = arm == plan.metaFew();
-                    try (var adapter = loaded.adapter(outcome.folder().adapter())) {
+                    try (var adapter = loaded.loadAdapter(outcome.folder().adapter())) {
                         arms.add(meta ? arm.label() + ": shared" : arm.label());
                         evaluation.shared(arms.getLast(), adapter, stage++);
                         say(out, log, arms.getLast(), record);

@@ -2,9 +2,12 @@ package io.metalora.launcher;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import com.fasterxml.jackson.databind.ObjectMapper;
 import io.metalora.model.GenerationOptions;
 import io.metalora.model.Generator;
+import io.metalora.model.LoadedModel;
 import io.metalora.runtime.DeviceOptions;
+import io.metalora.text.TextTokenizer;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -29,7 +32,7 @@ class GenerateCommandTest {
     }
 
     private static String expected(String prompt, int count) {
-        try (var loaded = LoadedModel.open(Cli.model(), null, 1, DeviceOptions.cpu());
+        try (var loaded = LoadedModel.open(Cli.model(), DeviceOptions.cpu());
                 var generator = new Generator(loaded.model(), null, 90)) {
             int[] ids = loaded.tokenizer().encode(prompt, true);
             int[] next = generator.generate(ids, GenerationOptions.greedy(count, loaded.model().config().eosTokenIds()));
@@ -77,6 +80,25 @@ class GenerateCommandTest {
     }
 
     @Test
+    void jsonHasTheTextAndItsCounts() throws IOException {
+        Object[] args = {"generate", "--model", Cli.model(), "--adapter", Cli.fixture("adapter"), "--prompt", "the river",
+            "--max-new-tokens", "12"};
+        String text = Cli.run(args).out();
+        Object[] withJson = java.util.Arrays.copyOf(args, args.length + 1);
+        withJson[args.length] = "--json";
+        var result = Cli.run(withJson);
+        assertThat(result.code()).as(result.err()).isZero();
+        var json = new ObjectMapper().readTree(result.out());
+        assertThat(json.fieldNames()).toIterable().containsExactly("text", "finish_reason", "prompt_tokens", "completion_tokens");
+        assertThat(json.get("text").asText() + System.lineSeparator()).isEqualTo(text);
+        assertThat(json.get("finish_reason").asText()).isEqualTo("length");
+        assertThat(json.get("completion_tokens").asInt()).isEqualTo(12);
+        try (var tokenizer = TextTokenizer.load(Cli.model())) {
+            assertThat(json.get("prompt_tokens").asInt()).isEqualTo(tokenizer.encode("the river", true).length);
+        }
+    }
+
+    @Test
     void chatNeedsATemplate() {
         var result = Cli.run("generate", "--model", Cli.model(), "--prompt", "hello", "--chat");
         assertThat(result.code()).isEqualTo(2);
@@ -87,6 +109,6 @@ class GenerateCommandTest {
     void aPromptLongerThanTheContextIsBadInput() {
         var result = Cli.run("generate", "--model", Cli.model(), "--prompt", "xyz ".repeat(60));
         assertThat(result.code()).isEqualTo(2);
-        assertThat(result.err()).contains("--prompt has", "context is 96", "shorter");
+        assertThat(result.err()).contains("the prompt has", "context is 96", "shorter");
     }
 }
