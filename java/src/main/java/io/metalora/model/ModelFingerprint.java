@@ -117,6 +117,13 @@ public record ModelFingerprint(Map<String, String> parts) {
         return HexFormat.of().formatHex(digest, 0, 8);
     }
 
+    /** All of it in 16 letters and digits, to tell it from others. */
+    public String digest() {
+        MessageDigest sha = sha256();
+        new TreeMap<>(parts).forEach((key, value) -> sha.update((key + "\0" + value + "\0").getBytes(StandardCharsets.UTF_8)));
+        return hex(sha.digest());
+    }
+
     /** Whether the other encodes text alike, whatever its weights are. */
     public boolean encodesAs(ModelFingerprint other) {
         return withoutTensors().equals(other.withoutTensors());

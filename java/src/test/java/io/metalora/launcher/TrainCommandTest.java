@@ -225,6 +225,27 @@ class TrainCommandTest {
         assertThat(byDefault.out()).contains("Accuracy on test in percent, on a sample: 200 items each of every task:");
     }
 
+    /** Though the adapter is the same, what another model answered does not count. */
+    @Test
+    void anotherModelIsEvaluatedAnew() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        Path run = folder.resolve("run");
+        assertThat(Cli.run("train", Cli.config(folder, Cli.tasks(folder), run), "model=" + model).code()).isZero();
+        Path log = run.resolve("evaluation.jsonl");
+        List<String> before = Files.readAllLines(log);
+        String answer = "\"correct\":\"";
+        Files.write(log, before.stream().map(line -> line.replaceFirst(answer + ".", answer + (line.contains(answer + "1") ? 0 : 1))).toList());
+        Path file = model.resolve("config.json");
+        Files.writeString(file, Files.readString(file).replaceFirst("\"rms_norm_eps\": [^,]*", "\"rms_norm_eps\": 1.01e-5"));
+        byte[] adapter = Files.readAllBytes(run.resolve("adapter/adapter_model.safetensors"));
+
+        assertThat(Cli.run("train", "--resume", run, "--allow-changed-model").code()).isZero();
+        assertThat(run.resolve("adapter/adapter_model.safetensors")).hasBinaryContent(adapter);
+        List<String> after = Files.readAllLines(log);
+        assertThat(after.getFirst()).isNotEqualTo(before.getFirst());
+        assertThat(after.subList(1, after.size())).as("answered again").isEqualTo(before.subList(1, before.size()));
+    }
+
     /** The run has its report, and the failure is told. */
     @Test
     void anEvaluationThatFailsLeavesWhatWasDone() throws IOException {
@@ -262,7 +283,7 @@ class TrainCommandTest {
     }
 
     @Test
-    void aChangedModelIsForWhoInsists() throws IOException {
+    void aChangedModelIsTakenOnlyOnRequest() throws IOException {
         Path model = Cli.copyOfModel(folder);
         Path run = folder.resolve("run");
         Path config = Cli.config(folder, Cli.tasks(folder), run);
@@ -293,17 +314,19 @@ class TrainCommandTest {
         Path tasks = Cli.tasks(folder);
         Path test = tasks.resolve("echo/test.jsonl");
         Files.writeString(test, Files.readString(test) + ("{\"prompt\": \"" + "xyz ".repeat(60) + "\", \"completion\": \" b\"}\n").repeat(2));
+        Path another = tasks.resolve("colour/test.jsonl");
+        Files.writeString(another, Files.readString(another) + "{\"prompt\": \"" + "xyz ".repeat(60) + "\", \"completion\": \" red\"}\n");
         Path run = folder.resolve("run");
         Path config = Cli.config(folder, tasks, run);
         var refused = Cli.run("train", config);
         assertThat(refused.code()).isEqualTo(2);
-        assertThat(refused.err()).contains("2 examples have more tokens than the model's context of 96", test + ":7", test + ":8",
-                "data.over_length: drop");
+        assertThat(refused.err()).as("of all tasks at once").contains("3 examples have more tokens than the model's context of 96",
+                another + ":7", test + ":7", test + ":8", "data.over_length: drop");
         assertThat(run).doesNotExist();
 
         var dropped = Cli.run("train", config, "data.over_length=drop");
         assertThat(dropped.code()).isZero();
-        assertThat(dropped.err().lines()).singleElement().asString().startsWith("warning: data.over_length: drop").contains("split test", "echo 2");
+        assertThat(dropped.err().lines()).singleElement().asString().startsWith("warning: data.over_length: drop").contains("split test", "colour 1, echo 2");
         assertThat(dropped.out()).contains("Trained 6 iterations", "mean");
 
         Files.writeString(test, "{\"prompt\": \"" + "xyz ".repeat(60) + "\", \"completion\": \" b\"}\n");

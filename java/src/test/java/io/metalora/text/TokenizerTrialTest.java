@@ -10,8 +10,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.util.HexFormat;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** A file on which the tokenizers library ends the process, for a reason that is not looked for, ends with a message. */
 class TokenizerTrialTest {
@@ -63,6 +67,25 @@ class TokenizerTrialTest {
     void endsWhatTakesTooLong() {
         assertThatThrownBy(() -> TokenizerTrial.hold(file(TokenizerFiles.byteLevel()), 0)).isInstanceOf(InputException.class)
                 .hasMessageContaining("took more than 0 seconds");
+    }
+
+    /** Whatever signal ends the trial, the file has not passed. */
+    @ParameterizedTest
+    @ValueSource(ints = {129, 130, 132, 134, 135, 136, 137, 139, 143, 159, 255})
+    void refusesWhatASignalEnds(int exit) {
+        Path file = Path.of("model", "tokenizer.json");
+        var output = CompletableFuture.completedFuture("thread 'main' panicked at lib.rs:\nof this");
+        assertThatThrownBy(() -> TokenizerTrial.passed(file, exit, output)).isInstanceOf(InputException.class)
+                .hasMessageStartingWith(file.toString())
+                .hasMessageContaining(exit == 137 ? "memory may be short" : Set.of(129, 130, 143).contains(exit) ? "signal " + (exit - 128)
+                        : "ends the process that uses it (of this)");
+    }
+
+    @Test
+    void anEndOfItsOwnTellsNothing() {
+        var none = CompletableFuture.completedFuture("");
+        assertThat(TokenizerTrial.passed(Path.of("f"), 0, none)).isTrue();
+        assertThat(TokenizerTrial.passed(Path.of("f"), 1, none)).isFalse();
     }
 
     /** What the library refuses in an orderly way, it may say itself. */
