@@ -17,8 +17,6 @@ public final class LongExamples {
 
     /** A text of so few characters for each token of the context is not encoded to know that it fits. */
     private static final int TOKENS_A_CHARACTER = 4;
-    /** Of those who train with a configuration. */
-    public static final String ADVICE = ", or leave such examples out with data.over_length: drop";
 
     private LongExamples() {
     }

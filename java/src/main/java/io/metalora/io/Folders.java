@@ -14,7 +14,7 @@ public final class Folders {
     private Folders() {}
 
     /**
-     * Refuses what is no folder.
+     * Refuses what is not a folder.
      *
      * @param what what the folder should be, with the files it needs: "a Hugging Face model (config.json, ...)"
      * @throws InputException that says so; where it looks like a name on the Hub, that nothing is downloaded and how to fetch it

@@ -162,7 +162,7 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
                 switch (key) {
                     case "dtype" -> {
                         if (value != JsonToken.VALUE_STRING) {
-                            throw fail(name, "has a dtype that is no string");
+                            throw fail(name, "has a dtype that is not a string");
                         }
                         dtype = in.getText();
                     }
@@ -180,7 +180,7 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
 
         private long[] numbers(String name, String key) throws IOException {
             if (!in.isExpectedStartArrayToken()) {
-                throw fail(name, "has a " + key + " that is no list");
+                throw fail(name, "has a " + key + " that is not a list");
             }
             var out = new long[4];
             int n = 0;
@@ -189,7 +189,7 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
                         && in.getNumberType() != JsonParser.NumberType.BIG_INTEGER;
                 if (!whole || in.getLongValue() < 0) {
                     throw fail(name, "has " + abbreviated(in.getText()) + " in its " + key
-                            + ", which is no whole number of 0 .. 2^63-1");
+                            + ", which is not a whole number of 0 .. 2^63-1");
                 }
                 if (n == out.length) {
                     out = Arrays.copyOf(out, 2 * n);

@@ -97,7 +97,7 @@ final class EndEvaluation extends TrainProgress {
         return config;
     }
 
-    /** What to evaluate in the end: a missing split is better said before the training than after it. */
+    /** What to evaluate at the end: a missing split is better said before the training than after it. */
     @Override
     public void prepared(List<Task> read, List<EncodedTask> all, TextTokenizer tokenizer, ModelConfig model) {
         List<Task> tasks = read;
@@ -122,7 +122,7 @@ final class EndEvaluation extends TrainProgress {
         if (config.data().overLength() == OverLength.DROP) {
             return LongExamples.drop(tasks, split, tokenizer, model, this::warning);
         }
-        LongExamples.refuse(tasks, split, tokenizer, model, LongExamples.ADVICE);
+        LongExamples.refuse(tasks, split, tokenizer, model, OverLength.ADVICE);
         return tasks;
     }
 

@@ -81,7 +81,7 @@ final class GenerateCommand implements Callable<Integer> {
     private String chatPrompt() {
         ChatTemplate template = ChatTemplate.load(model.model()).orElseThrow(() -> new InputException(model.model()
                 + ": the model has no chat template (neither chat_template.jinja nor one in tokenizer_config.json), so it can't chat; "
-                + "leave --chat away to continue the prompt as plain text, or choose a model trained for chat"));
+                + "omit --chat to continue the prompt as plain text, or choose a model trained for chat"));
         return template.render(List.of(new Message("user", prompt)), true);
     }
 

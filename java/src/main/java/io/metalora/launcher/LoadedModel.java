@@ -10,6 +10,7 @@ import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.Held;
 import io.metalora.text.TextTokenizer;
 import java.nio.file.Path;
+import java.util.function.Function;
 
 /**
  * A model ready for use, with its tokenizer and, if there is one, its adapter. Closes all it opened.
@@ -22,11 +23,16 @@ record LoadedModel(Path folder, Device device, TextTokenizer tokenizer, CausalLM
 
     /** @param slots how many adapters like this one will go through a pass together */
     static LoadedModel open(Path modelFolder, Path adapterFolder, int slots, DeviceOptions options) {
+        return open(modelFolder, adapterFolder, slots, options, TextTokenizer::load);
+    }
+
+    /** As above, with another way to load the tokenizer. */
+    static LoadedModel open(Path modelFolder, Path adapterFolder, int slots, DeviceOptions options, Function<Path, TextTokenizer> tokenizers) {
         var held = new Held();
         Device device = held.add(() -> Device.open(options), Device::close);
         try {
             // The tokenizer first: it is small, and a folder without one is found out before the weights are read.
-            TextTokenizer tokenizer = held.add(() -> TextTokenizer.load(modelFolder), TextTokenizer::close);
+            TextTokenizer tokenizer = held.add(() -> tokenizers.apply(modelFolder), TextTokenizer::close);
             LoadOptions load = LoadOptions.defaults();
             if (adapterFolder != null) {
                 load = load.withRoomFor(LoraAdapter.layout(adapterFolder, ModelConfig.read(modelFolder)).config(), slots);

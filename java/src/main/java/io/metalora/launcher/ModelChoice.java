@@ -33,7 +33,7 @@ final class ModelChoice {
     LoadedModel open() {
         if (adapter != null && Files.isDirectory(adapter) && !Files.exists(adapter.resolve("adapter_config.json"))) {
             Path inside = adapter.resolve("adapter");
-            throw new InputException(adapter + ": holds no adapter_config.json, so it is no adapter in PEFT form"
+            throw new InputException(adapter + ": holds no adapter_config.json, so it is not an adapter in PEFT form"
                     + (Files.exists(inside.resolve("adapter_config.json")) ? "; this run's adapter is " + inside : ""));
         }
         return LoadedModel.open(model, adapter, 1, device.options());

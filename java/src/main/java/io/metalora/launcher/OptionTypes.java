@@ -26,7 +26,7 @@ final class OptionTypes {
         try {
             value = new BigInteger(text.strip());
         } catch (NumberFormatException e) {
-            throw new TypeConversionException("'" + text + "' is no whole number");
+            throw new TypeConversionException("'" + text + "' is not a whole number");
         }
         if (value.compareTo(BigInteger.valueOf(least)) < 0 || value.compareTo(BigInteger.valueOf(most)) > 0) {
             throw new TypeConversionException("'" + text + "' is not between " + least + " and " + most);
@@ -43,7 +43,7 @@ final class OptionTypes {
         } catch (NumberFormatException e) {
             // Said below: NaN and Infinity are no numbers either.
         }
-        throw new TypeConversionException("'" + text + "' is no number");
+        throw new TypeConversionException("'" + text + "' is not a number");
     }
 
     private static Path path(String text) {

@@ -58,7 +58,7 @@ public record EncodedTask(String name, List<EncodedExample> examples, int[] line
             encoded.add(encode(task, encoder, samples, seed, overLength, tooLong));
         }
         if (overLength == OverLength.REFUSE) {
-            tooLong.refuse(", or leave such examples out with data.over_length: drop");
+            tooLong.refuse(OverLength.ADVICE);
         }
         for (EncodedTask task : encoded) {
             if (task.examples().isEmpty()) {

@@ -7,6 +7,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.ObjectReader;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import io.metalora.io.AtomicFile;
 import io.metalora.io.JsonText;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
@@ -71,7 +72,7 @@ public final class ExampleFile {
         try (InputStream in = Files.newInputStream(file)) {
             examples = new Lines(file, in, share).read();
         } catch (IOException e) {
-            throw new InputException(file + ": can't be read: " + JsonText.reason(e));
+            throw new InputException(file + ": can't be read: " + AtomicFile.reason(e));
         }
         if (examples.isEmpty()) {
             throw new InputException(file + ": holds no examples; remove the file or give it lines of "

@@ -62,7 +62,7 @@ record TokenizerFile(Path file, byte[] json, int vocabSize, String patternCharac
             var check = new Check(file, in);
             int max = check.document();
             if (max < 0 || max == Integer.MAX_VALUE) {
-                throw new InputException(file + " holds no usable vocabulary (model.vocab); it is no tokenizer of the"
+                throw new InputException(file + " holds no usable vocabulary (model.vocab); it is not a tokenizer of the"
                         + " tokenizers library: fetch it again");
             }
             return new TokenizerFile(file, json, max + 1, check.characters());

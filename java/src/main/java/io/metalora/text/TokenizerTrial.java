@@ -1,6 +1,7 @@
 package io.metalora.text;
 
 import io.metalora.bindings.UserCache;
+import io.metalora.io.Sha256;
 import io.metalora.runtime.InputException;
 import java.io.ByteArrayOutputStream;
 import java.io.DataOutputStream;
@@ -12,8 +13,6 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.CodeSource;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.HexFormat;
@@ -66,7 +65,7 @@ final class TokenizerTrial {
         if (unavailable().isPresent()) {
             return;
         }
-        String hash = hash(file.json());
+        String hash = HexFormat.of().formatHex(Sha256.digest().digest(file.json()));
         if (passed.contains(hash)) {
             return;
         }
@@ -209,14 +208,6 @@ final class TokenizerTrial {
             }
         }
         return "";
-    }
-
-    private static String hash(byte[] json) {
-        try {
-            return HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(json));
-        } catch (NoSuchAlgorithmException e) {
-            throw new AssertionError("every Java platform has SHA-256", e);
-        }
     }
 
     private static void remember(Path mark) {

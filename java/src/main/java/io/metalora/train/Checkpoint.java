@@ -2,6 +2,7 @@ package io.metalora.train;
 
 import io.metalora.io.AtomicFile;
 import io.metalora.io.Safetensors;
+import io.metalora.io.Sha256;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
@@ -12,7 +13,6 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.Comparator;
 import java.util.HexFormat;
 import java.util.LinkedHashMap;
@@ -83,7 +83,7 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
         try (Safetensors in = Safetensors.open(file)) {
             Map<String, String> metadata = in.metadata();
             if (!FORMAT.equals(metadata.get("format"))) {
-                throw new InputException(file + ": is no checkpoint of this program");
+                throw new InputException(file + ": is not a checkpoint of this program");
             }
             var state = new TrainerState(number(metadata, "step"), floats(in, "parameters"), floats(in, "m"), floats(in, "v"));
             var checkpoint = new Checkpoint(state, number(metadata, "metrics_bytes"), number(metadata, "draws_bytes"));
@@ -113,16 +113,12 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
     }
 
     private String digest() {
-        try {
-            MessageDigest sha = MessageDigest.getInstance("SHA-256");
-            sha.update((state.step() + " " + metricsBytes + " " + drawsBytes).getBytes(StandardCharsets.US_ASCII));
-            for (float[] values : List.of(state.parameters(), state.m(), state.v())) {
-                update(sha, values);
-            }
-            return HexFormat.of().formatHex(sha.digest());
-        } catch (NoSuchAlgorithmException e) {
-            throw new IllegalStateException(e);
+        MessageDigest sha = Sha256.digest();
+        sha.update((state.step() + " " + metricsBytes + " " + drawsBytes).getBytes(StandardCharsets.US_ASCII));
+        for (float[] values : List.of(state.parameters(), state.m(), state.v())) {
+            update(sha, values);
         }
+        return HexFormat.of().formatHex(sha.digest());
     }
 
     private static void update(MessageDigest sha, float[] values) {

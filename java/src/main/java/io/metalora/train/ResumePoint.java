@@ -85,7 +85,7 @@ record ResumePoint(Checkpoint checkpoint) {
         }
     }
 
-    /** The reports of the whole run are made from the logs in the end: a damaged line is better said now. */
+    /** The reports of the whole run are made from the logs at the end: a damaged line is better said now. */
     private static void requireWhole(RunFolder folder, Checkpoint checkpoint) {
         long[] seen = {0};
         RunLog.read(folder.metrics(), checkpoint.metricsBytes(), line -> RunLines.requireIteration(line, ++seen[0]));
@@ -118,7 +118,8 @@ record ResumePoint(Checkpoint checkpoint) {
         } catch (IOException e) {
             throw new InputException(folder.metrics() + ": can't be read: " + AtomicFile.reason(e), e);
         }
-        if (logged > every || logged > 0 && !Files.isDirectory(folder.checkpoints())) {
+        // An adapter is saved after a checkpoint alone.
+        if (logged > every || logged > 0 && (!Files.isDirectory(folder.checkpoints()) || Files.exists(folder.adapter()))) {
             throw new InputException(folder.checkpoints() + ": holds no checkpoint, though " + folder.metrics() + " tells of iterations "
                     + "that were saved; nothing was changed. Restore the checkpoints from a copy, or remove " + folder.metrics()
                     + " to begin again");

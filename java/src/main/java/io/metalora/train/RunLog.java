@@ -146,6 +146,6 @@ final class RunLog implements AutoCloseable {
         } catch (JsonProcessingException e) {
             // said below: what exactly the parser met helps nobody
         }
-        throw new InputException("the line is damaged: it is no JSON object");
+        throw new InputException("the line is damaged: it is not a JSON object");
     }
 }

@@ -72,7 +72,19 @@ class ErrorsTest {
     void aHeapTooSmall() throws IOException, InterruptedException {
         var result = JavaProcess.run(folder, List.of("-Xmx5m", "-XX:+UseSerialGC"), "generate", "--model", Cli.model(), "--prompt", "a");
         assertThat(result.code()).as(result.err()).isEqualTo(1);
-        assertThat(result.err()).startsWith("error: the Java heap is full").doesNotContain("\tat ");
+        assertThat(result.err()).startsWith("error: the Java heap is full").contains("-Xmx1g").doesNotContain("\tat ");
+    }
+
+    /** More than there was, however much that was. */
+    @Test
+    void adviceOnTheHeap() {
+        assertThat(Errors.doubled(5 << 20)).isEqualTo(1);
+        assertThat(Errors.doubled(1L << 30)).isEqualTo(2);
+        assertThat(Errors.doubled(8L << 30)).isEqualTo(16);
+        assertThat(Errors.doubled((8L << 30) + 1)).isEqualTo(17);
+        var err = new StringWriter();
+        new Errors(new PrintWriter(err), () -> false).report(new OutOfMemoryError("Java heap space"));
+        assertThat(err.toString()).contains("-Xmx" + Errors.doubled(Runtime.getRuntime().maxMemory()) + "g");
     }
 
     /** As when a build replaces the classes of a run that was started from its folder. */

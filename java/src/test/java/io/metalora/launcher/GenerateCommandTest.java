@@ -80,7 +80,7 @@ class GenerateCommandTest {
     void chatNeedsATemplate() {
         var result = Cli.run("generate", "--model", Cli.model(), "--prompt", "hello", "--chat");
         assertThat(result.code()).isEqualTo(2);
-        assertThat(result.err()).contains(Cli.model().toString(), "no chat template", "leave --chat away");
+        assertThat(result.err()).contains(Cli.model().toString(), "no chat template", "omit --chat");
     }
 
     @Test

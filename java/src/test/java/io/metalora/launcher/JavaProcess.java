@@ -1,9 +1,9 @@
 package io.metalora.launcher;
 
+import io.metalora.files.JavaCommand;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Assumptions;
@@ -26,15 +26,7 @@ final class JavaProcess {
 
     /** The command line, with options of the virtual machine. */
     static List<String> command(List<String> options, Object... args) {
-        var command = new ArrayList<String>();
-        command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
-        command.add("--enable-native-access=ALL-UNNAMED");
-        command.addAll(options);
-        command.addAll(List.of("-cp", System.getProperty("java.class.path"), Main.class.getName()));
-        for (Object arg : args) {
-            command.add(arg.toString());
-        }
-        return command;
+        return JavaCommand.with(options, Main.class, args);
     }
 
     /** Sends Ctrl-C. */

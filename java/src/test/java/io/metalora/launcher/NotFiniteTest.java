@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.metalora.io.Safetensors;
+import io.metalora.runtime.Backend;
+import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.HostTensor;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -118,6 +120,18 @@ class NotFiniteTest {
             write(file, tensors, bf16);
             refused(everyVerb(model, null), file, "tensor " + tensor + " holds " + value + " at element " + element,
                     "the model is damaged");
+        }
+    }
+
+    /** Of files that are gone nothing is claimed. */
+    @Test
+    void weightsThatCannotBeReadAnyMoreAreNotCalledFinite() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        try (var loaded = LoadedModel.open(model, null, 1, new DeviceOptions(Backend.CPU, 1))) {
+            assertThat(loaded.model().notFinite(null)).hasMessageContaining("numbers that are not finite, though its weights are;");
+            Files.delete(model.resolve("model.safetensors"));
+            assertThat(loaded.model().notFinite(null)).hasMessageContaining("whether its weights are can't be told any more")
+                    .hasMessageContaining("model.safetensors").hasMessageNotContaining("though its weights are");
         }
     }
 

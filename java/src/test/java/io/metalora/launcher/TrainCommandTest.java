@@ -301,6 +301,13 @@ class TrainCommandTest {
         assertThat(folder.resolve("new")).doesNotExist();
     }
 
+    /** What is to be typed can be. */
+    @ParameterizedTest
+    @CsvSource(quoteCharacter = '`', value = {"/runs/first-1.0, /runs/first-1.0", "/my runs/first, '/my runs/first'", "/it's, '/it'\\''s'", "/a$b, '/a$b'"})
+    void aPathIsQuotedForAShell(String path, String quoted) {
+        assertThat(TrainCommand.quoted(Path.of(path))).isEqualTo(quoted);
+    }
+
     @Test
     void resumeNeedsARun() {
         var result = Cli.run("train", "--resume", folder);
@@ -308,7 +315,7 @@ class TrainCommandTest {
         assertThat(result.err()).contains(folder.toString(), "no run to resume");
     }
 
-    /** What is too long for the evaluation in the end is said before the training, or with drop left out of it and counted. */
+    /** What is too long for the evaluation at the end is said before the training, or with drop left out of it and counted. */
     @Test
     void testExamplesThatAreTooLong() throws IOException {
         Path tasks = Cli.tasks(folder);
