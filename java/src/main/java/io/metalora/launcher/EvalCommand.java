@@ -52,7 +52,7 @@ final class EvalCommand implements Callable<Integer> {
             description = "Answer at most N items of a task, the same ones whatever the model and adapter (default: ${DEFAULT-VALUE}).")
     private Limit samples;
 
-    @Option(names = "--json", description = "Print JSON instead of a table.")
+    @Option(names = "--json", description = "Print JSON instead of a table; after Ctrl-C the tasks that are done, with \"complete\": false.")
     private boolean json;
 
     @Spec

@@ -62,7 +62,7 @@ class BadInputTest {
     void foreignSafetensors() throws IOException {
         Path model = Cli.copyOfModel(folder);
         Path file = Files.writeString(model.resolve("model.safetensors"), "GGUF and then something else entirely");
-        refused(score(model), file, "no safetensors file but a GGUF file");
+        refused(score(model), file, "is not a safetensors file but a GGUF file");
     }
 
     @Test

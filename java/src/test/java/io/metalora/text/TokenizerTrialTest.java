@@ -96,7 +96,7 @@ class TokenizerTrialTest {
         assertThat(TokenizerTrial.hold(file(json), PLENTY)).isFalse();
         Files.write(folder.resolve("tokenizer.json"), TokenizerFiles.bytes(json));
         assertThatThrownBy(() -> TextTokenizer.load(folder)).isInstanceOf(InputException.class)
-                .hasMessageContaining("no tokenizer that the tokenizers library can read");
+                .hasMessageContaining("is not a tokenizer that the tokenizers library can read");
     }
 
     /** Otherwise its first use costs a trial; the list is made by sha256sum. */
