@@ -1,14 +1,11 @@
 package io.metalora.io;
 
+import io.metalora.runtime.FileFailure;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
-import java.nio.file.AccessDeniedException;
-import java.nio.file.FileAlreadyExistsException;
-import java.nio.file.FileSystemException;
 import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
@@ -79,7 +76,7 @@ public final class AtomicFile {
                 deleteTree(leftover);
             }
         } catch (IOException e) {
-            throw new UncheckedIOException(folder + ": can't be cleaned up: " + reason(e), e);
+            throw new UncheckedIOException(folder + ": can't be cleaned up: " + FileFailure.reason(e), e);
         }
     }
 
@@ -90,25 +87,13 @@ public final class AtomicFile {
                 deleteTree(target);
             }
         } catch (IOException e) {
-            throw new UncheckedIOException(target + ": can't be removed: " + reason(e), e);
+            throw new UncheckedIOException(target + ": can't be removed: " + FileFailure.reason(e), e);
         }
     }
 
     /** A failed write as an exception that names the file and the cause, for a user to read. */
     public static UncheckedIOException failed(Path file, IOException e) {
-        return new UncheckedIOException("can't write " + file + ": " + reason(e), e);
-    }
-
-    /** Why reading or writing failed, in words: the system's own where it has some. */
-    public static String reason(IOException e) {
-        return switch (e) {
-            case AccessDeniedException denied -> "access denied";
-            case NoSuchFileException missing -> "no such file or folder";
-            case FileAlreadyExistsException exists -> "already exists";
-            case FileSystemException failure when failure.getReason() != null -> failure.getReason();
-            case FileSystemException failure -> "the file system refuses it";
-            default -> e.getMessage() == null ? "input or output failed" : e.getMessage();
-        };
+        return new UncheckedIOException("can't write " + file + ": " + FileFailure.reason(e), e);
     }
 
     /** Whether a file is one that is written here and not yet renamed. */

@@ -1,5 +1,6 @@
 package io.metalora.launcher;
 
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.BufferedWriter;
 import java.io.IOException;
@@ -55,7 +56,7 @@ final class NewFile implements AutoCloseable {
     }
 
     private InputException refused(IOException e) {
-        return new InputException(file + ": can't be written: " + Errors.reason(e) + "; give another file", e);
+        return new InputException(file + ": can't be written: " + FileFailure.reason(e) + "; give another file", e);
     }
 
     void line(String text) {
@@ -80,7 +81,7 @@ final class NewFile implements AutoCloseable {
     }
 
     private UncheckedIOException failed(IOException e) {
-        return new UncheckedIOException(file + ": can't be written: " + Errors.reason(e), e);
+        return new UncheckedIOException(file + ": can't be written: " + FileFailure.reason(e), e);
     }
 
     private InputException exists() {

@@ -7,6 +7,7 @@ import io.metalora.io.AtomicFile;
 import io.metalora.launcher.QuickstartPlan.Setting;
 import io.metalora.launcher.QuickstartSetting.Prepared;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -119,7 +120,7 @@ final class QuickstartCommand implements Callable<Integer> {
         try {
             Files.createDirectories(folder);
         } catch (IOException e) {
-            throw new InputException(folder + ": can't be made: " + Errors.reason(e) + "; give another --output", e);
+            throw new InputException(folder + ": can't be made: " + FileFailure.reason(e) + "; give another --output", e);
         }
     }
 

@@ -1,8 +1,8 @@
 package io.metalora.model;
 
-import io.metalora.io.AtomicFile;
 import io.metalora.io.ModelConfig;
 import io.metalora.io.ModelFiles;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
@@ -52,7 +52,7 @@ public record ModelFingerprint(Map<String, String> parts) {
         try {
             parts.put(TOKENIZER, hex(sha256().digest(Files.readAllBytes(modelDir.resolve(TOKENIZER)))));
         } catch (IOException e) {
-            throw new InputException(modelDir.resolve(TOKENIZER) + ": can't be read: " + AtomicFile.reason(e), e);
+            throw new InputException(modelDir.resolve(TOKENIZER) + ": can't be read: " + FileFailure.reason(e), e);
         }
         try (var files = ModelFiles.open(modelDir)) {
             WeightNames.shapes(config).forEach((name, shape) -> {

@@ -1,11 +1,11 @@
 package io.metalora.train;
 
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.AccessDeniedException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
@@ -27,16 +27,14 @@ final class ConfigFile {
         if (Files.isDirectory(file)) {
             throw new InputException(file + ": is a folder; give the YAML file of a training run");
         }
-        if (!Files.exists(file)) {
+        if (Files.notExists(file)) {
             throw new InputException(file + ": no such file; give the YAML file of a training run");
         }
         byte[] bytes;
         try (var in = Files.newInputStream(file)) {
             bytes = in.readNBytes(LARGEST + 1);
-        } catch (AccessDeniedException e) {
-            throw new InputException(file + ": can't be read: access denied; check its permissions");
         } catch (IOException e) {
-            throw new InputException(file + ": can't be read: " + e.getMessage());
+            throw new InputException(file + ": can't be read: " + FileFailure.reason(e));
         }
         if (bytes.length > LARGEST) {
             throw new InputException(file + ": has more than " + (LARGEST >> 20) + " MiB, which no configuration needs; give the YAML "
