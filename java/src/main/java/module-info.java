@@ -11,6 +11,7 @@ module io.metalora {
     requires jdk.management;
     requires jinjava;
     requires me.tongfei.progressbar;
+    requires org.jline.terminal;
     requires org.snakeyaml.engine;
 
     // Called by ai.djl.api alone, an automatic module, which draws in no module that is a full one.

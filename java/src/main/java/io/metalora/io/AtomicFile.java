@@ -1,5 +1,6 @@
 package io.metalora.io;
 
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -7,13 +8,8 @@ import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
-import java.nio.file.DirectoryNotEmptyException;
 import java.nio.file.FileAlreadyExistsException;
-import java.nio.file.FileSystemException;
-import java.nio.file.FileSystemLoopException;
 import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
-import java.nio.file.NotDirectoryException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
@@ -92,7 +88,7 @@ public final class AtomicFile {
                 deleteTree(leftover);
             }
         } catch (IOException e) {
-            throw new UncheckedIOException(folder + ": can't be cleaned up: " + reason(e), e);
+            throw new UncheckedIOException(folder + ": can't be cleaned up: " + FileFailure.reason(e), e);
         }
     }
 
@@ -103,13 +99,13 @@ public final class AtomicFile {
                 deleteTree(target);
             }
         } catch (IOException e) {
-            throw new UncheckedIOException(target + ": can't be removed: " + reason(e), e);
+            throw new UncheckedIOException(target + ": can't be removed: " + FileFailure.reason(e), e);
         }
     }
 
     /** A failed write as an exception that names the file and the cause, for a user to read. */
     public static UncheckedIOException failed(Path file, IOException e) {
-        return new UncheckedIOException("can't write " + file + ": " + reason(e), e);
+        return new UncheckedIOException("can't write " + file + ": " + FileFailure.reason(e), e);
     }
 
     /**
@@ -124,7 +120,7 @@ public final class AtomicFile {
             Files.createDirectories(folder);
         } catch (IOException e) {
             if (isRefused(folder, e)) {
-                throw new InputException(folder + ": can't be made: " + reason(e) + "; " + advice, e);
+                throw new InputException(folder + ": can't be made: " + FileFailure.reason(e) + "; " + advice, e);
             }
             throw failed(folder, e);
         }
@@ -147,21 +143,6 @@ public final class AtomicFile {
         }
         return !Files.isWritable(there) || !Files.isDirectory(there) && !there.equals(target.toAbsolutePath())
                 || e instanceof FileAlreadyExistsException;
-    }
-
-    /** Why reading or writing failed, in words and without the file's name: the system's own where it has some. */
-    public static String reason(IOException e) {
-        return switch (e) {
-            case AccessDeniedException denied -> "access denied (check its permissions)";
-            case NoSuchFileException missing -> "no such file or folder";
-            case FileAlreadyExistsException exists -> "already exists";
-            case NotDirectoryException file -> "is not a folder";
-            case DirectoryNotEmptyException full -> "is not empty";
-            case FileSystemLoopException loop -> "its links lead in a circle";
-            case FileSystemException failure when failure.getReason() != null -> failure.getReason();
-            case FileSystemException failure -> "the file system refuses it";
-            default -> e.getMessage() == null ? "input or output failed" : e.getMessage();
-        };
     }
 
     /** The name that a file gets which is written here and not yet renamed; empty of any other file. */

@@ -26,6 +26,9 @@ public final class Folders {
         if (Files.exists(folder)) {
             throw new InputException(folder + " is a file; give the folder of " + what);
         }
+        if (!Files.notExists(folder)) {
+            throw new InputException(folder + " can't be looked at; check the permissions of the folders above it");
+        }
         Path here = Path.of("").toAbsolutePath();
         // A configuration's paths have been made absolute; what was given is then below the working directory.
         String given = (folder.isAbsolute() && folder.startsWith(here) ? here.relativize(folder) : folder).toString();

@@ -1,6 +1,7 @@
 package io.metalora.io;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.InputStream;
@@ -41,7 +42,7 @@ public final class JsonText {
         } catch (NoSuchFileException e) {
             throw new InputException(file + ": no such file", e);
         } catch (IOException e) {
-            throw new InputException(file + " cannot be read: " + (Files.isDirectory(file) ? "it is a folder" : AtomicFile.reason(e)), e);
+            throw new InputException(file + " cannot be read: " + (Files.isDirectory(file) ? "it is a folder" : FileFailure.reason(e)), e);
         }
         if (bytes.length > limit) {
             throw new InputException(file + " has more than " + (limit >> 20) + " MiB, more than " + what

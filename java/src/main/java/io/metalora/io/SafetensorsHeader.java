@@ -6,6 +6,7 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadFeature;
 import io.metalora.runtime.DType;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -79,7 +80,7 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
                     + (at == null ? "" : " at its byte " + at.getCharOffset()) + ": " + JsonText.problem(e)
                     + FETCH_AGAIN, e);
         } catch (IOException e) {
-            throw new InputException(file + ": the header cannot be read: " + e.getMessage(), e);
+            throw new InputException(file + ": the header cannot be read: " + FileFailure.reason(e), e);
         }
     }
 

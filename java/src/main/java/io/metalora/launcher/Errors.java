@@ -1,13 +1,14 @@
 package io.metalora.launcher;
 
 import io.metalora.bindings.NativeException;
-import io.metalora.io.AtomicFile;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import io.metalora.train.TrainingDivergedException;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
 import java.nio.file.FileSystemException;
+import java.nio.file.InvalidPathException;
 import java.util.function.BooleanSupplier;
 import picocli.CommandLine;
 import picocli.CommandLine.IExecutionExceptionHandler;
@@ -50,7 +51,7 @@ final class Errors implements IParameterExceptionHandler, IExecutionExceptionHan
             return ExitCode.READER_GONE;
         }
         say("error: ", e);
-        return e instanceof InputException ? ExitCode.BAD_INPUT : ExitCode.FAILURE;
+        return e instanceof InputException || e instanceof InvalidPathException ? ExitCode.BAD_INPUT : ExitCode.FAILURE;
     }
 
     /** Says what ended a thread beside the verb's. */
@@ -77,8 +78,9 @@ final class Errors implements IParameterExceptionHandler, IExecutionExceptionHan
             case NativeException failure -> failure.getMessage();
             case Output.Failure failure -> failure.getMessage();
             case UncheckedIOException failure -> message(failure);
-            case FileSystemException failure -> failure.getFile() + ": " + AtomicFile.reason(failure);
-            case IOException failure -> "reading or writing failed: " + AtomicFile.reason(failure);
+            case FileSystemException failure -> failure.getFile() + ": " + FileFailure.reason(failure);
+            case IOException failure -> "reading or writing failed: " + FileFailure.reason(failure);
+            case InvalidPathException name -> "a file or folder can't be named here (" + name.getInput() + "): " + Locales.HELP;
             case OutOfMemoryError failure -> "the Java heap is full (" + failure.getMessage() + "); give it more, such as "
                     + "JAVA_TOOL_OPTIONS=-Xmx" + doubled(Runtime.getRuntime().maxMemory()) + "g, or less work at a time";
             case StackOverflowError failure -> "the Java stack is full: some input is nested too deeply, or the stack is too small "
@@ -105,7 +107,7 @@ final class Errors implements IParameterExceptionHandler, IExecutionExceptionHan
         if (text == null || text.equals(cause.toString())) {
             return message(cause);
         }
-        String reason = AtomicFile.reason(cause);
+        String reason = FileFailure.reason(cause);
         String replaced = text.replace(cause.toString(), reason);
         return replaced.contains(reason) ? replaced : replaced + ": " + reason;
     }

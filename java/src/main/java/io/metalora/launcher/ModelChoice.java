@@ -31,7 +31,7 @@ final class ModelChoice {
 
     /** Loads the model and the adapter. */
     LoadedModel open() {
-        if (adapter != null && Files.isDirectory(adapter) && !Files.exists(adapter.resolve("adapter_config.json"))) {
+        if (adapter != null && Files.isDirectory(adapter) && Files.notExists(adapter.resolve("adapter_config.json"))) {
             Path inside = adapter.resolve("adapter");
             throw new InputException(adapter + ": holds no adapter_config.json, so it is not an adapter in PEFT form"
                     + (Files.exists(inside.resolve("adapter_config.json")) ? "; this run's adapter is " + inside : ""));

@@ -1,6 +1,7 @@
 package io.metalora.launcher;
 
 import io.metalora.io.AtomicFile;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.BufferedWriter;
 import java.io.IOException;
@@ -57,7 +58,7 @@ final class NewFile implements AutoCloseable {
     }
 
     private InputException refused(IOException e) {
-        return new InputException(file + ": can't be written: " + AtomicFile.reason(e) + "; give another file", e);
+        return new InputException(file + ": can't be written: " + FileFailure.reason(e) + "; give another file", e);
     }
 
     void line(String text) {
@@ -82,7 +83,7 @@ final class NewFile implements AutoCloseable {
     }
 
     private UncheckedIOException failed(IOException e) {
-        return new UncheckedIOException(file + ": can't be written: " + AtomicFile.reason(e), e);
+        return new UncheckedIOException(file + ": can't be written: " + FileFailure.reason(e), e);
     }
 
     private InputException exists() {

@@ -50,6 +50,9 @@ final class OptionTypes {
         if (text.isEmpty()) {
             throw new TypeConversionException("it is empty; give a file or folder");
         }
+        if (text.startsWith("~/")) { // as in --out=~/x, where shells leave it to the program
+            throw new TypeConversionException("in '" + text + "' ~ is not replaced; write the home folder out, or ./~ if a folder has that name");
+        }
         try {
             return Path.of(text);
         } catch (InvalidPathException e) {

@@ -1,6 +1,6 @@
 package io.metalora.launcher;
 
-import io.metalora.io.AtomicFile;
+import io.metalora.runtime.FileFailure;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.nio.file.Files;
@@ -20,7 +20,7 @@ final class Output extends OutputStream {
         private final boolean readerGone;
 
         private Failure(boolean readerGone, IOException cause) {
-            super("the standard output can't be written: " + AtomicFile.reason(cause) + "; what was printed is not complete", cause);
+            super("the standard output can't be written: " + FileFailure.reason(cause) + "; what was printed is not complete", cause);
             this.readerGone = readerGone;
         }
 

@@ -7,6 +7,7 @@ import io.metalora.io.AtomicFile;
 import io.metalora.launcher.QuickstartPlan.Setting;
 import io.metalora.launcher.QuickstartSetting.Prepared;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.PrintWriter;

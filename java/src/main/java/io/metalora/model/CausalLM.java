@@ -223,6 +223,13 @@ public final class CausalLM implements AutoCloseable {
                         : "; the adapter's values are too large: use an earlier one, or train at a lower rate"));
     }
 
+    /** What to throw where that is so with adapters that nothing was taught yet. */
+    public InputException notFiniteUntrained() {
+        return notFiniteWeight().orElseGet(() -> new InputException("the model in " + folder + " gives numbers that are not finite before "
+                + "anything is learnt, though its weights are: its config.json or its weights are damaged: fetch it again; or the adapter "
+                + "that training begins from holds values that are too large, or none: use an earlier one"));
+    }
+
     /**
      * Looks through the files of the weights, which takes as long as loading them.
      *

@@ -1,6 +1,6 @@
 package io.metalora.task;
 
-import io.metalora.io.AtomicFile;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -130,7 +130,7 @@ public final class TaskFolder {
         try (var entries = Files.list(folder)) {
             return entries.sorted().toList();
         } catch (IOException e) {
-            throw new InputException(folder + ": can't be listed: " + AtomicFile.reason(e));
+            throw new InputException(folder + ": can't be listed: " + FileFailure.reason(e));
         }
     }
 }

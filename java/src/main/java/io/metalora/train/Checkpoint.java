@@ -1,9 +1,9 @@
 package io.metalora.train;
 
-import io.metalora.io.AtomicFile;
 import io.metalora.io.Safetensors;
 import io.metalora.io.Sha256;
 import io.metalora.runtime.DType;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
@@ -55,7 +55,7 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
             try {
                 Files.deleteIfExists(old);
             } catch (IOException e) {
-                throw new UncheckedIOException(old + ": can't be removed: " + AtomicFile.reason(e), e);
+                throw new UncheckedIOException(old + ": can't be removed: " + FileFailure.reason(e), e);
             }
         }
         return file;
@@ -70,7 +70,7 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
             return entries.filter(file -> file.getFileName().toString().matches(PREFIX + "\\d+" + "\\" + SUFFIX))
                     .sorted(Comparator.comparing((Path file) -> file.getFileName().toString()).reversed()).toList();
         } catch (IOException e) {
-            throw new UncheckedIOException(folder + ": can't be listed: " + AtomicFile.reason(e), e);
+            throw new UncheckedIOException(folder + ": can't be listed: " + FileFailure.reason(e), e);
         }
     }
 

@@ -24,7 +24,7 @@ final class ConfigFile {
         if (Files.isDirectory(file)) {
             throw new InputException(file + ": is a folder; give the YAML file of a training run");
         }
-        if (!Files.exists(file)) {
+        if (Files.notExists(file)) {
             throw new InputException(file + ": no such file; give the YAML file of a training run");
         }
         byte[] bytes = JsonText.read(file, LARGEST, "a configuration");

@@ -151,6 +151,9 @@ public final class JointLora implements Trainer {
         double lr = optimizer.learningRate();
         optimizer.queue(gradient);
         pass.settle();
+        if (done() == 0) {
+            pass.requireFiniteBeginning(loss);
+        }
         if (!Double.isFinite(loss[0])) {
             throw new TrainingDivergedException("step " + (done() + 1) + ": the loss is " + loss[0] + "; lower optimizer.lr");
         }

@@ -209,6 +209,9 @@ public final class MetaLora implements Trainer {
         optimizer.queue(gradient);
         // All is queued: only now the host waits. A loss that is not finite gives a gradient that is not, which changed nothing.
         pass.settle();
+        if (iteration == 0) {
+            pass.requireFiniteBeginning(k == 0 ? queryLoss : supportLoss[0]);
+        }
         for (int step = 0; step < k; step++) {
             requireFinite(supportLoss[step], batch, iteration, "support loss after " + step + " inner steps",
                     step == 0 ? "lower optimizer.lr" : LOWER_INNER);

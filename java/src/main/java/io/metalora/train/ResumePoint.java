@@ -1,7 +1,7 @@
 package io.metalora.train;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.metalora.io.AtomicFile;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedTask;
 import java.io.IOException;
@@ -70,7 +70,7 @@ record ResumePoint(Checkpoint checkpoint) {
         try {
             there = Files.exists(log) ? Files.size(log) : 0;
         } catch (IOException e) {
-            throw new InputException(log + ": can't be read: " + AtomicFile.reason(e), e);
+            throw new InputException(log + ": can't be read: " + FileFailure.reason(e), e);
         }
         if (there < bytes) {
             throw new InputException(log + ": has " + there + " bytes, but had " + bytes + " when the checkpoint was written");
@@ -116,7 +116,7 @@ record ResumePoint(Checkpoint checkpoint) {
         try (var lines = Files.newBufferedReader(folder.metrics(), StandardCharsets.ISO_8859_1)) {
             logged = lines.lines().filter(line -> !line.isEmpty()).limit(every + 1L).count();
         } catch (IOException e) {
-            throw new InputException(folder.metrics() + ": can't be read: " + AtomicFile.reason(e), e);
+            throw new InputException(folder.metrics() + ": can't be read: " + FileFailure.reason(e), e);
         }
         // An adapter is saved after a checkpoint alone.
         if (logged > every || logged > 0 && (!Files.isDirectory(folder.checkpoints()) || Files.exists(folder.adapter()))) {

@@ -2,6 +2,7 @@ package io.metalora.train;
 
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.io.AtomicFile;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -66,7 +67,7 @@ public final class RunFolder {
                     throw new InputException(path + ": is not empty; give an output folder that does not exist yet");
                 }
             } catch (IOException e) {
-                throw new InputException(path + ": can't be listed: " + AtomicFile.reason(e), e);
+                throw new InputException(path + ": can't be listed: " + FileFailure.reason(e), e);
             }
         } else if (there) {
             throw new InputException(path + (Files.isSymbolicLink(path) ? ": is a link to nowhere" : ": is a file")

@@ -1,6 +1,7 @@
 package io.metalora.train;
 
 import io.metalora.io.AtomicFile;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -95,7 +96,7 @@ final class RunLock implements AutoCloseable {
             }
         } catch (IOException e) {
             if (AtomicFile.isRefused(file, e)) {
-                throw new InputException(file + ": can't be written: " + AtomicFile.reason(e) + "; see to the folder, or take another", e);
+                throw new InputException(file + ": can't be written: " + FileFailure.reason(e) + "; see to the folder, or take another", e);
             }
             throw AtomicFile.failed(file, e);
         }

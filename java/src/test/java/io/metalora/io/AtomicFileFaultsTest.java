@@ -9,10 +9,7 @@ import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
-import java.nio.file.AccessDeniedException;
-import java.nio.file.FileSystemException;
 import java.nio.file.Files;
-import java.nio.file.NotDirectoryException;
 import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -101,18 +98,6 @@ class AtomicFileFaultsTest {
         for (String name : List.of("a.tmp-1", ".a.tmp-", ".a.tmp-xyz", ".a.tmp-1.txt", ".tmp-1", ".a.tmp-00000000000000001")) {
             assertThat(AtomicFile.nameToBe(Path.of(name))).as(name).isEmpty();
         }
-    }
-
-    /** Whichever file it is about, one cause has one wording. */
-    @Test
-    void givesTheReasonWithoutTheName() {
-        assertThat(AtomicFile.reason(new AccessDeniedException("/a"))).isEqualTo("access denied (check its permissions)");
-        assertThat(AtomicFile.reason(new FileSystemException("/a", null, "Too many levels of symbolic links")))
-                .isEqualTo("Too many levels of symbolic links");
-        assertThat(AtomicFile.reason(new FileSystemException("/a"))).isEqualTo("the file system refuses it");
-        assertThat(AtomicFile.reason(new NotDirectoryException("/a"))).isEqualTo("is not a folder");
-        assertThat(AtomicFile.reason(new IOException("Is a directory"))).isEqualTo("Is a directory");
-        assertThat(AtomicFile.reason(new IOException())).isEqualTo("input or output failed");
     }
 
     private interface Step {

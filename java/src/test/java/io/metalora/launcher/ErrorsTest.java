@@ -11,6 +11,7 @@ import java.io.StringWriter;
 import java.io.UncheckedIOException;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileSystemException;
+import java.nio.file.InvalidPathException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -42,10 +43,11 @@ class ErrorsTest {
                 Arguments.of(new UnsatisfiedLinkError("libx.so"), 1, "'metalora doctor'"),
                 Arguments.of(new UncheckedIOException("can't write /x/report: " + full, full), 1,
                         "error: can't write /x/report: No space left on device"),
-                Arguments.of(new UncheckedIOException("can't write /x/report: " + denied, denied), 1, "/x/report: access denied"),
+                Arguments.of(new UncheckedIOException("can't write /x/report: " + denied, denied), 1, "/x/report: access denied (check its permissions)\n"),
                 Arguments.of(new UncheckedIOException("the run's log can't be written", full), 1, "written: No space left on device"),
                 Arguments.of(new UncheckedIOException(full), 1, "No space left on device"),
                 Arguments.of(new FileSystemException("/x/y", null, "No space left on device"), 1, "/x/y: No space left on device"),
+                Arguments.of(new InvalidPathException("t\ufffd\ufffdsk", "Malformed input"), 2, "LC_ALL=C.UTF-8"),
                 Arguments.of(new AssertionError("never"), 1, "unexpected AssertionError: never"),
                 Arguments.of(new IllegalStateException(), 1, "unexpected IllegalStateException: null"));
     }

@@ -168,17 +168,18 @@ class NotFiniteTest {
         write(file, tensors, false);
         var results = everyVerb(Cli.model(), adapter);
         refused(results.subList(0, 3), "not finite, though its weights are; the adapter's values are too large");
-        assertThat(results.subList(3, 5)).allSatisfy(training -> {
-            assertThat(training.code()).isEqualTo(1);
-            assertThat(training.err()).contains("lower optimizer.lr", "No iteration was done");
-        });
+        // Before anything is learnt no learning rate is to blame.
+        refused(results.subList(3, 5), "not finite before anything is learnt", "the adapter that training begins from holds values that are too large");
+        assertThat(results).noneMatch(result -> result.err().contains("lower optimizer.lr"));
 
         Path model = Cli.copyOfModel(folder);
         file = model.resolve("model.safetensors");
         tensors = read(file);
         java.util.Arrays.fill(tensors.get("model.norm.weight").values, 3e38f);
         write(file, tensors, false);
-        refused(everyVerb(model, null).subList(0, 3), model, "not finite, though its weights are; its config.json or its weights are damaged");
+        results = everyVerb(model, null);
+        refused(results, "the model in " + model + " gives numbers that are not finite", "its config.json or its weights are damaged");
+        assertThat(results).noneMatch(result -> result.err().contains("lower optimizer.lr"));
     }
 
     private Path copyOfAdapter(String name) throws IOException {

@@ -140,6 +140,24 @@ class TrainCommandTest {
         assertThat(Files.readAllLines(run.resolve("metrics.jsonl"))).hasSize(400);
     }
 
+    /** Where a progress bar is drawn, which once took the signal for itself: the run then ended with nothing saved. */
+    @Test
+    void ctrlCOnATerminalSavesToo() throws IOException, InterruptedException {
+        Path run = folder.resolve("stopped");
+        Path config = Cli.config(folder, Cli.tasks(folder), run);
+        Process process = JavaProcess.startOnTerminal(folder, "train", config, "meta.iterations=100000", "compute.checkpoint_every=100000");
+        awaitThat(process, () -> Files.readString(folder.resolve("out")).contains("training, "));
+        awaitLines(run.resolve("metrics.jsonl"), 5, process);
+        try (var keys = process.getOutputStream()) {
+            keys.write(3);
+            keys.flush();
+            var stopped = JavaProcess.await(process, folder);
+            assertThat(stopped.out()).containsPattern("Stopped after \\d+ of 100000 iterations").contains("metalora train --resume " + run);
+            assertThat(stopped.code()).isEqualTo(130);
+        }
+        assertThat(run.resolve("report.html")).content().contains("can be resumed");
+    }
+
     /** Many items of a task, so that their evaluation takes a while. */
     private Path manyItems() throws IOException {
         Path tasks = Cli.tasks(folder);

@@ -4,12 +4,15 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.metalora.launcher.Main;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
+import java.time.Duration;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.Test;
@@ -86,6 +89,34 @@ class TokenizerTrialTest {
         var none = CompletableFuture.completedFuture("");
         assertThat(TokenizerTrial.passed(Path.of("f"), 0, none)).isTrue();
         assertThat(TokenizerTrial.passed(Path.of("f"), 1, none)).isFalse();
+    }
+
+    /** A process that is killed leaves none behind that tries for ever. */
+    @Test
+    void endsWithWhoStartedIt() throws IOException, InterruptedException {
+        ObjectNode json = TokenizerFiles.byteLevel();
+        json.set("normalizer", TokenizerFiles.parse("{'type': 'Prepend', 'prepend': '" + "x".repeat(3_000_000) + "'}"));
+        Files.write(folder.resolve("tokenizer.json"), TokenizerFiles.bytes(json));
+        Process starter = new ProcessBuilder(Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "--enable-native-access=ALL-UNNAMED", "-cp", System.getProperty("java.class.path"), Main.class.getName(), "generate",
+                "--model", folder.toString(), "--prompt", "x").redirectErrorStream(true).redirectOutput(folder.resolve("out").toFile())
+                .start();
+        try {
+            List<ProcessHandle> trial;
+            do {
+                assertThat(starter.isAlive()).as(Files.readString(folder.resolve("out"))).isTrue();
+                Thread.sleep(50);
+                trial = starter.descendants().toList();
+            } while (trial.isEmpty());
+            Thread.sleep(2000); // it has begun
+            starter.destroyForcibly().waitFor();
+            for (ProcessHandle process : trial) {
+                assertThat(process.onExit()).as("the trial ends").succeedsWithin(Duration.ofSeconds(10));
+            }
+        } finally {
+            starter.descendants().forEach(ProcessHandle::destroyForcibly);
+            starter.destroyForcibly();
+        }
     }
 
     /** What the library refuses in an orderly way, it may say itself. */
