@@ -132,17 +132,18 @@ public final class AtomicFile {
      * depends on the user's language.
      */
     public static boolean isRefused(Path target, IOException e) {
-        if (e instanceof AccessDeniedException) {
+        // "No such file", of one that is to be made: a folder above is gone, or holds what the system shows, as /proc does.
+        if (e instanceof AccessDeniedException || e instanceof FileAlreadyExistsException || e instanceof NoSuchFileException) {
             return true;
         }
-        Path there = target.toAbsolutePath();
+        Path absolute = target.toAbsolutePath();
+        Path there = absolute;
         for (; !Files.exists(there) && there.getParent() != null; there = there.getParent()) {
             if (there.getFileName().toString().getBytes(StandardCharsets.UTF_8).length > LONGEST_NAME) {
                 return true;
             }
         }
-        return !Files.isWritable(there) || !Files.isDirectory(there) && !there.equals(target.toAbsolutePath())
-                || e instanceof FileAlreadyExistsException;
+        return !Files.isWritable(there) || !Files.isDirectory(there) && !there.equals(absolute);
     }
 
     /** The name that a file gets which is written here and not yet renamed; empty of any other file. */
