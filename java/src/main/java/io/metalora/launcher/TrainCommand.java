@@ -104,7 +104,7 @@ final class TrainCommand implements Callable<Integer> {
             }
             spec.commandLine().getOut().println((stopped ? "Report so far: " : "report   ") + report);
             if (stopped) {
-                spec.commandLine().getOut().println("Go on with: metalora train --resume " + outcome.folder().path() + options());
+                spec.commandLine().getOut().println("Go on with: metalora train --resume " + word(outcome.folder().path().toString()) + options());
             }
             return stopped ? ExitCode.INTERRUPTED : ExitCode.OK;
         }
@@ -146,6 +146,11 @@ final class TrainCommand implements Callable<Integer> {
             return TrainConfig.of(arguments.toArray(String[]::new));
         }
         return TrainConfig.read(Path.of(first), arguments.subList(1, arguments.size()));
+    }
+
+    /** As a shell takes it for one word. */
+    private static String word(String text) {
+        return text.matches("[\\w./+,:@%-]+") ? text : "'" + text.replace("'", "'\\''") + "'";
     }
 
     /** What a resumed run is to be told again. */
