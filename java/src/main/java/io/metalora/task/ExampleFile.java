@@ -7,7 +7,6 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.ObjectReader;
 import com.fasterxml.jackson.databind.json.JsonMapper;
-import io.metalora.io.AtomicFile;
 import io.metalora.io.JsonText;
 import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;

@@ -14,7 +14,6 @@ import io.metalora.task.ExampleEncoder;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
 import io.metalora.text.TextTokenizer;
-import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

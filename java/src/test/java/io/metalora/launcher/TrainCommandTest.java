@@ -143,7 +143,7 @@ class TrainCommandTest {
     /** Where a progress bar is drawn, which once took the signal for itself: the run then ended with nothing saved. */
     @Test
     void ctrlCOnATerminalSavesToo() throws IOException, InterruptedException {
-        Path run = folder.resolve("stopped");
+        Path run = folder.resolve("it's stopped");
         Path config = Cli.config(folder, Cli.tasks(folder), run);
         Process process = JavaProcess.startOnTerminal(folder, "train", config, "meta.iterations=100000", "compute.checkpoint_every=100000");
         awaitThat(process, () -> Files.readString(folder.resolve("out")).contains("training, "));
@@ -152,7 +152,8 @@ class TrainCommandTest {
             keys.write(3);
             keys.flush();
             var stopped = JavaProcess.await(process, folder);
-            assertThat(stopped.out()).containsPattern("Stopped after \\d+ of 100000 iterations").contains("metalora train --resume " + run);
+            assertThat(stopped.out()).containsPattern("Stopped after \\d+ of 100000 iterations")
+                    .contains("metalora train --resume '" + folder.resolve("it'\\''s stopped") + "'\r\n");
             assertThat(stopped.code()).isEqualTo(130);
         }
         assertThat(run.resolve("report.html")).content().contains("can be resumed");
