@@ -105,7 +105,7 @@ def java_of(given):
     release = re.search(r"\b(\d+)", answer.stdout)
     if answer.returncode or not release or int(release[1]) < MIN_JDK:
         found = f"is Java {release[1]}" if release else "does not say which Java it is"
-        sys.exit(f"--java {given}: {found}; a JDK {MIN_JDK} or newer is needed. Name another, or leave --java away for the one "
+        sys.exit(f"--java {given}: {found}; a JDK {MIN_JDK} or newer is needed. Name another, or omit --java for the one "
                  "that ./metalora takes")
     return given
 

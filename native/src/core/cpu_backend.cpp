@@ -15,6 +15,7 @@
 #include "core/blas.h"
 #include "core/context.h"
 #include "core/error.h"
+#include "core/isa_choice.h"
 #include "cpu/runtime.h"
 #include "cpu/table.h"
 
@@ -81,47 +82,46 @@ struct Isa {
     const OpTable *table;
     bool supported;
     const char *needs;
-    const char *slow;  // nullable: why the next one is taken though this one is supported
 };
 
 #if defined(METALORA_X86_64)
 
-// Zen 4 runs a 512-bit instruction as two halves. The choice depends on the processor alone, never on a measurement, so that
-// one seed gives the same bits in every run.
-static const char *slow_avx512() {
+static Processor processor(char (&vendor)[13]) {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    if (__get_cpuid(0, &eax, &ebx, &ecx, &edx) == 0 || ebx != signature_AMD_ebx || ecx != signature_AMD_ecx) return nullptr;
-    if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0) return nullptr;
-    const unsigned family = (eax >> 8 & 15) + (eax >> 20 & 255);
-    return family == 0x19 ? "AMD Zen 4 has AVX-512 at half width, and earlier kernels were slower with it than with AVX2" : nullptr;
+    Processor p{vendor, 0, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), false};
+    p.avx512 = p.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (__get_cpuid(0, &eax, &ebx, &ecx, &edx) != 0) {
+        const unsigned name[] = {ebx, edx, ecx};
+        std::memcpy(vendor, name, sizeof name);
+    }
+    if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0) {
+        p.family = eax >> 8 & 15;
+        if (p.family == 15) p.family += eax >> 20 & 255;
+    }
+    return p;
 }
+
+#else
+
+static Processor processor(char (&vendor)[13]) { return {vendor, 0, false, false}; }
 
 #endif
 
 static ml_status choose_isa(const char *forced, Isa &chosen, std::string &reason) {
+    char vendor[13] = "";
+    const Processor here = processor(vendor);
     const Isa isas[] = {
 #if defined(METALORA_X86_64)
-        {"avx512", &avx512::table,
-         __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-             __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"),
-         "AVX-512 F, BW, DQ and VL", slow_avx512()},
-        {"avx2", &avx2::table, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), "AVX2 and FMA", nullptr},
+        {"avx512", &avx512::table, here.avx512, "AVX-512 F, BW, DQ and VL"},
+        {"avx2", &avx2::table, here.avx2, "AVX2 and FMA"},
 #endif
-        {"portable", &portable::table, true, "", nullptr},
+        {"portable", &portable::table, true, ""},
     };
-    reason = forced == nullptr ? "the widest that this processor has" : "it was asked for";
+    const IsaChoice choice = forced == nullptr ? choose_isa(here) : IsaChoice{forced, "it was asked for"};
+    reason = choice.reason;
     for (const Isa &isa : isas) {
-        if (forced == nullptr) {
-            if (!isa.supported) continue;
-            if (isa.slow != nullptr) {
-                reason = isa.slow;
-                continue;
-            }
-            chosen = isa;
-            return ML_OK;
-        }
-        if (std::strcmp(forced, isa.name) != 0) continue;
+        if (std::strcmp(choice.isa, isa.name) != 0) continue;
         if (!isa.supported) {
             return fail(ML_BACKEND_UNAVAILABLE,
                         "ml_context_create: isa: \"%s\" was asked for, but this processor (%s) or its operating system "

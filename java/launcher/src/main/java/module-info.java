@@ -10,6 +10,7 @@ module io.metalora.launcher {
     requires jdk.management;
     requires jinjava;
     requires me.tongfei.progressbar;
+    requires org.jline.terminal;
 
     exports io.metalora.launcher;
     exports io.metalora.launcher.chat;

@@ -2,7 +2,12 @@ package io.metalora.bindings;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -49,7 +54,7 @@ public final class UserCache {
                 made = Files.createTempDirectory("metalora");
                 second = problem(made);
             } catch (IOException e) {
-                second = System.getProperty("java.io.tmpdir") + " can't be written (" + e + ")";
+                second = System.getProperty("java.io.tmpdir") + " can't be written (" + reason(e) + ")";
             }
             if (second != null) {
                 if (made != null) {
@@ -69,12 +74,24 @@ public final class UserCache {
             Files.createDirectories(folder);
             Files.delete(Files.createTempFile(folder, "probe", ".new"));
             Path mounts = Path.of("/proc/self/mounts");
-            return Files.isReadable(mounts) && noexec(folder.toRealPath(), Files.readAllLines(mounts))
+            // Whatever the names of other mounts hold: they need not be UTF-8.
+            return Files.isReadable(mounts)
+                    && noexec(folder.toRealPath(), new String(Files.readAllBytes(mounts), StandardCharsets.UTF_8).lines().toList())
                     ? folder + " is on a file system that is mounted noexec"
                     : null;
         } catch (IOException | UncheckedIOException e) {
-            return folder + " can't be written (" + e + ")";
+            return folder + " can't be written (" + reason(e instanceof UncheckedIOException unchecked ? unchecked.getCause() : (IOException) e)
+                    + ")";
         }
+    }
+
+    private static String reason(IOException e) {
+        return switch (e) {
+            case AccessDeniedException denied -> "permission denied";
+            case NoSuchFileException none -> "there is no such folder";
+            case FileSystemException failure when failure.getReason() != null -> failure.getReason();
+            default -> e.getMessage();
+        };
     }
 
     /**
@@ -90,7 +107,12 @@ public final class UserCache {
             if (fields.length < 4) {
                 continue;
             }
-            Path point = Path.of(fields[1].replace("\\040", " "));
+            Path point;
+            try {
+                point = Path.of(fields[1].replace("\\040", " "));
+            } catch (InvalidPathException e) {
+                continue; // a name that this process can't give any folder
+            }
             if (folder.startsWith(point) && (nearest == null || point.getNameCount() >= nearest.getNameCount())) {
                 nearest = point;
                 forbidden = Arrays.asList(fields[3].split(",")).contains("noexec");

@@ -10,6 +10,7 @@ import io.metalora.file.JsonObject;
 import io.metalora.io.ModelConfig;
 import io.metalora.io.Safetensors;
 import io.metalora.runtime.DType;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
@@ -67,7 +68,7 @@ final class PeftFolder implements AutoCloseable {
     static PeftFolder open(Path dir, ModelConfig model) {
         LoraLayout layout = layout(dir, model);
         Path file = dir.resolve(WEIGHTS);
-        if (!Files.exists(file)) {
+        if (Files.notExists(file)) {
             String hint = Files.exists(dir.resolve("adapter_model.bin"))
                     ? "; adapter_model.bin is a Python pickle: save the adapter again with"
                             + " save_pretrained(..., safe_serialization=True)"
@@ -133,7 +134,7 @@ final class PeftFolder implements AutoCloseable {
 
     static LoraConfig readConfig(Path dir) {
         Folders.require(dir, "a PEFT adapter (" + CONFIG + ", " + WEIGHTS + ")");
-        if (!Files.exists(dir.resolve(CONFIG))) {
+        if (Files.notExists(dir.resolve(CONFIG))) {
             String hint = Files.exists(dir.resolve("config.json"))
                     ? "; it holds a model: give it as the model, not as the adapter"
                     : "; give the folder of a PEFT adapter";
@@ -329,7 +330,7 @@ final class PeftFolder implements AutoCloseable {
                         + "); choose another folder for the adapter");
             }
         } catch (IOException e) {
-            throw new InputException(dir + " cannot be listed: " + e.getMessage(), e);
+            throw new InputException(dir + " cannot be listed: " + FileFailure.reason(e), e);
         }
     }
 

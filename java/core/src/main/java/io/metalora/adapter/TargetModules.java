@@ -162,6 +162,7 @@ public sealed interface TargetModules {
                 : matchesSome(this, model) ? List.<String>of() : List.of(toString());
         if (!unmatched.isEmpty()) {
             throw new InputException("target_modules " + String.join(", ", unmatched) + " matches no Linear of the model;"
+                    + (this instanceof Regex ? " one text is a regular expression for whole paths (names stand in a list, as [q_proj, v_proj]);" : "")
                     + " the Linears there are " + paths(model));
         }
     }

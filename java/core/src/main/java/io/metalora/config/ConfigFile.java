@@ -1,11 +1,8 @@
 package io.metalora.config;
 
+import io.metalora.file.JsonText;
 import io.metalora.runtime.InputException;
-import java.io.IOException;
-import java.nio.ByteBuffer;
-import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.AccessDeniedException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
@@ -27,54 +24,10 @@ final class ConfigFile {
         if (Files.isDirectory(file)) {
             throw new InputException(file + ": is a folder; give the YAML file of a training run");
         }
-        if (!Files.exists(file)) {
+        if (Files.notExists(file)) {
             throw new InputException(file + ": no such file; give the YAML file of a training run");
         }
-        byte[] bytes;
-        try (var in = Files.newInputStream(file)) {
-            bytes = in.readNBytes(LARGEST + 1);
-        } catch (AccessDeniedException e) {
-            throw new InputException(file + ": can't be read: access denied; check its permissions");
-        } catch (IOException e) {
-            throw new InputException(file + ": can't be read: " + e.getMessage());
-        }
-        if (bytes.length > LARGEST) {
-            throw new InputException(file + ": has more than " + (LARGEST >> 20) + " MiB, which no configuration needs; give the YAML "
-                    + "file of a training run");
-        }
-        return text(file.toString(), bytes);
-    }
-
-    private static String text(String name, byte[] bytes) {
-        if (startsWith(bytes, 0xFE, 0xFF) || startsWith(bytes, 0xFF, 0xFE)) {
-            throw new InputException(name + ": is UTF-16; save it as UTF-8");
-        }
-        int begin = startsWith(bytes, 0xEF, 0xBB, 0xBF) ? 3 : 0;
-        var in = ByteBuffer.wrap(bytes, begin, bytes.length - begin);
-        var decoder = StandardCharsets.UTF_8.newDecoder();
-        try {
-            return decoder.decode(in).toString();
-        } catch (CharacterCodingException e) {
-            int at = in.position(); // of the first byte that fits no character
-            throw new InputException(name + ":" + line(bytes, at) + ": byte 0x%02X is not UTF-8; save the file as UTF-8"
-                    .formatted(bytes[at] & 0xFF));
-        }
-    }
-
-    private static boolean startsWith(byte[] bytes, int... mark) {
-        for (int i = 0; i < mark.length; i++) {
-            if (i >= bytes.length || (bytes[i] & 0xFF) != mark[i]) {
-                return false;
-            }
-        }
-        return true;
-    }
-
-    private static int line(byte[] bytes, int at) {
-        int line = 1;
-        for (int i = 0; i < at; i++) {
-            line += bytes[i] == '\n' ? 1 : 0;
-        }
-        return line;
+        byte[] bytes = JsonText.read(file, LARGEST, "a configuration");
+        return new String(JsonText.utf8(file.toString(), bytes), StandardCharsets.UTF_8);
     }
 }

@@ -149,6 +149,10 @@ final class ConfigValues {
         if (text.indexOf('\0') >= 0) {
             throw new InputException("expected a path, but " + Shown.quoted(text) + " holds a NUL character, which no path can");
         }
+        if (text.startsWith("~/")) { // else a folder of that name is made
+            throw new InputException("expected a path, but is " + Shown.quoted(text) + ", and ~ is not replaced here; write the home "
+                    + "folder out, or ./~ if a folder has that name");
+        }
         try {
             return Path.of(text);
         } catch (InvalidPathException e) {

@@ -1,7 +1,10 @@
 package io.metalora.eval;
 
+import io.metalora.runtime.InputException;
 import io.metalora.task.Example;
 import io.metalora.task.Task;
+import io.metalora.text.TextTokenizer;
+import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
@@ -38,5 +41,24 @@ final class ClosedLabels {
         evaluated.forEach(example -> needed.add(example.completion()));
         boolean usual = known.size() >= SAMPLES_A_LABEL * labels.size();
         return labels.size() > 1 && usual && labels.containsAll(needed) ? Optional.of(List.copyOf(labels)) : Optional.empty();
+    }
+
+    /** The ids of each label. Where one's begin another's, each gets the end token, since the shorter would always win else. */
+    static int[][] ids(List<String> labels, TextTokenizer tokenizer, int[] endTokens) {
+        int[][] ids = labels.stream().map(label -> tokenizer.encode(label, false)).toArray(int[][]::new);
+        for (int i = 0; i < ids.length; i++) {
+            if (ids[i].length == 0) {
+                throw new InputException("the completion \"" + labels.get(i) + "\" gives no token with this model's tokenizer");
+            }
+        }
+        boolean nested = Arrays.stream(ids).anyMatch(shorter -> Arrays.stream(ids).anyMatch(longer -> longer.length > shorter.length
+                && Arrays.equals(shorter, 0, shorter.length, longer, 0, shorter.length)));
+        if (nested && endTokens.length > 0) {
+            for (int i = 0; i < ids.length; i++) {
+                ids[i] = Arrays.copyOf(ids[i], ids[i].length + 1);
+                ids[i][ids[i].length - 1] = endTokens[0];
+            }
+        }
+        return ids;
     }
 }

@@ -1,6 +1,7 @@
 package io.metalora.eval;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
@@ -41,17 +42,18 @@ public final class EvaluationLog implements AutoCloseable {
      * @param split   of the tasks
      * @param samples most items of a task; 0 for all
      * @param tasks   most tasks; 0 for all
+     * @param model   tells the base model and its tokenizer from others, such as by a hash
      * @param adapter tells the evaluated adapter from others, such as by a checksum
      */
-    public record Settings(Split split, int samples, int tasks, String adapter) {
+    public record Settings(Split split, int samples, int tasks, String model, String adapter) {
 
         private ObjectNode json() {
             return JsonNodeFactory.instance.objectNode().put("split", split.toString()).put("samples", samples).put("tasks", tasks)
-                    .put("adapter", adapter);
+                    .put("model", model).put("adapter", adapter);
         }
     }
 
-    private static final ObjectMapper JSON = new ObjectMapper();
+    private static final ObjectMapper JSON = new ObjectMapper().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
     /** Bytes of a line of settings or answers, at most; answers come in pieces far below it. */
     private static final int LONGEST = 1 << 20;
 
@@ -111,10 +113,11 @@ public final class EvaluationLog implements AutoCloseable {
         try (FileChannel channel = FileChannel.open(file)) {
             JsonNode line = JSON.readTree(Optional.ofNullable(new LineReader(channel, LONGEST).next()).orElse(""));
             var settings = new Settings(Split.valueOf(line.path("split").asText().toUpperCase(Locale.ROOT)),
-                    line.path("samples").asInt(-1), line.path("tasks").asInt(-1), line.path("adapter").asText());
+                    count(line, "samples"), count(line, "tasks"), line.path("model").asText(),
+                    line.path("adapter").asText());
             return Optional.of(settings).filter(read -> read.samples() >= 0 && read.tasks() >= 0);
         } catch (IOException | IllegalArgumentException e) {
-            return Optional.empty(); // of no use, and begun anew by who opens it
+            return Optional.empty(); // of no use, and whoever opens it begins anew
         }
     }
 
@@ -169,9 +172,9 @@ public final class EvaluationLog implements AutoCloseable {
         try {
             JsonNode line = JSON.readTree(text);
             Integer task = index.get(line.path("task").asText());
-            int from = line.path("from").asInt(-1);
+            int from = count(line, "from");
             String correct = line.path("correct").asText();
-            if (!line.has("arm") || task == null || from < 0 || from + correct.length() > items.get(task).size()
+            if (!line.has("arm") || task == null || from < 0 || correct.length() > items.get(task).size() - from
                     || !correct.matches("[01]+")) {
                 return false;
             }
@@ -182,6 +185,12 @@ public final class EvaluationLog implements AutoCloseable {
         } catch (JsonProcessingException e) {
             return false;
         }
+    }
+
+    /** A number of a line; -1 where it is missing, negative, or none. */
+    private static int count(JsonNode line, String key) {
+        JsonNode number = line.path(key);
+        return number.isIntegralNumber() && number.canConvertToInt() ? Math.max(-1, number.intValue()) : -1;
     }
 
     private void answer(String arm, int task, int item, boolean right) {

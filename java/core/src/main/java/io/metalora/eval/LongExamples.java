@@ -3,10 +3,12 @@ package io.metalora.eval;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.InputException;
 import io.metalora.task.Example;
+import io.metalora.task.ExampleEncoder;
 import io.metalora.task.Task;
 import io.metalora.task.TooLong;
 import io.metalora.text.TextTokenizer;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.function.Consumer;
 
@@ -15,8 +17,6 @@ public final class LongExamples {
 
     /** A text of so few characters for each token of the context is not encoded to know that it fits. */
     private static final int TOKENS_A_CHARACTER = 4;
-    /** Of those who train with a configuration. */
-    public static final String ADVICE = ", or leave such examples out with data.over_length: drop";
 
     private LongExamples() {
     }
@@ -28,14 +28,27 @@ public final class LongExamples {
      * @throws InputException that names them
      */
     public static void refuse(List<Task> tasks, Split split, TextTokenizer tokenizer, ModelConfig model, String advice) {
+        TooLong tooLong = ExampleEncoder.forScoring(tokenizer, model).noneTooLong();
         for (Task task : tasks) {
-            List<Example> examples = split.of(task);
+            List<Example> examples = split.require(task);
             int longestLabel = ClosedLabels.of(task, examples).orElse(List.of()).stream().mapToInt(String::length).max().orElse(0);
             List<Example> suspects = examples.stream().filter(example -> TOKENS_A_CHARACTER * ((long) example.prompt().length()
                     + Math.max(example.completion().length(), longestLabel) + 1) > model.maxPositions()).toList();
             if (!suspects.isEmpty()) {
-                EncodedSplit.of(task, split, suspects, tokenizer, model).tooLong().refuse(advice);
+                add(task, split, suspects, tokenizer, model, tooLong);
             }
+        }
+        tooLong.refuse(advice);
+    }
+
+    /** Adds those of some examples of the split that do not fit the model's context with whatever answer is tried on them. */
+    private static void add(Task task, Split split, List<Example> examples, TextTokenizer tokenizer, ModelConfig model, TooLong tooLong) {
+        ExampleEncoder encoder = ExampleEncoder.forScoring(tokenizer, model);
+        List<String> labels = ClosedLabels.of(task, split.of(task)).orElse(List.of());
+        int longestLabel = Arrays.stream(ClosedLabels.ids(labels, tokenizer, model.eosTokenIds())).mapToInt(ids -> ids.length).max().orElse(0);
+        for (Example example : examples) {
+            encoder.encodeOr(example, tooLong).map(ids -> ids.promptLength() + longestLabel).filter(length -> length > model.maxPositions())
+                    .ifPresent(length -> tooLong.add(example, length));
         }
     }
 
@@ -46,10 +59,12 @@ public final class LongExamples {
      * @throws InputException if a task has none left
      */
     public static List<Task> drop(List<Task> tasks, Split split, TextTokenizer tokenizer, ModelConfig model, Consumer<String> warning) {
+        ExampleEncoder encoder = ExampleEncoder.forScoring(tokenizer, model);
         var fitting = new ArrayList<Task>();
         var dropped = new ArrayList<String>();
         for (Task task : tasks) {
-            TooLong tooLong = EncodedSplit.of(task, split, tokenizer, model).tooLong();
+            TooLong tooLong = encoder.noneTooLong();
+            add(task, split, split.of(task), tokenizer, model, tooLong);
             if (tooLong.count() == split.of(task).size()) {
                 throw new InputException("all " + tooLong.count() + " examples of task " + task.name() + ", split " + split
                         + ", have more tokens than " + tooLong.limit() + "; shorten some, or choose another split");

@@ -69,7 +69,7 @@ public final class TaskEvaluator implements AutoCloseable {
      * @throws InputException if the task has no such split, or an example doesn't fit the model
      */
     public TaskResult evaluate(Task task, Split split, LongConsumer progress) {
-        EncodedSplit.of(task, split, tokenizer, model).tooLong().refuse("");
+        LongExamples.refuse(List.of(task), split, tokenizer, model, "");
         TaskItems items = TaskItems.of(task, split, 0);
         return items.result(evaluate(List.of(new Block(items, 0, items.size(), 0)), progress).getFirst());
     }
@@ -135,7 +135,7 @@ public final class TaskEvaluator implements AutoCloseable {
             boolean[] correct = new boolean[block.to() - block.from()];
             answers.add(correct);
             List<String> labels = block.items().labels();
-            LabelSet set = labels.isEmpty() ? null : new LabelSet(labels, EncodedSplit.labelIds(labels, tokenizer, endTokens));
+            LabelSet set = labels.isEmpty() ? null : new LabelSet(labels, ClosedLabels.ids(labels, tokenizer, endTokens));
             for (int i = 0; i < correct.length; i++) {
                 Example example = block.examples().get(i);
                 (set == null ? matched : ranked).add(new Search(example, encoder.encode(example), set, block.slot(), correct, i));

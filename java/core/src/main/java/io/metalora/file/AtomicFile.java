@@ -1,25 +1,35 @@
 package io.metalora.file;
 
+import io.metalora.runtime.FileFailure;
+import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileAlreadyExistsException;
-import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.Comparator;
+import java.util.Optional;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
  * Writes files and folders that are either as before or new and whole, whenever the process or the machine stops: the
  * content goes under a temporary name beside the target, is forced to the disk, and is renamed.
  */
 public final class AtomicFile {
+    /** A name under which {@link #temporary} has something written. */
+    private static final Pattern TEMPORARY = Pattern.compile("\\.(.+)\\.tmp-[0-9a-f]{1,16}");
+    /** Bytes of a file's name, on the file systems in use. */
+    private static final int LONGEST_NAME = 255;
+
     private AtomicFile() {}
 
     /** Writes a file's content to its channel. */
@@ -75,11 +85,11 @@ public final class AtomicFile {
     /** Removes from a folder what writes that were killed have left in it. */
     public static void removeLeftovers(Path folder) {
         try (var entries = Files.list(folder)) {
-            for (Path leftover : entries.filter(AtomicFile::isTemporary).toList()) {
+            for (Path leftover : entries.filter(file -> nameToBe(file).isPresent()).toList()) {
                 deleteTree(leftover);
             }
         } catch (IOException e) {
-            throw new UncheckedIOException(folder + ": can't be cleaned up: " + reason(e), e);
+            throw new UncheckedIOException(folder + ": can't be cleaned up: " + FileFailure.reason(e), e);
         }
     }
 
@@ -90,31 +100,56 @@ public final class AtomicFile {
                 deleteTree(target);
             }
         } catch (IOException e) {
-            throw new UncheckedIOException(target + ": can't be removed: " + reason(e), e);
+            throw new UncheckedIOException(target + ": can't be removed: " + FileFailure.reason(e), e);
         }
     }
 
     /** A failed write as an exception that names the file and the cause, for a user to read. */
     public static UncheckedIOException failed(Path file, IOException e) {
-        return new UncheckedIOException("can't write " + file + ": " + reason(e), e);
+        return new UncheckedIOException("can't write " + file + ": " + FileFailure.reason(e), e);
     }
 
-    /** Why reading or writing failed, in words: the system's own where it has some. */
-    public static String reason(IOException e) {
-        return switch (e) {
-            case AccessDeniedException denied -> "access denied";
-            case NoSuchFileException missing -> "no such file or folder";
-            case FileAlreadyExistsException exists -> "already exists";
-            case FileSystemException failure when failure.getReason() != null -> failure.getReason();
-            case FileSystemException failure -> "the file system refuses it";
-            default -> e.getMessage() == null ? "input or output failed" : e.getMessage();
-        };
+    /**
+     * Makes a folder, with those above it, where it is not there yet.
+     *
+     * @param advice what to do where none can be made: "give another --output"
+     * @throws InputException       if the place is none where one can be made
+     * @throws UncheckedIOException if it fails for another reason, such as a full disk
+     */
+    public static void makeFolder(Path folder, String advice) {
+        try {
+            Files.createDirectories(folder);
+        } catch (IOException e) {
+            if (isRefused(folder, e)) {
+                throw new InputException(folder + ": can't be made: " + FileFailure.reason(e) + "; " + advice, e);
+            }
+            throw failed(folder, e);
+        }
     }
 
-    /** Whether a file is one that is written here and not yet renamed. */
-    public static boolean isTemporary(Path file) {
-        String name = file.getFileName().toString();
-        return name.startsWith(".") && name.contains(".tmp-");
+    /**
+     * Whether a file or folder can't be made or opened for writing because of the place that was chosen: no permission, read-only,
+     * below a file, or a name that is too long. Else it failed, of a full disk say. The file system is asked, since what it says
+     * depends on the user's language.
+     */
+    public static boolean isRefused(Path target, IOException e) {
+        // "No such file", of one that is to be made: a folder above is gone, or holds what the system shows, as /proc does.
+        if (e instanceof AccessDeniedException || e instanceof FileAlreadyExistsException || e instanceof NoSuchFileException) {
+            return true;
+        }
+        Path absolute = target.toAbsolutePath();
+        Path there = absolute;
+        for (; !Files.exists(there) && there.getParent() != null; there = there.getParent()) {
+            if (there.getFileName().toString().getBytes(StandardCharsets.UTF_8).length > LONGEST_NAME) {
+                return true;
+            }
+        }
+        return !Files.isWritable(there) || !Files.isDirectory(there) && !there.equals(absolute);
+    }
+
+    /** The name that a file gets which is written here and not yet renamed; empty of any other file. */
+    public static Optional<String> nameToBe(Path file) {
+        return Optional.of(TEMPORARY.matcher(file.getFileName().toString())).filter(Matcher::matches).map(name -> name.group(1));
     }
 
     public static void writeFully(FileChannel out, ByteBuffer bytes) throws IOException {

@@ -15,7 +15,7 @@ public final class Folders {
     private Folders() {}
 
     /**
-     * Refuses what is no folder.
+     * Refuses what is not a folder.
      *
      * @param what what the folder should be, with the files it needs: "a Hugging Face model (config.json, ...)"
      * @throws InputException that says so; where it looks like a name on the Hub, that nothing is downloaded and how to fetch it
@@ -26,6 +26,9 @@ public final class Folders {
         }
         if (Files.exists(folder)) {
             throw new InputException(folder + " is a file; give the folder of " + what);
+        }
+        if (!Files.notExists(folder)) {
+            throw new InputException(folder + " can't be looked at; check the permissions of the folders above it");
         }
         Path here = Path.of("").toAbsolutePath();
         // A configuration's paths have been made absolute; what was given is then below the working directory.

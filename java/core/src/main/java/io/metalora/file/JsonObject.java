@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -57,7 +58,7 @@ public final class JsonObject {
             throw new InputException(file + JsonText.place(e) + ": malformed JSON: " + JsonText.problem(e)
                     + "; repair the file or fetch it again", e);
         } catch (IOException e) {
-            throw new InputException(file + " cannot be read: " + e.getMessage(), e);
+            throw new InputException(file + " cannot be read: " + FileFailure.reason(e), e);
         }
         if (!(root instanceof ObjectNode object)) {
             String kind = root == null || root.isMissingNode() ? "nothing" : root.getNodeType().toString().toLowerCase();

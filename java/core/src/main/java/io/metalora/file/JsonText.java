@@ -1,6 +1,7 @@
 package io.metalora.file;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.InputStream;
@@ -8,9 +9,6 @@ import java.nio.ByteBuffer;
 import java.nio.CharBuffer;
 import java.nio.charset.CoderResult;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.AccessDeniedException;
-import java.nio.file.FileSystemException;
-import java.nio.file.FileSystemLoopException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -44,7 +42,7 @@ public final class JsonText {
         } catch (NoSuchFileException e) {
             throw new InputException(file + ": no such file", e);
         } catch (IOException e) {
-            throw new InputException(file + " cannot be read: " + (Files.isDirectory(file) ? "it is a folder" : reason(e)), e);
+            throw new InputException(file + " cannot be read: " + (Files.isDirectory(file) ? "it is a folder" : FileFailure.reason(e)), e);
         }
         if (bytes.length > limit) {
             throw new InputException(file + " has more than " + (limit >> 20) + " MiB, more than " + what
@@ -64,10 +62,18 @@ public final class JsonText {
         byte[] text = hasMark(bytes) ? Arrays.copyOfRange(bytes, 3, bytes.length) : bytes;
         int bad = invalidAt(text);
         if (bad >= 0) {
-            throw new InputException(name + " is not UTF-8 (byte " + (bad + bytes.length - text.length) + " is no part of a character)"
-                    + "; convert it to UTF-8, or fetch it again");
+            throw new InputException(name + " is not UTF-8 (line " + line(text, bad) + ", byte " + (bad + bytes.length - text.length)
+                    + ": 0x%02X is not part of a character); save it as UTF-8, or fetch it again".formatted(text[bad]));
         }
         return text;
+    }
+
+    private static int line(byte[] text, int at) {
+        int line = 1;
+        for (int i = 0; i < at; i++) {
+            line += text[i] == '\n' ? 1 : 0;
+        }
+        return line;
     }
 
     /** Whether the bytes begin with the byte order mark that some editors put before UTF-8. */
@@ -108,17 +114,6 @@ public final class JsonText {
             }
             out.clear();
         }
-    }
-
-    /** Why a file can't be read or a folder listed, without its name, which is all that some of Java's messages are. */
-    public static String reason(IOException e) {
-        return switch (e) {
-            case AccessDeniedException denied -> "permission denied";
-            case NoSuchFileException missing -> "no such file or folder";
-            case FileSystemLoopException loop -> "its links lead in a circle";
-            case FileSystemException failure when failure.getReason() != null -> failure.getReason();
-            default -> e.getMessage();
-        };
     }
 
     /** What the parser found wrong, in words, without its own class names. */

@@ -89,7 +89,7 @@ public record ModelConfig(
     public static ModelConfig read(Path modelDir) {
         requireFolder(modelDir);
         Path file = modelDir.resolve("config.json");
-        if (!Files.exists(file)) {
+        if (Files.notExists(file)) {
             String hint = Files.exists(modelDir.resolve("adapter_config.json"))
                     ? "; it holds an adapter: give the base model's folder as the model and this one as the adapter"
                     : "; give the folder of a Hugging Face model (config.json, model.safetensors, tokenizer.json)";

@@ -3,6 +3,7 @@ package io.metalora.io;
 import io.metalora.file.JsonObject;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.DataFile;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.Held;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
@@ -104,7 +105,7 @@ public final class ModelFiles implements AutoCloseable {
             }
             return "; fetch the model's weights";
         } catch (IOException e) {
-            return " and cannot be listed: " + e.getMessage();
+            return " and cannot be listed: " + FileFailure.reason(e);
         }
     }
 

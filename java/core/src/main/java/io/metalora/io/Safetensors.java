@@ -67,18 +67,18 @@ public final class Safetensors implements AutoCloseable {
         }
         String foreign = ForeignFiles.recognise(head);
         if (foreign != null) {
-            throw new InputException(path + " is no safetensors file but " + foreign);
+            throw new InputException(path + " is not a safetensors file but " + foreign);
         }
         String unsigned = Long.toUnsignedString(length);
         if (length < 0 || length > SafetensorsHeader.MAX_LENGTH) {
-            throw new InputException(path + " is no safetensors file: its header would have " + unsigned
+            throw new InputException(path + " is not a safetensors file: its header would have " + unsigned
                     + " bytes, more than the format's limit of " + SafetensorsHeader.MAX_LENGTH);
         }
         if (length > file.size() - LENGTH_BYTES) {
             throw new InputException(path + ": the header length of " + unsigned + " bytes goes beyond the file's "
                     + file.size() + "; the file is truncated or no safetensors file: fetch it again");
         }
-        throw new InputException(path + " is no safetensors file: its header (" + unsigned
+        throw new InputException(path + " is not a safetensors file: its header (" + unsigned
                 + " bytes) does not begin with '{'");
     }
 

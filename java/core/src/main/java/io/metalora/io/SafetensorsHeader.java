@@ -7,6 +7,7 @@ import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadFeature;
 import io.metalora.file.JsonText;
 import io.metalora.runtime.DType;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -80,7 +81,7 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
                     + (at == null ? "" : " at its byte " + at.getCharOffset()) + ": " + JsonText.problem(e)
                     + FETCH_AGAIN, e);
         } catch (IOException e) {
-            throw new InputException(file + ": the header cannot be read: " + e.getMessage(), e);
+            throw new InputException(file + ": the header cannot be read: " + FileFailure.reason(e), e);
         }
     }
 
@@ -163,7 +164,7 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
                 switch (key) {
                     case "dtype" -> {
                         if (value != JsonToken.VALUE_STRING) {
-                            throw fail(name, "has a dtype that is no string");
+                            throw fail(name, "has a dtype that is not a string");
                         }
                         dtype = in.getText();
                     }
@@ -181,7 +182,7 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
 
         private long[] numbers(String name, String key) throws IOException {
             if (!in.isExpectedStartArrayToken()) {
-                throw fail(name, "has a " + key + " that is no list");
+                throw fail(name, "has a " + key + " that is not a list");
             }
             var out = new long[4];
             int n = 0;
@@ -190,7 +191,7 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
                         && in.getNumberType() != JsonParser.NumberType.BIG_INTEGER;
                 if (!whole || in.getLongValue() < 0) {
                     throw fail(name, "has " + abbreviated(in.getText()) + " in its " + key
-                            + ", which is no whole number of 0 .. 2^63-1");
+                            + ", which is not a whole number of 0 .. 2^63-1");
                 }
                 if (n == out.length) {
                     out = Arrays.copyOf(out, 2 * n);

@@ -211,9 +211,24 @@ public final class CausalLM implements AutoCloseable {
         if (inAdapter.isPresent()) {
             return new InputException("the adapter is damaged, or its training diverged: " + inAdapter.get() + "; use an earlier one");
         }
-        return notFiniteWeight().orElseGet(() -> new InputException("the model in " + folder + " gives numbers that are not finite, "
-                + "though its weights are" + (adapters == null ? "; its config.json or its weights are damaged: fetch the model again"
-                        : "; the adapter's values are too large: use an earlier one, or train at a lower rate")));
+        String weights = ", though its weights are";
+        try {
+            var inWeights = notFiniteWeight();
+            if (inWeights.isPresent()) {
+                return inWeights.get();
+            }
+        } catch (InputException | UncheckedIOException e) {
+            weights = " (whether its weights are can't be told any more: " + e.getMessage() + ")";
+        }
+        return new InputException("the model in " + folder + " gives numbers that are not finite" + weights + (adapters == null ? "; its config.json or its weights are damaged: fetch the model again"
+                        : "; the adapter's values are too large: use an earlier one, or train at a lower rate"));
+    }
+
+    /** What to throw where that is so with adapters that nothing was taught yet. */
+    public InputException notFiniteUntrained() {
+        return notFiniteWeight().orElseGet(() -> new InputException("the model in " + folder + " gives numbers that are not finite before "
+                + "anything is learnt, though its weights are: its config.json or its weights are damaged: fetch it again; or the adapter "
+                + "that training begins from holds values that are too large, or none: use an earlier one"));
     }
 
     /**
@@ -223,9 +238,15 @@ public final class CausalLM implements AutoCloseable {
      *                        be read any more
      */
     public void requireFiniteWeights() {
-        notFiniteWeight().ifPresent(e -> {
-            throw e;
-        });
+        Optional<InputException> found;
+        try {
+            found = notFiniteWeight();
+        } catch (InputException | UncheckedIOException e) {
+            return; // moved away since: what they hold can't be told
+        }
+        if (found.isPresent()) {
+            throw found.get();
+        }
     }
 
     private Optional<InputException> notFiniteWeight() {
@@ -237,8 +258,6 @@ public final class CausalLM implements AutoCloseable {
                             + found.get() + "; the model is damaged: fetch it again"));
                 }
             }
-        } catch (InputException | UncheckedIOException e) {
-            // Moved away since: what they hold can't be told.
         }
         return Optional.empty();
     }

@@ -1,7 +1,6 @@
 package io.metalora.model;
 
 import io.metalora.bindings.NativeException;
-import io.metalora.bindings.Status;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Graph;
 import io.metalora.runtime.Held;

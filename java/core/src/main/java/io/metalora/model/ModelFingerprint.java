@@ -1,17 +1,14 @@
 package io.metalora.model;
 
-import io.metalora.file.AtomicFile;
 import io.metalora.io.ModelConfig;
 import io.metalora.io.ModelFiles;
+import io.metalora.file.Sha256;
 import io.metalora.runtime.HostTensor;
-import io.metalora.runtime.InputException;
-import java.io.IOException;
+import io.metalora.text.TextTokenizer;
 import java.lang.reflect.RecordComponent;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HexFormat;
@@ -49,11 +46,7 @@ public record ModelFingerprint(Map<String, String> parts) {
         var parts = new TreeMap<String, String>();
         ModelConfig config = ModelConfig.read(modelDir);
         addValues(CONFIG, config, parts);
-        try {
-            parts.put(TOKENIZER, hex(sha256().digest(Files.readAllBytes(modelDir.resolve(TOKENIZER)))));
-        } catch (IOException e) {
-            throw new InputException(modelDir.resolve(TOKENIZER) + ": can't be read: " + AtomicFile.reason(e), e);
-        }
+        parts.put(TOKENIZER, hex(Sha256.digest().digest(TextTokenizer.contents(modelDir))));
         try (var files = ModelFiles.open(modelDir)) {
             WeightNames.shapes(config).forEach((name, shape) -> {
                 HostTensor tensor = files.tensor(name, shape);
@@ -82,7 +75,7 @@ public record ModelFingerprint(Map<String, String> parts) {
     }
 
     private static String sample(HostTensor tensor) {
-        MessageDigest sha = sha256();
+        MessageDigest sha = Sha256.digest();
         var block = new byte[BLOCK];
         long bytes = tensor.bytes();
         if (bytes <= (long) BLOCK * BLOCKS) {
@@ -104,17 +97,16 @@ public record ModelFingerprint(Map<String, String> parts) {
         sha.update(block, 0, count);
     }
 
-    private static MessageDigest sha256() {
-        try {
-            return MessageDigest.getInstance("SHA-256");
-        } catch (NoSuchAlgorithmException e) {
-            throw new IllegalStateException(e);
-        }
-    }
-
     /** 64 of the 256 bits: enough for what nobody forges. */
     private static String hex(byte[] digest) {
         return HexFormat.of().formatHex(digest, 0, 8);
+    }
+
+    /** All of it in 16 letters and digits, to tell it from others. */
+    public String digest() {
+        MessageDigest sha = Sha256.digest();
+        new TreeMap<>(parts).forEach((key, value) -> sha.update((key + "\0" + value + "\0").getBytes(StandardCharsets.UTF_8)));
+        return hex(sha.digest());
     }
 
     /** Whether the other encodes text alike, whatever its weights are. */

@@ -1,8 +1,9 @@
 package io.metalora.run;
 
-import io.metalora.file.AtomicFile;
 import io.metalora.io.Safetensors;
+import io.metalora.file.Sha256;
 import io.metalora.runtime.DType;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import io.metalora.task.Composition;
@@ -14,7 +15,6 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.Comparator;
 import java.util.HexFormat;
 import java.util.LinkedHashMap;
@@ -61,7 +61,7 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
             try {
                 Files.deleteIfExists(old);
             } catch (IOException e) {
-                throw new UncheckedIOException(old + ": can't be removed: " + AtomicFile.reason(e), e);
+                throw new UncheckedIOException(old + ": can't be removed: " + FileFailure.reason(e), e);
             }
         }
         return file;
@@ -76,7 +76,7 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
             return entries.filter(file -> file.getFileName().toString().matches(PREFIX + "\\d+" + "\\" + SUFFIX))
                     .sorted(Comparator.comparing((Path file) -> file.getFileName().toString()).reversed()).toList();
         } catch (IOException e) {
-            throw new UncheckedIOException(folder + ": can't be listed: " + AtomicFile.reason(e), e);
+            throw new UncheckedIOException(folder + ": can't be listed: " + FileFailure.reason(e), e);
         }
     }
 
@@ -89,7 +89,7 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
         try (Safetensors in = Safetensors.open(file)) {
             Map<String, String> metadata = in.metadata();
             if (!FORMAT.equals(metadata.get("format"))) {
-                throw new InputException(file + ": is no checkpoint of this program");
+                throw new InputException(file + ": is not a checkpoint of this program");
             }
             var state = new TrainerState(number(metadata, "step"), floats(in, "parameters"), floats(in, "m"), floats(in, "v"),
                     in.names().contains(COMPOSITION) ? floats(in, COMPOSITION) : Composition.STATELESS);
@@ -120,16 +120,12 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
     }
 
     private String digest() {
-        try {
-            MessageDigest sha = MessageDigest.getInstance("SHA-256");
-            sha.update((state.step() + " " + metricsBytes + " " + drawsBytes).getBytes(StandardCharsets.US_ASCII));
-            for (float[] values : List.of(state.parameters(), state.m(), state.v(), state.composition())) {
-                update(sha, values);
-            }
-            return HexFormat.of().formatHex(sha.digest());
-        } catch (NoSuchAlgorithmException e) {
-            throw new IllegalStateException(e);
+        MessageDigest sha = Sha256.digest();
+        sha.update((state.step() + " " + metricsBytes + " " + drawsBytes).getBytes(StandardCharsets.US_ASCII));
+        for (float[] values : List.of(state.parameters(), state.m(), state.v(), state.composition())) {
+            update(sha, values);
         }
+        return HexFormat.of().formatHex(sha.digest());
     }
 
     private static void update(MessageDigest sha, float[] values) {

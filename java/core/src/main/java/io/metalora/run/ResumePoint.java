@@ -1,7 +1,7 @@
 package io.metalora.run;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.metalora.file.AtomicFile;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedTask;
 import io.metalora.train.TrainerState;
@@ -71,7 +71,7 @@ record ResumePoint(Checkpoint checkpoint) {
         try {
             there = Files.exists(log) ? Files.size(log) : 0;
         } catch (IOException e) {
-            throw new InputException(log + ": can't be read: " + AtomicFile.reason(e), e);
+            throw new InputException(log + ": can't be read: " + FileFailure.reason(e), e);
         }
         if (there < bytes) {
             throw new InputException(log + ": has " + there + " bytes, but had " + bytes + " when the checkpoint was written");
@@ -86,7 +86,7 @@ record ResumePoint(Checkpoint checkpoint) {
         }
     }
 
-    /** The reports of the whole run are made from the logs in the end: a damaged line is better said now. */
+    /** The reports of the whole run are made from the logs at the end: a damaged line is better said now. */
     private static void requireWhole(RunFolder folder, Checkpoint checkpoint) {
         long[] seen = {0};
         RunLog.read(folder.metrics(), checkpoint.metricsBytes(), line -> RunLines.requireIteration(line, ++seen[0]));
@@ -117,9 +117,10 @@ record ResumePoint(Checkpoint checkpoint) {
         try (var lines = Files.newBufferedReader(folder.metrics(), StandardCharsets.ISO_8859_1)) {
             logged = lines.lines().filter(line -> !line.isEmpty()).limit(every + 1L).count();
         } catch (IOException e) {
-            throw new InputException(folder.metrics() + ": can't be read: " + AtomicFile.reason(e), e);
+            throw new InputException(folder.metrics() + ": can't be read: " + FileFailure.reason(e), e);
         }
-        if (logged > every || logged > 0 && !Files.isDirectory(folder.checkpoints())) {
+        // An adapter is saved after a checkpoint alone.
+        if (logged > every || logged > 0 && (!Files.isDirectory(folder.checkpoints()) || Files.exists(folder.adapter()))) {
             throw new InputException(folder.checkpoints() + ": holds no checkpoint, though " + folder.metrics() + " tells of iterations "
                     + "that were saved; nothing was changed. Restore the checkpoints from a copy, or remove " + folder.metrics()
                     + " to begin again");

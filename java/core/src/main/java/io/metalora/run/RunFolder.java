@@ -3,16 +3,17 @@ package io.metalora.run;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.TrainConfig;
 import io.metalora.file.AtomicFile;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.BooleanSupplier;
 
 /**
  * The files of one training run:
@@ -36,8 +37,7 @@ public final class RunFolder {
 
     /** What a run leaves that was killed before its config was written. */
     private static final Set<String> BEFORE_CONFIG = Set.of(RunLock.FILE, FINGERPRINT, INITIAL_ADAPTER, CHECKPOINTS);
-    /** What isn't the fault of who chose the folder. */
-    private static final Set<String> FAILURES = Set.of("No space left on device", "Disk quota exceeded", "Input/output error");
+    private static final String ADVICE = "give an output folder that can be written";
 
     private final Path path;
 
@@ -51,17 +51,24 @@ public final class RunFolder {
      * @throws InputException if something is there already
      */
     public static RunFolder unused(Path path) {
+        // The lock's file is the first one of a new run: without it, what is there is somebody else's.
+        return unused(path, () -> Files.exists(path.resolve(RunLock.FILE)));
+    }
+
+    /** @param begun whether a run was begun there that may have been killed, asked after what is there has been listed */
+    private static RunFolder unused(Path path, BooleanSupplier begun) {
         requireNoRun(path);
         // In this order: another training may make the folder in between.
         boolean there = Files.exists(path, LinkOption.NOFOLLOW_LINKS);
         if (there && Files.isDirectory(path)) {
             try (var entries = Files.list(path)) {
-                if (entries.anyMatch(entry -> !BEFORE_CONFIG.contains(entry.getFileName().toString()) && !AtomicFile.isTemporary(entry))) {
+                List<Path> others = entries.filter(entry -> !entry.endsWith(RunLock.FILE)).toList();
+                if (!others.isEmpty() && !(begun.getAsBoolean() && others.stream().allMatch(RunFolder::isOfItsBeginning))) {
                     requireNoRun(path); // which another training may have begun by now
                     throw new InputException(path + ": is not empty; give an output folder that does not exist yet");
                 }
             } catch (IOException e) {
-                throw new InputException(path + ": can't be listed: " + AtomicFile.reason(e), e);
+                throw new InputException(path + ": can't be listed: " + FileFailure.reason(e), e);
             }
         } else if (there) {
             throw new InputException(path + (Files.isSymbolicLink(path) ? ": is a link to nowhere" : ": is a file")
@@ -73,9 +80,15 @@ public final class RunFolder {
         }
         if (!Files.isDirectory(above) || !Files.isWritable(above)) {
             throw new InputException(path + ": can't be made: " + above + (Files.isDirectory(above) ? " can't be written" : " is a file")
-                    + "; give an output folder that can be written");
+                    + "; " + ADVICE);
         }
         return new RunFolder(path);
+    }
+
+    /** Whether a run that was killed before its config was written may have left the file. */
+    private static boolean isOfItsBeginning(Path file) {
+        return BEFORE_CONFIG.contains(file.getFileName().toString())
+                || AtomicFile.nameToBe(file).filter(name -> name.equals(CONFIG) || BEFORE_CONFIG.contains(name)).isPresent();
     }
 
     private static void requireNoRun(Path path) {
@@ -144,8 +157,8 @@ public final class RunFolder {
         Path realRun = real(run.toAbsolutePath());
         Path realData = real(data.toAbsolutePath());
         if (realRun.startsWith(realData) || realData.startsWith(realRun)) {
-            throw new InputException("output " + run + " and data.folder " + data + " lie in each other (" + realRun + ", " + realData
-                    + "): the run's files would be taken for tasks; " + help);
+            throw new InputException("output " + run + " and data.folder " + data + ": one is inside the other (" + realRun + ", " + realData
+                    + "), and the run's files would be taken for tasks; " + help);
         }
     }
 
@@ -192,10 +205,11 @@ public final class RunFolder {
      * @throws InputException if the folder can't be made, or another training came first; nothing in it was changed then
      */
     RunLock create(TrainConfig config, RunStart start, LoraAdapter initial) {
-        make();
+        AtomicFile.makeFolder(path, ADVICE);
+        unused(path); // again, before the lock's file is there: reading the model took its time
         RunLock lock = RunLock.take(path);
         try {
-            unused(path); // again: now nobody else can make it one that is used
+            unused(path, () -> !lock.isNew()); // and again: now nobody else can make it one that is used
             lock.sign();
             AtomicFile.removeLeftovers(path);
             AtomicFile.delete(initialAdapter()); // of a run that was killed here
@@ -212,19 +226,6 @@ public final class RunFolder {
         } catch (RuntimeException e) {
             lock.close();
             throw e;
-        }
-    }
-
-    private void make() {
-        try {
-            Files.createDirectories(path);
-        } catch (FileSystemException e) {
-            if (FAILURES.contains(String.valueOf(e.getReason()))) {
-                throw AtomicFile.failed(path, e);
-            }
-            throw new InputException(path + ": can't be made: " + AtomicFile.reason(e) + "; give an output folder that can be written", e);
-        } catch (IOException e) {
-            throw AtomicFile.failed(path, e);
         }
     }
 

@@ -2,11 +2,13 @@ package io.metalora.run;
 
 import io.metalora.file.AtomicFile;
 import io.metalora.file.Shown;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
@@ -27,7 +29,7 @@ final class RunLock implements AutoCloseable {
     /** In the run folder. Never removed: who opened it just before would lock a file that nobody else sees. */
     static final String FILE = "run.lock";
 
-    private static final Pattern PROCESS = Pattern.compile("process (\\d+) on (\\S+), .*");
+    private static final Pattern PROCESS = Pattern.compile("process (\\d{1,18}) on (\\S+), .*");
     private static final int LONGEST_SIGNATURE = 1024;
     private static final int ATTEMPTS = 20;
     private static final long ATTEMPT_NANOS = 50_000_000;
@@ -42,19 +44,21 @@ final class RunLock implements AutoCloseable {
     private final FileChannel channel;
     private final Path file;
     private final String signature;
+    private final boolean isNew;
 
-    private RunLock(Path folder, Path file, FileChannel channel, String signature) {
+    private RunLock(Path folder, Path file, FileChannel channel, String signature, boolean isNew) {
         this.folder = folder;
         this.file = file;
         this.channel = channel;
         this.signature = signature;
+        this.isNew = isNew;
     }
 
     /**
      * Takes the lock, changing nothing in the folder but that the lock's file is there.
      *
      * @param folder exists
-     * @throws InputException if another training has it, naming that
+     * @throws InputException if another training has it, naming that; or if the folder can't be written
      */
     static synchronized RunLock take(Path folder) {
         Path file = folder.resolve(FILE);
@@ -68,7 +72,13 @@ final class RunLock implements AutoCloseable {
             }
             FileChannel channel = null;
             try {
-                channel = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
+                boolean isNew = true;
+                try {
+                    channel = FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.READ, StandardOpenOption.WRITE);
+                } catch (FileAlreadyExistsException e) {
+                    isNew = false;
+                    channel = FileChannel.open(file, StandardOpenOption.READ, StandardOpenOption.WRITE);
+                }
                 for (int attempt = 0; channel.tryLock() == null; attempt++) {
                     // Between lock and signature, and between the end and the lock's, the file names nobody or one before.
                     String other = signature(channel);
@@ -77,7 +87,7 @@ final class RunLock implements AutoCloseable {
                     }
                     LockSupport.parkNanos(ATTEMPT_NANOS);
                 }
-                return new RunLock(real, file, channel, signature);
+                return new RunLock(real, file, channel, signature, isNew);
             } catch (IOException | RuntimeException e) {
                 HELD.remove(real);
                 if (channel != null) {
@@ -86,8 +96,16 @@ final class RunLock implements AutoCloseable {
                 throw e;
             }
         } catch (IOException e) {
+            if (AtomicFile.isRefused(file, e)) {
+                throw new InputException(file + ": can't be written: " + FileFailure.reason(e) + "; see to the folder, or take another", e);
+            }
             throw AtomicFile.failed(file, e);
         }
+    }
+
+    /** Whether its file was not there before. */
+    boolean isNew() {
+        return isNew;
     }
 
     /** Who trains in a folder, as far as the lock's file tells: it may be the last one still, if that was killed. */

@@ -7,6 +7,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.metalora.file.AtomicFile;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.BufferedInputStream;
 import java.io.ByteArrayOutputStream;
@@ -118,7 +119,7 @@ final class RunLog implements AutoCloseable {
             throw new InputException(file + ":" + number + ": " + e.getMessage()
                     + "; restore the file from a copy, or start a new run with another output. Nothing was changed", e);
         } catch (IOException e) {
-            throw new InputException(file + ": can't be read: " + AtomicFile.reason(e), e);
+            throw new InputException(file + ": can't be read: " + FileFailure.reason(e), e);
         }
     }
 
@@ -146,6 +147,6 @@ final class RunLog implements AutoCloseable {
         } catch (JsonProcessingException e) {
             // said below: what exactly the parser met helps nobody
         }
-        throw new InputException("the line is damaged: it is no JSON object");
+        throw new InputException("the line is damaged: it is not a JSON object");
     }
 }

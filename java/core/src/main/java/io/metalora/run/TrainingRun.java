@@ -23,7 +23,6 @@ import io.metalora.train.MetaLora;
 import io.metalora.train.Trainer;
 import io.metalora.train.TrainingDivergedException;
 import io.metalora.train.TrainingMemory;
-import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -229,7 +228,7 @@ public final class TrainingRun {
     private void warnOfOtherCompute(RunStart before, RunStart now) {
         List<String> changes = before.computeChangesTo(now);
         if (!changes.isEmpty()) {
-            listener.warning("the run began on other terms (" + String.join("; ", changes) + "): it goes on, but what it gives may differ by "
+            listener.warning("the run began with other compute settings (" + String.join("; ", changes) + "): it goes on, but what it gives may differ by "
                     + "rounding from a run that never stopped");
         }
     }
@@ -322,14 +321,19 @@ public final class TrainingRun {
                 tasks.forEach(task -> draws.append(RunLines.subset(task)));
             }
             boolean interrupted = iterate(trainer, metrics, draws);
-            adapter.save(folder.adapter(), config.model().toString());
+            if (trainer.done() > 0) { // before the first there is no state to go on from, and nothing trained
+                adapter.save(folder.adapter(), config.model().toString());
+            }
             return new Outcome(folder, trainer.done(), trainer.total(), interrupted);
         } catch (TrainingDivergedException e) {
             throw diverged(e, trainer.done(), adapter);
         }
     }
 
-    /** Runs to the end or to the stop; keeps the state however it ends. Returns whether it was stopped. */
+    /**
+     * Runs to the end or to the stop; keeps the state then, and where training diverges. What fails otherwise loses the
+     * iterations since the last checkpoint. Returns whether it was stopped.
+     */
     private boolean iterate(Trainer trainer, RunLog metrics, RunLog draws) {
         listener.started(trainer.done(), trainer.total());
         long saved = trainer.done();

@@ -60,7 +60,7 @@ public final class DataFile implements AutoCloseable {
         } catch (NoSuchFileException e) {
             throw new InputException(path + ": no such file");
         } catch (IOException e) {
-            throw new InputException(path + " cannot be read: " + e.getMessage(), e);
+            throw new InputException(path + " cannot be read: " + FileFailure.reason(e), e);
         }
     }
 
@@ -120,7 +120,7 @@ public final class DataFile implements AutoCloseable {
         } catch (ClosedChannelException e) {
             throw new IllegalStateException(path + " is closed", e);
         } catch (IOException e) {
-            throw new UncheckedIOException(path + ": can't be read: " + e.getMessage(), e);
+            throw new UncheckedIOException(path + ": can't be read: " + FileFailure.reason(e), e);
         }
     }
 
@@ -141,7 +141,7 @@ public final class DataFile implements AutoCloseable {
         try {
             channel.close();
         } catch (IOException e) {
-            throw new UncheckedIOException(path + ": can't be closed: " + e.getMessage(), e);
+            throw new UncheckedIOException(path + ": can't be closed: " + FileFailure.reason(e), e);
         }
     }
 }

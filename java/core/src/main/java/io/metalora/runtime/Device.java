@@ -194,7 +194,7 @@ public final class Device implements AutoCloseable {
         for (var source : sources) {
             var shape = source.shape();
             if (shape.length != 2 || shape[1] != sources.getFirst().shape()[1]) {
-                throw new IllegalArgumentException(source + " is no matrix [out, in] of " + sources);
+                throw new IllegalArgumentException(source + " is not a matrix [out, in] of " + sources);
             }
             out += shape[0];
         }
@@ -461,7 +461,7 @@ public final class Device implements AutoCloseable {
             case F32 -> Metalora.ML_F32();
             case BF16 -> Metalora.ML_BF16();
             case F16 -> Metalora.ML_F16();
-            case I32, F64 -> throw new NativeException(Status.UNSUPPORTED, dtype + " is no type of weights or activations");
+            case I32, F64 -> throw new NativeException(Status.UNSUPPORTED, dtype + " is not a type of weights or activations");
         };
     }
 

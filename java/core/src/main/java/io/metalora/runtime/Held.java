@@ -39,7 +39,7 @@ public final class Held implements AutoCloseable {
     }
 
     /**
-     * Closes all, also after one that fails; the first failure is thrown in the end, the others added to it. Those that failed
+     * Closes all, also after one that fails; the first failure is thrown at the end, the others added to it. Those that failed
      * are tried again by the next call.
      */
     @Override
@@ -57,7 +57,7 @@ public final class Held implements AutoCloseable {
         }
     }
 
-    /** Closes each, also after one that fails; the first failure is thrown in the end, the others added to it. */
+    /** Closes each, also after one that fails; the first failure is thrown at the end, the others added to it. */
     public static <T> void closeAll(Iterable<T> all, Consumer<? super T> closing) {
         Throwable first = null;
         for (T each : all) {

@@ -103,7 +103,7 @@ public final class HostTensor {
                     out[from + i] = Float.float16ToFloat(data.get(SHORT, 2L * i));
                 }
             }
-            case I32, F64 -> throw new IllegalArgumentException(name + ": " + dtype + " is no type of a weight");
+            case I32, F64 -> throw new IllegalArgumentException(name + ": " + dtype + " is not a type of a weight");
         }
     }
 

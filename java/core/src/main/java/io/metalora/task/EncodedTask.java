@@ -91,7 +91,7 @@ public final class EncodedTask {
             encoded.add(encode(task, encoder, samples, seed, overLength, tooLong));
         }
         if (overLength == OverLength.REFUSE) {
-            tooLong.refuse(", or leave such examples out with data.over_length: drop");
+            tooLong.refuse(OverLength.ADVICE);
         }
         for (EncodedTask task : encoded) {
             if (task.examples().isEmpty()) {

@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.ObjectReader;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import io.metalora.file.JsonText;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.InputStream;
@@ -63,7 +64,7 @@ public final class ExampleFile {
         if (Files.isDirectory(file)) {
             throw new InputException(file + ": is a folder; give a file of lines of {\"prompt\": ..., \"completion\": ...}");
         }
-        if (!Files.exists(file)) {
+        if (Files.notExists(file)) {
             throw new InputException(file + ": no such file" + (Files.isSymbolicLink(file) ? " (it is a link that leads nowhere)" : "")
                     + "; expected lines of {\"prompt\": ..., \"completion\": ...}");
         }
@@ -71,7 +72,7 @@ public final class ExampleFile {
         try (InputStream in = Files.newInputStream(file)) {
             examples = new Lines(file, in, share).read();
         } catch (IOException e) {
-            throw new InputException(file + ": can't be read: " + JsonText.reason(e));
+            throw new InputException(file + ": can't be read: " + FileFailure.reason(e));
         }
         if (examples.isEmpty()) {
             throw new InputException(file + ": holds no examples; remove the file or give it lines of "

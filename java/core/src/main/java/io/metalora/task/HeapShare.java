@@ -6,8 +6,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
- * Counts the Java heap that examples take, since all of a folder are held at once: better a message while half of it is free than
- * an end in the middle of something else.
+ * Counts the Java heap that examples take, since all of a folder are held at once: better a message than an end in the middle of
+ * something else. They may take a quarter: beside the texts their ids are held, four bytes a token, and all else that a run needs.
  */
 final class HeapShare {
 
@@ -18,7 +18,7 @@ final class HeapShare {
     private long taken;
 
     HeapShare() {
-        this(Runtime.getRuntime().maxMemory() / 2);
+        this(Runtime.getRuntime().maxMemory() / 4);
     }
 
     /** @param limit bytes */
@@ -30,7 +30,7 @@ final class HeapShare {
         taken += OVERHEAD + bytes(example.prompt()) + bytes(example.completion()) + bytes(example.source());
         if (taken > limit) {
             long size = size(file);
-            throw new InputException(file + ":" + line + ": the examples up to here take more than " + (limit >> 20) + " MiB, half of the Java heap"
+            throw new InputException(file + ":" + line + ": the examples up to here take more than " + (limit >> 20) + " MiB, a quarter of the Java heap"
                     + " (the file has " + (size >> 20) + " MiB), and those of all tasks are held at once. Give Java more, as with"
                     + " JAVA_TOOL_OPTIONS=-Xmx" + advisedGigabytes(size) + "g, keep fewer of them, as with 'shuf -n 100000', or choose fewer"
                     + " tasks with data.names");
@@ -38,7 +38,7 @@ final class HeapShare {
     }
 
     private long advisedGigabytes(long fileSize) {
-        return (Math.max(4 * limit, 4 * fileSize) >> 30) + 1;
+        return (Math.max(8 * limit, 8 * fileSize) >> 30) + 1;
     }
 
     private static long size(Path file) {

@@ -1,6 +1,6 @@
 package io.metalora.task;
 
-import io.metalora.file.JsonText;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -49,7 +49,7 @@ public final class TaskFolder {
             if (Files.isDirectory(entry)) {
                 found.add(name);
             } else if (!Files.exists(entry)) {
-                found.add(name); // a link that leads nowhere, or a place that may not be looked at; said where the task is read
+                found.add(name); // a link that leads nowhere, or a place that may not be read; said where the task is read
             } else if (name.endsWith(".jsonl")) {
                 throw new InputException(entry + ": examples must lie in a folder of their task, as "
                         + folder.resolve("TASK").resolve(name) + "; if " + folder + " is itself one task, give the folder above it");
@@ -74,7 +74,7 @@ public final class TaskFolder {
 
     private static Task readTask(Path folder, String name, HeapShare share) {
         if (!Files.isDirectory(folder)) {
-            throw new InputException(folder + ": " + (Files.isSymbolicLink(folder) ? "the task is a link that leads nowhere" : "can't be looked at")
+            throw new InputException(folder + ": " + (Files.isSymbolicLink(folder) ? "the task is a link that leads nowhere" : "can't be read")
                     + "; mend or remove it, or choose the tasks with data.names");
         }
         Path train = null;
@@ -98,7 +98,7 @@ public final class TaskFolder {
             }
         }
         if (train == null && dev == null && test == null) {
-            throw new InputException(folder + ": holds none of train.jsonl, dev.jsonl and test.jsonl, so it is no task; "
+            throw new InputException(folder + ": holds none of train.jsonl, dev.jsonl and test.jsonl, so it is not a task; "
                     + "add one or remove the folder");
         }
         return new Task(name, split(train, share), split(dev, share), split(test, share));
@@ -110,7 +110,7 @@ public final class TaskFolder {
             return List.of();
         }
         if (Files.exists(file) && !Files.isRegularFile(file)) {
-            throw new InputException(file + ": is no regular file, and is read more than once; copy what it gives into a file");
+            throw new InputException(file + ": is not a regular file, and is read more than once; copy what it gives into a file");
         }
         List<Example> examples = ExampleFile.read(file, share);
         for (Example example : examples) {
@@ -130,7 +130,7 @@ public final class TaskFolder {
         try (var entries = Files.list(folder)) {
             return entries.sorted().toList();
         } catch (IOException e) {
-            throw new InputException(folder + ": can't be listed: " + JsonText.reason(e));
+            throw new InputException(folder + ": can't be listed: " + FileFailure.reason(e));
         }
     }
 }

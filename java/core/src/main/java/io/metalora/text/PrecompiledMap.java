@@ -30,11 +30,11 @@ final class PrecompiledMap {
         try {
             bytes = Base64.getDecoder().decode(map.textValue() == null ? "-" : map.textValue());
         } catch (IllegalArgumentException e) {
-            throw refused.apply("is no base64 text");
+            throw refused.apply("is not base64 text");
         }
         // Java's decoder takes base64 without its padding; the library does not.
         if (!Base64.getEncoder().encodeToString(bytes).equals(map.textValue())) {
-            throw refused.apply("is no base64 text");
+            throw refused.apply("is not base64 text");
         }
         var in = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN);
         long trieBytes = bytes.length < Integer.BYTES ? 0 : Integer.toUnsignedLong(in.getInt());

@@ -37,9 +37,18 @@ public final class TextTokenizer implements AutoCloseable {
         try {
             return new TextTokenizer(file.file(), TokenizerLibrary.open(file.json()), file.vocabSize());
         } catch (RuntimeException e) {
-            throw new InputException(file.file() + " is no tokenizer that the tokenizers library can read: " + e.getMessage()
+            throw new InputException(file.file() + " is not a tokenizer that the tokenizers library can read: " + e.getMessage()
                     + "; fetch it again or save it with a current version of transformers", e);
         }
+    }
+
+    /**
+     * The bytes of tokenizer.json in {@code modelDir}, without a byte order mark.
+     *
+     * @throws InputException if there is none, or it is damaged
+     */
+    public static byte[] contents(Path modelDir) {
+        return TokenizerFile.read(modelDir).json();
     }
 
     /** Ids of {@code text}; with {@code addSpecialTokens}, what tokenizer.json adds around it (often a BOS). */

@@ -9,6 +9,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.metalora.file.JsonText;
 import io.metalora.io.ModelConfig;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -62,7 +63,7 @@ record TokenizerFile(Path file, byte[] json, int vocabSize, String patternCharac
             var check = new Check(file, in);
             int max = check.document();
             if (max < 0 || max == Integer.MAX_VALUE) {
-                throw new InputException(file + " holds no usable vocabulary (model.vocab); it is no tokenizer of the"
+                throw new InputException(file + " holds no usable vocabulary (model.vocab); it is not a tokenizer of the"
                         + " tokenizers library: fetch it again");
             }
             return new TokenizerFile(file, json, max + 1, check.characters());
@@ -70,7 +71,7 @@ record TokenizerFile(Path file, byte[] json, int vocabSize, String patternCharac
             throw new InputException(file + JsonText.place(e) + ": malformed JSON: " + JsonText.problem(e)
                     + "; fetch the file again", e);
         } catch (IOException e) {
-            throw new InputException(file + " cannot be read: " + e.getMessage(), e);
+            throw new InputException(file + " cannot be read: " + FileFailure.reason(e), e);
         }
     }
 

@@ -1,6 +1,7 @@
 package io.metalora.text;
 
 import io.metalora.bindings.UserCache;
+import io.metalora.file.Sha256;
 import io.metalora.runtime.InputException;
 import java.io.ByteArrayOutputStream;
 import java.io.DataOutputStream;
@@ -12,8 +13,6 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.CodeSource;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.HexFormat;
@@ -38,8 +37,11 @@ final class TokenizerTrial {
     private static final int EDITION = 1;
 
     private static final long LIMIT_SECONDS = 120;
-    private static final int ABORTED = 128 + 6;
-    private static final int SEGMENTATION_FAULT = 128 + 11;
+    /** Exit codes beyond it tell that a signal ended the process. */
+    private static final int SIGNAL = 128;
+    private static final int KILLED = SIGNAL + 9;
+    /** What others send to end a process in an orderly way: SIGHUP, SIGINT, SIGTERM. */
+    private static final Set<Integer> STOPPED = Set.of(SIGNAL + 1, SIGNAL + 2, SIGNAL + 15);
     private static final int MOST_OUTPUT = 1 << 16;
 
     /** A class of each jar that the process needs. */
@@ -63,7 +65,7 @@ final class TokenizerTrial {
         if (unavailable().isPresent()) {
             return;
         }
-        String hash = hash(file.json());
+        String hash = HexFormat.of().formatHex(Sha256.digest().digest(file.json()));
         if (passed.contains(hash)) {
             return;
         }
@@ -104,20 +106,36 @@ final class TokenizerTrial {
                 throw new InputException(file.file() + " can't be used: with it the tokenizers library took more than " + seconds
                         + " seconds for texts of a few thousand characters; fetch it again, or, if this machine is very busy, try again");
             }
-            return switch (process.exitValue()) {
-                case 0 -> true;
-                case ABORTED, SEGMENTATION_FAULT -> throw new InputException(file.file() + " can't be used: the tokenizers library ("
-                        + TokenizerLibrary.version() + ") ends the process that uses it" + reason(output.join())
-                        + "; the file is damaged, or made for another version: fetch it again or save it with a current version of"
-                        + " transformers");
-                default -> false;
-            };
+            return passed(file.file(), process.exitValue(), output);
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             return false;
         } finally {
             process.destroyForcibly();
         }
+    }
+
+    /**
+     * What the end of the process tells: true where it passed, false where it ended for a reason of its own.
+     *
+     * @param output of the process, complete once it has ended
+     * @throws InputException where a signal ended it
+     */
+    static boolean passed(Path file, int exit, CompletableFuture<String> output) {
+        if (exit <= SIGNAL) {
+            return exit == 0;
+        }
+        if (STOPPED.contains(exit)) {
+            throw new InputException(file + " was not tried to the end: signal " + (exit - SIGNAL) + " stopped the process that tried it; "
+                    + "run this again");
+        }
+        if (exit == KILLED) {
+            throw new InputException(file + " can't be used: the system killed the process that tried it; memory may be short: close other "
+                    + "programs or take a machine with more, else fetch the file again");
+        }
+        throw new InputException(file + " can't be used: the tokenizers library (" + TokenizerLibrary.version()
+                + ") ends the process that uses it" + reason(output.join()) + "; the file is damaged, or made for another version: fetch "
+                + "it again or save it with a current version of transformers");
     }
 
     private static List<String> command(TokenizerFile file) {
@@ -190,14 +208,6 @@ final class TokenizerTrial {
             }
         }
         return "";
-    }
-
-    private static String hash(byte[] json) {
-        try {
-            return HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(json));
-        } catch (NoSuchAlgorithmException e) {
-            throw new AssertionError("every Java platform has SHA-256", e);
-        }
     }
 
     private static void remember(Path mark) {

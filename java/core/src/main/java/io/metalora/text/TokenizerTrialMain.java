@@ -28,6 +28,8 @@ final class TokenizerTrialMain {
     }
 
     public static void main(String[] args) throws IOException, InterruptedException {
+        // Whoever started it may be killed meanwhile, and what it was to find out may take for ever.
+        ProcessHandle.current().parent().ifPresent(parent -> parent.onExit().thenRun(() -> Runtime.getRuntime().halt(1)));
         var in = new DataInputStream(System.in);
         int vocabSize = in.readInt();
         String characters = in.readUTF();

@@ -98,6 +98,9 @@ final class EpisodeGradients implements AutoCloseable {
      */
     void await(List<Episode> batch, long iteration) {
         pass.await();
+        if (iteration == 1) {
+            pass.requireFiniteBeginning(steps == 0 ? queryLoss : supportLoss[0]);
+        }
         for (int step = 0; step < steps; step++) {
             requireFinite(supportLoss[step], batch, iteration, "support loss after " + step + " inner steps",
                     step == 0 ? "lower optimizer.lr" : LOWER_INNER);

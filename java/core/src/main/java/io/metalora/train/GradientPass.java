@@ -129,6 +129,17 @@ final class GradientPass implements AutoCloseable {
         }
     }
 
+    /**
+     * Looks at losses from before anything was learnt, which no rate of learning can have spoilt.
+     *
+     * @throws InputException where one is not finite
+     */
+    void requireFiniteBeginning(double[] losses) {
+        if (!Arrays.stream(losses).allMatch(Double::isFinite)) {
+            throw model.notFiniteUntrained();
+        }
+    }
+
     private void checkStop() {
         if (stop.getAsBoolean()) {
             throw new CancellationException("stopped on request");

@@ -153,6 +153,9 @@ public final class JointLora implements Trainer {
         double lr = optimizer.learningRate();
         queue(batch, dropoutSeed);
         pass.await();
+        if (done() == 0) {
+            pass.requireFiniteBeginning(loss);
+        }
         if (!Double.isFinite(loss[0])) {
             throw new TrainingDivergedException("step " + (done() + 1) + ": the loss is " + loss[0] + "; lower optimizer.lr");
         }

@@ -84,13 +84,16 @@ public final class MetaLora implements Trainer {
      */
     private static EpisodeSampler episodes(List<EncodedTask> tasks, TrainConfig config) {
         TrainConfig.Meta meta = config.meta();
-        int n = meta.tasksPerIteration();
-        if (tasks.size() < n) {
-            throw new InputException("meta.tasks_per_iteration is " + n + ", but there are only " + tasks.size()
+        requireEnough(tasks, meta);
+        return new EpisodeSampler(tasks, Composition.uniform(tasks.size(), meta.tasksPerIteration(), config.seed()),
+                meta.innerSteps() == 0 ? 0 : meta.supportSize(), meta.querySize(), config.seed());
+    }
+
+    private static void requireEnough(List<EncodedTask> tasks, TrainConfig.Meta meta) {
+        if (tasks.size() < meta.tasksPerIteration()) {
+            throw new InputException("meta.tasks_per_iteration is " + meta.tasksPerIteration() + ", but there are only " + tasks.size()
                     + " tasks; lower it or add tasks");
         }
-        return new EpisodeSampler(tasks, Composition.uniform(tasks.size(), n, config.seed()),
-                meta.innerSteps() == 0 ? 0 : meta.supportSize(), meta.querySize(), config.seed());
     }
 
     /** Stage 2 after the gradients: one of all tasks, and the step along it. */
@@ -106,10 +109,7 @@ public final class MetaLora implements Trainer {
      */
     static PassLimits limits(List<EncodedTask> tasks, TrainConfig config) {
         TrainConfig.Meta meta = config.meta();
-        if (tasks.size() < meta.tasksPerIteration()) {
-            throw new InputException("meta.tasks_per_iteration is " + meta.tasksPerIteration() + ", but there are only " + tasks.size()
-                    + " tasks; lower it or add tasks");
-        }
+        requireEnough(tasks, meta);
         return PackBuilder.limits(meta.tasksPerIteration(), Math.max(meta.supportSize(), meta.querySize()), EncodedTask.longest(tasks),
                 config.compute().tokenBudget());
     }

@@ -19,7 +19,7 @@ import org.junit.jupiter.api.io.TempDir;
 
 class EvaluationLogTest {
 
-    private static final Settings SETTINGS = new Settings(Split.TEST, 4, 0, "abc");
+    private static final Settings SETTINGS = new Settings(Split.TEST, 4, 0, "model", "abc");
 
     @TempDir
     private Path folder;
@@ -87,6 +87,8 @@ class EvaluationLogTest {
         for (String torn : new String[] {"{\"arm\":\"base\",\"task\":\"large\",\"from\":3,\"correct\":\"1\"}", "{\"arm\":", "garbage\n",
                 "{\"arm\":\"base\",\"task\":\"large\",\"from\":3,\"correct\":\"12\"}\n",
                 "{\"arm\":\"base\",\"task\":\"large\",\"from\":3,\"correct\":\"11\"}\n",
+                answer("2147483647", "1"), answer("2147483647", "11"), answer("2147483646", "1"), answer("4294967299", "1"),
+                answer("3.5", "1"), answer("\"3\"", "1"), answer("-1", "1"), answer("3", "1").replace("\n", " {}\n"),
                 "{\"arm\":\"base\",\"task\":\"unknown\",\"from\":0,\"correct\":\"1\"}\n"}) {
             Files.write(file, whole);
             Files.writeString(file, torn, StandardOpenOption.APPEND);
@@ -95,6 +97,10 @@ class EvaluationLogTest {
             }
             assertThat(file).hasBinaryContent(whole);
         }
+    }
+
+    private static String answer(String from, String correct) {
+        return "{\"arm\":\"base\",\"task\":\"large\",\"from\":" + from + ",\"correct\":\"" + correct + "\"}\n";
     }
 
     @Test
@@ -108,9 +114,12 @@ class EvaluationLogTest {
             }
             Files.delete(file);
         }
-        begin();
-        try (var log = EvaluationLog.open(file, new Settings(Split.TEST, 4, 0, "another adapter"), items)) {
-            assertThat(log.answered("base")).isZero();
+        for (var other : List.of(new Settings(Split.TEST, 4, 0, "model", "another adapter"),
+                new Settings(Split.TEST, 4, 0, "another model", "abc"))) {
+            begin();
+            try (var log = EvaluationLog.open(file, other, items)) {
+                assertThat(log.answered("base")).isZero();
+            }
         }
         assertThat(Files.readAllLines(file)).hasSize(3);
     }

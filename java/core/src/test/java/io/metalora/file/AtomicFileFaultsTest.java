@@ -1,14 +1,18 @@
 package io.metalora.file;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.files.FaultyFileSystem.Fault;
 import io.metalora.files.FaultyFileSystem;
+import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -63,6 +67,37 @@ class AtomicFileFaultsTest {
             assertThat(target.resolve("b")).hasBinaryContent(new byte[] {0, 0});
             return "whole";
         });
+    }
+
+    /** What another place would mend is bad input, and nothing else is. */
+    @ParameterizedTest
+    @EnumSource
+    void whetherThePlaceIsAtFault(Fault fault) {
+        Path target = folder.resolve("above/made");
+        files.failAt(1, fault, true);
+        assertThatThrownBy(() -> AtomicFile.makeFolder(files.path(target), "give another"))
+                .isInstanceOf(fault == Fault.READ_ONLY || fault == Fault.DENIED ? InputException.class : UncheckedIOException.class)
+                .hasMessageContaining(target.toString());
+        assertThat(folder.resolve("above")).doesNotExist();
+    }
+
+    @Test
+    void aPlaceBelowAFileOrWithALongNameIsAtFault() throws IOException {
+        Path file = Files.createFile(folder.resolve("file"));
+        for (Path place : List.of(file, file.resolve("below/made"), folder.resolve("a".repeat(256)), folder.resolve("\u00e9".repeat(128) + "/made"))) {
+            assertThatThrownBy(() -> AtomicFile.makeFolder(place, "give another")).isInstanceOf(InputException.class)
+                    .hasMessageStartingWith(place + ": can't be made: ").hasMessageEndingWith("; give another");
+        }
+        AtomicFile.makeFolder(folder.resolve("a".repeat(255)), "give another");
+        assertThat(folder.resolve("a".repeat(255))).isDirectory();
+    }
+
+    @Test
+    void namesWhatATemporaryFileWillBe() {
+        assertThat(AtomicFile.nameToBe(Path.of("x", ".a.b.tmp-1f"))).contains("a.b");
+        for (String name : List.of("a.tmp-1", ".a.tmp-", ".a.tmp-xyz", ".a.tmp-1.txt", ".tmp-1", ".a.tmp-00000000000000001")) {
+            assertThat(AtomicFile.nameToBe(Path.of(name))).as(name).isEmpty();
+        }
     }
 
     private interface Step {

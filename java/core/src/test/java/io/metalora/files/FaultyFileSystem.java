@@ -77,6 +77,11 @@ public final class FaultyFileSystem extends FileSystem {
         this.lasting = lasting;
     }
 
+    /** What fails; null where nothing does. */
+    public Fault fault() {
+        return fault;
+    }
+
     /** From now on nothing fails. */
     public void mend() {
         fault = null;
@@ -101,7 +106,12 @@ public final class FaultyFileSystem extends FileSystem {
 
     private boolean fails(String what, Path path) {
         operations.add(what + " " + path.getFileName());
-        return fault != null && (lasting ? operations.size() >= first : operations.size() == first);
+        return fault != null && inForce();
+    }
+
+    /** Whether the last operation failed, and what is asked about it now is to agree. */
+    private boolean inForce() {
+        return lasting ? operations.size() >= first : operations.size() == first;
     }
 
     private static Path real(Path path) {
@@ -269,6 +279,9 @@ public final class FaultyFileSystem extends FileSystem {
 
         @Override
         public void checkAccess(Path path, AccessMode... modes) throws IOException {
+            if (fault == Fault.READ_ONLY && inForce() && List.of(modes).contains(AccessMode.WRITE)) {
+                throw fault.exception(path);
+            }
             system.checkAccess(real(path), modes);
         }
 

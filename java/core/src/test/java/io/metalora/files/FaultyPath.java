@@ -1,5 +1,6 @@
 package io.metalora.files;
 
+import java.io.File;
 import java.io.IOException;
 import java.net.URI;
 import java.nio.file.FileSystem;
@@ -23,6 +24,12 @@ record FaultyPath(FaultyFileSystem files, Path real) implements Path {
     @Override
     public FileSystem getFileSystem() {
         return files;
+    }
+
+    /** The real one, on which nothing fails. */
+    @Override
+    public File toFile() {
+        return real.toFile();
     }
 
     @Override

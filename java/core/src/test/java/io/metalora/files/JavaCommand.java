@@ -10,11 +10,17 @@ public final class JavaCommand {
     private JavaCommand() {
     }
 
+    /** For a process of a second or two: little is compiled, by one compiler. */
     public static List<String> of(Class<?> main, Object... arguments) {
+        return with(List.of("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"), main, arguments);
+    }
+
+    /** With options of the virtual machine. */
+    public static List<String> with(List<String> options, Class<?> main, Object... arguments) {
         var command = new ArrayList<String>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
-        // For a process of a second or two: little is compiled, by one compiler.
-        command.addAll(List.of("--enable-native-access=ALL-UNNAMED", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"));
+        command.add("--enable-native-access=ALL-UNNAMED");
+        command.addAll(options);
         System.getProperties().stringPropertyNames().stream().filter(name -> name.startsWith("metalora.")).sorted()
                 .forEach(name -> command.add("-D" + name + "=" + System.getProperty(name)));
         command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));

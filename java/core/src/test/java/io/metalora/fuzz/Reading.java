@@ -26,6 +26,7 @@ public final class Reading {
 
     private static final Path MEMORY = Path.of("/dev/shm");
 
+    /** Counts all threads, also those that have ended: some readers have one of their own. */
     private static final com.sun.management.ThreadMXBean THREADS = (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
 
     private Reading() {
@@ -43,14 +44,14 @@ public final class Reading {
     /** Of a reader that may take more time. */
     public static void check(String file, byte[] input, int seconds, Runnable reader) {
         long begin = System.nanoTime();
-        long before = THREADS.getCurrentThreadAllocatedBytes();
+        long before = THREADS.getTotalThreadAllocatedBytes();
         run(file, input, reader);
         if (bounded(input, seconds, begin, before) == null) {
             return;
         }
         // Classes that were loaded, or another process: what counts is the second time.
         begin = System.nanoTime();
-        before = THREADS.getCurrentThreadAllocatedBytes();
+        before = THREADS.getTotalThreadAllocatedBytes();
         run(file, input, reader);
         String excess = bounded(input, seconds, begin, before);
         if (excess != null) {
@@ -68,7 +69,7 @@ public final class Reading {
 
     /** What was too much since then, or null. */
     private static String bounded(byte[] input, int seconds, long begin, long before) {
-        long bytes = THREADS.getCurrentThreadAllocatedBytes() - before;
+        long bytes = THREADS.getTotalThreadAllocatedBytes() - before;
         long nanos = System.nanoTime() - begin;
         return bytes > MOST_BYTES ? input.length + " bytes of input took " + (bytes >> 20) + " MiB of memory"
                 : nanos > TimeUnit.SECONDS.toNanos(seconds) ? input.length + " bytes of input took " + TimeUnit.NANOSECONDS.toSeconds(nanos) + " s" : null;

@@ -1,10 +1,12 @@
 package io.metalora.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.net.URISyntaxException;
@@ -67,6 +69,27 @@ class ModelFingerprintTest {
 
         assertThat(before.changesTo(ModelFingerprint.of(folder))).singleElement().asString()
                 .contains("tensor model.layers.1.mlp.down_proj.weight was F32 [", ", is BF16 [");
+    }
+
+    @Test
+    void aTokenizerOfAnotherKindIsSaidAsElsewhere() throws IOException {
+        Files.delete(folder.resolve("tokenizer.json"));
+        Files.createFile(folder.resolve("tokenizer.model"));
+        assertThatThrownBy(() -> ModelFingerprint.of(folder)).isInstanceOf(InputException.class)
+                .hasMessageContaining("convert tokenizer.model");
+        try (var holes = new RandomAccessFile(folder.resolve("tokenizer.json").toFile(), "rw")) {
+            holes.setLength(3L << 30);
+        }
+        assertThatThrownBy(() -> ModelFingerprint.of(folder)).isInstanceOf(InputException.class).hasMessageContaining("more than 256 MiB");
+    }
+
+    @Test
+    void itsDigestTellsModelsApart() throws IOException {
+        String before = ModelFingerprint.of(folder).digest();
+        assertThat(before).matches("[0-9a-f]{16}").isEqualTo(ModelFingerprint.of(folder).digest());
+        Path config = folder.resolve("config.json");
+        Files.writeString(config, Files.readString(config).replaceFirst("\"rms_norm_eps\": [^,]*", "\"rms_norm_eps\": 0.5"));
+        assertThat(ModelFingerprint.of(folder).digest()).isNotEqualTo(before);
     }
 
     /** Gibibytes of holes, which take no room on the disk, are told apart in a moment. */

@@ -4,7 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
 import io.metalora.adapter.LoraAdapter;
-import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.LoraLinear;
 import java.util.Arrays;

@@ -2,6 +2,7 @@ package io.metalora.run;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.metalora.files.JavaCommand;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -113,19 +114,7 @@ class KillAndResumeTest {
     }
 
     private static Process start(Path config, Path run) throws IOException {
-        return new ProcessBuilder(command(KilledRun.class, config.toString(), run.toString()))
+        return new ProcessBuilder(JavaCommand.of(KilledRun.class, config, run))
                 .redirectError(ProcessBuilder.Redirect.INHERIT).start();
-    }
-
-    /** To run a class of the tests in a virtual machine of its own. */
-    static List<String> command(Class<?> main, String... arguments) {
-        var command = new ArrayList<String>();
-        command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
-        command.add("--enable-native-access=ALL-UNNAMED");
-        System.getProperties().stringPropertyNames().stream().filter(name -> name.startsWith("metalora."))
-                .forEach(name -> command.add("-D" + name + "=" + System.getProperty(name)));
-        command.addAll(List.of("-cp", System.getProperty("java.class.path"), main.getName()));
-        command.addAll(List.of(arguments));
-        return command;
     }
 }

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.config.TrainConfig;
+import io.metalora.file.AtomicFile;
 import io.metalora.runtime.InputException;
 import io.metalora.train.Goldens;
 import io.metalora.train.IterationReport;
@@ -182,7 +183,8 @@ class ResumeTest {
         TrainingRun.start(config(folder.resolve("first"), "adapter.rank=3", "adapter.alpha=5", "adapter.dropout=0.2"), listener, () -> false);
         TrainingRun.start(config(folder.resolve("straight"), "adapter.init=" + init), listener, () -> false);
         stopped("adapter.init=" + init);
-        if (iterations == 0) {
+        if (iterations == 0) { // as if it had been killed before its first checkpoint
+            AtomicFile.delete(run.resolve("adapter"));
             for (Path checkpoint : Checkpoint.list(run.resolve("checkpoints"))) {
                 Files.delete(checkpoint);
             }
@@ -247,14 +249,14 @@ class ResumeTest {
 
     @ParameterizedTest
     @CsvSource(delimiter = '|', quoteCharacter = '`', textBlock = """
-            metrics.jsonl | 3 | `{"iteration":3,`       | the line is damaged: it is no JSON object
-            metrics.jsonl | 1 | ``                      | the line is damaged: it is no JSON object
+            metrics.jsonl | 3 | `{"iteration":3,`       | the line is damaged: it is not a JSON object
+            metrics.jsonl | 1 | ``                      | the line is damaged: it is not a JSON object
             metrics.jsonl | 2 | `{"iteration":4}`       | the line is damaged: it must be that of iteration 2
-            metrics.jsonl | 2 | `{"iteration":2} {}`    | the line is damaged: it is no JSON object
-            metrics.jsonl | 4 | `\u0000\u0000`        | the line is damaged: it is no JSON object
-            draws.jsonl   | 5 | `{"iteration":2`        | the line is damaged: it is no JSON object
+            metrics.jsonl | 2 | `{"iteration":2} {}`    | the line is damaged: it is not a JSON object
+            metrics.jsonl | 4 | `\u0000\u0000`        | the line is damaged: it is not a JSON object
+            draws.jsonl   | 5 | `{"iteration":2`        | the line is damaged: it is not a JSON object
             draws.jsonl   | 6 | `{"draws":[]}`          | the line is damaged: it must be that of iteration 3
-            draws.jsonl   | 4 | `[1]`                   | the line is damaged: it is no JSON object
+            draws.jsonl   | 4 | `[1]`                   | the line is damaged: it is not a JSON object
             """)
     void aDamagedLineIsNamedBeforeTrainingGoesOn(String name, int number, String line, String message) throws IOException {
         stopped();
@@ -295,6 +297,35 @@ class ResumeTest {
         goesOnAs("straight");
     }
 
+    /** Stopped long before its first regular checkpoint. */
+    @Test
+    void theCheckpointOfAStopIsMissedToo() throws IOException {
+        stopped("compute.checkpoint_every=50");
+        for (Path checkpoint : Checkpoint.list(run.resolve("checkpoints"))) {
+            Files.delete(checkpoint);
+        }
+        refused().hasMessageContaining("holds no checkpoint");
+    }
+
+    /** Stopped before its first iteration, then killed in the midst of others: there is nothing to go on from, and nothing lost. */
+    @Test
+    void withoutAnIterationThereIsNothingToMiss() throws IOException {
+        TrainConfig config = config(run, "compute.checkpoint_every=50");
+        assertThat(TrainingRun.start(config, listener, () -> true).done()).isZero();
+        assertThat(run.resolve("adapter")).doesNotExist();
+        var killed = new TrainListener() {
+            @Override
+            public void iteration(IterationReport report, long total) {
+                if (report.iteration() == 3) {
+                    throw new IllegalStateException("killed");
+                }
+            }
+        };
+        assertThatThrownBy(() -> TrainingRun.resume(run, killed, () -> false)).hasMessage("killed");
+        TrainingRun.start(config(folder.resolve("straight"), "compute.checkpoint_every=50"), listener, () -> false);
+        goesOnAs("straight");
+    }
+
     @Test
     void aTaskThatIsGoneOrNewIsNoticed() throws IOException {
         stopped();
@@ -314,11 +345,11 @@ class ResumeTest {
         Path link = Files.createSymbolicLink(folder.resolve("link"), tasks);
         for (Path output : List.of(tasks, tasks.resolve("run"), tasks.resolve("add/run"), link.resolve("run"), link.resolve("new/run"), folder)) {
             assertThatThrownBy(() -> TrainingRun.start(config(output), listener, () -> false)).isInstanceOf(InputException.class)
-                    .hasMessageContaining("output " + output + " and data.folder " + tasks + " lie in each other");
+                    .hasMessageContaining("output " + output + " and data.folder " + tasks + ": one is inside the other");
         }
         Path other = Files.createSymbolicLink(folder.resolve("outside"), Files.createDirectory(tasks.resolve("inside")));
         assertThatThrownBy(() -> TrainingRun.start(config(other.resolve("run")), listener, () -> false)).isInstanceOf(InputException.class)
-                .hasMessageContaining("lie in each other");
+                .hasMessageContaining("one is inside the other");
         assertThat(tasks.resolve("inside")).isEmptyDirectory();
         assertThat(tasks.resolve("run")).doesNotExist();
     }

@@ -4,11 +4,14 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.config.TrainConfig;
+import io.metalora.files.JavaCommand;
+import io.metalora.runtime.DeviceInfo;
 import io.metalora.runtime.InputException;
 import io.metalora.train.IterationReport;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.PrintWriter;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -23,6 +26,8 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** One training at a time in a run folder: who comes second is refused, told who was first, and changes nothing. */
 @Timeout(value = 5, unit = TimeUnit.MINUTES)
@@ -48,7 +53,7 @@ class RunLockTest {
 
         Racer(String lr) throws IOException {
             this.lr = lr;
-            this.process = new ProcessBuilder(KillAndResumeTest.command(RacingRun.class, tasks.toString(), lr))
+            this.process = new ProcessBuilder(JavaCommand.of(RacingRun.class, tasks.toString(), lr))
                     .redirectError(ProcessBuilder.Redirect.INHERIT).start();
             this.in = new PrintWriter(process.outputWriter(), true);
             this.out = process.inputReader();
@@ -184,6 +189,50 @@ class RunLockTest {
                 assertThat(TrainingRun.resume(run, TrainListener.SILENT, () -> false).done()).isEqualTo(1);
             }
         }
+    }
+
+    /** What looks like a run that was killed as it began, but for the file that comes first, is somebody else's. */
+    @ParameterizedTest
+    @ValueSource(strings = {"initial_adapter/mine.txt", "checkpoints/mine.txt", "fingerprint.json", ".config.resolved.yaml.tmp-1",
+            "run.lock .notes.tmp-draft", "run.lock .other.tmp-1"})
+    void whatNoRunHasLeftIsNotTaken(String names) throws Exception {
+        Path run = folder.resolve("run");
+        for (String name : names.split(" ")) {
+            Files.createDirectories(run.resolve(name).getParent());
+            Files.writeString(run.resolve(name), "mine");
+        }
+        var before = RunFixture.snapshot(run);
+        assertThatThrownBy(() -> TrainingRun.start(RunFixture.config(tasks, run), TrainListener.SILENT, () -> false))
+                .isInstanceOf(InputException.class).hasMessageContaining(run + ": is not empty");
+        assertThat(RunFixture.snapshot(run)).isEqualTo(before);
+    }
+
+    /** The same, put there while the model was read. */
+    @Test
+    void whatComesToLieThereMeanwhileIsNotTaken() throws Exception {
+        Path run = folder.resolve("run");
+        var listener = new TrainListener() {
+            @Override
+            public void opened(DeviceInfo device) {
+                try {
+                    Files.createDirectories(run.resolve("initial_adapter"));
+                } catch (IOException e) {
+                    throw new UncheckedIOException(e);
+                }
+            }
+        };
+        assertThatThrownBy(() -> TrainingRun.start(RunFixture.config(tasks, run), listener, () -> false))
+                .isInstanceOf(InputException.class).hasMessageContaining("is not empty");
+        assertThat(run).isDirectoryNotContaining(file -> !file.endsWith("initial_adapter"));
+    }
+
+    @Test
+    void aSignatureThatNoProcessWroteHindersNobody() throws Exception {
+        Path run = Files.createDirectories(folder.resolve("run"));
+        String host = Files.readString(Path.of("/proc/sys/kernel/hostname")).strip();
+        Files.writeString(run.resolve(RunLock.FILE), "process 99999999999999999999 on " + host + ", since long ago");
+        assertThat(RunLock.holder(run)).isEmpty();
+        assertThat(TrainingRun.start(RunFixture.config(tasks, run, "meta.iterations=1"), TrainListener.SILENT, () -> false).done()).isEqualTo(1);
     }
 
     @Test

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.TrainConfig;
+import io.metalora.file.AtomicFile;
 import io.metalora.runtime.InputException;
 import io.metalora.train.IterationReport;
 import io.metalora.train.TinyLlama;
@@ -147,6 +148,7 @@ class TrainingRunTest {
         for (Path checkpoint : Checkpoint.list(folder.resolve("bare/checkpoints"))) {
             Files.delete(checkpoint);
         }
+        AtomicFile.delete(folder.resolve("bare/adapter")); // which a run saves after a checkpoint
         List<String> logged = Files.readAllLines(folder.resolve("bare/metrics.jsonl"));
         Files.writeString(folder.resolve("bare/metrics.jsonl"), String.join("\n", logged.subList(0, 2)) + "\n{\"half a li");
         Files.writeString(folder.resolve("bare/checkpoints/.checkpoint.safetensors.tmp-1"), "left by a kill");

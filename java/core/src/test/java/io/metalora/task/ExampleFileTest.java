@@ -123,4 +123,19 @@ class ExampleFileTest {
                 .hasMessageStartingWith(file.toString()).hasMessageContaining("of the Java heap").hasMessageContaining("-Xmx");
         assertThat(ExampleFile.read(file, new HeapShare(1_000_000))).hasSize(1000);
     }
+
+    /** Their ids take room beside them, and the run too. */
+    @Test
+    void textsMayTakeAQuarterOfTheHeap() {
+        String megabytes = "\u0100".repeat(1 << 20); // two bytes a character
+        var share = new HeapShare();
+        long fit = Runtime.getRuntime().maxMemory() / 4 / (2 << 20);
+        for (int i = 0; i + 1 < fit; i++) {
+            share.add(new Example(megabytes, "", ""), file, i + 1);
+        }
+        assertThatThrownBy(() -> {
+            share.add(new Example(megabytes, "", ""), file, 1);
+            share.add(new Example(megabytes, "", ""), file, 2);
+        }).isInstanceOf(InputException.class).hasMessageContaining("a quarter of the Java heap");
+    }
 }

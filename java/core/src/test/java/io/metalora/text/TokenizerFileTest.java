@@ -71,8 +71,8 @@ class TokenizerFileTest {
             post_processor | {'type': 'TemplateProcessing', 'single': [{'Sequence': {'id': 'B', 'type_id': 0}}], 'pair': [], 'special_tokens': {}} | names a second text
             post_processor | {'type': 'TemplateProcessing', 'single': [], 'pair': [], 'special_tokens': {'x': {'id': 'x', 'ids': [1, 2], 'tokens': ['x']}}} | other numbers of ids
             post_processor | {'type': 'Sequence', 'processors': [{'single': [], 'special_tokens': {}}, {'single': [], 'special_tokens': {}}]} | holds 2 templates
-            normalizer     | {'type': 'Precompiled'}                                                        | normalizer.precompiled_charsmap is no base64 text
-            normalizer     | {'type': 'Precompiled', 'precompiled_charsmap': 7}                              | is no base64 text
+            normalizer     | {'type': 'Precompiled'}                                                        | normalizer.precompiled_charsmap is not base64 text
+            normalizer     | {'type': 'Precompiled', 'precompiled_charsmap': 7}                              | is not base64 text
             normalizer     | {'type': 'Sequence', 'normalizers': [{'type': 'Prepend', 'prepend': ''}]}       | normalizer.normalizers[0].prepend is empty
             normalizer     | {'type': 'Replace', 'pattern': {'Regex': '%s'}, 'content': ' '}                 | nested more than 50 deep
             pre_tokenizer  | {'type': 'FixedLength', 'length': 0}                                            | must be at least 1

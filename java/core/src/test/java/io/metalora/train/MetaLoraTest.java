@@ -8,11 +8,11 @@ import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.config.TrainConfig;
 import io.metalora.runtime.InputException;
+import io.metalora.task.Composition;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.Episode;
 import io.metalora.task.EpisodeSampler;
-import io.metalora.task.Composition;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -322,7 +322,7 @@ class MetaLoraTest {
             }
             shared.parameters().upload(new float[] {Float.NaN}, 1);
             assertThatThrownBy(meta::state).isInstanceOf(TrainingDivergedException.class).hasMessageContaining("parameters 0 is NaN");
-            assertThatThrownBy(meta::iterate).isInstanceOf(TrainingDivergedException.class);
+            assertThatThrownBy(meta::iterate).isInstanceOf(InputException.class).hasMessageContaining("the adapter that training begins from");
         }
     }
 

@@ -12,6 +12,7 @@ import io.metalora.eval.TaskItems;
 import io.metalora.io.ModelConfig;
 import io.metalora.launcher.report.Report;
 import io.metalora.model.CausalLM;
+import io.metalora.model.ModelFingerprint;
 import io.metalora.run.RunFolder;
 import io.metalora.run.TrainingRun.Outcome;
 import io.metalora.task.EncodedExample;
@@ -60,6 +61,7 @@ final class EndEvaluation extends TrainProgress {
     private final int samples;
     private final int mostTasks;
     private Split split;
+    private String modelDigest;
     private int allTasks;
     private List<TaskItems> items = List.of();
     private List<EncodedTask> samplesOfItems = List.of();
@@ -95,7 +97,7 @@ final class EndEvaluation extends TrainProgress {
         return config;
     }
 
-    /** What to evaluate in the end: a missing split is better said before the training than after it. */
+    /** What to evaluate at the end: a missing split is better said before the training than after it. */
     @Override
     public void prepared(List<Task> read, List<EncodedTask> all, TextTokenizer tokenizer, ModelConfig model) {
         List<Task> tasks = read;
@@ -109,6 +111,7 @@ final class EndEvaluation extends TrainProgress {
             items = TaskItems.sample(tasks, mostTasks).stream().map(task -> TaskItems.of(task, split, samples)).toList();
             var names = items.stream().map(TaskItems::task).collect(Collectors.toCollection(HashSet::new));
             samplesOfItems = all.stream().filter(task -> names.contains(task.name())).toList();
+            modelDigest = ModelFingerprint.of(config.model()).digest(); // before it is loaded: files may change meanwhile
             arms = adapts() ? List.of(BASE, SHARED, ADAPTED) : List.of(BASE, SHARED);
         }
         progress.plan(stages(tasks, all));
@@ -119,7 +122,7 @@ final class EndEvaluation extends TrainProgress {
         if (config.data().overLength() == OverLength.DROP) {
             return LongExamples.drop(tasks, split, tokenizer, model, this::warning);
         }
-        LongExamples.refuse(tasks, split, tokenizer, model, LongExamples.ADVICE);
+        LongExamples.refuse(tasks, split, tokenizer, model, OverLength.ADVICE);
         return tasks;
     }
 
@@ -160,7 +163,7 @@ final class EndEvaluation extends TrainProgress {
         }
         RunFolder folder = outcome.folder();
         noteAnswers(EvaluationLog.inMemory(items));
-        try (var log = EvaluationLog.open(file(folder), new Settings(split, samples, mostTasks, digest(folder.adapter())), items)) {
+        try (var log = EvaluationLog.open(file(folder), settings(folder), items)) {
             try {
                 evaluate(log, folder, model);
             } finally {
@@ -171,6 +174,10 @@ final class EndEvaluation extends TrainProgress {
         } catch (RuntimeException e) { // what is answered is to be told all the same
             failure = e;
         }
+    }
+
+    private Settings settings(RunFolder folder) {
+        return new Settings(split, samples, mostTasks, modelDigest, digest(folder.adapter()));
     }
 
     private void noteAnswers(EvaluationLog log) {

@@ -1,17 +1,14 @@
 package io.metalora.launcher;
 
 import io.metalora.bindings.NativeException;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import io.metalora.train.TrainingDivergedException;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
-import java.nio.file.AccessDeniedException;
-import java.nio.file.DirectoryNotEmptyException;
-import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.FileSystemException;
-import java.nio.file.NoSuchFileException;
-import java.nio.file.NotDirectoryException;
+import java.nio.file.InvalidPathException;
 import java.util.function.BooleanSupplier;
 import picocli.CommandLine.IExecutionExceptionHandler;
 import picocli.CommandLine.IParameterExceptionHandler;
@@ -54,7 +51,7 @@ final class Errors implements IParameterExceptionHandler, IExecutionExceptionHan
             return ExitCode.READER_GONE;
         }
         say("error: ", e);
-        return e instanceof InputException ? ExitCode.BAD_INPUT : ExitCode.FAILURE;
+        return e instanceof InputException || e instanceof InvalidPathException ? ExitCode.BAD_INPUT : ExitCode.FAILURE;
     }
 
     /** Says what ended a thread beside the verb's. */
@@ -81,10 +78,11 @@ final class Errors implements IParameterExceptionHandler, IExecutionExceptionHan
             case NativeException failure -> failure.getMessage();
             case Output.Failure failure -> failure.getMessage();
             case UncheckedIOException failure -> message(failure);
-            case FileSystemException failure -> failure.getFile() + ": " + reason(failure);
-            case IOException failure -> "reading or writing failed: " + reason(failure);
-            case OutOfMemoryError failure -> "the Java heap is full (" + failure.getMessage()
-                    + "); give it more, such as JAVA_TOOL_OPTIONS=-Xmx4g, or less work at a time";
+            case FileSystemException failure -> failure.getFile() + ": " + FileFailure.reason(failure);
+            case IOException failure -> "reading or writing failed: " + FileFailure.reason(failure);
+            case InvalidPathException name -> "a file or folder can't be named here (" + name.getInput() + "): " + Locales.HELP;
+            case OutOfMemoryError failure -> "the Java heap is full (" + failure.getMessage() + "); give it more, such as "
+                    + "JAVA_TOOL_OPTIONS=-Xmx" + doubled(Runtime.getRuntime().maxMemory()) + "g, or less work at a time";
             case StackOverflowError failure -> "the Java stack is full: some input is nested too deeply, or the stack is too small "
                     + "(JAVA_TOOL_OPTIONS=-Xss16m gives more)";
             case ExceptionInInitializerError failure when failure.getCause() != null -> message(failure.getCause());
@@ -97,6 +95,11 @@ final class Errors implements IParameterExceptionHandler, IExecutionExceptionHan
         };
     }
 
+    /** Twice so many bytes in GiB, rounded up: at least 1. */
+    static long doubled(long bytes) {
+        return Math.ceilDiv(bytes, 1L << 29);
+    }
+
     /** With the cause in words where it stands as an exception, or not at all. */
     private String message(UncheckedIOException failure) {
         IOException cause = failure.getCause();
@@ -104,21 +107,8 @@ final class Errors implements IParameterExceptionHandler, IExecutionExceptionHan
         if (text == null || text.equals(cause.toString())) {
             return message(cause);
         }
-        String reason = reason(cause);
+        String reason = FileFailure.reason(cause);
         String replaced = text.replace(cause.toString(), reason);
         return replaced.contains(reason) ? replaced : replaced + ": " + reason;
-    }
-
-    /** What went wrong with a file or stream, without its name. */
-    static String reason(IOException e) {
-        return switch (e) {
-            case NoSuchFileException none -> "no such file or folder";
-            case FileAlreadyExistsException there -> "already exists";
-            case AccessDeniedException denied -> "access denied; check its permissions";
-            case NotDirectoryException none -> "is no folder";
-            case DirectoryNotEmptyException full -> "is not empty";
-            case FileSystemException failure when failure.getReason() != null -> failure.getReason();
-            default -> e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage();
-        };
     }
 }

@@ -15,7 +15,6 @@ import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CancellationException;
-import java.util.stream.IntStream;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -53,7 +52,7 @@ final class EvalCommand implements Callable<Integer> {
             description = "Answer at most N items of a task, the same ones whatever the model and adapter (default: ${DEFAULT-VALUE}).")
     private Limit samples;
 
-    @Option(names = "--json", description = "Print JSON instead of a table.")
+    @Option(names = "--json", description = "Print JSON instead of a table; after Ctrl-C the tasks that are done, with \"complete\": false.")
     private boolean json;
 
     @Spec
@@ -67,8 +66,9 @@ final class EvalCommand implements Callable<Integer> {
         }
     }
 
-    @JsonPropertyOrder({"model", "adapter", "split", "tasks", "mean_accuracy"})
-    private record Output(String model, String adapter, String split, List<TaskLine> tasks, double meanAccuracy) {
+    /** @param meanAccuracy null where no task is complete */
+    @JsonPropertyOrder({"model", "adapter", "split", "complete", "tasks", "mean_accuracy"})
+    private record Output(String model, String adapter, String split, boolean complete, List<TaskLine> tasks, Double meanAccuracy) {
     }
 
     @Override
@@ -98,27 +98,34 @@ final class EvalCommand implements Callable<Integer> {
                     }
                 });
             } catch (CancellationException e) {
-                if (!json) {
+                if (json) {
+                    out.println(json(items, log));
+                } else {
                     rows.print(out);
                 }
                 spec.commandLine().getErr().println("stopped: " + log.results(ARM).size() + " of " + items.size()
-                        + " tasks are evaluated" + (json ? "; nothing was printed" : ""));
+                        + " tasks are evaluated");
                 return ExitCode.INTERRUPTED;
             }
         }
-        List<TaskResult> results = log.results(ARM);
         if (json) {
-            var lines = IntStream.range(0, items.size()).mapToObj(i -> new TaskLine(results.get(i), items.get(i).available())).toList();
-            out.println(Json.pretty(new Output(model.model().toString(), model.adapter() == null ? null : model.adapter().toString(),
-                    split.toString(), lines, TaskResult.macroMean(results))));
+            out.println(json(items, log));
         } else {
             rows.print(out);
-            out.println(rows.mean(results));
+            out.println(rows.mean(log.results(ARM)));
             if (items.stream().anyMatch(task -> task.size() < task.available())) {
                 out.println("Of larger tasks " + samples + " items were answered; --samples all answers all of them.");
             }
         }
         return ExitCode.OK;
+    }
+
+    /** The tasks that are complete. */
+    private String json(List<TaskItems> items, EvaluationLog log) {
+        List<TaskResult> results = log.results(ARM);
+        var lines = items.stream().filter(task -> log.complete(ARM, task)).map(task -> new TaskLine(log.result(ARM, task), task.available())).toList();
+        return Json.pretty(new Output(model.model().toString(), model.adapter() == null ? null : model.adapter().toString(), split.toString(),
+                lines.size() == items.size(), lines, results.isEmpty() ? null : TaskResult.macroMean(results)));
     }
 
     /** The table, row by row: its widths are known before its numbers. */

@@ -96,7 +96,7 @@ final class GenerateCommand implements Callable<Integer> {
     private JinjaTemplate template() {
         return JinjaTemplate.load(model.model()).orElseThrow(() -> new InputException(model.model()
                 + ": the model has no chat template (neither chat_template.jinja nor one in tokenizer_config.json), so it can't chat; "
-                + "leave --chat away to continue the prompt as plain text, or choose a model trained for chat"));
+                + "omit --chat to continue the prompt as plain text, or choose a model trained for chat"));
     }
 
     private static void check(boolean fine, String message) {

@@ -66,6 +66,9 @@ public final class Main {
         }
         int code;
         try {
+            if (process) {
+                Locales.requireWhole(args);
+            }
             code = execute(args, outWriter, errWriter, errors);
         } catch (Throwable e) { // an Error too is to end as a message
             code = errors.report(e);
@@ -84,6 +87,7 @@ public final class Main {
                 .setOut(out)
                 .setErr(err)
                 .setCaseInsensitiveEnumValuesAllowed(true)
+                .setExpandAtFiles(false) // a prompt may begin with @
                 .setUsageHelpAutoWidth(true)
                 .setParameterExceptionHandler(errors)
                 .setExecutionExceptionHandler(errors)

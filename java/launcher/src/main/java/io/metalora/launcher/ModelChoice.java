@@ -33,9 +33,9 @@ final class ModelChoice {
 
     /** Loads the model and the adapter, which comes into slot 0. */
     LoadedModel open() {
-        if (adapter != null && Files.isDirectory(adapter) && !Files.exists(adapter.resolve("adapter_config.json"))) {
+        if (adapter != null && Files.isDirectory(adapter) && Files.notExists(adapter.resolve("adapter_config.json"))) {
             Path inside = adapter.resolve("adapter");
-            throw new InputException(adapter + ": holds no adapter_config.json, so it is no adapter in PEFT form"
+            throw new InputException(adapter + ": holds no adapter_config.json, so it is not an adapter in PEFT form"
                     + (Files.exists(inside.resolve("adapter_config.json")) ? "; this run's adapter is " + inside : ""));
         }
         return LoadedModel.open(model, adapter == null ? List.of() : List.of(adapter), device.options());

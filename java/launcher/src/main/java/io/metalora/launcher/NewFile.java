@@ -1,5 +1,7 @@
 package io.metalora.launcher;
 
+import io.metalora.file.AtomicFile;
+import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
 import java.io.BufferedWriter;
 import java.io.IOException;
@@ -24,7 +26,8 @@ final class NewFile implements AutoCloseable {
     private final BufferedWriter writer;
 
     /**
-     * @throws InputException if there is such a file already, or none can be made
+     * @throws InputException       if there is such a file already, or the place is none where one can be made
+     * @throws UncheckedIOException if making it fails for another reason, such as a full disk
      */
     NewFile(Path file) {
         this.file = file;
@@ -34,12 +37,12 @@ final class NewFile implements AutoCloseable {
             throw new InputException(file + ": its folder doesn't exist; make it first");
         }
         this.part = folder.resolve(".metalora-" + Long.toHexString(ThreadLocalRandom.current().nextLong()) + ".part");
+        part.toFile().deleteOnExit(); // should a signal end the process: before there is one, which it must not leave
         try {
             // Not createTempFile, whose files only their owner may read whatever the umask says.
             this.writer = Files.newBufferedWriter(part, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
-            part.toFile().deleteOnExit(); // should a signal end the process
         } catch (IOException e) {
-            throw refused(e);
+            throw AtomicFile.isRefused(part, e) ? refused(e) : failed(e);
         }
     }
 
@@ -55,7 +58,7 @@ final class NewFile implements AutoCloseable {
     }
 
     private InputException refused(IOException e) {
-        return new InputException(file + ": can't be written: " + Errors.reason(e) + "; give another file", e);
+        return new InputException(file + ": can't be written: " + FileFailure.reason(e) + "; give another file", e);
     }
 
     void line(String text) {
@@ -80,7 +83,7 @@ final class NewFile implements AutoCloseable {
     }
 
     private UncheckedIOException failed(IOException e) {
-        return new UncheckedIOException(file + ": can't be written: " + Errors.reason(e), e);
+        return new UncheckedIOException(file + ": can't be written: " + FileFailure.reason(e), e);
     }
 
     private InputException exists() {

@@ -26,7 +26,7 @@ final class OptionTypes {
         try {
             value = new BigInteger(text.strip());
         } catch (NumberFormatException e) {
-            throw new TypeConversionException("'" + text + "' is no whole number");
+            throw new TypeConversionException("'" + text + "' is not a whole number");
         }
         if (value.compareTo(BigInteger.valueOf(least)) < 0 || value.compareTo(BigInteger.valueOf(most)) > 0) {
             throw new TypeConversionException("'" + text + "' is not between " + least + " and " + most);
@@ -43,12 +43,15 @@ final class OptionTypes {
         } catch (NumberFormatException e) {
             // Said below: NaN and Infinity are no numbers either.
         }
-        throw new TypeConversionException("'" + text + "' is no number");
+        throw new TypeConversionException("'" + text + "' is not a number");
     }
 
     private static Path path(String text) {
         if (text.isEmpty()) {
             throw new TypeConversionException("it is empty; give a file or folder");
+        }
+        if (text.startsWith("~/")) { // as in --out=~/x, where shells leave it to the program
+            throw new TypeConversionException("in '" + text + "' ~ is not replaced; write the home folder out, or ./~ if a folder has that name");
         }
         try {
             return Path.of(text);

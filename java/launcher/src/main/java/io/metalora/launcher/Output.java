@@ -1,5 +1,6 @@
 package io.metalora.launcher;
 
+import io.metalora.runtime.FileFailure;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.nio.file.Files;
@@ -19,7 +20,7 @@ final class Output extends OutputStream {
         private final boolean readerGone;
 
         private Failure(boolean readerGone, IOException cause) {
-            super("the standard output can't be written: " + Errors.reason(cause) + "; what was printed is not complete", cause);
+            super("the standard output can't be written: " + FileFailure.reason(cause) + "; what was printed is not complete", cause);
             this.readerGone = readerGone;
         }
 
@@ -52,7 +53,7 @@ final class Output extends OutputStream {
         return new Output(to, own, true);
     }
 
-    /** The messages' stream: work goes on without its reader, and {@link #failed} tells in the end. */
+    /** The messages' stream: work goes on without its reader, and {@link #failed} tells at the end. */
     static Output messages(OutputStream to) {
         return new Output(to, false, false);
     }

@@ -7,7 +7,6 @@ import java.util.Locale;
 import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.function.LongSupplier;
-import me.tongfei.progressbar.ConsoleProgressBarConsumer;
 import me.tongfei.progressbar.ProgressBar;
 import me.tongfei.progressbar.ProgressBarBuilder;
 import me.tongfei.progressbar.ProgressBarStyle;
@@ -90,7 +89,7 @@ final class Progress implements AutoCloseable {
                 .setUnit("%", BAR_STEPS / 100)
                 .setUpdateIntervalMillis((int) BAR_INTERVAL.toMillis())
                 .setStyle(ProgressBarStyle.ASCII)
-                .setConsumer(new ConsoleProgressBarConsumer(System.err))
+                .setConsumer(Terminal.barLine())
                 .setEtaFunction(state -> shownLeft.isPresent() ? Optional.of(Duration.ofSeconds(Math.round(shownLeft.getAsDouble())))
                         : Optional.empty())
                 .clearDisplayOnFinish()

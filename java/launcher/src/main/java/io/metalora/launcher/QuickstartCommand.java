@@ -17,7 +17,6 @@ import java.nio.file.Path;
 import java.time.LocalDateTime;
 import java.time.format.DateTimeFormatter;
 import java.util.ArrayList;
-import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -71,7 +70,7 @@ final class QuickstartCommand implements Callable<Integer> {
         }
         Device.open(device.options()).close();
         Path model = folder.resolve("model");
-        make(model);
+        AtomicFile.makeFolder(model, "give another --output");
         EmbeddedModel.copyTo(model);
         out.println("Base model: the embedded one, copied to " + model);
         var prepared = new ArrayList<Prepared>();
@@ -114,14 +113,6 @@ final class QuickstartCommand implements Callable<Integer> {
         out.println("Look at one answer:  metalora generate --model " + model + " --adapter "
                 + outcomes.getFirst().adapter(plan.metaFew()) + " --prompt '...'");
         return ExitCode.OK;
-    }
-
-    private static void make(Path folder) {
-        try {
-            Files.createDirectories(folder);
-        } catch (IOException e) {
-            throw new InputException(folder + ": can't be made: " + Errors.reason(e) + "; give another --output", e);
-        }
     }
 
     private static void print(QuickstartSetting outcome, PrintWriter out) {

@@ -24,7 +24,7 @@ final class RunReport {
     private RunReport() {
     }
 
-    /** @param results what was evaluated in the end */
+    /** @param results what was evaluated at the end */
     static Report of(Outcome outcome, Optional<Section> results, DeviceInfo device) {
         TrainConfig config = outcome.folder().config();
         RunRecord record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());

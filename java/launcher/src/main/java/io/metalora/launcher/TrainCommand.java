@@ -61,11 +61,11 @@ final class TrainCommand implements Callable<Integer> {
     private boolean allowChangedModel;
 
     @Option(names = "--eval", paramLabel = "train|dev|test",
-            description = "In the end, measure accuracy on this split of the tasks: of the base model, the shared adapter and, with "
+            description = "At the end, measure accuracy on this split of the tasks: of the base model, the shared adapter and, with "
                     + "MeTA-LoRA, the adapter after stage 1 on each task's samples (default: test, if every task has it).")
     private Split evaluated;
 
-    @Option(names = "--no-eval", description = "Measure no accuracy in the end; the report then has no result table.")
+    @Option(names = "--no-eval", description = "Measure no accuracy at the end; the report then has no result table.")
     private boolean unevaluated;
 
     @Option(names = "--eval-samples", paramLabel = "N|all",
@@ -104,7 +104,7 @@ final class TrainCommand implements Callable<Integer> {
             }
             spec.commandLine().getOut().println((stopped ? "Report so far: " : "report   ") + report);
             if (stopped) {
-                spec.commandLine().getOut().println("Go on with: metalora train --resume " + outcome.folder().path() + options());
+                spec.commandLine().getOut().println("Go on with: metalora train --resume " + quoted(outcome.folder().path()) + options());
             }
             return stopped ? ExitCode.INTERRUPTED : ExitCode.OK;
         }
@@ -146,6 +146,12 @@ final class TrainCommand implements Callable<Integer> {
             return TrainConfig.of(arguments.toArray(String[]::new));
         }
         return TrainConfig.read(Path.of(first), arguments.subList(1, arguments.size()));
+    }
+
+    /** As a shell takes it. */
+    static String quoted(Path path) {
+        String text = path.toString();
+        return text.matches("[\\w@%+=:,./-]+") ? text : "'" + text.replace("'", "'\\''") + "'";
     }
 
     /** What a resumed run is to be told again. */

@@ -13,10 +13,13 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermission;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -48,6 +51,37 @@ class BadInputTest {
         return result;
     }
 
+    // ---- places
+
+    /** What shells replace is not replaced in a file: a folder "~" would be made, and once be removed with all of the home folder. */
+    @Test
+    void aHomeFolderThatNobodyWritesOut() throws IOException {
+        Path config = Cli.config(folder, Cli.tasks(folder), Path.of("~/run"));
+        refused(Cli.run("train", config), config + ":2: output: ", "\"~/run\"", "write the home folder out");
+        refused(train("output=~/run"), "override output=~/run", "write the home folder out");
+        refused(Cli.run("quickstart", "--output=~/run"), "--output", "'~/run'", "write the home folder out");
+        assertThat(Path.of("~")).doesNotExist();
+    }
+
+    /** The reason, not the name twice. */
+    @Test
+    void filesOfAnother() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        Path adapter = Files.createDirectories(folder.resolve("adapter"));
+        for (Path closed : List.of(model.resolve("model.safetensors"), model.resolve("tokenizer.json"), model.resolve("config.json"), model,
+                adapter)) {
+            Set<PosixFilePermission> before = Files.getPosixFilePermissions(closed);
+            Files.setPosixFilePermissions(closed, Set.of());
+            try {
+                Assumptions.assumeFalse(Files.isReadable(closed), "who runs this may read everything");
+                refused(closed.equals(adapter) ? Cli.run("score", "--model", Cli.model(), "--adapter", adapter, "--data", Cli.fixture("data.jsonl"))
+                        : score(model), closed, "access denied");
+            } finally {
+                Files.setPosixFilePermissions(closed, before);
+            }
+        }
+    }
+
     // ---- checkpoints
 
     @Test
@@ -62,7 +96,7 @@ class BadInputTest {
     void foreignSafetensors() throws IOException {
         Path model = Cli.copyOfModel(folder);
         Path file = Files.writeString(model.resolve("model.safetensors"), "GGUF and then something else entirely");
-        refused(score(model), file, "no safetensors file but a GGUF file");
+        refused(score(model), file, "is not a safetensors file but a GGUF file");
     }
 
     @Test

@@ -12,6 +12,7 @@ import java.io.UncheckedIOException;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileSystemException;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.stream.Stream;
@@ -42,10 +43,11 @@ class ErrorsTest {
                 Arguments.of(new UnsatisfiedLinkError("libx.so"), 1, "'metalora doctor'"),
                 Arguments.of(new UncheckedIOException("can't write /x/report: " + full, full), 1,
                         "error: can't write /x/report: No space left on device"),
-                Arguments.of(new UncheckedIOException("can't write /x/report: " + denied, denied), 1, "/x/report: access denied"),
+                Arguments.of(new UncheckedIOException("can't write /x/report: " + denied, denied), 1, "/x/report: access denied (check its permissions)\n"),
                 Arguments.of(new UncheckedIOException("the run's log can't be written", full), 1, "written: No space left on device"),
                 Arguments.of(new UncheckedIOException(full), 1, "No space left on device"),
                 Arguments.of(new FileSystemException("/x/y", null, "No space left on device"), 1, "/x/y: No space left on device"),
+                Arguments.of(new InvalidPathException("t\ufffd\ufffdsk", "Malformed input"), 2, "LC_ALL=C.UTF-8"),
                 Arguments.of(new AssertionError("never"), 1, "unexpected AssertionError: never"),
                 Arguments.of(new IllegalStateException(), 1, "unexpected IllegalStateException: null"));
     }
@@ -72,7 +74,19 @@ class ErrorsTest {
     void aHeapTooSmall() throws IOException, InterruptedException {
         var result = JavaProcess.run(folder, List.of("-Xmx5m", "-XX:+UseSerialGC"), "generate", "--model", Cli.model(), "--prompt", "a");
         assertThat(result.code()).as(result.err()).isEqualTo(1);
-        assertThat(result.err()).startsWith("error: the Java heap is full").doesNotContain("\tat ");
+        assertThat(result.err()).startsWith("error: the Java heap is full").contains("-Xmx1g").doesNotContain("\tat ");
+    }
+
+    /** More than there was, however much that was. */
+    @Test
+    void adviceOnTheHeap() {
+        assertThat(Errors.doubled(5 << 20)).isEqualTo(1);
+        assertThat(Errors.doubled(1L << 30)).isEqualTo(2);
+        assertThat(Errors.doubled(8L << 30)).isEqualTo(16);
+        assertThat(Errors.doubled((8L << 30) + 1)).isEqualTo(17);
+        var err = new StringWriter();
+        new Errors(new PrintWriter(err), () -> false).report(new OutOfMemoryError("Java heap space"));
+        assertThat(err.toString()).contains("-Xmx" + Errors.doubled(Runtime.getRuntime().maxMemory()) + "g");
     }
 
     /** As when a build replaces the classes of a run that was started from its folder. */

@@ -24,6 +24,15 @@ class GenerateCommandTest {
         assertThat(result.out()).isEqualTo(expected("the team won", 12) + System.lineSeparator());
     }
 
+    /** Not the arguments that stand in a file of that name. */
+    @Test
+    void aPromptMayBeginWithAnAt(@TempDir Path folder) throws IOException {
+        Path file = Files.writeString(folder.resolve("prompt"), "the team won --bogus");
+        var result = Cli.run("generate", "--model", Cli.model(), "--prompt", "@" + file, "--max-new-tokens", "3");
+        assertThat(result.code()).as(result.err()).isZero();
+        assertThat(result.out()).isEqualTo(expected("@" + file, 3) + System.lineSeparator());
+    }
+
     @Test
     void moreTokensThanTheContextHasAreThoseItHas() {
         var most = Cli.run("generate", "--model", Cli.model(), "--prompt", "the team won", "--max-new-tokens", Integer.MAX_VALUE);
@@ -102,7 +111,7 @@ class GenerateCommandTest {
     void chatNeedsATemplate() {
         var result = Cli.run("generate", "--model", Cli.model(), "--prompt", "hello", "--chat");
         assertThat(result.code()).isEqualTo(2);
-        assertThat(result.err()).contains(Cli.model().toString(), "no chat template", "leave --chat away");
+        assertThat(result.err()).contains(Cli.model().toString(), "no chat template", "omit --chat");
     }
 
     @Test

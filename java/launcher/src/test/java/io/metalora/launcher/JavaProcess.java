@@ -1,11 +1,12 @@
 package io.metalora.launcher;
 
+import io.metalora.files.JavaCommand;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
 import org.junit.jupiter.api.Assumptions;
 
 /** The launcher in a virtual machine of its own, as users run it. */
@@ -26,15 +27,24 @@ final class JavaProcess {
 
     /** The command line, with options of the virtual machine. */
     static List<String> command(List<String> options, Object... args) {
-        var command = new ArrayList<String>();
-        command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
-        command.add("--enable-native-access=ALL-UNNAMED");
-        command.addAll(options);
-        command.addAll(List.of("-cp", System.getProperty("java.class.path"), Main.class.getName()));
-        for (Object arg : args) {
-            command.add(arg.toString());
-        }
-        return command;
+        return JavaCommand.with(options, Main.class, args);
+    }
+
+    /**
+     * Starts it with a terminal of its own, whose keys are what is written to the process' input and whose screen goes to
+     * {@code out}. Skipped where there is no script(1) to make one.
+     */
+    static Process startOnTerminal(Path folder, Object... args) throws IOException {
+        var script = Path.of("/usr/bin/script");
+        Assumptions.assumeTrue(Files.isExecutable(script), "no " + script + " here, which makes terminals");
+        String line = command(List.of(), args).stream().map(word -> "'" + word.replace("'", "'\\''") + "'")
+                .collect(Collectors.joining(" ", "exec ", ""));
+        var builder = new ProcessBuilder(script.toString(), "-qefc", line, "/dev/null").redirectErrorStream(true)
+                .redirectOutput(folder.resolve("out").toFile());
+        builder.environment().put("TERM", "xterm");
+        builder.environment().put("SHELL", "/bin/sh");
+        Files.createFile(folder.resolve("err"));
+        return builder.start();
     }
 
     /** Sends Ctrl-C. */

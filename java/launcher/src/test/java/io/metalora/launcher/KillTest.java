@@ -11,6 +11,8 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 import java.util.Random;
 import java.util.Set;
 import java.util.TreeMap;
@@ -24,7 +26,7 @@ import org.junit.jupiter.api.io.TempDir;
 
 /**
  * {@code train} as users run it, killed by SIGKILL at random moments of loading, training, evaluating and writing the report, and
- * each time gone on with: in the end all is as if nothing had happened. {@code -Dmetalora.kills=1000} kills more often than a
+ * each time gone on with: at the end all is as if nothing had happened. {@code -Dmetalora.kills=1000} kills more often than a
  * build does, {@code -Dmetalora.kills.seed} at other moments.
  */
 @DisabledOnOs(OS.WINDOWS)
@@ -33,6 +35,13 @@ class KillTest {
     private static final int KILLS = Integer.getInteger("metalora.kills", 5);
     private static final long SEED = Long.getLong("metalora.kills.seed", 1);
     private static final int MOST_A_RUN = 5;
+    private static final long MOST_MINUTES = 5;
+
+    private static final String STARTING = "1 starting";
+    private static final String TRAINING = "2 training";
+    private static final String EVALUATING = "3 evaluating";
+    private static final String REPORTED = "4 reported";
+    private static final List<String> REQUIRED = List.of(TRAINING, EVALUATING);
 
     @TempDir
     private Path folder;
@@ -58,11 +67,9 @@ class KillTest {
         Path straight = folder.resolve("straight");
         long begin = System.nanoTime();
         Process whole = train(tasks, straight);
-        while (whole.isAlive() && !Files.exists(straight.resolve("config.resolved.yaml"))) {
-            Thread.sleep(1);
-        }
+        awaitStage(whole, straight, TRAINING);
         long loading = System.nanoTime() - begin;
-        assertThat(whole.waitFor()).as(Files.readString(folder.resolve("err"))).isZero();
+        assertThat(exitCode(whole)).as(Files.readString(folder.resolve("err"))).isZero();
         long working = System.nanoTime() - begin - loading;
         Result expected = Result.of(straight, Files.readString(folder.resolve("out")));
         var files = names(straight);
@@ -70,29 +77,60 @@ class KillTest {
         var random = new Random(SEED);
         int kills = 0;
         var where = new TreeMap<String, Integer>();
-        for (int number = 0; kills < KILLS; number++) {
+        for (int number = 0; kills < KILLS || missing(where).isPresent(); number++) {
             Path run = folder.resolve("run-" + number);
             var moments = new ArrayList<String>();
-            for (int again = 1 + random.nextInt(MOST_A_RUN); again > 0 && kills < KILLS; again--) {
+            for (int again = 1 + random.nextInt(MOST_A_RUN); again > 0 && (kills < KILLS || missing(where).isPresent()); again--) {
                 Process process = train(tasks, run);
-                // Most while there is something to lose.
-                long moment = random.nextInt(10) == 0 ? (long) (random.nextDouble() * loading) : loading + (long) (random.nextDouble() * working);
-                if (!process.waitFor(moment, TimeUnit.NANOSECONDS)) {
-                    process.toHandle().destroyForcibly();
-                    process.waitFor();
+                var missing = missing(where);
+                long moment = moment(random, loading, working);
+                if (missing.isPresent()) { // each of these once at least, however fast the machine is just now
+                    awaitStage(process, run, missing.get());
+                    moment = (long) (random.nextDouble() * working / 10);
+                }
+                boolean ended = process.waitFor(moment, TimeUnit.NANOSECONDS);
+                process.toHandle().destroyForcibly();
+                process.waitFor();
+                if (!ended) {
                     kills++;
-                    moments.add(moment / 1_000_000 + " ms");
+                    moments.add(moment / 1_000_000 + " ms" + missing.map(stage -> " after it came to " + stage).orElse(""));
                     where.merge(stage(run), 1, Integer::sum);
                 }
             }
             String what = "seed " + SEED + ", run " + number + ", killed after " + moments;
             Process last = train(tasks, run);
-            assertThat(last.waitFor()).as(what + ": " + Files.readString(folder.resolve("err"))).isZero();
+            assertThat(exitCode(last)).as(what + ": " + Files.readString(folder.resolve("err"))).isZero();
             assertThat(Result.of(run, Files.readString(folder.resolve("out")))).as(what).usingRecursiveComparison().isEqualTo(expected);
             assertThat(names(run)).as(what).isEqualTo(files);
             delete(run);
         }
         System.out.println(kills + " kills: " + where);
+    }
+
+    private static Optional<String> missing(Map<String, Integer> where) {
+        return REQUIRED.stream().filter(stage -> !where.containsKey(stage)).findFirst();
+    }
+
+    /** Most while there is something to lose. */
+    private static long moment(Random random, long loading, long working) {
+        return random.nextInt(10) == 0 ? (long) (random.nextDouble() * loading) : loading + (long) (random.nextDouble() * working);
+    }
+
+    /** Until the run has come so far, or its process has ended. */
+    private static void awaitStage(Process process, Path run, String stage) throws IOException, InterruptedException {
+        long end = System.nanoTime() + TimeUnit.MINUTES.toNanos(MOST_MINUTES);
+        while (process.isAlive() && stage(run).compareTo(stage) < 0) {
+            assertThat(System.nanoTime()).as("it hangs before " + stage).isLessThan(end);
+            Thread.sleep(1);
+        }
+    }
+
+    private static int exitCode(Process process) throws InterruptedException {
+        if (!process.waitFor(MOST_MINUTES, TimeUnit.MINUTES)) {
+            process.destroyForcibly();
+            throw new AssertionError("it hangs");
+        }
+        return process.exitValue();
     }
 
     /** Starts the run, or goes on with it. */
@@ -111,12 +149,12 @@ class KillTest {
     /** How far a run had come, by what is in its folder. */
     private static String stage(Path run) throws IOException {
         if (Files.exists(run.resolve("report.html"))) {
-            return "4 reported";
+            return REPORTED;
         }
         if (Files.exists(run.resolve("adapter/adapter_config.json"))) {
-            return "3 evaluating";
+            return EVALUATING;
         }
-        return Files.exists(run.resolve("config.resolved.yaml")) ? "2 training" : "1 starting";
+        return Files.exists(run.resolve("config.resolved.yaml")) ? TRAINING : STARTING;
     }
 
     /** The names of all files of a run: nothing is missing, nothing left over. */

@@ -17,6 +17,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.EnabledOnOs;
 import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /**
  * The script ./metalora in a checkout whose build writes a line into its jars, in place as Maven does, and whose Java prints
@@ -152,5 +154,22 @@ class LauncherScriptTest {
         builder.environment().put("METALORA_JAVA_HOME", folder.resolve("jdk").toString());
         assertThat(new String(builder.start().getInputStream().readAllBytes())).isEqualTo(folder.resolve("jdk") + "\n");
         assertThat(checkout.resolve("java/launcher/target")).doesNotExist();
+    }
+
+    /** In which Java would take no letter beyond ASCII. */
+    @ParameterizedTest
+    @CsvSource({"C, C.UTF-8", "POSIX, C.UTF-8", "C.UTF-8, C.UTF-8"})
+    void withoutALocaleTextIsUtf8(String locale, String taken) throws IOException, InterruptedException {
+        Assumptions.assumeTrue(new ProcessBuilder("sh", "-c", "command -v locale").start().waitFor() == 0, "locale(1) is there");
+        script(folder.resolve("jdk/bin/java"), "echo \"$LC_ALL\"");
+        Path build = Files.createDirectories(checkout.resolve("java/launcher/target/lib")).getParent();
+        Files.createFile(build.resolve("lib/other.jar"));
+        Files.createFile(build.resolve("metalora-0.1.0.jar"));
+        var builder = new ProcessBuilder(checkout.resolve("metalora").toString()).redirectErrorStream(true)
+                .redirectOutput(folder.resolve("out").toFile());
+        builder.environment().put("METALORA_JAVA_HOME", folder.resolve("jdk").toString());
+        builder.environment().put("LC_ALL", locale);
+        assertThat(builder.start().waitFor()).isZero();
+        assertThat(folder.resolve("out")).content().isEqualTo(taken + "\n");
     }
 }

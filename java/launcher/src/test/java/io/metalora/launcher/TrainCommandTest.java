@@ -140,6 +140,25 @@ class TrainCommandTest {
         assertThat(Files.readAllLines(run.resolve("metrics.jsonl"))).hasSize(400);
     }
 
+    /** Where a progress bar is drawn, which once took the signal for itself: the run then ended with nothing saved. */
+    @Test
+    void ctrlCOnATerminalSavesToo() throws IOException, InterruptedException {
+        Path run = folder.resolve("it's stopped");
+        Path config = Cli.config(folder, Cli.tasks(folder), run);
+        Process process = JavaProcess.startOnTerminal(folder, "train", config, "meta.iterations=100000", "compute.checkpoint_every=100000");
+        awaitThat(process, () -> Files.readString(folder.resolve("out")).contains("training, "));
+        awaitLines(run.resolve("metrics.jsonl"), 5, process);
+        try (var keys = process.getOutputStream()) {
+            keys.write(3);
+            keys.flush();
+            var stopped = JavaProcess.await(process, folder);
+            assertThat(stopped.out()).containsPattern("Stopped after \\d+ of 100000 iterations")
+                    .contains("metalora train --resume '" + folder.resolve("it'\\''s stopped") + "'\r\n");
+            assertThat(stopped.code()).isEqualTo(130);
+        }
+        assertThat(run.resolve("report.html")).content().contains("can be resumed");
+    }
+
     /** Many items of a task, so that their evaluation takes a while. */
     private Path manyItems() throws IOException {
         Path tasks = Cli.tasks(folder);
@@ -225,6 +244,27 @@ class TrainCommandTest {
         assertThat(byDefault.out()).contains("Accuracy on test in percent, on a sample: 200 items each of every task:");
     }
 
+    /** Though the adapter is the same, what another model answered does not count. */
+    @Test
+    void anotherModelIsEvaluatedAnew() throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        Path run = folder.resolve("run");
+        assertThat(Cli.run("train", Cli.config(folder, Cli.tasks(folder), run), "model=" + model).code()).isZero();
+        Path log = run.resolve("evaluation.jsonl");
+        List<String> before = Files.readAllLines(log);
+        String answer = "\"correct\":\"";
+        Files.write(log, before.stream().map(line -> line.replaceFirst(answer + ".", answer + (line.contains(answer + "1") ? 0 : 1))).toList());
+        Path file = model.resolve("config.json");
+        Files.writeString(file, Files.readString(file).replaceFirst("\"rms_norm_eps\": [^,]*", "\"rms_norm_eps\": 1.01e-5"));
+        byte[] adapter = Files.readAllBytes(run.resolve("adapter/adapter_model.safetensors"));
+
+        assertThat(Cli.run("train", "--resume", run, "--allow-changed-model").code()).isZero();
+        assertThat(run.resolve("adapter/adapter_model.safetensors")).hasBinaryContent(adapter);
+        List<String> after = Files.readAllLines(log);
+        assertThat(after.getFirst()).isNotEqualTo(before.getFirst());
+        assertThat(after.subList(1, after.size())).as("answered again").isEqualTo(before.subList(1, before.size()));
+    }
+
     /** The run has its report, and the failure is told. */
     @Test
     void anEvaluationThatFailsLeavesWhatWasDone() throws IOException {
@@ -262,7 +302,7 @@ class TrainCommandTest {
     }
 
     @Test
-    void aChangedModelIsForWhoInsists() throws IOException {
+    void aChangedModelIsTakenOnlyOnRequest() throws IOException {
         Path model = Cli.copyOfModel(folder);
         Path run = folder.resolve("run");
         Path config = Cli.config(folder, Cli.tasks(folder), run);
@@ -280,6 +320,13 @@ class TrainCommandTest {
         assertThat(folder.resolve("new")).doesNotExist();
     }
 
+    /** What is to be typed can be. */
+    @ParameterizedTest
+    @CsvSource(quoteCharacter = '`', value = {"/runs/first-1.0, /runs/first-1.0", "/my runs/first, '/my runs/first'", "/it's, '/it'\\''s'", "/a$b, '/a$b'"})
+    void aPathIsQuotedForAShell(String path, String quoted) {
+        assertThat(TrainCommand.quoted(Path.of(path))).isEqualTo(quoted);
+    }
+
     @Test
     void resumeNeedsARun() {
         var result = Cli.run("train", "--resume", folder);
@@ -287,23 +334,25 @@ class TrainCommandTest {
         assertThat(result.err()).contains(folder.toString(), "no run to resume");
     }
 
-    /** What is too long for the evaluation in the end is said before the training, or with drop left out of it and counted. */
+    /** What is too long for the evaluation at the end is said before the training, or with drop left out of it and counted. */
     @Test
     void testExamplesThatAreTooLong() throws IOException {
         Path tasks = Cli.tasks(folder);
         Path test = tasks.resolve("echo/test.jsonl");
         Files.writeString(test, Files.readString(test) + ("{\"prompt\": \"" + "xyz ".repeat(60) + "\", \"completion\": \" b\"}\n").repeat(2));
+        Path another = tasks.resolve("colour/test.jsonl");
+        Files.writeString(another, Files.readString(another) + "{\"prompt\": \"" + "xyz ".repeat(60) + "\", \"completion\": \" red\"}\n");
         Path run = folder.resolve("run");
         Path config = Cli.config(folder, tasks, run);
         var refused = Cli.run("train", config);
         assertThat(refused.code()).isEqualTo(2);
-        assertThat(refused.err()).contains("2 examples have more tokens than the model's context of 96", test + ":7", test + ":8",
-                "data.over_length: drop");
+        assertThat(refused.err()).as("of all tasks at once").contains("3 examples have more tokens than the model's context of 96",
+                another + ":7", test + ":7", test + ":8", "data.over_length: drop");
         assertThat(run).doesNotExist();
 
         var dropped = Cli.run("train", config, "data.over_length=drop");
         assertThat(dropped.code()).isZero();
-        assertThat(dropped.err().lines()).singleElement().asString().startsWith("warning: data.over_length: drop").contains("split test", "echo 2");
+        assertThat(dropped.err().lines()).singleElement().asString().startsWith("warning: data.over_length: drop").contains("split test", "colour 1, echo 2");
         assertThat(dropped.out()).contains("Trained 6 iterations", "mean");
 
         Files.writeString(test, "{\"prompt\": \"" + "xyz ".repeat(60) + "\", \"completion\": \" b\"}\n");

@@ -18,7 +18,7 @@ class RunRecordFuzzTest extends MutatedSeeds {
     private static final Path FOLDER = Reading.folder();
     private static final byte[] NONE = {};
 
-    private static final EvaluationLog.Settings SETTINGS = new EvaluationLog.Settings(Split.TEST, 2, 0, "00000000");
+    private static final EvaluationLog.Settings SETTINGS = new EvaluationLog.Settings(Split.TEST, 2, 0, "00000000", "00000000");
     private static final List<TaskItems> ITEMS = Stream.of("a", "b").map(RunRecordFuzzTest::task).map(task -> TaskItems.of(task, Split.TEST, 2)).toList();
 
     private static Task task(String name) {

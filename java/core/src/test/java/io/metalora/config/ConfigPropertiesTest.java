@@ -19,7 +19,7 @@ import net.jqwik.api.Property;
 import net.jqwik.api.Provide;
 
 /** Whatever is accepted is written so that it reads back as the same. */
-class ConfigProperties {
+class ConfigPropertiesTest {
 
     @Property(tries = 300)
     void aConfigReadsBackAsItself(@ForAll("configs") TrainConfig config) {
@@ -82,7 +82,7 @@ class ConfigProperties {
 
     private static Arbitrary<TargetModules> targets() {
         return Arbitraries.oneOf(Arbitraries.of(TargetModules.allLinear()), texts().filter(text -> !text.isBlank()).list().ofMinSize(1)
-                .ofMaxSize(3).map(TargetModules::of), texts().filter(ConfigProperties::isRegex).map(TargetModules::ofString));
+                .ofMaxSize(3).map(TargetModules::of), texts().filter(ConfigPropertiesTest::isRegex).map(TargetModules::ofString));
     }
 
     private static boolean isRegex(String text) {

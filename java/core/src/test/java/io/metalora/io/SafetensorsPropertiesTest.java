@@ -16,7 +16,7 @@ import net.jqwik.api.Provide;
 import net.jqwik.api.lifecycle.AfterContainer;
 import net.jqwik.api.lifecycle.BeforeContainer;
 
-class SafetensorsProperties {
+class SafetensorsPropertiesTest {
     private static Path file;
 
     @BeforeContainer
