@@ -164,7 +164,7 @@ class LauncherScriptTest {
         script(folder.resolve("jdk/bin/java"), "echo \"$LC_ALL\"");
         Path build = Files.createDirectories(checkout.resolve("java/launcher/target/lib")).getParent();
         Files.createFile(build.resolve("lib/other.jar"));
-        Files.createFile(build.resolve("metalora-0.1.0.jar"));
+        Files.createFile(build.resolve("metalora-launcher-0.1.0.jar"));
         var builder = new ProcessBuilder(checkout.resolve("metalora").toString()).redirectErrorStream(true)
                 .redirectOutput(folder.resolve("out").toFile());
         builder.environment().put("METALORA_JAVA_HOME", folder.resolve("jdk").toString());
