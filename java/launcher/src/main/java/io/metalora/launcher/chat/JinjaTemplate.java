@@ -23,6 +23,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CancellationException;
 import java.util.function.Supplier;
+import java.util.regex.Pattern;
 
 /**
  * How a model wants a conversation written: the Jinja template of its folder, rendered with the settings of
@@ -35,6 +36,8 @@ public final class JinjaTemplate implements ChatTemplate {
     private static final long MAX_TEMPLATE = 1L << 20; // bytes; the longest known have some 30,000
     private static final String DAMAGED =
             "; the template is damaged or uses more of Jinja than is supported: give the prompt as plain text instead";
+
+    private static final Pattern CLASS_NAME = Pattern.compile("\\b(?:[a-z]\\w*\\.){2,}[A-Z][\\w$]*");
 
     private final String source; // of the template, for messages
     private final String template;
@@ -163,9 +166,10 @@ public final class JinjaTemplate implements ChatTemplate {
         return result.getOutput();
     }
 
-    /** The library quotes what it stumbles over, however long. */
+    /** The library quotes what it stumbles over, however long, and names its own classes, which tell a user nothing. */
     private static String brief(String message) {
-        return message == null || message.length() <= 500 ? message : message.substring(0, 497) + "...";
+        String told = message == null ? null : CLASS_NAME.matcher(message.replaceAll(" in class [\\w.$]+", "")).replaceAll("a value");
+        return told == null || told.length() <= 500 ? told : told.substring(0, 497) + "...";
     }
 
     private static Map<String, Object> asMap(Message m) {
