@@ -49,7 +49,12 @@ public final class Generator implements AutoCloseable {
     private final int[] keyOffsetsOnHost;
     private final int[] slotOffsetsOnHost;
 
-    /** For one sequence at a time. @param adapters null for the base model alone */
+    /**
+     * For one sequence at a time.
+     *
+     * @param adapters null for the base model alone
+     * @throws InputException as {@link #Generator(CausalLM, AdapterSlots, int, int)}
+     */
     public Generator(CausalLM model, AdapterSlots adapters, int maxTokens) {
         this(model, adapters, 1, maxTokens);
     }
@@ -188,7 +193,9 @@ public final class Generator implements AutoCloseable {
 
     /** Takes the next token of a sequence from the logits of a row; whether it goes on then. */
     private boolean advance(Sequence sequence, int row, TokenListener listener) {
-        int token = sampler.next(logits(row), sequence.options, sequence.random);
+        logits(row);
+        requireFinite(sequence);
+        int token = sampler.next(logits, sequence.options, sequence.random);
         for (int stop : sequence.stopIds) {
             if (stop == token) {
                 sequence.stopped = true;
@@ -303,17 +310,21 @@ public final class Generator implements AutoCloseable {
         }
     }
 
-    /** The logits of a sequence of the last step, by its place there; overwritten by the next call. A sampler needs all of them. */
+    /** The logits of a sequence of the last step, by its place there; overwritten by the next call. */
     float[] logits(int row) {
         logitRows[row].download(logits, logits.length);
+        return logits;
+    }
+
+    /** A probability of each token needs all logits. */
+    private void requireFinite(Sequence sequence) {
         int largest = 0;
         for (float logit : logits) {
             largest = Math.max(largest, Float.floatToRawIntBits(logit) & Integer.MAX_VALUE);
         }
         if (!Float.isFinite(Float.intBitsToFloat(largest))) {
-            throw model.notFinite(adapters);
+            throw model.notFinite(sequence.slot == baseSlot() ? null : adapters);
         }
-        return logits;
     }
 
     /** Takes the pending tokens of the sequences into the cache and computes the logits behind the last of each. */

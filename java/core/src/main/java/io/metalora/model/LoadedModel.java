@@ -68,8 +68,7 @@ public final class LoadedModel implements AutoCloseable {
 
     private AdapterSlots slots(LoraLayout layout, List<Path> adapters) {
         long bytes = MemoryEstimate.product(2L * adapters.size() + 1, layout.parameters(), DType.F32.bytes()); // two copies, and zeros
-        new MemoryEstimate(0, 0, bytes).requireFits(device, "Loading " + adapters.size() + " adapters",
-                "load fewer at once, or free memory");
+        new MemoryEstimate(0, 0, bytes).requireFits(device, "Loading the adapters", "load fewer at once, or free memory");
         var loaded = new ArrayList<LoraAdapter>();
         try {
             adapters.forEach(adapter -> loaded.add(loadAdapter(adapter)));
