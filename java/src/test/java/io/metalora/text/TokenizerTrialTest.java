@@ -78,8 +78,8 @@ class TokenizerTrialTest {
                 "--enable-native-access=ALL-UNNAMED", "-cp", System.getProperty("java.class.path"), Main.class.getName(), "generate",
                 "--model", folder.toString(), "--prompt", "x").redirectErrorStream(true).redirectOutput(folder.resolve("out").toFile())
                 .start();
+        List<ProcessHandle> trial = List.of();
         try {
-            List<ProcessHandle> trial;
             do {
                 assertThat(starter.isAlive()).as(Files.readString(folder.resolve("out"))).isTrue();
                 Thread.sleep(50);
@@ -91,7 +91,7 @@ class TokenizerTrialTest {
                 assertThat(process.onExit()).as("the trial ends").succeedsWithin(Duration.ofSeconds(10));
             }
         } finally {
-            starter.descendants().forEach(ProcessHandle::destroyForcibly);
+            trial.forEach(ProcessHandle::destroyForcibly);
             starter.destroyForcibly();
         }
     }
