@@ -106,8 +106,8 @@ class TokenizerTrialTest {
         Files.write(folder.resolve("tokenizer.json"), TokenizerFiles.bytes(json));
         Process starter = new ProcessBuilder(JavaCommand.of(Loading.class, folder)).redirectErrorStream(true)
                 .redirectOutput(folder.resolve("out").toFile()).start();
+        List<ProcessHandle> trial = List.of();
         try {
-            List<ProcessHandle> trial;
             do {
                 assertThat(starter.isAlive()).as(Files.readString(folder.resolve("out"))).isTrue();
                 Thread.sleep(50);
@@ -119,7 +119,7 @@ class TokenizerTrialTest {
                 assertThat(process.onExit()).as("the trial ends").succeedsWithin(Duration.ofSeconds(10));
             }
         } finally {
-            starter.descendants().forEach(ProcessHandle::destroyForcibly);
+            trial.forEach(ProcessHandle::destroyForcibly);
             starter.destroyForcibly();
         }
     }
