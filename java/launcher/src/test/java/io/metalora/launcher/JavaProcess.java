@@ -37,6 +37,7 @@ final class JavaProcess {
     static Process startOnTerminal(Path folder, Object... args) throws IOException {
         var script = Path.of("/usr/bin/script");
         Assumptions.assumeTrue(Files.isExecutable(script), "no " + script + " here, which makes terminals");
+        assumeHeard("/proc/self/status", "INT", 1 << 1);
         String line = command(List.of(), args).stream().map(word -> "'" + word.replace("'", "'\\''") + "'")
                 .collect(Collectors.joining(" ", "exec ", ""));
         var builder = new ProcessBuilder(script.toString(), "-qefc", line, "/dev/null").redirectErrorStream(true)
@@ -63,12 +64,17 @@ final class JavaProcess {
             case "TERM" -> 1 << 14;
             default -> throw new IllegalArgumentException(name);
         };
-        for (String line : Files.readAllLines(Path.of("/proc/" + process.pid() + "/status"))) {
+        assumeHeard("/proc/" + process.pid() + "/status", name, bit);
+        new ProcessBuilder("kill", "-" + name, Long.toString(process.pid())).start().waitFor();
+    }
+
+    /** Skips the test where a process ignores a signal. */
+    private static void assumeHeard(String status, String name, long bit) throws IOException {
+        for (String line : Files.readAllLines(Path.of(status))) {
             if (line.startsWith("SigIgn:")) {
                 Assumptions.assumeTrue((Long.parseUnsignedLong(line.substring(7).strip(), 16) & bit) == 0, name + " is ignored here");
             }
         }
-        new ProcessBuilder("kill", "-" + name, Long.toString(process.pid())).start().waitFor();
     }
 
     static Cli.Result run(Path folder, List<String> options, Object... args) throws IOException, InterruptedException {
