@@ -1,6 +1,6 @@
 package io.metalora.adapter;
 
-import java.nio.charset.StandardCharsets;
+import io.metalora.random.SplitMix64;
 
 /**
  * The values an adapter begins with: every A uniform in (-1/sqrt(in), 1/sqrt(in)), as PEFT's, and every B zero.
@@ -11,34 +11,18 @@ import java.nio.charset.StandardCharsets;
  * a number of (0, 1) that a float holds exactly. Another choice of targets leaves the values of a Linear as they are.
  */
 final class InitialValues {
-    private static final long GOLDEN = 0x9E3779B97F4A7C15L;
-
     private InitialValues() {}
 
     /** A [r, in] of a site. */
     static float[] a(long seed, LoraLayout.Site site, int rank) {
-        long key = finalizer(finalizer(seed + GOLDEN) + fnv1a(site.path()));
+        long key = SplitMix64.finalizer(SplitMix64.finalizer(seed + SplitMix64.GOLDEN) + SplitMix64.fnv1a(site.path()));
         float bound = (float) (1 / Math.sqrt(site.in()));
         var a = new float[Math.multiplyExact(rank, site.in())];
         for (int i = 0; i < a.length; i++) {
-            long bits = finalizer(key + (i + 1) * GOLDEN);
+            long bits = SplitMix64.finalizer(key + (i + 1) * SplitMix64.GOLDEN);
             float symmetric = ((bits >>> 40) - 8_388_607.5f) / 8_388_608f; // 2^23; in (-1, 1)
             a[i] = symmetric * bound;
         }
         return a;
-    }
-
-    private static long finalizer(long z) {
-        z = (z ^ (z >>> 30)) * 0xBF58476D1CE4E5B9L;
-        z = (z ^ (z >>> 27)) * 0x94D049BB133111EBL;
-        return z ^ (z >>> 31);
-    }
-
-    private static long fnv1a(String text) {
-        long hash = 0xCBF29CE484222325L;
-        for (byte b : text.getBytes(StandardCharsets.UTF_8)) {
-            hash = (hash ^ (b & 0xFF)) * 0x100000001B3L;
-        }
-        return hash;
     }
 }

@@ -28,23 +28,24 @@ public final class LongExamples {
      * @throws InputException that names them
      */
     public static void refuse(List<Task> tasks, Split split, TextTokenizer tokenizer, ModelConfig model, String advice) {
-        TooLong tooLong = ExampleEncoder.forScoring(tokenizer, model).noneTooLong();
+        ExampleEncoder encoder = ExampleEncoder.forScoring(tokenizer, model);
+        TooLong tooLong = encoder.noneTooLong();
         for (Task task : tasks) {
             List<Example> examples = split.require(task);
-            int longestLabel = ClosedLabels.of(task, examples).orElse(List.of()).stream().mapToInt(String::length).max().orElse(0);
+            List<String> labels = ClosedLabels.of(task, examples).orElse(List.of());
+            int longestLabel = labels.stream().mapToInt(String::length).max().orElse(0);
             List<Example> suspects = examples.stream().filter(example -> TOKENS_A_CHARACTER * ((long) example.prompt().length()
                     + Math.max(example.completion().length(), longestLabel) + 1) > model.maxPositions()).toList();
             if (!suspects.isEmpty()) {
-                add(task, split, suspects, tokenizer, model, tooLong);
+                add(suspects, labels, encoder, tokenizer, model, tooLong);
             }
         }
         tooLong.refuse(advice);
     }
 
-    /** Adds those of some examples of the split that do not fit the model's context with whatever answer is tried on them. */
-    private static void add(Task task, Split split, List<Example> examples, TextTokenizer tokenizer, ModelConfig model, TooLong tooLong) {
-        ExampleEncoder encoder = ExampleEncoder.forScoring(tokenizer, model);
-        List<String> labels = ClosedLabels.of(task, split.of(task)).orElse(List.of());
+    /** Adds those of some examples that do not fit the model's context with whatever answer is tried on them. */
+    private static void add(List<Example> examples, List<String> labels, ExampleEncoder encoder, TextTokenizer tokenizer, ModelConfig model,
+                            TooLong tooLong) {
         int longestLabel = Arrays.stream(ClosedLabels.ids(labels, tokenizer, model.eosTokenIds())).mapToInt(ids -> ids.length).max().orElse(0);
         for (Example example : examples) {
             encoder.encodeOr(example, tooLong).map(ids -> ids.promptLength() + longestLabel).filter(length -> length > model.maxPositions())
@@ -63,16 +64,17 @@ public final class LongExamples {
         var fitting = new ArrayList<Task>();
         var dropped = new ArrayList<String>();
         for (Task task : tasks) {
+            List<Example> examples = split.of(task);
             TooLong tooLong = encoder.noneTooLong();
-            add(task, split, split.of(task), tokenizer, model, tooLong);
-            if (tooLong.count() == split.of(task).size()) {
+            add(examples, ClosedLabels.of(task, examples).orElse(List.of()), encoder, tokenizer, model, tooLong);
+            if (tooLong.count() == examples.size()) {
                 throw new InputException("all " + tooLong.count() + " examples of task " + task.name() + ", split " + split
                         + ", have more tokens than " + tooLong.limit() + "; shorten some, or choose another split");
             }
             if (tooLong.count() > 0) {
                 dropped.add(task.name() + " " + tooLong.count());
             }
-            fitting.add(tooLong.count() == 0 ? task : split.with(task, split.of(task).stream().filter(e -> !tooLong.contains(e)).toList()));
+            fitting.add(tooLong.count() == 0 ? task : split.with(task, examples.stream().filter(e -> !tooLong.contains(e)).toList()));
         }
         if (!dropped.isEmpty()) {
             warning.accept("data.over_length: drop leaves examples of the split " + split + " out of the evaluation that are too long, by task: "

@@ -157,7 +157,7 @@ public final class TaskEvaluator implements AutoCloseable {
     /** An item whose answer is looked for; {@code correct[at]} gets whether it is right. */
     private record Search(Example example, EncodedExample encoded, LabelSet set, int slot, boolean[] correct, int at) {
         int[] prompt() {
-            return Arrays.copyOf(encoded.ids(), encoded.promptLength());
+            return encoded.prompt();
         }
     }
 

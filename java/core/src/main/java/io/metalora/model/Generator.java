@@ -18,7 +18,7 @@ import java.util.function.IntConsumer;
  * Continues prompts with a key/value cache, one or several at once: the prompts go through the layers in one pass, then a
  * token of each sequence at a time. Linears take the tokens of all sequences together, whatever adapter each is for;
  * attention sees a sequence's own keys and values. A sequence that has ended is computed no further. Buffers are allocated
- * once; a token allocates nothing.
+ * once; a token allocates some small objects on the Java heap, none that grows with the model or the sequences.
  */
 public final class Generator implements AutoCloseable {
     private final CausalLM model;

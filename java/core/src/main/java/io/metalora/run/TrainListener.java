@@ -3,6 +3,7 @@ package io.metalora.run;
 import io.metalora.io.ModelConfig;
 import io.metalora.model.CausalLM;
 import io.metalora.model.MemoryEstimate;
+import io.metalora.model.ModelFingerprint;
 import io.metalora.runtime.DeviceInfo;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.Task;
@@ -23,9 +24,10 @@ public interface TrainListener {
      *
      * @param tasks     all their splits
      * @param encoded   what training may see of each
-     * @param tokenizer the model's, until this returns
+     * @param tokenizer the model's
+     * @param model     what it computes, before it is loaded
      */
-    default void prepared(List<Task> tasks, List<EncodedTask> encoded, TextTokenizer tokenizer, ModelConfig model) {
+    default void prepared(List<Task> tasks, List<EncodedTask> encoded, TextTokenizer tokenizer, ModelConfig config, ModelFingerprint model) {
     }
 
     /** The device is open, the model is about to be loaded. */
@@ -57,10 +59,10 @@ public interface TrainListener {
     }
 
     /**
-     * The run is over or was interrupted, its adapter is saved, and the memory of the training is free again; the model stays
-     * loaded, and the run's folder locked, until this returns, however long that takes.
+     * The run is over or was interrupted, its adapter is saved, and the memory of the training is free again; model and tokenizer
+     * stay loaded, and the run's folder locked, until this returns, however long that takes.
      */
-    default void trained(TrainingRun.Outcome outcome, CausalLM model) {
+    default void trained(TrainingRun.Outcome outcome, CausalLM model, TextTokenizer tokenizer) {
     }
 
     /** Something the user should read, such as a damaged checkpoint that was passed over. */

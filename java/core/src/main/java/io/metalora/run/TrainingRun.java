@@ -88,10 +88,11 @@ public final class TrainingRun {
                                 TrainListener listener, BooleanSupplier stop) {
         TrainingRun run = begin(config, listener, stop);
         List<EncodedTask> encoded = run.encode(tokenizer, model.config(), tasks);
-        listener.prepared(tasks, encoded, tokenizer, model.config());
+        ModelFingerprint fingerprint = ModelFingerprint.of(run.config.model());
+        listener.prepared(tasks, encoded, tokenizer, model.config(), fingerprint);
         LoraLayout layout = run.layout(model.config());
-        RunStart started = RunStart.of(ModelFingerprint.of(run.config.model()), run.config, model.device().info());
-        return run.run(model, encoded, TrainingMemory.besideModel(run.config, model.config(), model.options(), layout, encoded,
+        RunStart started = RunStart.of(fingerprint, run.config, model.device().info());
+        return run.run(model, tokenizer, encoded, TrainingMemory.besideModel(run.config, model.config(), model.options(), layout, encoded,
                 model.device()), started, null);
     }
 
@@ -153,32 +154,30 @@ public final class TrainingRun {
         before.ifPresent(this::requireSameSettings);
         List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
         ModelConfig modelConfig = ModelConfig.read(config.model());
-        LoraLayout layout;
-        List<EncodedTask> encoded;
-        ResumePoint point = null;
         try (var tokenizer = TextTokenizer.load(config.model())) {
-            encoded = encode(tokenizer, modelConfig, tasks);
-            layout = layout(modelConfig);
+            List<EncodedTask> encoded = encode(tokenizer, modelConfig, tasks);
+            LoraLayout layout = layout(modelConfig);
+            ResumePoint point = null;
             if (resumed) {
                 point = ResumePoint.find(folder, layout.parameters(), folder.config().compute().checkpointEvery(), listener::warning);
                 point.requireSameData(folder, encoded, config.data().folder(),
                         before.map(start -> start.model().encodesAs(fingerprint)).orElse(true));
             }
-            listener.prepared(tasks, encoded, tokenizer, modelConfig);
-        }
-        var compute = config.compute();
-        int processors = Runtime.getRuntime().availableProcessors();
-        if (compute.threads() > 2 * processors) {
-            listener.warning("compute.threads is " + compute.threads() + ", but there are " + processors
-                    + " processors here: so many threads wait for each other most of the time");
-        }
-        try (var device = Device.open(compute.device())) {
-            listener.opened(device.info());
-            RunStart now = RunStart.of(fingerprint, config, device.info());
-            before.ifPresent(start -> warnOfOtherCompute(start, now));
-            MemoryEstimate memory = TrainingMemory.requireFits(config, modelConfig, layout, encoded, device);
-            try (var model = CausalLM.load(config.model(), device, config.loadOptions(layout))) {
-                return run(model, encoded, memory, now, point);
+            listener.prepared(tasks, encoded, tokenizer, modelConfig, fingerprint);
+            var compute = config.compute();
+            int processors = Runtime.getRuntime().availableProcessors();
+            if (compute.threads() > 2 * processors) {
+                listener.warning("compute.threads is " + compute.threads() + ", but there are " + processors
+                        + " processors here: so many threads wait for each other most of the time");
+            }
+            try (var device = Device.open(compute.device())) {
+                listener.opened(device.info());
+                RunStart now = RunStart.of(fingerprint, config, device.info());
+                before.ifPresent(start -> warnOfOtherCompute(start, now));
+                MemoryEstimate memory = TrainingMemory.requireFits(config, modelConfig, layout, encoded, device);
+                try (var model = CausalLM.load(config.model(), device, config.loadOptions(layout))) {
+                    return run(model, tokenizer, encoded, memory, now, point);
+                }
             }
         }
     }
@@ -275,10 +274,11 @@ public final class TrainingRun {
      *
      * @param point of a run that is resumed; null of a new one
      */
-    private Outcome run(CausalLM model, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start, ResumePoint point) {
+    private Outcome run(CausalLM model, TextTokenizer tokenizer, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start,
+                        ResumePoint point) {
         try (var lock = new Held()) {
             Outcome outcome = train(model, tasks, memory, start, point, lock);
-            listener.trained(outcome, model);
+            listener.trained(outcome, model, tokenizer);
             return outcome;
         }
     }

@@ -1,6 +1,6 @@
 package io.metalora.task;
 
-import java.nio.charset.StandardCharsets;
+import io.metalora.random.SplitMix64;
 
 /**
  * A counter-based random generator: draw {@code i} is a function of (seed, purpose, iteration, task, i) and of nothing
@@ -35,8 +35,6 @@ public final class CounterRandom {
         }
     }
 
-    private static final long GOLDEN = 0x9E3779B97F4A7C15L;
-
     private final long key;
     private long counter;
 
@@ -47,16 +45,16 @@ public final class CounterRandom {
 
     /** The stream of one decision that concerns one task. */
     public CounterRandom(long seed, Purpose purpose, long iteration, String task) {
-        long k = finalizer(seed + GOLDEN);
-        k = finalizer(k + purpose.number * GOLDEN);
-        k = finalizer(k + (iteration + 1) * GOLDEN);
-        this.key = finalizer(k + fnv1a(task));
+        long k = SplitMix64.finalizer(seed + SplitMix64.GOLDEN);
+        k = SplitMix64.finalizer(k + purpose.number * SplitMix64.GOLDEN);
+        k = SplitMix64.finalizer(k + (iteration + 1) * SplitMix64.GOLDEN);
+        this.key = SplitMix64.finalizer(k + SplitMix64.fnv1a(task));
     }
 
     /** 64 uniform bits. */
     public long nextLong() {
         counter++;
-        return finalizer(key + counter * GOLDEN);
+        return SplitMix64.finalizer(key + counter * SplitMix64.GOLDEN);
     }
 
     /** Uniform in [0, bound), without bias (Lemire 2019). */
@@ -92,19 +90,5 @@ public final class CounterRandom {
             all[j] = swapped;
         }
         return java.util.Arrays.copyOf(all, count);
-    }
-
-    private static long finalizer(long z) {
-        z = (z ^ (z >>> 30)) * 0xBF58476D1CE4E5B9L;
-        z = (z ^ (z >>> 27)) * 0x94D049BB133111EBL;
-        return z ^ (z >>> 31);
-    }
-
-    private static long fnv1a(String text) {
-        long hash = 0xCBF29CE484222325L;
-        for (byte b : text.getBytes(StandardCharsets.UTF_8)) {
-            hash = (hash ^ (b & 0xFF)) * 0x100000001B3L;
-        }
-        return hash;
     }
 }

@@ -1,6 +1,7 @@
 package io.metalora.task;
 
 import io.metalora.runtime.InputException;
+import java.util.Arrays;
 
 /** An example as token ids: the prompt's, then the completion's. */
 public final class EncodedExample {
@@ -25,6 +26,11 @@ public final class EncodedExample {
     /** A copy of the ids. */
     public int[] ids() {
         return ids.clone();
+    }
+
+    /** A copy of the prompt's ids. */
+    public int[] prompt() {
+        return Arrays.copyOf(ids, promptLength);
     }
 
     /** The ids themselves, which are not to be changed. */

@@ -99,19 +99,19 @@ final class EndEvaluation extends TrainProgress {
 
     /** What to evaluate at the end: a missing split is better said before the training than after it. */
     @Override
-    public void prepared(List<Task> read, List<EncodedTask> all, TextTokenizer tokenizer, ModelConfig model) {
+    public void prepared(List<Task> read, List<EncodedTask> all, TextTokenizer tokenizer, ModelConfig modelConfig, ModelFingerprint model) {
         List<Task> tasks = read;
         if (left || (split == null && tasks.stream().anyMatch(task -> task.test().isEmpty()))) {
             split = null;
         } else {
             split = split == null ? Split.TEST : split;
             tasks.forEach(split::require);
-            tasks = thatFit(tasks, tokenizer, model);
+            tasks = thatFit(tasks, tokenizer, modelConfig);
             allTasks = tasks.size();
             items = TaskItems.sample(tasks, mostTasks).stream().map(task -> TaskItems.of(task, split, samples)).toList();
             var names = items.stream().map(TaskItems::task).collect(Collectors.toCollection(HashSet::new));
             samplesOfItems = all.stream().filter(task -> names.contains(task.name())).toList();
-            modelDigest = ModelFingerprint.of(config.model()).digest(); // before it is loaded: files may change meanwhile
+            modelDigest = model.digest();
             arms = adapts() ? List.of(BASE, SHARED, ADAPTED) : List.of(BASE, SHARED);
         }
         progress.plan(stages(tasks, all));
@@ -157,7 +157,7 @@ final class EndEvaluation extends TrainProgress {
     }
 
     @Override
-    public void trained(Outcome outcome, CausalLM model) {
+    public void trained(Outcome outcome, CausalLM model, TextTokenizer tokenizer) {
         if (split == null || outcome.interrupted()) {
             return;
         }
@@ -165,7 +165,7 @@ final class EndEvaluation extends TrainProgress {
         noteAnswers(EvaluationLog.inMemory(items));
         try (var log = EvaluationLog.open(file(folder), settings(folder), items)) {
             try {
-                evaluate(log, folder, model);
+                evaluate(log, folder, model, tokenizer);
             } finally {
                 noteAnswers(log);
             }
@@ -185,9 +185,8 @@ final class EndEvaluation extends TrainProgress {
         answered = arms.stream().map(arm -> arm + " " + log.answered(arm)).collect(Collectors.joining(", "));
     }
 
-    private void evaluate(EvaluationLog log, RunFolder folder, CausalLM model) {
-        try (var tokenizer = TextTokenizer.load(config.model());
-                var adapter = LoraAdapter.load(folder.adapter(), model.config(), model.device())) {
+    private void evaluate(EvaluationLog log, RunFolder folder, CausalLM model, TextTokenizer tokenizer) {
+        try (var adapter = LoraAdapter.load(folder.adapter(), model.config(), model.device())) {
             var evaluation = new RunEvaluation(model, tokenizer, log, progress, stop);
             evaluation.shared(BASE, null, TRAINING + 1);
             evaluation.shared(SHARED, adapter, TRAINING + 2);

@@ -2,6 +2,7 @@ package io.metalora.launcher;
 
 import io.metalora.io.ModelConfig;
 import io.metalora.model.MemoryEstimate;
+import io.metalora.model.ModelFingerprint;
 import io.metalora.run.TrainListener;
 import io.metalora.runtime.DeviceInfo;
 import io.metalora.task.EncodedTask;
@@ -42,7 +43,7 @@ class TrainProgress implements TrainListener {
     }
 
     @Override
-    public void prepared(List<Task> tasks, List<EncodedTask> all, TextTokenizer tokenizer, ModelConfig model) {
+    public void prepared(List<Task> tasks, List<EncodedTask> all, TextTokenizer tokenizer, ModelConfig config, ModelFingerprint model) {
         encoded = all;
     }
 
