@@ -3,7 +3,6 @@ package io.metalora.fuzz;
 import java.io.File;
 import java.io.IOException;
 import java.lang.reflect.Method;
-import java.net.URISyntaxException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -11,8 +10,8 @@ import java.util.List;
 import java.util.regex.Pattern;
 
 /**
- * Searches for inputs that a reader fails on, guided by coverage: {@code FuzzAll FOLDER SECONDS [PART OF A NAME]} fuzzes every
- * target for so long, each in a process of its own. The inputs found interesting are kept in FOLDER/TARGET/corpus, so that the
+ * Searches for inputs that a reader fails on, guided by coverage: {@code FuzzAll CLASSES FOLDER SECONDS [PART OF A NAME]} fuzzes
+ * every target of a folder of classes for so long, each in a process of its own. The inputs found interesting are kept in FOLDER/TARGET/corpus, so that the
  * next search goes on from there, the failing ones beside it, what was said in FOLDER/TARGET/log. Ends with 1 if any failed.
  */
 public final class FuzzAll {
@@ -26,23 +25,26 @@ public final class FuzzAll {
     }
 
     public static void main(String[] args) throws Exception {
-        Path folder = Path.of(args[0]);
-        int seconds = Integer.parseInt(args[1]);
-        String part = args.length > 2 ? args[2] : "";
+        Path folder = Path.of(args[1]);
+        int seconds = Integer.parseInt(args[2]);
+        String part = args.length > 3 ? args[3] : "";
+        List<Method> targets = targets(Path.of(args[0]));
+        if (targets.isEmpty()) {
+            throw new IllegalArgumentException(args[0] + " has no class whose name ends in FuzzTest");
+        }
         long findings = 0;
-        for (Method target : targets()) {
+        for (Method target : targets) {
             String name = target.getDeclaringClass().getSimpleName() + "." + target.getName();
             if (name.contains(part)) {
                 findings += fuzz(target, Files.createDirectories(folder.resolve(name)), name, seconds);
             }
         }
-        System.out.println(findings == 0 ? "nothing found" : findings + " inputs found on which a reader fails; a seed each, please, in the "
+        System.out.println(findings == 0 ? "nothing found in " + args[0] : findings + " inputs found on which a reader fails; a seed each, please, in the "
                 + "resource folder of the target");
         System.exit(findings == 0 ? 0 : 1);
     }
 
-    private static List<Method> targets() throws IOException, URISyntaxException, ClassNotFoundException {
-        Path classes = Path.of(FuzzAll.class.getProtectionDomain().getCodeSource().getLocation().toURI());
+    private static List<Method> targets(Path classes) throws IOException, ClassNotFoundException {
         var targets = new ArrayList<Method>();
         try (var files = Files.walk(classes)) {
             for (Path file : files.filter(f -> f.toString().endsWith("FuzzTest.class")).sorted().toList()) {
