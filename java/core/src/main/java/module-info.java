@@ -1,6 +1,6 @@
 /** Multi-task LoRA fine-tuning: transformer runtime, adapters, tasks, MeTA-LoRA training, runs and evaluation. */
 module io.metalora {
-    requires io.metalora.bindings;
+    requires transitive io.metalora.bindings; // its exceptions come out of what is exported
     requires ai.djl.api;
     requires ai.djl.tokenizers;
     requires com.fasterxml.jackson.databind;
@@ -26,4 +26,5 @@ module io.metalora {
     exports io.metalora.train;
 
     exports io.metalora.file to io.metalora.launcher;
+    exports io.metalora.runtime.host to io.metalora.launcher;
 }

@@ -1,13 +1,13 @@
 package io.metalora.bench;
 
-import io.metalora.runtime.AttentionInput;
-import io.metalora.runtime.AttentionOutput;
-import io.metalora.runtime.AttentionShape;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
-import io.metalora.runtime.Ops;
-import io.metalora.runtime.Sequences;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.op.AttentionInput;
+import io.metalora.runtime.op.AttentionOutput;
+import io.metalora.runtime.op.AttentionShape;
+import io.metalora.runtime.op.Ops;
+import io.metalora.runtime.op.Sequences;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
@@ -59,7 +59,7 @@ public class AttentionBenchmark {
         int length = Integer.parseInt(sequencesByLength.substring(sequencesByLength.indexOf('x') + 1));
         int tokens = sequences * length;
         device = Device.cpu();
-        ops = device.ops();
+        ops = Ops.of(device);
         int width = SHAPE.heads() * SHAPE.headDim();
         int kvWidth = SHAPE.kvHeads() * SHAPE.headDim();
         q = Values.tensor(device, 1, 1f, tokens, width);

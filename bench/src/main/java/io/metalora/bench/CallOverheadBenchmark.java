@@ -1,11 +1,12 @@
 package io.metalora.bench;
 
+import io.metalora.runtime.Backend;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceOptions;
-import io.metalora.runtime.Backend;
-import io.metalora.runtime.RmsNorm;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.op.Ops;
+import io.metalora.runtime.op.RmsNorm;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
@@ -53,12 +54,12 @@ public class CallOverheadBenchmark {
 
     @Benchmark
     public void fillOneElement() {
-        device.ops().fill(y, 1, 0f);
+        Ops.of(device).fill(y, 1, 0f);
     }
 
     @Benchmark
     public void rmsnormOneElement() {
-        device.ops().rmsnorm(norm, x, y, null, 1);
+        Ops.of(device).rmsnorm(norm, x, y, null, 1);
     }
 
     @TearDown(Level.Trial)

@@ -4,10 +4,10 @@ import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.FrozenWeight;
 import io.metalora.runtime.HostTensor;
-import io.metalora.runtime.LoraLinear;
-import io.metalora.runtime.LoraTerm;
-import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.op.LoraLinear;
+import io.metalora.runtime.op.LoraTerm;
+import io.metalora.runtime.op.Ops;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
@@ -70,7 +70,7 @@ public class LoraLinearBenchmark {
         int in = Integer.parseInt(inByOut.substring(0, inByOut.indexOf('x')));
         int out = Integer.parseInt(inByOut.substring(inByOut.indexOf('x') + 1));
         device = Device.cpu();
-        ops = device.ops();
+        ops = Ops.of(device);
         long copies = Math.max(2, CACHE / device.frozenBytes(storage, out, in, 0));
         weights = new FrozenWeight[(int) copies];
         for (int i = 0; i < weights.length; i++) {

@@ -6,6 +6,7 @@ import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.Architectures.layeredArchitecture;
 import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
 
+import com.tngtech.archunit.base.DescribedPredicate;
 import com.tngtech.archunit.core.domain.JavaClass;
 import com.tngtech.archunit.core.domain.JavaCodeUnit;
 import com.tngtech.archunit.core.domain.JavaField;
@@ -19,11 +20,25 @@ import com.tngtech.archunit.lang.ArchCondition;
 import com.tngtech.archunit.lang.ArchRule;
 import com.tngtech.archunit.lang.ConditionEvents;
 import com.tngtech.archunit.lang.SimpleConditionEvent;
+import io.metalora.runtime.Device;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.lang.module.ModuleDescriptor;
+import java.net.URI;
+import java.net.URISyntaxException;
+import java.net.URL;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Set;
+import java.util.function.Predicate;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
-/** Dependencies point down only, without cycles, and native memory stays behind the runtime's owners. */
+/** Dependencies point down only, without cycles; the API shows neither native memory nor what is not exported. */
 @AnalyzeClasses(packages = "io.metalora", importOptions = ImportOption.DoNotIncludeTests.class)
 class ArchitectureTest {
+
+    private static final Set<String> EXPORTED = exported();
 
     @ArchTest
     static final ArchRule DEPENDENCIES_POINT_DOWN = layeredArchitecture()
@@ -54,22 +69,47 @@ class ArchitectureTest {
 
     @ArchTest
     static final ArchRule NATIVE_MEMORY_IS_NOT_IN_THE_API = classes()
-            .that().resideInAPackage("io.metalora..").and().resideOutsideOfPackage("io.metalora.bindings..")
-            .and().arePublic()
-            .should(showNoForeignType());
+            .that(areExported()).and().arePublic()
+            .should(show("no java.lang.foreign type", shown -> !shown.getPackageName().startsWith("java.lang.foreign")));
 
-    private static ArchCondition<JavaClass> showNoForeignType() {
-        return new ArchCondition<>("show no java.lang.foreign type in a public or protected member") {
+    @ArchTest
+    static final ArchRule WHAT_IS_NOT_EXPORTED_IS_NOT_IN_THE_API = classes()
+            .that(areExported()).and().arePublic()
+            .should(show("no type that users can't name", shown -> !shown.getPackageName().startsWith("io.metalora")
+                    || EXPORTED.contains(shown.getPackageName()) || shown.getPackageName().equals("io.metalora.bindings")));
+
+    private static DescribedPredicate<JavaClass> areExported() {
+        return DescribedPredicate.describe("are exported to all", type -> EXPORTED.contains(type.getPackageName()));
+    }
+
+    private static ArchCondition<JavaClass> show(String what, Predicate<JavaClass> allowed) {
+        return new ArchCondition<>("show " + what + " in a public or protected member") {
             @Override
             public void check(JavaClass type, ConditionEvents events) {
                 type.getMembers().stream().filter(ArchitectureTest::isVisible).forEach(member -> {
-                    boolean foreign = types(member).flatMap(shown -> shown.getAllInvolvedRawTypes().stream())
-                            .anyMatch(shown -> shown.getPackageName().startsWith("java.lang.foreign"));
-                    events.add(new SimpleConditionEvent(member, !foreign, member.getDescription()
-                            + (foreign ? " shows a java.lang.foreign type" : " shows none")));
+                    var refused = types(member).flatMap(shown -> shown.getAllInvolvedRawTypes().stream()).filter(allowed.negate()).toList();
+                    events.add(new SimpleConditionEvent(member, refused.isEmpty(), member.getDescription() + " shows " + refused));
                 });
             }
         };
+    }
+
+    private static Set<String> exported() {
+        var root = Path.of(uri(Device.class.getProtectionDomain().getCodeSource().getLocation()));
+        try (var in = Files.newInputStream(root.resolve("module-info.class"))) {
+            return ModuleDescriptor.read(in).exports().stream().filter(e -> !e.isQualified())
+                    .map(ModuleDescriptor.Exports::source).collect(Collectors.toSet());
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private static URI uri(URL location) {
+        try {
+            return location.toURI();
+        } catch (URISyntaxException e) {
+            throw new IllegalArgumentException(e);
+        }
     }
 
     private static boolean isVisible(JavaMember member) {

@@ -1,7 +1,7 @@
 package io.metalora.file;
 
-import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.host.FileFailure;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;

@@ -1,8 +1,8 @@
 package io.metalora.file;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
-import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.host.FileFailure;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;

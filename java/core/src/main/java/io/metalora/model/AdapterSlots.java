@@ -4,11 +4,12 @@ import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
-import io.metalora.runtime.Held;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
-import io.metalora.runtime.SlotVectors;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.host.Held;
+import io.metalora.runtime.op.Ops;
+import io.metalora.runtime.op.SlotVectors;
 import java.util.List;
 import java.util.Optional;
 
@@ -93,16 +94,11 @@ public final class AdapterSlots implements AutoCloseable {
 
     /** Copies one adapter's parameters, F32 [P], into every slot. */
     public void setAll(Tensor adapter) {
-        parameters.device().ops().broadcast(vectors(), parameters, adapter);
+        Ops.of(parameters.device()).broadcast(vectors, parameters, adapter);
     }
 
     public void zeroGradients() {
-        parameters.device().ops().fill(gradients(), gradients().elements(), 0f);
-    }
-
-    /** How the slots lie in {@link #parameters} and {@link #gradients}. */
-    public SlotVectors vectors() {
-        return vectors;
+        Ops.of(parameters.device()).fill(gradients(), gradients().elements(), 0f);
     }
 
     public LoraLayout layout() {

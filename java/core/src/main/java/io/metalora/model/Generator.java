@@ -1,12 +1,12 @@
 package io.metalora.model;
 
-import io.metalora.runtime.AttentionInput;
-import io.metalora.runtime.AttentionShape;
 import io.metalora.runtime.InputException;
-import io.metalora.runtime.LoraLinear;
-import io.metalora.runtime.Ops;
-import io.metalora.runtime.Sequences;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.op.AttentionInput;
+import io.metalora.runtime.op.AttentionShape;
+import io.metalora.runtime.op.LoraLinear;
+import io.metalora.runtime.op.Ops;
+import io.metalora.runtime.op.Sequences;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -91,7 +91,7 @@ public final class Generator implements AutoCloseable {
         this.adapters = adapters;
         this.maxSequences = maxSequences;
         this.maxTokens = maxTokens;
-        this.ops = model.device().ops();
+        this.ops = Ops.of(model.device());
         this.memory = memory;
         try {
             long segments = 2L * maxSequences + 1; // a sequence, and what the cache holds before it

@@ -3,7 +3,7 @@ package io.metalora.model;
 import io.metalora.bindings.NativeException;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Graph;
-import io.metalora.runtime.Held;
+import io.metalora.runtime.host.Held;
 import java.util.LinkedHashMap;
 import java.util.function.Function;
 

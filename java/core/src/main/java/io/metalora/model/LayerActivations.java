@@ -1,10 +1,10 @@
 package io.metalora.model;
 
 import io.metalora.adapter.Projection;
-import io.metalora.runtime.AttentionInput;
-import io.metalora.runtime.AttentionOutput;
-import io.metalora.runtime.GateUp;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.op.AttentionInput;
+import io.metalora.runtime.op.AttentionOutput;
+import io.metalora.runtime.op.GateUp;
 
 /**
  * What the forward of one layer leaves for its backward; the norms, the rotated heads of a model with norms per head,

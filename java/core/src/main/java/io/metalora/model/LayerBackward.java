@@ -9,10 +9,10 @@ import static io.metalora.adapter.Projection.UP;
 import static io.metalora.adapter.Projection.V;
 
 import io.metalora.adapter.Projection;
-import io.metalora.runtime.AttentionInput;
-import io.metalora.runtime.AttentionShape;
-import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.op.AttentionInput;
+import io.metalora.runtime.op.AttentionShape;
+import io.metalora.runtime.op.Ops;
 
 /**
  * The backward of decoder layers: adapter gradients, and the gradient of the residual stream as far down as an adapter
@@ -50,7 +50,7 @@ final class LayerBackward {
     LayerBackward(Memory memory, CausalLM model, LayerForward forward, int tokens) {
         var c = model.config();
         this.model = model;
-        this.ops = model.device().ops();
+        this.ops = Ops.of(model.device());
         this.forward = forward;
         int hidden = c.hiddenSize();
         this.heads = c.heads();

@@ -1,12 +1,12 @@
 package io.metalora.model;
 
 import io.metalora.adapter.Projection;
-import io.metalora.runtime.LoraLinear;
-import io.metalora.runtime.LoraTerm;
-import io.metalora.runtime.Ops;
-import io.metalora.runtime.RmsNorm;
-import io.metalora.runtime.RopeTable;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.op.LoraLinear;
+import io.metalora.runtime.op.LoraTerm;
+import io.metalora.runtime.op.Ops;
+import io.metalora.runtime.op.RmsNorm;
+import io.metalora.runtime.op.RopeTable;
 
 /**
  * The forward of a decoder layer but for the attention in its middle, whose keys come from the pack in a
@@ -36,7 +36,7 @@ final class LayerForward {
     LayerForward(Memory memory, CausalLM model, LoraTerms lora, int tokens, Tensor positions) {
         var c = model.config();
         this.model = model;
-        this.ops = model.device().ops();
+        this.ops = Ops.of(model.device());
         int hidden = c.hiddenSize();
         this.lora = lora;
         this.positions = positions;

@@ -2,8 +2,8 @@ package io.metalora.model;
 
 import io.metalora.adapter.Projection;
 import io.metalora.runtime.FrozenWeight;
-import io.metalora.runtime.RmsNorm;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.op.RmsNorm;
 import java.util.EnumMap;
 import java.util.Map;
 

@@ -2,8 +2,8 @@ package io.metalora.model;
 
 import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.Projection;
-import io.metalora.runtime.LoraTerm;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.op.LoraTerm;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;

@@ -2,8 +2,8 @@ package io.metalora.model;
 
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
-import io.metalora.runtime.Held;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.host.Held;
 
 /**
  * Where buffers come from: a device, or nowhere, when only their bytes are to be counted. One constructor of buffers

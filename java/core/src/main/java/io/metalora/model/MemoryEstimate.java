@@ -2,7 +2,7 @@ package io.metalora.model;
 
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
-import io.metalora.runtime.SystemMemory;
+import io.metalora.runtime.host.SystemMemory;
 import java.util.Locale;
 
 /**

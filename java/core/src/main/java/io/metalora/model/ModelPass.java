@@ -4,11 +4,11 @@ import io.metalora.adapter.LoraLayout;
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.Status;
 import io.metalora.io.ModelConfig;
-import io.metalora.runtime.AttentionShape;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
-import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.op.AttentionShape;
+import io.metalora.runtime.op.Ops;
 import java.util.Arrays;
 import java.util.stream.IntStream;
 
@@ -71,7 +71,7 @@ public final class ModelPass implements AutoCloseable {
             this.limits = replays ? PackShape.room(given) : given;
             int tokens = limits.tokens();
             this.model = model;
-            this.ops = model.device().ops();
+            this.ops = Ops.of(model.device());
             this.memory = memory;
             this.layout = layout;
             this.pack = new PackTensors(memory, model, limits);

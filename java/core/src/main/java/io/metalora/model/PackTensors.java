@@ -1,9 +1,9 @@
 package io.metalora.model;
 
 import io.metalora.runtime.InputException;
-import io.metalora.runtime.LossRows;
-import io.metalora.runtime.Sequences;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.op.LossRows;
+import io.metalora.runtime.op.Sequences;
 
 /** A pack on the device. */
 final class PackTensors {

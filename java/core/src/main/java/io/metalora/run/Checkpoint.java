@@ -1,11 +1,11 @@
 package io.metalora.run;
 
-import io.metalora.io.Safetensors;
 import io.metalora.file.Sha256;
+import io.metalora.io.Safetensors;
 import io.metalora.runtime.DType;
-import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.host.FileFailure;
 import io.metalora.task.Composition;
 import io.metalora.train.TrainerState;
 import java.io.IOException;

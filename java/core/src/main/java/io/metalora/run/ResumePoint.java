@@ -1,8 +1,8 @@
 package io.metalora.run;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.host.FileFailure;
 import io.metalora.task.EncodedTask;
 import io.metalora.train.TrainerState;
 import java.io.IOException;

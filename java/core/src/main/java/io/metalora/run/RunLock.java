@@ -2,8 +2,8 @@ package io.metalora.run;
 
 import io.metalora.file.AtomicFile;
 import io.metalora.file.Shown;
-import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.host.FileFailure;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;

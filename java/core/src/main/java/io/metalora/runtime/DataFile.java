@@ -1,5 +1,6 @@
 package io.metalora.runtime;
 
+import io.metalora.runtime.host.FileFailure;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.MemorySegment;

@@ -7,6 +7,9 @@ import io.metalora.bindings.generated.Metalora;
 import io.metalora.bindings.generated.ml_context_info;
 import io.metalora.bindings.generated.ml_context_options;
 import io.metalora.bindings.generated.ml_weight_desc;
+import io.metalora.runtime.host.Held;
+import io.metalora.runtime.op.DeviceAccess;
+import io.metalora.runtime.op.Ops;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -32,6 +35,10 @@ public final class Device implements AutoCloseable {
     /** A multiple of the rows of a weight that kernels hold together. */
     private static final long PANEL = 64;
 
+    static {
+        DeviceAccess.give(new Access());
+    }
+
     private final Arena arena = Arena.ofShared();
     private final Backend backend;
     private final String reason;
@@ -43,8 +50,8 @@ public final class Device implements AutoCloseable {
     private final Set<AutoCloseable> open = Collections.newSetFromMap(new IdentityHashMap<>());
     private final AtomicReference<Thread> holder = new AtomicReference<>();
     private final Semaphore free; // null: a second thread is refused
-    private final Turn turn = new Turn(this::endTurn);
-    private final Turn turnWithin = new Turn(() -> { });
+    private final DeviceAccess.Turn turn = this::endTurn; // made once, so that taking it allocates nothing
+    private final DeviceAccess.Turn turnWithin = () -> { };
     private boolean recording; // read and written by the thread that holds the device, as is the next
     private boolean planning;
     private volatile boolean closed;
@@ -285,11 +292,6 @@ public final class Device implements AutoCloseable {
         return (capabilities & capability) != 0;
     }
 
-    /** The ops of this device. */
-    public Ops ops() {
-        return ops;
-    }
-
     /** Whether ops can be recorded here, by {@link #record}, and planned, by {@link #plan}. */
     public boolean canRecord() {
         return can(Metalora.ML_CAN_RECORD());
@@ -405,7 +407,7 @@ public final class Device implements AutoCloseable {
      * Takes the device for a call. Descriptors and the staging memory are shared by all calls, so that a second thread
      * must be refused, or wait, before it writes to them.
      */
-    Turn turn() {
+    DeviceAccess.Turn turn() {
         if (holder.getPlain() == Thread.currentThread() && recording) {
             return turnWithin;
         }
@@ -423,14 +425,6 @@ public final class Device implements AutoCloseable {
         holder.setRelease(null);
         if (free != null) {
             free.release();
-        }
-    }
-
-    /** Held for a call; made once, so that taking it allocates nothing. */
-    record Turn(Runnable end) implements AutoCloseable {
-        @Override
-        public void close() {
-            end.run();
         }
     }
 
@@ -467,5 +461,32 @@ public final class Device implements AutoCloseable {
 
     private static DType nativeType(int dtype) {
         return dtype == Metalora.ML_BF16() ? DType.BF16 : dtype == Metalora.ML_F16() ? DType.F16 : DType.F32;
+    }
+
+    private static final class Access extends DeviceAccess {
+        @Override
+        protected Turn turn(Device device) {
+            return device.turn();
+        }
+
+        @Override
+        protected MemorySegment context(Device device) {
+            return device.context();
+        }
+
+        @Override
+        protected Ops ops(Device device) {
+            return device.ops;
+        }
+
+        @Override
+        protected MemorySegment pointer(Tensor tensor) {
+            return tensor.pointer();
+        }
+
+        @Override
+        protected MemorySegment handle(FrozenWeight weight) {
+            return weight.handle();
+        }
     }
 }

@@ -11,7 +11,7 @@ package io.metalora.runtime;
  * @param memoryInUse bytes held through this device
  * @param memoryPeak  the highest memoryInUse so far
  * @param memoryFree  free bytes of a device with memory of its own ({@link Device#hasOwnMemory}); -1 where the driver does not
- *                    say, and on the CPU, for which {@link SystemMemory#available} does
+ *                    say, and on the CPU
  */
 public record DeviceInfo(
         Backend backend,

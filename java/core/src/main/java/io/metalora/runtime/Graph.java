@@ -4,6 +4,7 @@ import io.metalora.bindings.NativeException;
 import io.metalora.bindings.NativeLibrary;
 import io.metalora.bindings.Status;
 import io.metalora.bindings.generated.Metalora;
+import io.metalora.runtime.op.Ops;
 import java.lang.foreign.MemorySegment;
 
 /**

@@ -19,7 +19,7 @@ abstract sealed class NativeHandle implements AutoCloseable permits FrozenWeight
     /** What this is, for the start of an error's text. */
     abstract String what();
 
-    final Device device() {
+    public final Device device() {
         return device;
     }
 

@@ -181,12 +181,13 @@ public final class Tensor implements AutoCloseable {
         return new Tensor(owner, new long[] {shape[0], width}, shape[0] * width, at, rowStride(), spare);
     }
 
-    long rows() {
+    /** The first dimension. */
+    public long rows() {
         return shape[0];
     }
 
     /** Elements of a row: all dimensions but the first. */
-    long width() {
+    public long width() {
         return shape[0] == 0 ? 0 : elements / shape[0];
     }
 
@@ -205,11 +206,12 @@ public final class Tensor implements AutoCloseable {
     }
 
     /** Elements from row to row as the native descriptors have it: 0 where rows are dense. */
-    long stride() {
+    public long stride() {
         return stride;
     }
 
-    long spare() {
+    /** Columns behind each row that an op may write to. */
+    public long spare() {
         return spare;
     }
 

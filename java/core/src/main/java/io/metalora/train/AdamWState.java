@@ -1,10 +1,10 @@
 package io.metalora.train;
 
-import io.metalora.runtime.AdamW;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
-import io.metalora.runtime.Held;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.host.Held;
+import io.metalora.runtime.op.AdamW;
 import java.util.List;
 
 /**

@@ -6,7 +6,7 @@ import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
 import io.metalora.model.PassLimits;
 import io.metalora.runtime.Device;
-import io.metalora.runtime.Held;
+import io.metalora.runtime.host.Held;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.Episode;
 import java.util.List;

@@ -3,9 +3,10 @@ package io.metalora.train;
 import io.metalora.model.AdapterSlots;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
-import io.metalora.runtime.Held;
-import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.host.Held;
+import io.metalora.runtime.op.Ops;
+import io.metalora.runtime.op.SlotVectors;
 
 /** From the gradients of the slots to one, by an {@link Aggregation}, with their Gram matrix. */
 final class GradientReduction implements AutoCloseable {
@@ -13,6 +14,7 @@ final class GradientReduction implements AutoCloseable {
     private final Held held = new Held();
     private final Ops ops;
     private final AdapterSlots slots;
+    private final SlotVectors vectors;
     private final Aggregation aggregation;
     private final Tensor weights;
     private final Tensor gradient;
@@ -23,8 +25,9 @@ final class GradientReduction implements AutoCloseable {
     /** @param slots whose gradients are reduced; stay the caller's */
     GradientReduction(Device device, AdapterSlots slots, Aggregation aggregation) {
         int n = slots.slots();
-        this.ops = device.ops();
+        this.ops = Ops.of(device);
         this.slots = slots;
+        this.vectors = SlotVectors.dense(slots.layout().parameters(), slots.slots());
         this.aggregation = aggregation;
         this.weights = held.add(() -> device.zeros(DType.F32, n), Tensor::close);
         this.gradient = held.add(() -> device.zeros(DType.F32, slots.layout().parameters()), Tensor::close);
@@ -43,14 +46,14 @@ final class GradientReduction implements AutoCloseable {
     /** Queues the reduction; one pass over the gradients where the weights are known before. */
     void queue() {
         if (!aggregation.dependsOnGradients()) {
-            ops.taskReduce(slots.vectors(), slots.gradients(), weights, gradient, gram);
+            ops.taskReduce(vectors, slots.gradients(), weights, gradient, gram);
             return;
         }
-        ops.taskReduce(slots.vectors(), slots.gradients(), null, null, gram);
+        ops.taskReduce(vectors, slots.gradients(), null, null, gram);
         gram.download(gramOnHost);
         aggregation.weights(gramOnHost, weightsOnHost);
         weights.upload(weightsOnHost);
-        ops.taskReduce(slots.vectors(), slots.gradients(), weights, gradient, null);
+        ops.taskReduce(vectors, slots.gradients(), weights, gradient, null);
     }
 
     /** F32 [P], once the reduction has run. */

@@ -3,12 +3,13 @@ package io.metalora.train;
 import io.metalora.config.InnerOptimizer;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.AdapterSlots;
-import io.metalora.runtime.AdamW;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
-import io.metalora.runtime.Held;
-import io.metalora.runtime.Ops;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.host.Held;
+import io.metalora.runtime.op.AdamW;
+import io.metalora.runtime.op.Ops;
+import io.metalora.runtime.op.SlotVectors;
 import io.metalora.task.EncodedExample;
 import java.util.List;
 
@@ -26,14 +27,16 @@ final class InnerLoop implements AutoCloseable {
     private final Held held = new Held();
     private final Ops ops;
     private final AdapterSlots slots;
+    private final SlotVectors vectors;
     private final TrainConfig.Meta options;
     private final AdamWState adamW;
     private final Tensor norms;
 
     /** @param slots parameters and gradients; stay the caller's */
     InnerLoop(Device device, AdapterSlots slots, TrainConfig.Meta options) {
-        this.ops = device.ops();
+        this.ops = Ops.of(device);
         this.slots = slots;
+        this.vectors = SlotVectors.dense(slots.layout().parameters(), slots.slots());
         this.options = options;
         long[] shape = slots.parameters().shape();
         this.adamW = options.innerOptimizer() == InnerOptimizer.ADAMW
@@ -62,7 +65,7 @@ final class InnerLoop implements AutoCloseable {
 
     /** Queues the norm of each slot's parameters, which is not finite where one of them is not. */
     void queueNorms() {
-        ops.clipGlobalNorm(slots.vectors(), slots.parameters(), norms, 0);
+        ops.clipGlobalNorm(vectors, slots.parameters(), norms, 0);
     }
 
     /** Waits for the norms that were queued. */
@@ -80,12 +83,12 @@ final class InnerLoop implements AutoCloseable {
 
     private void descend(int step) {
         if (options.innerClip() > 0) {
-            ops.clipGlobalNorm(slots.vectors(), slots.gradients(), norms, (float) options.innerClip());
+            ops.clipGlobalNorm(vectors, slots.gradients(), norms, (float) options.innerClip());
         }
         float lr = (float) options.innerLr();
         switch (options.innerOptimizer()) {
-            case SGD -> ops.sgd(slots.vectors(), slots.parameters(), slots.gradients(), lr, 0);
-            case ADAMW -> ops.adamw(slots.vectors(), adamW.of(slots.parameters(), slots.gradients()), null, step + 1,
+            case SGD -> ops.sgd(vectors, slots.parameters(), slots.gradients(), lr, 0);
+            case ADAMW -> ops.adamw(vectors, adamW.of(slots.parameters(), slots.gradients()), null, step + 1,
                     new AdamW(lr, BETA1, BETA2, EPS, 0));
         }
     }

@@ -1,14 +1,14 @@
 package io.metalora.train;
 
 import io.metalora.config.TrainConfig;
-import io.metalora.runtime.AdamW;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
-import io.metalora.runtime.Held;
 import io.metalora.runtime.InputException;
-import io.metalora.runtime.Ops;
-import io.metalora.runtime.SlotVectors;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.host.Held;
+import io.metalora.runtime.op.AdamW;
+import io.metalora.runtime.op.Ops;
+import io.metalora.runtime.op.SlotVectors;
 
 /** Clip and AdamW with a schedule on the shared adapter. */
 final class SharedOptimizer implements AutoCloseable {
@@ -30,7 +30,7 @@ final class SharedOptimizer implements AutoCloseable {
      * @param total      steps of the whole run, for the schedule
      */
     SharedOptimizer(Device device, Tensor parameters, TrainConfig.Optimizer options, long total) {
-        this.ops = device.ops();
+        this.ops = Ops.of(device);
         this.parameters = parameters;
         this.count = parameters.elements();
         this.vector = SlotVectors.dense(count, 1);

@@ -10,6 +10,7 @@ import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Graph;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.op.Ops;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Tag;
@@ -48,8 +49,8 @@ class GraphCacheCudaTest {
 
     /** Fills with the key. */
     private void run(int key) {
-        device.ops().fill(values, 1, -1);
-        cache.run(key, () -> device.ops().fill(values, 1, key));
+        Ops.of(device).fill(values, 1, -1);
+        cache.run(key, () -> Ops.of(device).fill(values, 1, key));
         assertThat(values.toFloats()).containsExactly(key);
     }
 

@@ -5,7 +5,8 @@ import static org.assertj.core.api.Assertions.within;
 
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.runtime.Device;
-import io.metalora.runtime.LoraLinear;
+import io.metalora.runtime.op.LoraLinear;
+import io.metalora.runtime.op.Ops;
 import java.util.Arrays;
 import java.util.Locale;
 import java.util.stream.Stream;
@@ -71,7 +72,7 @@ class ParityTest {
         pass.forward(pack, slots);
         int vocab = model.config().vocabSize();
         try (var logits = device.zeros(device.activationType(), pack.tokens(), vocab)) {
-            device.ops().linear(LoraLinear.frozen(model.head()), pass.lastHidden(), null, logits, pack.tokens());
+            Ops.of(device).linear(LoraLinear.frozen(model.head()), pass.lastHidden(), null, logits, pack.tokens());
             var all = logits.toFloats();
             var sequences = golden.sequences();
             double worst = 0;

@@ -3,6 +3,8 @@ package io.metalora.runtime;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.metalora.runtime.op.LoraLinear;
+import io.metalora.runtime.op.Ops;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
@@ -116,7 +118,7 @@ class DataFileTest {
                 var one = new float[columns];
                 one[columns - 1] = 1;
                 x.upload(one);
-                device.ops().linear(LoraLinear.frozen(weight), x, null, y, 1);
+                Ops.of(device).linear(LoraLinear.frozen(weight), x, null, y, 1);
                 float[] last = y.toFloats();
                 for (int row = 0; row < rows; row++) {
                     assertThat(last[row]).isEqualTo((float) ((row + 1) * columns - 1));

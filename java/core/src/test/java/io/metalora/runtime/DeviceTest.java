@@ -5,6 +5,11 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.Status;
+import io.metalora.runtime.op.GateUp;
+import io.metalora.runtime.op.LoraLinear;
+import io.metalora.runtime.op.LoraTerm;
+import io.metalora.runtime.op.Ops;
+import io.metalora.runtime.op.RmsNorm;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -39,7 +44,7 @@ class DeviceTest {
                     try (var mine = device.zeros(DType.F32, 4096)) {
                         for (int i = 0; i < calls; i++) {
                             mine.upload(new float[4096]);
-                            device.ops().fill(mine, 4096, number * calls + i);
+                            Ops.of(device).fill(mine, 4096, number * calls + i);
                         }
                         return mine.toFloats();
                     }
@@ -62,7 +67,7 @@ class DeviceTest {
             var other = new Thread(() -> {
                 while (done.getCount() > 0) {
                     try {
-                        device.ops().fill(theirs, 16, 7);
+                        Ops.of(device).fill(theirs, 16, 7);
                         theirs.upload(new float[16]);
                         served.incrementAndGet();
                     } catch (NativeException e) {
@@ -80,7 +85,7 @@ class DeviceTest {
             float value = 0;
             for (int i = 0; i < 2_000 || (refused.get() == 0 || served.get() == 0) && i < 200_000; i++) {
                 try {
-                    device.ops().fill(mine, count, i);
+                    Ops.of(device).fill(mine, count, i);
                     value = i;
                 } catch (NativeException e) {
                     assertThat(e.status()).isEqualTo(Status.BUSY);
@@ -119,7 +124,7 @@ class DeviceTest {
     @Test
     void threadsMayTakeTurns() throws InterruptedException {
         try (var device = Device.cpu(); var tensor = device.zeros(DType.F32, 4)) {
-            var thread = new Thread(() -> device.ops().fill(tensor, 4, 3));
+            var thread = new Thread(() -> Ops.of(device).fill(tensor, 4, 3));
             thread.start();
             thread.join();
             assertThat(tensor.toFloats()).containsOnly(3f);
@@ -133,12 +138,12 @@ class DeviceTest {
         var view = tensor.view(1, 2);
         var weight = device.freeze(HostTensor.of("w", new float[6], 2, 3), DType.F32);
         weight.close();
-        assertThatThrownBy(() -> device.ops().embedding(weight, null, null, 1)).isInstanceOf(IllegalStateException.class)
+        assertThatThrownBy(() -> Ops.of(device).embedding(weight, null, null, 1)).isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("closed");
         tensor.close();
         tensor.close();
         assertThatThrownBy(tensor::toFloats).isInstanceOf(IllegalStateException.class).hasMessageContaining("closed");
-        assertThatThrownBy(() -> device.ops().fill(view, 2, 0)).isInstanceOf(IllegalStateException.class);
+        assertThatThrownBy(() -> Ops.of(device).fill(view, 2, 0)).isInstanceOf(IllegalStateException.class);
 
         var left = device.zeros(DType.F32, 4);
         device.close();
@@ -191,7 +196,7 @@ class DeviceTest {
                 other.join();
             }
             assertThat(failure.get()).isInstanceOfSatisfying(NativeException.class, e -> assertThat(e.status()).isEqualTo(Status.BUSY));
-            device.ops().fill(tensor, 4, 3);
+            Ops.of(device).fill(tensor, 4, 3);
             assertThat(tensor.toFloats()).containsOnly(3f);
         }
     }
@@ -200,7 +205,7 @@ class DeviceTest {
     void asManyThreadsAsTheLibraryTakes() {
         try (var device = Device.open(new DeviceOptions(Backend.CPU, DeviceOptions.MAX_THREADS)); var tensor = device.zeros(DType.F32, 1 << 20)) {
             assertThat(device.info().threads()).isEqualTo(DeviceOptions.MAX_THREADS);
-            device.ops().fill(tensor, 1 << 20, 3);
+            Ops.of(device).fill(tensor, 1 << 20, 3);
             assertThat(tensor.toFloats()).containsOnly(3f);
         }
         assertThatThrownBy(() -> new DeviceOptions(Backend.CPU, DeviceOptions.MAX_THREADS + 1)).isInstanceOf(InputException.class)
@@ -222,8 +227,8 @@ class DeviceTest {
     void tensorsTooSmallAreNamed() {
         try (var device = Device.cpu(); var small = device.zeros(DType.F32, 4); var other = Device.cpu();
              var foreign = other.zeros(DType.F32, 8)) {
-            assertThatThrownBy(() -> device.ops().fill(small, 5, 0)).hasMessageContaining("values");
-            assertThatThrownBy(() -> device.ops().fill(foreign, 8, 0)).hasMessageContaining("values");
+            assertThatThrownBy(() -> Ops.of(device).fill(small, 5, 0)).hasMessageContaining("values");
+            assertThatThrownBy(() -> Ops.of(device).fill(foreign, 8, 0)).hasMessageContaining("values");
             assertThatThrownBy(() -> small.view(2, 3)).isInstanceOf(IndexOutOfBoundsException.class);
         }
     }
@@ -259,7 +264,7 @@ class DeviceTest {
             matrix.copyRows(matrix, 0, 2, 1);
             assertThat(dense.view(0, 1).toFloats()).containsExactly(3);
             // Where an op needs a dense tensor, or rows of another width, it says which one is wrong.
-            var ops = device.ops();
+            var ops = Ops.of(device);
             assertThatThrownBy(() -> ops.rmsnorm(new RmsNorm(weight, 2, 1e-5f), columns, dense, null, 3)).hasMessageContaining("x is columns");
             assertThatThrownBy(() -> ops.rmsnorm(new RmsNorm(weight, 3, 1e-5f), dense, columns, null, 2)).hasMessageContaining("y is F32[3, 2]");
             assertThatThrownBy(() -> ops.swiglu(new GateUp(columns, dense, 2), dense, 3)).hasMessageContaining("up and gate lie differently");
@@ -273,7 +278,7 @@ class DeviceTest {
             gate.upload(new float[] {1, 2, 3, 4});
             up.upload(new float[] {2, 2, 2, 2});
             y.upload(new float[] {1, 1, 1, 1});
-            var ops = device.ops();
+            var ops = Ops.of(device);
             ops.swiglu(new GateUp(narrow, narrow, 2), narrow, 1);
             ops.swigluBackward(new GateUp(gate, up, 4), y, new GateUp(gate, up, 4), 1);
             assertThat(up.toFloats()[3]).isEqualTo((float) (4 / (1 + Math.exp(-4))), Offset.offset(1e-5f)); // silu(4)
@@ -300,11 +305,11 @@ class DeviceTest {
             var second = HostTensor.of("second", new float[] {3, 4, 5, 6}, 2, 2);
             x.upload(new float[] {1, 10});
             try (var both = device.freeze(List.of(first, second), DType.F32, 0)) {
-                device.ops().linear(LoraLinear.frozen(both), x, null, y, 1);
+                Ops.of(device).linear(LoraLinear.frozen(both), x, null, y, 1);
             }
             assertThat(y.toFloats()).containsExactly(21, 43, 65);
             try (var one = device.freeze(second, DType.F32)) {
-                assertThatThrownBy(() -> device.ops().linear(LoraLinear.frozen(one), x, null, null, 1)).hasMessageContaining("y is missing");
+                assertThatThrownBy(() -> Ops.of(device).linear(LoraLinear.frozen(one), x, null, null, 1)).hasMessageContaining("y is missing");
             }
             assertThat(device.frozenBytes(DType.F32, 3, 2, 0)).isPositive();
             assertThatThrownBy(() -> device.frozenBytes(DType.F16, 3, 2, 0)).hasMessageContaining("storage_dtype");

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.Status;
+import io.metalora.runtime.op.Ops;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
 import org.junit.jupiter.api.AfterEach;
@@ -34,7 +35,7 @@ class GraphCudaTest {
     }
 
     private void fill(Tensor tensor, float value) {
-        device.ops().fill(tensor, 4, value);
+        Ops.of(device).fill(tensor, 4, value);
     }
 
     private static Status statusOf(Runnable call) {

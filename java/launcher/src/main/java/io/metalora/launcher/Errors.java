@@ -1,8 +1,8 @@
 package io.metalora.launcher;
 
 import io.metalora.bindings.NativeException;
-import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.host.FileFailure;
 import io.metalora.train.TrainingDivergedException;
 import java.io.IOException;
 import java.io.PrintWriter;

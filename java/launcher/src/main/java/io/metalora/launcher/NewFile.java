@@ -1,8 +1,8 @@
 package io.metalora.launcher;
 
 import io.metalora.file.AtomicFile;
-import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.host.FileFailure;
 import java.io.BufferedWriter;
 import java.io.IOException;
 import java.io.UncheckedIOException;

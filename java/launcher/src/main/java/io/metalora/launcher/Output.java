@@ -1,6 +1,6 @@
 package io.metalora.launcher;
 
-import io.metalora.runtime.FileFailure;
+import io.metalora.runtime.host.FileFailure;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.nio.file.Files;

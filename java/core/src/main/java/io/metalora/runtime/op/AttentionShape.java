@@ -1,4 +1,4 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
 
 /**
  * Causal grouped-query attention: query head h attends with key/value head {@code h / (heads / kvHeads)}.

@@ -1,8 +1,12 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
 
 import static io.metalora.bindings.NativeLibrary.check;
 
 import io.metalora.bindings.generated.Metalora;
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.FrozenWeight;
+import io.metalora.runtime.Tensor;
 import java.lang.foreign.Arena;
 
 /**
@@ -11,6 +15,8 @@ import java.lang.foreign.Arena;
  * descriptors live as long as the device. Tensors are dense but for those that may be {@link Tensor#columns}, where it says so.
  */
 public final class Ops {
+    private static final DeviceAccess ACCESS = DeviceAccess.get();
+
     private final Device device;
     private final EmbeddingDescriptor embedding;
     private final RmsNormDescriptor rmsnorm;
@@ -21,7 +27,8 @@ public final class Ops {
     private final CrossEntropyDescriptor crossEntropy;
     private final VectorDescriptors vectors;
 
-    Ops(Device device, Arena arena) {
+    /** @param arena of the device, for the descriptors */
+    public Ops(Device device, Arena arena) {
         this.device = device;
         this.embedding = new EmbeddingDescriptor(device, arena);
         this.rmsnorm = new RmsNormDescriptor(device, arena);
@@ -33,10 +40,15 @@ public final class Ops {
         this.vectors = new VectorDescriptors(device, arena);
     }
 
+    /** Those of a device. */
+    public static Ops of(Device device) {
+        return ACCESS.ops(device);
+    }
+
     /** y[t, :] = table[ids[t], :]; table [vocab, hidden], ids I32 [tokens], y [tokens, hidden]. */
     public void embedding(FrozenWeight table, Tensor ids, Tensor y, long tokens) {
-        try (var _ = device.turn()) {
-            check(Metalora.ml_embedding_forward(device.context(), embedding.forward(table, ids, y, tokens)));
+        try (var _ = ACCESS.turn(device)) {
+            check(Metalora.ml_embedding_forward(ACCESS.context(device), embedding.forward(table, ids, y, tokens)));
         }
     }
 
@@ -48,8 +60,8 @@ public final class Ops {
      * @param rstd F32 [rows], written; nullable: the backward needs it
      */
     public void rmsnorm(RmsNorm norm, Tensor x, Tensor y, Tensor rstd, long rows) {
-        try (var _ = device.turn()) {
-            check(Metalora.ml_rmsnorm_forward(device.context(), rmsnorm.forward(norm, x, y, rstd, rows)));
+        try (var _ = ACCESS.turn(device)) {
+            check(Metalora.ml_rmsnorm_forward(ACCESS.context(device), rmsnorm.forward(norm, x, y, rstd, rows)));
         }
     }
 
@@ -61,9 +73,9 @@ public final class Ops {
      */
     public void rmsnormBackward(
             RmsNorm norm, Tensor x, Tensor rstd, Tensor dy, Tensor dx, boolean accumulate, long rows) {
-        try (var _ = device.turn()) {
+        try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_rmsnorm_backward(
-                    device.context(), rmsnorm.backward(norm, x, rstd, dy, dx, accumulate, rows)));
+                    ACCESS.context(device), rmsnorm.backward(norm, x, rstd, dy, dx, accumulate, rows)));
         }
     }
 
@@ -75,34 +87,34 @@ public final class Ops {
      * @param rstd F32 [tokens, heads], written; nullable
      */
     public void headNorm(RmsNorm norm, long heads, Tensor x, Tensor y, Tensor rstd, long tokens) {
-        try (var _ = device.turn()) {
+        try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_rmsnorm_forward(
-                    device.context(), rmsnorm.headsForward(norm, heads, x, y, rstd, tokens)));
+                    ACCESS.context(device), rmsnorm.headsForward(norm, heads, x, y, rstd, tokens)));
         }
     }
 
     /** dx = the gradient of x; dx and dy, which may be one, may be columns. */
     public void headNormBackward(
             RmsNorm norm, long heads, Tensor x, Tensor rstd, Tensor dy, Tensor dx, long tokens) {
-        try (var _ = device.turn()) {
+        try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_rmsnorm_backward(
-                    device.context(), rmsnorm.headsBackward(norm, heads, x, rstd, dy, dx, tokens)));
+                    ACCESS.context(device), rmsnorm.headsBackward(norm, heads, x, rstd, dy, dx, tokens)));
         }
     }
 
     /** {@link #rmsnorm} of x into {@code normed}, which may be columns, and {@link #linear} of that into y, as one op. */
     public void rmsnormLinear(RmsNorm norm, Tensor x, Tensor normed, LoraLinear linear, Tensor y, long rows) {
-        try (var _ = device.turn()) {
+        try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_rmsnorm_linear_forward(
-                    device.context(), rmsnorm.forward(norm, x, normed, null, rows),
+                    ACCESS.context(device), rmsnorm.forward(norm, x, normed, null, rows),
                     this.linear.forward(linear, normed, null, y, rows)));
         }
     }
 
     /** Fills the table. */
     public void ropeTable(RopeTable table, double theta, RopeScaling scaling) {
-        try (var _ = device.turn()) {
-            check(Metalora.ml_rope_table(device.context(), rope.table(table, theta, scaling)));
+        try (var _ = ACCESS.turn(device)) {
+            check(Metalora.ml_rope_table(ACCESS.context(device), rope.table(table, theta, scaling)));
         }
     }
 
@@ -113,17 +125,17 @@ public final class Ops {
      * @param x        [tokens, heads * headDim]; may be columns
      */
     public void rope(RopeTable table, Tensor position, Tensor x, long heads, long tokens) {
-        try (var _ = device.turn()) {
+        try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_rope_forward(
-                    device.context(), rope.rotation(table, position, x, heads, tokens)));
+                    ACCESS.context(device), rope.rotation(table, position, x, heads, tokens)));
         }
     }
 
     /** Rotates the gradient x back, in place. */
     public void ropeBackward(RopeTable table, Tensor position, Tensor x, long heads, long tokens) {
-        try (var _ = device.turn()) {
+        try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_rope_backward(
-                    device.context(), rope.rotation(table, position, x, heads, tokens)));
+                    ACCESS.context(device), rope.rotation(table, position, x, heads, tokens)));
         }
     }
 
@@ -134,9 +146,9 @@ public final class Ops {
      */
     public void attention(
             AttentionShape shape, AttentionInput in, AttentionOutput out, Sequences queries, Sequences keys) {
-        try (var _ = device.turn()) {
+        try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_attention_forward(
-                    device.context(), attention.forward(shape, in, out, queries, keys)));
+                    ACCESS.context(device), attention.forward(shape, in, out, queries, keys)));
         }
     }
 
@@ -149,9 +161,9 @@ public final class Ops {
     public void attentionBackward(
             AttentionShape shape, AttentionInput in, AttentionOutput out, Tensor dO, AttentionInput gradients,
             Sequences sequences) {
-        try (var _ = device.turn()) {
+        try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_attention_backward(
-                    device.context(), attention.backward(shape, in, out, dO, gradients, sequences)));
+                    ACCESS.context(device), attention.backward(shape, in, out, dO, gradients, sequences)));
         }
     }
 
@@ -162,9 +174,9 @@ public final class Ops {
      * @param residual [tokens, out], nullable; may be y; lies as y does
      */
     public void linear(LoraLinear linear, Tensor x, Tensor residual, Tensor y, long tokens) {
-        try (var _ = device.turn()) {
+        try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_lora_linear_forward(
-                    device.context(), this.linear.forward(linear, x, residual, y, tokens)));
+                    ACCESS.context(device), this.linear.forward(linear, x, residual, y, tokens)));
         }
     }
 
@@ -176,32 +188,32 @@ public final class Ops {
      */
     public void linearBackward(
             LoraLinear linear, Tensor x, Tensor dy, Tensor dx, boolean accumulate, long tokens) {
-        try (var _ = device.turn()) {
+        try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_lora_linear_backward(
-                    device.context(), this.linear.backward(linear, x, dy, dx, accumulate, tokens)));
+                    ACCESS.context(device), this.linear.backward(linear, x, dy, dx, accumulate, tokens)));
         }
     }
 
     /** y = silu(gate) * up, [rows, width]; y may be columns. */
     public void swiglu(GateUp in, Tensor y, long rows) {
-        try (var _ = device.turn()) {
-            check(Metalora.ml_swiglu_forward(device.context(), swiglu.forward(in, y, rows)));
+        try (var _ = ACCESS.turn(device)) {
+            check(Metalora.ml_swiglu_forward(ACCESS.context(device), swiglu.forward(in, y, rows)));
         }
     }
 
     /** The gradients of gate and up, each of which may take the place of gate, up or dy; dy [rows, width]. */
     public void swigluBackward(GateUp in, Tensor dy, GateUp gradients, long rows) {
-        try (var _ = device.turn()) {
-            check(Metalora.ml_swiglu_backward(device.context(), swiglu.backward(in, dy, gradients, rows)));
+        try (var _ = ACCESS.turn(device)) {
+            check(Metalora.ml_swiglu_backward(ACCESS.context(device), swiglu.backward(in, dy, gradients, rows)));
         }
     }
 
     /** {@link #swiglu} into {@code activated}, which may be columns, and {@link #linear} of that into y, as one op. */
     public void swigluLinear(
             GateUp in, Tensor activated, LoraLinear linear, Tensor residual, Tensor y, long rows) {
-        try (var _ = device.turn()) {
+        try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_swiglu_linear_forward(
-                    device.context(), swiglu.forward(in, activated, rows),
+                    ACCESS.context(device), swiglu.forward(in, activated, rows),
                     this.linear.forward(linear, activated, residual, y, rows)));
         }
     }
@@ -217,25 +229,25 @@ public final class Ops {
      */
     public void crossEntropy(
             FrozenWeight w, Tensor x, LossRows loss, Tensor logprob, Tensor argmax, Tensor dx, long tokens) {
-        try (var _ = device.turn()) {
+        try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_cross_entropy(
-                    device.context(), crossEntropy.of(w, x, loss, logprob, argmax, dx, tokens)));
+                    ACCESS.context(device), crossEntropy.of(w, x, loss, logprob, argmax, dx, tokens)));
         }
     }
 
     /** values[0 .. count) = value, F32. */
     public void fill(Tensor values, long count, float value) {
-        try (var _ = device.turn()) {
+        try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_fill(
-                    device.context(), vectors.need("values", values, DType.F32, count), count, value));
+                    ACCESS.context(device), vectors.need("values", values, DType.F32, count), count, value));
         }
     }
 
     /** One vector, F32 [count], into every slot. */
     public void broadcast(SlotVectors of, Tensor to, Tensor from) {
-        try (var _ = device.turn()) {
+        try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_broadcast(
-                    device.context(),
+                    ACCESS.context(device),
                     vectors.need("to", to, DType.F32, of.elements()),
                     vectors.need("from", from, DType.F32, of.count()),
                     of.count(),
@@ -246,15 +258,15 @@ public final class Ops {
 
     /** norm[i] = the norm of slot i's gradient, F32 [slots]; with maxNorm > 0 longer ones are scaled down to it. */
     public void clipGlobalNorm(SlotVectors of, Tensor grad, Tensor norm, float maxNorm) {
-        try (var _ = device.turn()) {
-            check(Metalora.ml_clip_global_norm(device.context(), vectors.clip(of, grad, norm, maxNorm)));
+        try (var _ = ACCESS.turn(device)) {
+            check(Metalora.ml_clip_global_norm(ACCESS.context(device), vectors.clip(of, grad, norm, maxNorm)));
         }
     }
 
     /** parameter -= lr * (grad + weightDecay * parameter), for every slot. */
     public void sgd(SlotVectors of, Tensor parameter, Tensor grad, float lr, float weightDecay) {
-        try (var _ = device.turn()) {
-            check(Metalora.ml_sgd_step(device.context(), vectors.sgd(of, parameter, grad, lr, weightDecay)));
+        try (var _ = ACCESS.turn(device)) {
+            check(Metalora.ml_sgd_step(ACCESS.context(device), vectors.sgd(of, parameter, grad, lr, weightDecay)));
         }
     }
 
@@ -266,8 +278,8 @@ public final class Ops {
      * @param step from 1
      */
     public void adamw(SlotVectors of, AdamW.Vectors in, Tensor norm, long step, AdamW rule) {
-        try (var _ = device.turn()) {
-            check(Metalora.ml_adamw_step(device.context(), vectors.adamw(of, in, norm, step, rule)));
+        try (var _ = ACCESS.turn(device)) {
+            check(Metalora.ml_adamw_step(ACCESS.context(device), vectors.adamw(of, in, norm, step, rule)));
         }
     }
 
@@ -279,8 +291,8 @@ public final class Ops {
      * @param gram   F64 [slots, slots], nullable
      */
     public void taskReduce(SlotVectors of, Tensor grad, Tensor weight, Tensor out, Tensor gram) {
-        try (var _ = device.turn()) {
-            check(Metalora.ml_task_reduce(device.context(), vectors.taskReduce(of, grad, weight, out, gram)));
+        try (var _ = ACCESS.turn(device)) {
+            check(Metalora.ml_task_reduce(ACCESS.context(device), vectors.taskReduce(of, grad, weight, out, gram)));
         }
     }
 }

@@ -1,4 +1,4 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
 
 /** How rotary frequencies are changed for contexts longer than a model was first trained on. */
 public sealed interface RopeScaling {

@@ -1,4 +1,4 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
 
 /** Vectors of a value for each parameter of an adapter: one a slot, {@code stride} floats from one to the next. */
 public record SlotVectors(long count, long stride, long slots) {

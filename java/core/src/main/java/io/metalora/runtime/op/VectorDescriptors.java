@@ -1,9 +1,12 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
 
 import io.metalora.bindings.generated.ml_adamw_desc;
 import io.metalora.bindings.generated.ml_clip_desc;
 import io.metalora.bindings.generated.ml_sgd_desc;
 import io.metalora.bindings.generated.ml_task_reduce_desc;
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 

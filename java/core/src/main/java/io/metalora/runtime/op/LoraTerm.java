@@ -1,6 +1,7 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
 
 import io.metalora.bindings.generated.Metalora;
+import io.metalora.runtime.Tensor;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 
@@ -119,6 +120,6 @@ public final class LoraTerm {
     private static MemorySegment at(Tensor tensor, long offset) {
         return tensor == null
                 ? null
-                : MemorySegment.ofAddress(tensor.pointer().address() + offset * tensor.dtype().bytes());
+                : MemorySegment.ofAddress(DeviceAccess.get().pointer(tensor).address() + offset * tensor.dtype().bytes());
     }
 }

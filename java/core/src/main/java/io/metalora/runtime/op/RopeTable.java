@@ -1,4 +1,6 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
+
+import io.metalora.runtime.Tensor;
 
 /**
  * The angles of the rotary embedding (Su et al. 2021), filled by {@link Ops#ropeTable}.

@@ -1,8 +1,12 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
 
 import io.metalora.bindings.generated.Metalora;
 import io.metalora.bindings.generated.ml_lora_linear_desc;
 import io.metalora.bindings.generated.ml_lora_term;
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.FrozenWeight;
+import io.metalora.runtime.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 

@@ -1,4 +1,6 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
+
+import io.metalora.runtime.Tensor;
 
 /**
  * y = x * rstd * weight by rows, with rstd = 1 / sqrt(mean(x^2) + eps) (Zhang and Sennrich 2019).

@@ -1,4 +1,6 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
+
+import io.metalora.runtime.Tensor;
 
 /**
  * The two halves that SwiGLU multiplies, or their gradients. Both may be columns, and lie alike.

@@ -1,4 +1,6 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
+
+import io.metalora.runtime.Tensor;
 
 /** AdamW (Loshchilov and Hutter 2019), as {@code torch.optim.AdamW}. */
 public record AdamW(float lr, float beta1, float beta2, float eps, float weightDecay) {

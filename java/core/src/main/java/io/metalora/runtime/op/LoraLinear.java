@@ -1,4 +1,7 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
+
+import io.metalora.runtime.FrozenWeight;
+import io.metalora.runtime.Tensor;
 
 /**
  * A frozen Linear with its low-rank term, or several Linears of one input that are held as one.

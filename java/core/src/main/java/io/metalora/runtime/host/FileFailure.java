@@ -1,4 +1,4 @@
-package io.metalora.runtime;
+package io.metalora.runtime.host;
 
 import java.io.IOException;
 import java.nio.file.AccessDeniedException;

@@ -1,4 +1,4 @@
-package io.metalora.runtime;
+package io.metalora.runtime.host;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;

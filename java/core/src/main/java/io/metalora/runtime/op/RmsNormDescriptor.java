@@ -1,6 +1,9 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
 
 import io.metalora.bindings.generated.ml_rmsnorm_desc;
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 

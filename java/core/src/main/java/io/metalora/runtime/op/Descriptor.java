@@ -1,5 +1,9 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
 
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.FrozenWeight;
+import io.metalora.runtime.Tensor;
 import java.lang.foreign.MemorySegment;
 
 /**
@@ -7,6 +11,8 @@ import java.lang.foreign.MemorySegment;
  * cannot be asked to read beyond one.
  */
 abstract class Descriptor {
+    private static final DeviceAccess ACCESS = DeviceAccess.get();
+
     final Device device;
     /** The type of activations. */
     final DType act;
@@ -20,7 +26,7 @@ abstract class Descriptor {
         if (weight.device() != device) {
             throw new IllegalArgumentException(name + " is a weight of another device");
         }
-        return weight.handle();
+        return ACCESS.handle(weight);
     }
 
     final MemorySegment nullable(String name, Tensor tensor, DType dtype, long elements) {
@@ -66,6 +72,6 @@ abstract class Descriptor {
         if (tensor.dtype() != dtype) {
             throw new IllegalArgumentException(name + " is " + tensor + ", not of " + dtype);
         }
-        return tensor.pointer();
+        return ACCESS.pointer(tensor);
     }
 }

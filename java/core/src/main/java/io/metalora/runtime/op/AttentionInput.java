@@ -1,4 +1,6 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
+
+import io.metalora.runtime.Tensor;
 
 /**
  * What attention reads, or the gradients of that, which lie as it does. Each may be columns; k and v lie alike.

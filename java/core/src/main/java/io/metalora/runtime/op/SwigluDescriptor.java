@@ -1,6 +1,8 @@
-package io.metalora.runtime;
+package io.metalora.runtime.op;
 
 import io.metalora.bindings.generated.ml_swiglu_desc;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 

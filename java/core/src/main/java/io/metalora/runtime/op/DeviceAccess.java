@@ -1,0 +1,45 @@
+package io.metalora.runtime.op;
+
+import io.metalora.runtime.Device;
+import io.metalora.runtime.FrozenWeight;
+import io.metalora.runtime.Tensor;
+import java.lang.foreign.MemorySegment;
+
+/**
+ * What the ops do with a device and its memory and no user of them may, so that {@code io.metalora.runtime} need not show it.
+ * {@link Device} gives it, before there is any.
+ */
+public abstract class DeviceAccess {
+    private static volatile DeviceAccess given;
+
+    /** Called once, by {@link Device}. */
+    public static void give(DeviceAccess access) {
+        given = access;
+    }
+
+    static DeviceAccess get() {
+        return given;
+    }
+
+    /** Held for a call; closing it gives the device back. */
+    @FunctionalInterface
+    public interface Turn extends AutoCloseable {
+        @Override
+        void close();
+    }
+
+    /** Takes the device for a call; descriptors are written only then. */
+    protected abstract Turn turn(Device device);
+
+    /** The native context. */
+    protected abstract MemorySegment context(Device device);
+
+    /** The ops of the device, made with it. */
+    protected abstract Ops ops(Device device);
+
+    /** Where the values lie; refused once the tensor is closed. */
+    protected abstract MemorySegment pointer(Tensor tensor);
+
+    /** The native weight; refused once it is closed. */
+    protected abstract MemorySegment handle(FrozenWeight weight);
+}
