@@ -27,12 +27,12 @@ import java.util.Optional;
  * share one model as long as they take turns.
  */
 public final class CausalLM implements AutoCloseable {
-    private final Path folder; // null: without weights
+    private final Path folder;
     private final ModelConfig config;
     private final Device device;
     private final LoadOptions options;
     private final Held held = new Held();
-    private final List<LinearGroup> groups;
+    private final ModelShape shape;
     private final List<LayerWeights> layers = new ArrayList<>();
     private final FrozenWeight embedding;
     private final FrozenWeight head;
@@ -43,7 +43,7 @@ public final class CausalLM implements AutoCloseable {
         this.config = config;
         this.device = device;
         this.options = options;
-        this.groups = LinearGroup.of(device);
+        this.shape = ModelShape.of(config, device, options);
         try {
             var shapes = WeightNames.shapes(config);
             var loader = new Loader(files, shapes);
@@ -58,22 +58,6 @@ public final class CausalLM implements AutoCloseable {
             held.closeAfter(e);
             throw e;
         }
-    }
-
-    private CausalLM(ModelConfig config, Device device, LoadOptions options) {
-        this.folder = null;
-        this.config = config;
-        this.device = device;
-        this.options = options;
-        this.groups = LinearGroup.of(device);
-        this.embedding = null;
-        this.head = null;
-        this.finalNorm = null;
-    }
-
-    /** A model of this shape without weights, by which the buffers of passes are counted before anything is loaded. */
-    static CausalLM withoutWeights(ModelConfig config, Device device, LoadOptions options) {
-        return new CausalLM(config, device, options);
     }
 
     /**
@@ -157,23 +141,13 @@ public final class CausalLM implements AutoCloseable {
         return !device.gainsByAdapterRoom() || options.hasRoomFor(adapter, slots);
     }
 
-    /** Columns that the input of a group should have behind its rows, for the ops to put adapters into. */
-    int spareColumns(int members) {
-        return device.gainsByAdapterRoom() ? options.adapterColumns() * members : 0;
+    /** How it lies on the device. */
+    ModelShape shape() {
+        return shape;
     }
 
     LayerWeights layer(int i) {
         return layers.get(i);
-    }
-
-    /** How the Linears of every layer are held. */
-    List<LinearGroup> groups() {
-        return groups;
-    }
-
-    /** The group that a projection belongs to. */
-    LinearGroup group(Projection p) {
-        return groups.stream().filter(g -> g.members().contains(p)).findFirst().orElseThrow();
     }
 
     /** [vocab, hidden] */
@@ -280,7 +254,7 @@ public final class CausalLM implements AutoCloseable {
         LayerWeights layer(int i) {
             var weights = new EnumMap<Projection, FrozenWeight>(Projection.class);
             var biases = new EnumMap<Projection, Tensor>(Projection.class);
-            for (var group : groups) {
+            for (var group : shape.groups()) {
                 weights.put(group.first(), matrix(WeightNames.weights(i, group)));
                 var names = WeightNames.biases(config, i, group);
                 if (!names.isEmpty()) {

@@ -2,7 +2,6 @@ package io.metalora.model;
 
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
-import io.metalora.runtime.op.AttentionInput;
 import io.metalora.runtime.op.AttentionShape;
 import io.metalora.runtime.op.LoraLinear;
 import io.metalora.runtime.op.Ops;
@@ -26,20 +25,12 @@ public final class Generator implements AutoCloseable {
     private final int maxSequences;
     private final int maxTokens;
     private final Ops ops;
-    private final Memory memory;
-    private final LoraTerms lora;
+    private final BufferPlan plan;
+    private final GeneratorBuffers buffers;
+    private final LoraTerms lora; // null: the base model alone
     private final LayerForward forward;
-    private final LayerActivations activations;
     private final AttentionShape[] attention;
-    private final Tensor ids;
-    private final Tensor positions;
-    private final Tensor queryOffsets;
-    private final Tensor keyOffsets;
-    private final Tensor slotOffsets;
-    private final AttentionInput[] heads; // of each layer: q of the pass, k and v of the cache, in which a sequence has its own rows
     private final LoraLinear head;
-    private final Tensor lastHidden;
-    private final Tensor logitsOnDevice;
     private final Tensor[] logitRows; // of each sequence
     private final float[] logits;
     private final Sampler sampler;
@@ -66,79 +57,52 @@ public final class Generator implements AutoCloseable {
      * @throws InputException if that is more than the model's contexts or the memory hold
      */
     public Generator(CausalLM model, AdapterSlots adapters, int maxSequences, int maxTokens) {
-        this(model, adapters, maxSequences, maxTokens, checked(model, adapters, maxSequences, maxTokens));
-    }
-
-    private static Memory checked(CausalLM model, AdapterSlots adapters, int maxSequences, int maxTokens) {
         if (maxSequences < 1) {
             throw new IllegalArgumentException(maxSequences + " sequences at once");
         }
-        int context = model.config().maxPositions();
+        var c = model.config();
+        int context = c.maxPositions();
         if (maxTokens < 1 || maxTokens > (long) context * maxSequences) {
             throw new InputException(maxTokens + " tokens of " + (maxSequences == 1 ? "prompt and continuation"
                     : maxSequences + " prompts and continuations") + "; the model's context has " + context);
         }
-        estimate(model, adapters, maxSequences, maxTokens)
-                .requireFits(
-                        model.device(), "Generating up to " + maxTokens + " tokens", "ask for fewer tokens, or free memory");
-        return Memory.of(model.device());
-    }
-
-    private Generator(CausalLM model, AdapterSlots adapters, int maxSequences, int maxTokens, Memory memory) {
-        var c = model.config();
-        int slots = adapters == null ? 0 : adapters.slots() + 1; // and the base model
         this.model = model;
         this.adapters = adapters;
         this.maxSequences = maxSequences;
         this.maxTokens = maxTokens;
         this.ops = Ops.of(model.device());
-        this.memory = memory;
+        this.plan = new BufferPlan(model.device());
+        this.buffers = GeneratorBuffers.in(plan, model.shape(), adapters, maxSequences, maxTokens);
+        new MemoryEstimate(0, plan.bytes(), 0)
+                .requireFits(model.device(), "Generating up to " + maxTokens + " tokens", "ask for fewer tokens, or free memory");
+        this.lora = buffers.lora();
+        this.attention = ModelPass.attentionShapes(model);
+        this.head = LoraLinear.frozen(model.head());
+        this.logits = new float[c.vocabSize()];
+        this.sampler = new Sampler(logits.length);
+        this.idsOnHost = new int[maxTokens];
+        this.positionsOnHost = new int[maxTokens];
+        this.queryOffsetsOnHost = new int[Math.toIntExact(buffers.queryOffsets().elements())];
+        this.keyOffsetsOnHost = new int[queryOffsetsOnHost.length];
+        this.slotOffsetsOnHost = new int[Math.toIntExact(buffers.slotOffsets().elements())];
+        this.logitRows = new Tensor[maxSequences];
+        for (int i = 0; i < maxSequences; i++) {
+            logitRows[i] = buffers.logits().view((long) i * c.vocabSize(), c.vocabSize());
+        }
+        plan.allocate();
         try {
-            long segments = 2L * maxSequences + 1; // a sequence, and what the cache holds before it
-            this.ids = memory.ints(maxTokens);
-            this.positions = memory.ints(maxTokens);
-            this.queryOffsets = memory.ints(segments);
-            this.keyOffsets = memory.ints(segments);
-            this.slotOffsets = memory.ints(slots + 1L);
-            this.lora = adapters == null
-                    ? null
-                    : new LoraTerms(memory, adapters.layout(), model, maxTokens, false, slotOffsets);
-            this.forward = new LayerForward(memory, model, lora, maxTokens, positions);
-            this.activations =
-                    LayerActivations.shared(memory, model, maxTokens, memory.activation(maxTokens, c.hiddenSize()));
-            this.attention = ModelPass.attentionShapes(model);
-            this.heads = new AttentionInput[c.layers()];
-            for (int i = 0; i < heads.length; i++) {
-                heads[i] = new AttentionInput(
-                        activations.q(),
-                        memory.activation(maxTokens, c.kvHeads(), c.headDim()),
-                        memory.activation(maxTokens, c.kvHeads(), c.headDim()));
-            }
-            this.head = LoraLinear.frozen(model.head());
-            this.lastHidden = memory.activation(maxSequences, c.hiddenSize());
-            this.logitsOnDevice = memory.activation(maxSequences, c.vocabSize());
-            this.logitRows = new Tensor[memory.holds() ? maxSequences : 0];
-            for (int i = 0; i < logitRows.length; i++) {
-                logitRows[i] = logitsOnDevice.view((long) i * c.vocabSize(), c.vocabSize());
-            }
-            this.logits = new float[memory.holds() ? c.vocabSize() : 0];
-            this.sampler = new Sampler(logits.length);
-            this.idsOnHost = new int[memory.holds() ? maxTokens : 0];
-            this.positionsOnHost = new int[idsOnHost.length];
-            this.queryOffsetsOnHost = new int[memory.holds() ? Math.toIntExact(segments) : 0];
-            this.keyOffsetsOnHost = new int[queryOffsetsOnHost.length];
-            this.slotOffsetsOnHost = new int[slots + 1];
+            this.forward = new LayerForward(model, lora, buffers.forward(), buffers.positions());
         } catch (RuntimeException | Error e) {
-            memory.closeAfter(e);
+            plan.closeAfter(e);
             throw e;
         }
     }
 
     /** What the buffers and the cache of such a generator take. */
     public static MemoryEstimate estimate(CausalLM model, AdapterSlots adapters, int maxSequences, int maxTokens) {
-        var counting = Memory.counting(model.device());
-        new Generator(model, adapters, maxSequences, maxTokens, counting);
-        return new MemoryEstimate(0, counting.bytes(), 0);
+        var plan = new BufferPlan(model.device());
+        GeneratorBuffers.in(plan, model.shape(), adapters, maxSequences, maxTokens);
+        return new MemoryEstimate(0, plan.bytes(), 0);
     }
 
     /** The tokens that follow {@code prompt}, up to the first stop token, which is left out. */
@@ -360,18 +324,20 @@ public final class Generator implements AutoCloseable {
                 Arrays.fill(slotOffsetsOnHost, sequence.slot + 1, slotOffsetsOnHost.length, tokens);
             }
         }
-        ids.upload(idsOnHost, tokens);
-        positions.upload(positionsOnHost, tokens);
-        queryOffsets.upload(queryOffsetsOnHost, segments + 1);
-        keyOffsets.upload(keyOffsetsOnHost, segments + 1);
+        buffers.ids().upload(idsOnHost, tokens);
+        buffers.positions().upload(positionsOnHost, tokens);
+        buffers.queryOffsets().upload(queryOffsetsOnHost, segments + 1);
+        buffers.keyOffsets().upload(keyOffsetsOnHost, segments + 1);
         if (lora != null) {
-            slotOffsets.upload(slotOffsetsOnHost, slotOffsetsOnHost.length);
+            buffers.slotOffsets().upload(slotOffsetsOnHost, slotOffsetsOnHost.length);
             lora.bind(adapted ? adapters : null, base ? adapters.slots() + 1 : adapters.slots());
         }
-        var queries = new Sequences(queryOffsets, segments, tokens, longest);
-        var cache = new Sequences(keyOffsets, segments, cacheEnd, cacheEnd);
-        var a = activations;
-        forward.embed(ids, a.in(), tokens);
+        var queries = new Sequences(buffers.queryOffsets(), segments, tokens, longest);
+        var cache = new Sequences(buffers.keyOffsets(), segments, cacheEnd, cacheEnd);
+        var a = buffers.activations();
+        var heads = buffers.heads();
+        var lastHidden = buffers.lastHidden();
+        forward.embed(buffers.ids(), a.in(), tokens);
         for (int i = 0; i < c.layers(); i++) {
             forward.project(i, a, tokens);
             forward.rotate(i, a, a.q(), a.k(), null, null, tokens);
@@ -394,11 +360,11 @@ public final class Generator implements AutoCloseable {
             lastHidden.copyFrom(a.out(), (end - 1L) * c.hiddenSize(), (long) s * c.hiddenSize(), c.hiddenSize());
         }
         var hidden = forward.finalNorm(lastHidden, null, active.size());
-        ops.linear(head, hidden, null, logitsOnDevice, active.size());
+        ops.linear(head, hidden, null, buffers.logits(), active.size());
     }
 
     @Override
     public void close() {
-        memory.close();
+        plan.close();
     }
 }

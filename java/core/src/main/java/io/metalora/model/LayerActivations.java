@@ -47,33 +47,30 @@ record LayerActivations(
      * @param in       the residual that the layer below wrote
      * @param backward has the rotated heads of a model with norms per head
      */
-    static LayerActivations kept(Memory memory, CausalLM model, int tokens, Tensor in, LayerBackward backward) {
-        var c = model.config();
+    static LayerActivations kept(BufferPlan plan, ModelShape shape, int tokens, Tensor in, BackwardBuffers backward) {
+        var c = shape.config();
         return allocate(
-                memory,
-                model,
+                plan,
+                shape,
                 tokens,
                 in,
-                memory.activation(tokens, c.hiddenSize()),
-                memory.activation(tokens, c.hiddenSize()),
-                memory.floats(tokens, c.heads()),
+                plan.activation(tokens, c.hiddenSize()),
+                plan.activation(tokens, c.hiddenSize()),
+                plan.floats(tokens, c.heads()),
                 backward);
     }
 
     /** Of any number of layers in turn, which add to one residual in place. */
-    static LayerActivations shared(Memory memory, CausalLM model, int tokens, Tensor residual) {
-        return allocate(memory, model, tokens, residual, residual, residual, null, null);
+    static LayerActivations shared(BufferPlan plan, ModelShape shape, int tokens, Tensor residual) {
+        return allocate(plan, shape, tokens, residual, residual, residual, null, null);
     }
 
     private static LayerActivations allocate(
-            Memory memory, CausalLM model, int tokens, Tensor in, Tensor mid, Tensor out, Tensor lse, LayerBackward backward) {
-        var c = model.config();
-        var qkv = stack(memory, model, tokens, Projection.Q);
-        var gateUp = stack(memory, model, tokens, Projection.GATE);
-        var heads = new AttentionInput(
-                output(memory, model, tokens, qkv, Projection.Q),
-                output(memory, model, tokens, qkv, Projection.K),
-                output(memory, model, tokens, qkv, Projection.V));
+            BufferPlan plan, ModelShape shape, int tokens, Tensor in, Tensor mid, Tensor out, Tensor lse, BackwardBuffers backward) {
+        var c = shape.config();
+        var qkv = stack(plan, shape, tokens, Projection.Q);
+        var gateUp = stack(plan, shape, tokens, Projection.GATE);
+        var heads = heads(plan, shape, tokens, qkv);
         return new LayerActivations(
                 in,
                 mid,
@@ -81,10 +78,10 @@ record LayerActivations(
                 heads,
                 backward == null ? heads : backward.rotated(heads),
                 qkv,
-                new AttentionOutput(memory.rows(tokens, Projection.O.in(c), model.spareColumns(1)), lse),
+                new AttentionOutput(plan.rows(tokens, Projection.O.in(c), shape.spareColumns(1)), lse),
                 new GateUp(
-                        output(memory, model, tokens, gateUp, Projection.GATE),
-                        output(memory, model, tokens, gateUp, Projection.UP),
+                        output(plan, shape, tokens, gateUp, Projection.GATE),
+                        output(plan, shape, tokens, gateUp, Projection.UP),
                         c.intermediateSize()),
                 gateUp);
     }
@@ -93,19 +90,27 @@ record LayerActivations(
      * The outputs of a projection's group side by side, or their gradients, which are the input of the group's backward;
      * null where the projection is alone.
      */
-    static Tensor stack(Memory memory, CausalLM model, int tokens, Projection first) {
-        var group = model.group(first);
+    static Tensor stack(BufferPlan plan, ModelShape shape, int tokens, Projection first) {
+        var group = shape.group(first);
         return group.isStack()
-                ? memory.rows(tokens, group.out(model.config()), model.spareColumns(group.members().size()))
+                ? plan.rows(tokens, group.out(shape.config()), shape.spareColumns(group.members().size()))
                 : null;
     }
 
+    /** q, k and v, or their gradients: columns of their stack where there is one. */
+    static AttentionInput heads(BufferPlan plan, ModelShape shape, int tokens, Tensor qkv) {
+        return new AttentionInput(
+                output(plan, shape, tokens, qkv, Projection.Q),
+                output(plan, shape, tokens, qkv, Projection.K),
+                output(plan, shape, tokens, qkv, Projection.V));
+    }
+
     /** A projection's outputs: columns of its group's stack, or a buffer of their own. */
-    static Tensor output(Memory memory, CausalLM model, int tokens, Tensor stack, Projection p) {
-        var c = model.config();
-        var group = model.group(p);
+    static Tensor output(BufferPlan plan, ModelShape shape, int tokens, Tensor stack, Projection p) {
+        var c = shape.config();
+        var group = shape.group(p);
         return group.isStack()
-                ? Memory.columns(stack, group.column(c, p), p.out(c))
-                : memory.activation(tokens, p.out(c));
+                ? stack.columns(group.column(c, p), p.out(c))
+                : plan.activation(tokens, p.out(c));
     }
 }

@@ -10,7 +10,6 @@ import static io.metalora.adapter.Projection.V;
 
 import io.metalora.adapter.Projection;
 import io.metalora.runtime.Tensor;
-import io.metalora.runtime.op.AttentionInput;
 import io.metalora.runtime.op.AttentionShape;
 import io.metalora.runtime.op.Ops;
 
@@ -22,75 +21,30 @@ final class LayerBackward {
     private final CausalLM model;
     private final Ops ops;
     private final LayerForward forward;
-    private final int heads;
-    private final int kvHeads;
-    private final boolean qkNorm;
-    /** [T, hidden], the gradient of the residual stream, from the layer above to the layer below. */
-    private final Tensor dResidual;
+    private final BackwardBuffers buffers;
+    private final BackwardBuffers.Rotated rotated; // null but with norms per head
 
-    private final Tensor dNormed;
-    private final Tensor dActivated;
-    private final Tensor dO;
-    private final Tensor dqkv; // null where q, k and v are Linears of their own
-    private final Tensor dq;
-    private final Tensor dk;
-    private final Tensor dv;
-    private final AttentionInput dHeads; // those three
-    private final Tensor rstd;
-    /**
-     * The rotated heads of a model with norms per head, which keeps q and k from before their norm. They lie as those do,
-     * beside columns that nobody uses: attention wants k where v is.
-     */
-    private final Tensor rotatedQ;
-
-    private final Tensor rotatedK;
-    private final Tensor rstdQ;
-    private final Tensor rstdK;
-
-    LayerBackward(Memory memory, CausalLM model, LayerForward forward, int tokens) {
-        var c = model.config();
+    LayerBackward(CausalLM model, LayerForward forward, BackwardBuffers buffers) {
         this.model = model;
         this.ops = Ops.of(model.device());
         this.forward = forward;
-        int hidden = c.hiddenSize();
-        this.heads = c.heads();
-        this.kvHeads = c.kvHeads();
-        this.qkNorm = c.qkNorm();
-        this.dResidual = memory.rows(tokens, hidden, model.spareColumns(1));
-        this.dNormed = memory.activation(tokens, hidden);
-        this.dActivated = memory.activation(tokens, c.intermediateSize());
-        this.dO = memory.activation(tokens, heads, c.headDim());
-        this.dqkv = LayerActivations.stack(memory, model, tokens, Q);
-        this.dq = LayerActivations.output(memory, model, tokens, dqkv, Q);
-        this.dk = LayerActivations.output(memory, model, tokens, dqkv, K);
-        this.dv = LayerActivations.output(memory, model, tokens, dqkv, V);
-        this.dHeads = new AttentionInput(dq, dk, dv);
-        this.rstd = memory.floats(tokens);
-        var rotated = qkNorm ? LayerActivations.stack(memory, model, tokens, Q) : null;
-        this.rotatedQ = qkNorm ? LayerActivations.output(memory, model, tokens, rotated, Q) : null;
-        this.rotatedK = qkNorm ? LayerActivations.output(memory, model, tokens, rotated, K) : null;
-        this.rstdQ = qkNorm ? memory.floats(tokens, heads) : null;
-        this.rstdK = qkNorm ? memory.floats(tokens, kvHeads) : null;
-    }
-
-    /** What attention reads of a layer that is kept. */
-    AttentionInput rotated(AttentionInput heads) {
-        return qkNorm ? new AttentionInput(rotatedQ, rotatedK, heads.v()) : heads;
+        this.buffers = buffers;
+        this.rotated = buffers.rotated();
     }
 
     /** [T, hidden]: the gradient of the final norm's output goes here, before {@link #finalNorm}. */
     Tensor dFinal() {
-        return dNormed;
+        return buffers.dNormed();
     }
 
     /** [T], of the final norm. */
     Tensor rstdFinal() {
-        return rstd;
+        return buffers.rstd();
     }
 
     /** From the gradient of the final norm's output to that of the residual stream below it. */
     void finalNorm(Tensor x, int tokens) {
-        ops.rmsnormBackward(model.finalNorm(), x, rstd, dNormed, dResidual, false, tokens);
+        ops.rmsnormBackward(model.finalNorm(), x, buffers.rstd(), buffers.dNormed(), buffers.dResidual(), false, tokens);
     }
 
     /**
@@ -100,17 +54,21 @@ final class LayerBackward {
      */
     void layer(int layer, LayerActivations a, PackTensors pack, AttentionShape shape, boolean below) {
         int tokens = pack.tokens();
+        var dResidual = buffers.dResidual();
+        var dNormed = buffers.dNormed();
+        var rstd = buffers.rstd();
+        var dHeads = buffers.dHeads();
         boolean needHeads = below || adapted(layer, Q) || adapted(layer, K) || adapted(layer, V);
         boolean needMid = needHeads || adapted(layer, O);
         boolean needMlp = needMid || adapted(layer, GATE) || adapted(layer, UP);
 
         var y = adapted(layer, DOWN) ? forward.activate(a, tokens) : null;
-        linear(layer, DOWN, y, dResidual, needMlp ? dActivated : null, tokens, false);
+        linear(layer, DOWN, y, dResidual, needMlp ? buffers.dActivated() : null, tokens, false);
         if (!needMlp) {
             return;
         }
         // gate and up are not needed again, so their gradients take their place.
-        ops.swigluBackward(a.gates(), dActivated, a.gates(), tokens);
+        ops.swigluBackward(a.gates(), buffers.dActivated(), a.gates(), tokens);
         var weights = model.layer(layer);
         var x = forward.norm(a.mid(), weights.postAttentionNorm(), rstd, tokens);
         var dMid = needMid ? dNormed : null;
@@ -125,27 +83,28 @@ final class LayerBackward {
         }
         ops.rmsnormBackward(weights.postAttentionNorm(), a.mid(), rstd, dNormed, dResidual, true, tokens);
 
-        linear(layer, O, a.o(), dResidual, needHeads ? dO : null, tokens, false);
+        linear(layer, O, a.o(), dResidual, needHeads ? buffers.dO() : null, tokens, false);
         if (!needHeads) {
             return;
         }
-        if (qkNorm) {
-            forward.rotate(layer, a, rotatedQ, rotatedK, rstdQ, rstdK, tokens);
+        if (rotated != null) {
+            forward.rotate(layer, a, rotated.q(), rotated.k(), rotated.rstdQ(), rotated.rstdK(), tokens);
         }
-        ops.attentionBackward(shape, a.rotated(), a.attended(), dO, dHeads, pack.sequences());
-        forward.rotateBack(dq, dk, tokens);
-        if (qkNorm) {
-            ops.headNormBackward(weights.queryNorm(), heads, a.q(), rstdQ, dq, dq, tokens);
-            ops.headNormBackward(weights.keyNorm(), kvHeads, a.k(), rstdK, dk, dk, tokens);
+        ops.attentionBackward(shape, a.rotated(), a.attended(), buffers.dO(), dHeads, pack.sequences());
+        forward.rotateBack(dHeads.q(), dHeads.k(), tokens);
+        if (rotated != null) {
+            var c = model.config();
+            ops.headNormBackward(weights.queryNorm(), c.heads(), a.q(), rotated.rstdQ(), dHeads.q(), dHeads.q(), tokens);
+            ops.headNormBackward(weights.keyNorm(), c.kvHeads(), a.k(), rotated.rstdK(), dHeads.k(), dHeads.k(), tokens);
         }
         x = forward.norm(a.in(), weights.inputNorm(), rstd, tokens);
         var dx = below ? dNormed : null;
-        if (dqkv != null) {
-            linear(layer, Q, x, dqkv, dx, tokens, false);
+        if (buffers.dqkv() != null) {
+            linear(layer, Q, x, buffers.dqkv(), dx, tokens, false);
         } else {
-            linear(layer, Q, x, dq, dx, tokens, false);
-            linear(layer, K, x, dk, dx, tokens, true);
-            linear(layer, V, x, dv, dx, tokens, true);
+            linear(layer, Q, x, dHeads.q(), dx, tokens, false);
+            linear(layer, K, x, dHeads.k(), dx, tokens, true);
+            linear(layer, V, x, dHeads.v(), dx, tokens, true);
         }
         if (below) {
             ops.rmsnormBackward(weights.inputNorm(), a.in(), rstd, dNormed, dResidual, true, tokens);

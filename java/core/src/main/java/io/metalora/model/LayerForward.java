@@ -6,7 +6,6 @@ import io.metalora.runtime.op.LoraLinear;
 import io.metalora.runtime.op.LoraTerm;
 import io.metalora.runtime.op.Ops;
 import io.metalora.runtime.op.RmsNorm;
-import io.metalora.runtime.op.RopeTable;
 
 /**
  * The forward of a decoder layer but for the attention in its middle, whose keys come from the pack in a
@@ -17,43 +16,26 @@ final class LayerForward {
 
     private final CausalLM model;
     private final Ops ops;
-    private final LoraLinear[] frozen; // null where only bytes are counted
-    private final LoraLinear[] adapted; // null likewise, and where there are no adapters
+    private final LoraLinear[] frozen;
+    private final LoraLinear[] adapted; // null where there are no adapters
     private final LoraTerms lora; // nullable
     private final Tensor positions;
-    private final RopeTable angles;
-    /** [T, hidden], the normed residual, for the Linears of a layer. */
-    private final Tensor normed;
-    /** The same memory dense, for the final norm. */
-    private final Tensor finalNormed;
-    /** [T, intermediate], SwiGLU's output. */
-    private final Tensor activated;
+    private final ForwardBuffers buffers;
 
     /**
-     * @param tokens    the most tokens of a pack
+     * @param lora      null without adapters
+     * @param buffers   allocated, as are the others' tensors
      * @param positions I32 [tokens], of the pack
      */
-    LayerForward(Memory memory, CausalLM model, LoraTerms lora, int tokens, Tensor positions) {
-        var c = model.config();
+    LayerForward(CausalLM model, LoraTerms lora, ForwardBuffers buffers, Tensor positions) {
         this.model = model;
         this.ops = Ops.of(model.device());
-        int hidden = c.hiddenSize();
         this.lora = lora;
         this.positions = positions;
-        int most = LinearGroup.largest(model.groups());
-        var normed = memory.activation(tokens, hidden + model.spareColumns(most));
-        this.normed = normed == null ? null : normed.withSpare(hidden);
-        this.finalNormed = normed == null ? null : normed.view(0, tokens, hidden);
-        this.activated = memory.rows(tokens, c.intermediateSize(), model.spareColumns(1));
-        // A pack of T tokens has no position beyond T - 1.
-        int reach = Math.min(tokens, c.maxPositions());
-        this.angles = new RopeTable(
-                memory.floats(reach, c.headDim() / 2), memory.floats(reach, c.headDim() / 2), reach, c.headDim());
-        this.frozen = memory.holds() ? linears(false) : null;
-        this.adapted = memory.holds() && lora != null ? linears(true) : null;
-        if (memory.holds()) {
-            ops.ropeTable(angles, c.rope().theta(), model.ropeScaling());
-        }
+        this.buffers = buffers;
+        this.frozen = linears(false);
+        this.adapted = lora == null ? null : linears(true);
+        ops.ropeTable(buffers.angles(), model.config().rope().theta(), model.ropeScaling());
     }
 
     void embed(Tensor ids, Tensor y, int tokens) {
@@ -85,14 +67,14 @@ final class LayerForward {
             ops.headNorm(weights.queryNorm(), c.heads(), a.q(), q, rstdQ, tokens);
             ops.headNorm(weights.keyNorm(), c.kvHeads(), a.k(), k, rstdK, tokens);
         }
-        ops.rope(angles, positions, q, c.heads(), tokens);
-        ops.rope(angles, positions, k, c.kvHeads(), tokens);
+        ops.rope(buffers.angles(), positions, q, c.heads(), tokens);
+        ops.rope(buffers.angles(), positions, k, c.kvHeads(), tokens);
     }
 
     void rotateBack(Tensor dq, Tensor dk, int tokens) {
         var c = model.config();
-        ops.ropeBackward(angles, positions, dq, c.heads(), tokens);
-        ops.ropeBackward(angles, positions, dk, c.kvHeads(), tokens);
+        ops.ropeBackward(buffers.angles(), positions, dq, c.heads(), tokens);
+        ops.ropeBackward(buffers.angles(), positions, dk, c.kvHeads(), tokens);
     }
 
     /** From the attention's output to the layer's. */
@@ -105,35 +87,35 @@ final class LayerForward {
             linear(layer, Projection.GATE, x, null, a.gates().gate(), tokens);
             linear(layer, Projection.UP, x, null, a.gates().up(), tokens);
         }
-        ops.swigluLinear(a.gates(), activated, linear(layer, Projection.DOWN), a.mid(), a.out(), tokens);
+        ops.swigluLinear(a.gates(), buffers.activated(), linear(layer, Projection.DOWN), a.mid(), a.out(), tokens);
     }
 
     /** A norm and the stack of Linears that alone reads it. */
     private void normed(int layer, Tensor x, RmsNorm norm, Projection stack, Tensor y, int tokens) {
-        ops.rmsnormLinear(norm, x, normed, linear(layer, stack), y, tokens);
+        ops.rmsnormLinear(norm, x, buffers.normed(), linear(layer, stack), y, tokens);
     }
 
     /** The norm of a residual, in a buffer that the next call overwrites. */
     Tensor norm(Tensor x, RmsNorm norm, Tensor rstd, int tokens) {
-        ops.rmsnorm(norm, x, normed, rstd, tokens);
-        return normed;
+        ops.rmsnorm(norm, x, buffers.normed(), rstd, tokens);
+        return buffers.normed();
     }
 
     /** The final norm of the residual, dense, in the same memory. */
     Tensor finalNorm(Tensor x, Tensor rstd, int tokens) {
-        ops.rmsnorm(model.finalNorm(), x, finalNormed, rstd, tokens);
-        return finalNormed;
+        ops.rmsnorm(model.finalNorm(), x, buffers.finalNormed(), rstd, tokens);
+        return buffers.finalNormed();
     }
 
     /** What the last {@link #finalNorm} wrote. */
     Tensor finalNormed() {
-        return finalNormed;
+        return buffers.finalNormed();
     }
 
     /** silu(gate) * up, in a buffer that the next call overwrites. */
     Tensor activate(LayerActivations a, int tokens) {
-        ops.swiglu(a.gates(), activated, tokens);
-        return activated;
+        ops.swiglu(a.gates(), buffers.activated(), tokens);
+        return buffers.activated();
     }
 
     LoraTerm term(int layer, Projection p) {
@@ -150,7 +132,7 @@ final class LayerForward {
         var all = new LoraLinear[model.config().layers() * PER_LAYER];
         for (int layer = 0; layer < model.config().layers(); layer++) {
             var weights = model.layer(layer);
-            for (var group : model.groups()) {
+            for (var group : model.shape().groups()) {
                 var first = group.first();
                 all[layer * PER_LAYER + first.ordinal()] = new LoraLinear(
                         weights.weight(first), weights.bias(first), withAdapters ? lora.of(layer, first) : null);

@@ -33,11 +33,6 @@ record LinearGroup(List<Projection> members) {
         }
     }
 
-    /** Members of the largest of the groups. */
-    static int largest(List<LinearGroup> groups) {
-        return groups.stream().mapToInt(g -> g.members.size()).max().orElseThrow();
-    }
-
     Projection first() {
         return members.getFirst();
     }

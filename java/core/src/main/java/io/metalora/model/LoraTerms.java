@@ -20,16 +20,16 @@ final class LoraTerms {
      * @param keep        each term keeps its own h [tokens, r] for the backward; else they share one
      * @param slotOffsets I32 [slots + 1], of the pack
      */
-    LoraTerms(Memory memory, LoraLayout layout, CausalLM model, int tokens, boolean keep, Tensor slotOffsets) {
-        var config = model.config();
+    LoraTerms(BufferPlan plan, LoraLayout layout, ModelShape shape, int tokens, boolean keep, Tensor slotOffsets) {
+        var config = shape.config();
         layout.requireFits(config);
         this.layout = layout;
         this.terms = new LoraTerm[config.layers() * PER_LAYER];
         int rank = layout.config().rank();
-        Tensor shared = keep ? null : memory.floats(tokens, (long) rank * LinearGroup.largest(model.groups()));
+        Tensor shared = keep ? null : plan.floats(tokens, (long) rank * shape.largestGroup());
         var parts = new LinkedHashMap<Integer, List<LoraTerm.Part>>(); // by the index of the group's first member
         for (var site : layout.sites()) {
-            var group = model.group(site.projection());
+            var group = shape.group(site.projection());
             int index = site.layer() * PER_LAYER + site.projection().ordinal();
             parts.computeIfAbsent(site.layer() * PER_LAYER + group.first().ordinal(), i -> new ArrayList<>())
                     .add(new LoraTerm.Part(
@@ -43,7 +43,7 @@ final class LoraTerms {
                 rank,
                 layout.config().scale(),
                 of,
-                keep ? memory.floats(tokens, (long) rank * of.size()) : shared,
+                keep ? plan.floats(tokens, (long) rank * of.size()) : shared,
                 slotOffsets));
     }
 

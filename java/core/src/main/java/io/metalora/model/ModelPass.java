@@ -23,7 +23,7 @@ public final class ModelPass implements AutoCloseable {
     private final CausalLM model;
     private final PassLimits limits;
     private final Ops ops;
-    private final Memory memory;
+    private final BufferPlan buffers;
     private final LoraLayout layout;
     private final LoraTerms lora;
     private final PackTensors pack;
@@ -49,66 +49,44 @@ public final class ModelPass implements AutoCloseable {
      * @param training whether {@link #forwardBackward} will be called; it needs a layout
      */
     public ModelPass(CausalLM model, PassLimits limits, LoraLayout layout, boolean training) {
-        this(model, limits, layout, training, checked(model, limits, layout, training));
-    }
-
-    private static Memory checked(CausalLM model, PassLimits limits, LoraLayout layout, boolean training) {
-        estimate(model.config(), model.device(), model.options(), limits, layout, training)
-                .requireFits(
-                        model.device(),
-                        "A pass of " + limits.tokens() + " tokens",
-                        training ? HELP : "shorten the longest text, or free memory");
-        return Memory.of(model.device());
-    }
-
-    private ModelPass(CausalLM model, PassLimits given, LoraLayout layout, boolean training, Memory memory) {
-        if (training && layout == null) {
-            throw new IllegalArgumentException("training needs the layout of an adapter");
-        }
+        var device = model.device();
+        boolean replays = replays(device, layout, training);
+        this.model = model;
+        this.ops = Ops.of(device);
+        this.layout = layout;
+        this.limits = replays ? PackShape.room(limits) : limits;
+        this.buffers = new BufferPlan(device);
+        var planned = PassBuffers.in(buffers, model.shape(), this.limits, layout, training);
+        estimate(buffers).requireFits(device, "A pass of " + limits.tokens() + " tokens",
+                training ? HELP : "shorten the longest text, or free memory");
+        this.pack = planned.pack();
+        this.lora = planned.lora();
+        this.layers = planned.layers();
+        this.logprobOnDevice = planned.logprob();
+        this.argmaxOnDevice = planned.argmax();
+        this.attention = attentionShapes(model);
+        int rows = this.limits.lossRows();
+        this.logprob = new float[rows];
+        this.argmax = new int[rows];
+        this.ownRow = new boolean[rows];
+        this.graphs = replays ? new GraphCache<>(device::record) : null;
+        this.filledUp = replays ? new TokenPack(this.limits) : null;
+        buffers.allocate();
         try {
-            // With dropout every pass has a seed of its own, which would be recorded.
-            boolean replays = training && model.device().canRecord() && layout.config().dropout() == 0;
-            this.limits = replays ? PackShape.room(given) : given;
-            int tokens = limits.tokens();
-            this.model = model;
-            this.ops = Ops.of(model.device());
-            this.memory = memory;
-            this.layout = layout;
-            this.pack = new PackTensors(memory, model, limits);
-            this.lora = layout == null
-                    ? null
-                    : new LoraTerms(memory, layout, model, tokens, training, pack.slotOffsets());
-            this.forward = new LayerForward(memory, model, lora, tokens, pack.positions());
-            this.backward = training ? new LayerBackward(memory, model, forward, tokens) : null;
-            this.layers = activations(tokens);
-            this.attention = attentionShapes(model);
-            this.logprobOnDevice = memory.floats(limits.lossRows());
-            this.argmaxOnDevice = memory.ints(limits.lossRows());
-            int rows = memory.holds() ? limits.lossRows() : 0;
-            this.logprob = new float[rows];
-            this.argmax = new int[rows];
-            this.ownRow = new boolean[rows];
-            this.graphs = replays && memory.holds() ? new GraphCache<>(model.device()::record) : null;
-            this.filledUp = graphs == null ? null : new TokenPack(limits);
+            this.forward = new LayerForward(model, lora, planned.forward(), pack.positions());
+            this.backward = training ? new LayerBackward(model, forward, planned.backward()) : null;
         } catch (RuntimeException | Error e) {
-            memory.closeAfter(e);
+            buffers.closeAfter(e);
             throw e;
         }
     }
 
-    private LayerActivations[] activations(int tokens) {
-        var c = model.config();
-        var residual = memory.activation(tokens, c.hiddenSize());
-        var all = new LayerActivations[c.layers()];
-        int kept = backward == null ? c.layers() : layout.firstAdaptedLayer();
-        if (kept > 0) {
-            var shared = LayerActivations.shared(memory, model, tokens, residual);
-            Arrays.fill(all, 0, kept, shared);
+    /** Whether passes of one shape are recorded. With dropout every pass has a seed of its own, which would be recorded. */
+    private static boolean replays(Device device, LoraLayout layout, boolean training) {
+        if (training && layout == null) {
+            throw new IllegalArgumentException("training needs the layout of an adapter");
         }
-        for (int i = kept; i < all.length; i++) {
-            all[i] = LayerActivations.kept(memory, model, tokens, i == kept ? residual : all[i - 1].out(), backward);
-        }
-        return all;
+        return training && device.canRecord() && layout.config().dropout() == 0;
     }
 
     static AttentionShape[] attentionShapes(CausalLM model) {
@@ -122,9 +100,14 @@ public final class ModelPass implements AutoCloseable {
     /** What the buffers of such a pass take, on a model loaded with {@code options}. */
     public static MemoryEstimate estimate(
             ModelConfig config, Device device, LoadOptions options, PassLimits limits, LoraLayout layout, boolean training) {
-        var counting = Memory.counting(device);
-        new ModelPass(CausalLM.withoutWeights(config, device, options), limits, layout, training, counting);
-        return new MemoryEstimate(0, counting.bytes(), 0);
+        var plan = new BufferPlan(device);
+        PassBuffers.in(plan, ModelShape.of(config, device, options), replays(device, layout, training) ? PackShape.room(limits) : limits,
+                layout, training);
+        return estimate(plan);
+    }
+
+    private static MemoryEstimate estimate(BufferPlan plan) {
+        return new MemoryEstimate(0, plan.bytes(), 0);
     }
 
     /**
@@ -222,7 +205,7 @@ public final class ModelPass implements AutoCloseable {
             if (e.status() != Status.OUT_OF_MEMORY) {
                 throw e;
             }
-            throw new InputException("A pass of " + limits.tokens() + " tokens has its buffers of " + MemoryEstimate.size(memory.bytes())
+            throw new InputException("A pass of " + limits.tokens() + " tokens has its buffers of " + MemoryEstimate.size(buffers.bytes())
                     + ", but the scratch memory of its ops does not fit beside them: " + e.getMessage() + "; " + HELP, e);
         } finally {
             planning = false;
@@ -342,7 +325,7 @@ public final class ModelPass implements AutoCloseable {
 
     @Override
     public void close() {
-        try (memory; graphs) {
+        try (buffers; graphs) {
             // The graphs first, which know the buffers' addresses; each also where the other fails.
         }
     }

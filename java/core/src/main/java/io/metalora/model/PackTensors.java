@@ -1,5 +1,6 @@
 package io.metalora.model;
 
+import io.metalora.io.ModelConfig;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.op.LossRows;
@@ -7,7 +8,7 @@ import io.metalora.runtime.op.Sequences;
 
 /** A pack on the device. */
 final class PackTensors {
-    private final CausalLM model;
+    private final ModelConfig config;
     private final PassLimits limits;
     private final Tensor ids;
     private final Tensor positions;
@@ -21,16 +22,16 @@ final class PackTensors {
     private Sequences sequences;
     private LossRows loss;
 
-    PackTensors(Memory memory, CausalLM model, PassLimits limits) {
-        this.model = model;
+    PackTensors(BufferPlan plan, ModelConfig config, PassLimits limits) {
+        this.config = config;
         this.limits = limits;
-        ids = memory.ints(limits.tokens());
-        positions = memory.ints(limits.tokens());
-        seqOffsets = memory.ints(limits.sequences() + 1L);
-        slotOffsets = memory.ints(limits.slots() + 1L);
-        rows = memory.ints(limits.lossRows());
-        targets = memory.ints(limits.lossRows());
-        rowScale = memory.floats(limits.lossRows());
+        ids = plan.ints(limits.tokens());
+        positions = plan.ints(limits.tokens());
+        seqOffsets = plan.ints(limits.sequences() + 1L);
+        slotOffsets = plan.ints(limits.slots() + 1L);
+        rows = plan.ints(limits.lossRows());
+        targets = plan.ints(limits.lossRows());
+        rowScale = plan.floats(limits.lossRows());
     }
 
     /** Checks a pack and copies it to the device. */
@@ -45,13 +46,12 @@ final class PackTensors {
         requireWithin("sequences", pack.sequences(), limits.sequences());
         requireWithin("loss rows", pack.lossRows(), limits.lossRows());
         requireWithin("slots", pack.slots(), limits.slots());
-        var c = model.config();
-        if (pack.maxLength() > c.maxPositions()) {
+        if (pack.maxLength() > config.maxPositions()) {
             throw new InputException("a sequence of " + pack.maxLength() + " tokens is longer than the model's context"
-                    + " of " + c.maxPositions() + "; shorten it");
+                    + " of " + config.maxPositions() + "; shorten it");
         }
-        requireTokens(pack.ids(), pack.tokens(), c.vocabSize());
-        requireTokens(pack.targets(), pack.lossRows(), c.vocabSize());
+        requireTokens(pack.ids(), pack.tokens(), config.vocabSize());
+        requireTokens(pack.targets(), pack.lossRows(), config.vocabSize());
     }
 
     /** For a pack that was checked, or was filled up from one. */
@@ -68,7 +68,7 @@ final class PackTensors {
 
     /** Takes on the largest shape there is room for, whatever lies in the tensors: for ops that are only planned. */
     void pretendFull() {
-        shape(limits.tokens(), limits.sequences(), Math.min(limits.tokens(), model.config().maxPositions()), limits.lossRows());
+        shape(limits.tokens(), limits.sequences(), Math.min(limits.tokens(), config.maxPositions()), limits.lossRows());
     }
 
     private void shape(int tokens, int count, int longest, int lossRows) {

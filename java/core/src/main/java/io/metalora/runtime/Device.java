@@ -176,13 +176,26 @@ public final class Device implements AutoCloseable {
 
     /** A tensor of zeros, 64-byte aligned. */
     public Tensor zeros(DType dtype, long... shape) {
-        long bytes = Math.multiplyExact(Shapes.elements("tensor", shape), dtype.bytes());
+        var tensor = planned(dtype, shape);
+        tensor.allocate();
+        return tensor;
+    }
+
+    /**
+     * A tensor without memory, until {@link Tensor#allocate}: before that it can be asked for its size, viewed, and handed on, but
+     * not used.
+     */
+    public Tensor planned(DType dtype, long... shape) {
+        return new Tensor(this, dtype, shape, null);
+    }
+
+    MemorySegment allocate(Tensor tensor) {
+        long bytes = Math.multiplyExact(tensor.elements(), tensor.dtype().bytes());
         try (var _ = turn(); var call = Arena.ofConfined()) {
             var out = call.allocate(ValueLayout.ADDRESS);
             NativeLibrary.check(Metalora.ml_alloc(context(), bytes, out));
-            var tensor = new Tensor(this, dtype, shape, out.get(ValueLayout.ADDRESS, 0));
             open.add(tensor);
-            return tensor;
+            return out.get(ValueLayout.ADDRESS, 0);
         }
     }
 

@@ -7,8 +7,8 @@ import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 
 /**
- * Values in device memory, row-major. A tensor from {@link Device#zeros} is dense and owns its memory until
- * {@link #close}; a {@link #view} or {@link #columns} shares the memory of its tensor and has nothing to close. Columns
+ * Values in device memory, row-major. A tensor from {@link Device#zeros} or {@link Device#planned} is dense and owns its memory
+ * until {@link #close}; a {@link #view} or {@link #columns} shares the memory of its tensor and has nothing to close. Columns
  * are not dense: their rows lie apart, which the ops that say so can use.
  */
 public final class Tensor implements AutoCloseable {
@@ -16,7 +16,10 @@ public final class Tensor implements AutoCloseable {
     private final DType dtype;
     private final long[] shape;
     private final long elements;
-    private final MemorySegment pointer;
+    /** Null until it is asked for, of a planned tensor until {@link #allocate}. */
+    private MemorySegment pointer;
+    /** Bytes from the start of the owner's memory. */
+    private final long offset;
     /** Elements from row to row; 0: dense. */
     private final long stride;
     /** Columns behind each row that an op may write to. */
@@ -32,20 +35,34 @@ public final class Tensor implements AutoCloseable {
         this.shape = shape.clone();
         this.elements = Shapes.elements("tensor", shape);
         this.pointer = pointer;
+        this.offset = 0;
         this.stride = 0;
         this.spare = 0;
         this.owner = this;
     }
 
-    private Tensor(Tensor owner, long[] shape, long elements, MemorySegment pointer, long stride, long spare) {
+    private Tensor(Tensor owner, long[] shape, long elements, long offset, long stride, long spare) {
         this.device = owner.device;
         this.dtype = owner.dtype;
         this.shape = shape.clone();
         this.elements = elements;
-        this.pointer = pointer;
+        this.offset = offset;
         this.stride = stride;
         this.spare = spare;
         this.owner = owner;
+    }
+
+    /**
+     * Takes the memory of a {@link Device#planned} tensor, all zeros.
+     *
+     * @throws IllegalStateException if it has some, is closed, or is a view
+     */
+    public void allocate() {
+        requireOpen();
+        if (owner != this || pointer != null) {
+            throw new IllegalStateException("the tensor " + this + (owner == this ? " has its memory" : " is a view of another"));
+        }
+        pointer = device.allocate(this);
     }
 
     public DType dtype() {
@@ -157,7 +174,8 @@ public final class Tensor implements AutoCloseable {
     public Tensor view(long elementOffset, long... shape) {
         long count = Shapes.elements("view", shape);
         requireRange(elementOffset, count);
-        return new Tensor(owner, shape, count, at(elementOffset), 0, 0);
+        requireOpen();
+        return new Tensor(owner, shape, count, offset + elementOffset * dtype.bytes(), 0, 0);
     }
 
     /** Columns {@code first} on of this matrix, {@code width} of them, in the same memory. */
@@ -177,8 +195,8 @@ public final class Tensor implements AutoCloseable {
         if (width == width()) {
             return this;
         }
-        var at = MemorySegment.ofAddress(pointer().address() + first * dtype.bytes());
-        return new Tensor(owner, new long[] {shape[0], width}, shape[0] * width, at, rowStride(), spare);
+        requireOpen();
+        return new Tensor(owner, new long[] {shape[0], width}, shape[0] * width, offset + first * dtype.bytes(), rowStride(), spare);
     }
 
     /** The first dimension. */
@@ -227,7 +245,9 @@ public final class Tensor implements AutoCloseable {
     /** The caller holds the device. */
     void free() {
         if (!closed) {
-            device.free(this, pointer);
+            if (pointer != null) {
+                device.free(this, pointer);
+            }
             closed = true;
         }
     }
@@ -238,10 +258,20 @@ public final class Tensor implements AutoCloseable {
     }
 
     MemorySegment pointer() {
+        requireOpen();
+        if (pointer == null) {
+            if (owner.pointer == null) {
+                throw new IllegalStateException("the tensor " + this + " is planned only; it has no memory yet");
+            }
+            pointer = MemorySegment.ofAddress(owner.pointer.address() + offset);
+        }
+        return pointer;
+    }
+
+    private void requireOpen() {
         if (owner.closed) {
             throw new IllegalStateException("the tensor " + this + " is closed");
         }
-        return pointer;
     }
 
     private MemorySegment at(long elementOffset) {

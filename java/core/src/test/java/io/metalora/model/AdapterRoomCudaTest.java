@@ -94,7 +94,7 @@ class AdapterRoomCudaTest {
     private static long linearBytes(CausalLM model, int columns) {
         var c = model.config();
         long elements = 0;
-        for (var group : model.groups()) {
+        for (var group : model.shape().groups()) {
             long room = (long) columns * group.members().size();
             elements += (group.out(c) + room) * (Math.ceilDiv(group.first().in(c), 8) * 8 + room);
         }

@@ -15,6 +15,8 @@ import net.jqwik.api.Property;
 import net.jqwik.api.constraints.LongRange;
 import net.jqwik.api.constraints.Size;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Sums of bytes that no long holds. */
 class MemoryEstimateTest {
@@ -59,6 +61,32 @@ class MemoryEstimateTest {
             assertThat(training.total()).isGreaterThan((long) PassLimits.MOST * model.config().hiddenSize() * 4);
             assertThat(Generator.estimate(model, null, Integer.MAX_VALUE, Integer.MAX_VALUE).total()).isGreaterThan(1L << 40);
         }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"llama", "qwen3"})
+    void buffersTakeWhatTheyWereEstimatedToTake(String golden) {
+        try (var device = Device.cpu(); var model = CausalLM.load(Golden.read(golden).model(), device, LoadOptions.defaults())) {
+            var layout = new LoraLayout(model.config(), new LoraConfig(4, 8, false, 0, TargetModules.allLinear()));
+            var limits = PassLimits.ofTokens(24, 3);
+            for (boolean training : new boolean[] {true, false}) {
+                long before = withoutScratch(device);
+                try (var _ = new ModelPass(model, limits, layout, training)) {
+                    assertThat(withoutScratch(device) - before).isEqualTo(
+                            ModelPass.estimate(model.config(), device, model.options(), limits, layout, training).total());
+                }
+                assertThat(withoutScratch(device)).isEqualTo(before);
+            }
+            long before = withoutScratch(device);
+            try (var _ = new Generator(model, null, 2, 20)) {
+                assertThat(withoutScratch(device) - before).isEqualTo(Generator.estimate(model, null, 2, 20).total());
+            }
+            assertThat(withoutScratch(device)).isEqualTo(before);
+        }
+    }
+
+    private static long withoutScratch(Device device) {
+        return device.info().memoryInUse() - device.scratchBytes();
     }
 
     @Test

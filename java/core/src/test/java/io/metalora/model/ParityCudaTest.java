@@ -104,7 +104,7 @@ class ParityCudaTest extends ParityTest {
             long estimate = CausalLM.estimate(golden.model(), device, LoadOptions.defaults()).weights();
             try (var model = CausalLM.load(golden.model(), device, LoadOptions.defaults())) {
                 assertThat(device.info().memoryInUse() - before).isBetween(estimate, estimate + (1 << 20));
-                assertThat(model.group(Projection.Q).isStack()).isTrue();
+                assertThat(model.shape().group(Projection.Q).isStack()).isTrue();
             }
         }
     }

@@ -234,6 +234,36 @@ class DeviceTest {
     }
 
     @Test
+    void aPlannedTensorIsDividedBeforeItHasMemory() {
+        try (var device = Device.cpu()) {
+            long held = device.info().memoryInUse();
+            var planned = device.planned(DType.F32, 2, 4);
+            var right = planned.columns(2, 2);
+            var last = planned.view(4, 4);
+            assertThat(planned.elements()).isEqualTo(8);
+            assertThat(device.info().memoryInUse()).isEqualTo(held);
+            assertThatThrownBy(() -> Ops.of(device).fill(last, 4, 1)).isInstanceOf(IllegalStateException.class)
+                    .hasMessageContaining("no memory yet");
+            assertThatThrownBy(() -> planned.upload(new float[8])).hasMessageContaining("no memory yet");
+
+            planned.allocate();
+            assertThat(planned.toFloats()).containsOnly(0);
+            Ops.of(device).fill(last, 4, 1);
+            right.copyRows(device.zeros(DType.F32, 1, 2), 0, 1, 1);
+            assertThat(planned.toFloats()).containsExactly(0, 0, 0, 0, 1, 1, 0, 0);
+            assertThatThrownBy(planned::allocate).isInstanceOf(IllegalStateException.class).hasMessageContaining("has its memory");
+            assertThatThrownBy(last::allocate).isInstanceOf(IllegalStateException.class).hasMessageContaining("view");
+
+            planned.close();
+            assertThatThrownBy(() -> Ops.of(device).fill(last, 4, 1)).hasMessageContaining("closed");
+            var never = device.planned(DType.F32, 3);
+            never.close();
+            never.close();
+            assertThatThrownBy(never::allocate).isInstanceOf(IllegalStateException.class).hasMessageContaining("closed");
+        }
+    }
+
+    @Test
     void columnsAreRowsApart() {
         try (var device = Device.cpu();
                 var matrix = device.zeros(DType.F32, 3, 8);

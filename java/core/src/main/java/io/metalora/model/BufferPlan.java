@@ -1,0 +1,73 @@
+package io.metalora.model;
+
+import io.metalora.runtime.DType;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.Tensor;
+import io.metalora.runtime.host.Held;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Buffers that are made together: first planned, which tells their bytes and divides them into columns, then allocated. What
+ * a pass will hold is thus known before any of it is taken, from the code that lays it out.
+ */
+final class BufferPlan implements AutoCloseable {
+    private final Device device;
+    private final List<Tensor> tensors = new ArrayList<>();
+    private final Held held = new Held();
+    private long bytes;
+
+    BufferPlan(Device device) {
+        this.device = device;
+    }
+
+    /** A buffer in the activation type. */
+    Tensor activation(long... shape) {
+        return tensor(device.activationType(), shape);
+    }
+
+    /** Rows of activations that go into a Linear, with columns behind them that the op may use. */
+    Tensor rows(long rows, long width, long spare) {
+        return activation(rows, width + spare).withSpare(width);
+    }
+
+    Tensor floats(long... shape) {
+        return tensor(DType.F32, shape);
+    }
+
+    Tensor ints(long... shape) {
+        return tensor(DType.I32, shape);
+    }
+
+    private Tensor tensor(DType dtype, long... shape) {
+        bytes = MemoryEstimate.sum(bytes, MemoryEstimate.product(dtype.bytes(), MemoryEstimate.product(shape)));
+        var tensor = device.planned(dtype, shape);
+        tensors.add(tensor);
+        return tensor;
+    }
+
+    /** Of all buffers; Long.MAX_VALUE where they are more than that. */
+    long bytes() {
+        return bytes;
+    }
+
+    /** Takes the memory of all buffers, or, with an exception, of none. */
+    void allocate() {
+        for (var tensor : tensors) {
+            held.add(() -> {
+                tensor.allocate();
+                return tensor;
+            }, Tensor::close);
+        }
+    }
+
+    /** Gives all back after a failure, which is the one to be thrown. */
+    void closeAfter(Throwable failure) {
+        held.closeAfter(failure);
+    }
+
+    @Override
+    public void close() {
+        held.close();
+    }
+}
