@@ -1,7 +1,10 @@
 package io.metalora;
 
 import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideInAPackage;
+import static com.tngtech.archunit.core.domain.JavaClass.Predicates.assignableTo;
+import static com.tngtech.archunit.core.domain.properties.HasModifiers.Predicates.modifier;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.fields;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.Architectures.layeredArchitecture;
 import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
@@ -77,6 +80,12 @@ class ArchitectureTest {
             .that(areExported()).and().arePublic()
             .should(show("no type that users can't name", shown -> !shown.getPackageName().startsWith("io.metalora")
                     || EXPORTED.contains(shown.getPackageName()) || shown.getPackageName().equals("io.metalora.bindings")));
+
+    /** Whoever gets an array can change it, and records compare arrays by identity. */
+    @ArchTest
+    static final ArchRule RECORDS_HOLD_NO_ARRAYS = fields()
+            .that().areNotStatic().and().areDeclaredInClassesThat(areExported().and(assignableTo(Record.class)).and(modifier(JavaModifier.PUBLIC)))
+            .should().notHaveRawType(DescribedPredicate.describe("array", JavaClass::isArray));
 
     private static DescribedPredicate<JavaClass> areExported() {
         return DescribedPredicate.describe("are exported to all", type -> EXPORTED.contains(type.getPackageName()));
