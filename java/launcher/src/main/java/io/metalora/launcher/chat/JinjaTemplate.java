@@ -39,20 +39,21 @@ public final class JinjaTemplate implements ChatTemplate {
 
     private static final Pattern CLASS_NAME = Pattern.compile("\\b(?:[a-z]\\w*\\.){2,}[A-Z][\\w$]*");
 
+    /** One for all templates: it is dear to make, and each rendering has a context of its own. */
+    private static final Jinjava JINJA = jinja();
+
     private final String source; // of the template, for messages
     private final String template;
     private final Map<String, String> specialTokens; // bos_token -> "<s>"
-    private final Jinjava jinja;
 
     private JinjaTemplate(String source, String template, Map<String, String> specialTokens) {
         this.source = source;
         this.specialTokens = specialTokens;
-        this.jinja = jinja();
         String known = run(() -> JinjaDialect.translate(template));
         // Jinja drops one line end at the end of a template; the library would drop it from the output.
         this.template = known.endsWith("\n") ? known.substring(0, known.length() - 1) : known;
         run(() -> {
-            new TemplateCheck(jinja, source).check(this.template);
+            new TemplateCheck(JINJA, source).check(this.template);
             return null;
         });
     }
@@ -150,7 +151,7 @@ public final class JinjaTemplate implements ChatTemplate {
         var bindings = new HashMap<String, Object>(specialTokens);
         bindings.put("messages", messages.stream().map(JinjaTemplate::asMap).toList());
         bindings.put("add_generation_prompt", addGenerationPrompt);
-        RenderResult result = run(() -> jinja.renderForResult(template, bindings));
+        RenderResult result = run(() -> JINJA.renderForResult(template, bindings));
         for (var error : result.getErrors()) {
             Throwable root = error.getException();
             while (root != null && root.getCause() != null) {
