@@ -1,10 +1,10 @@
 package io.metalora.train;
 
 /**
- * A way to train the shared adapter, one iteration at a time. Iteration i does the same whether or not the iterations
+ * A way to train the shared adapter, or those of tasks apart, one iteration at a time. Iteration i does the same whether or not the iterations
  * before it ran in this process: with the state restored, a run goes on bit for bit.
  */
-public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLora {
+public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLora, SeparateLora {
 
     /** Iterations of the whole run. */
     long total();
