@@ -34,6 +34,14 @@ public final class LoadedModel implements AutoCloseable {
         slots = layout.isEmpty() ? null : held.add(() -> slots(layout.get(), adapters), AdapterSlots::close);
     }
 
+    private LoadedModel(Path folder, Device device, TextTokenizer tokenizer, LoadOptions options) {
+        this.folder = folder;
+        this.device = device;
+        this.tokenizer = tokenizer;
+        model = held.add(() -> CausalLM.load(folder, device, options), CausalLM::close);
+        slots = null;
+    }
+
     /**
      * Opens the device and loads the Hugging Face model in {@code folder}, with its tokenizer, without adapters.
      *
@@ -51,6 +59,17 @@ public final class LoadedModel implements AutoCloseable {
      */
     public static LoadedModel open(Path folder, List<Path> adapters, DeviceOptions device) {
         return new LoadedModel(folder, List.copyOf(adapters), device);
+    }
+
+    /**
+     * Loads the weights beside a device and a tokenizer that are open already, for who has to check something against both
+     * first. The two stay the caller's: closing the model leaves them open.
+     *
+     * @param tokenizer that of the model in {@code folder}
+     * @throws InputException if a file of the weights is missing or can't be used, or memory does not suffice
+     */
+    public static LoadedModel load(Path folder, Device device, TextTokenizer tokenizer, LoadOptions options) {
+        return new LoadedModel(folder, device, tokenizer, options);
     }
 
     /** Of all adapters; what can't be used is found out before the weights are read. */
@@ -105,7 +124,7 @@ public final class LoadedModel implements AutoCloseable {
         return slots;
     }
 
-    /** Closes all of it, also where closing a part fails. */
+    /** Closes all that it opened itself, also where closing a part fails. */
     @Override
     public void close() {
         held.close();

@@ -10,6 +10,7 @@ import io.metalora.io.ModelConfig;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
+import io.metalora.text.TextTokenizer;
 import java.net.URISyntaxException;
 import java.nio.file.Path;
 import java.util.List;
@@ -81,5 +82,18 @@ class LoadedModelTest {
         assertThatThrownBy(() -> loaded.device().info()).isInstanceOf(IllegalStateException.class);
         assertThatThrownBy(() -> loaded.tokenizer().encode("x", true)).isInstanceOf(RuntimeException.class);
         assertThatThrownBy(() -> loaded.slots().parameters().toFloats()).isInstanceOf(IllegalStateException.class);
+    }
+
+    @Test
+    void leavesOpenWhatItWasGiven() {
+        try (var device = Device.cpu(); var tokenizer = TextTokenizer.load(fixture("model"))) {
+            var loaded = LoadedModel.load(fixture("model"), device, tokenizer, LoadOptions.defaults());
+            assertThat(loaded.device()).isSameAs(device);
+            assertThat(loaded.tokenizer()).isSameAs(tokenizer);
+            long withModel = device.info().memoryInUse();
+            loaded.close();
+            assertThat(device.info().memoryInUse()).isLessThan(withModel);
+            assertThat(tokenizer.encode("x", true)).isNotEmpty();
+        }
     }
 }
