@@ -1,6 +1,6 @@
 package io.metalora.model;
 
-import io.metalora.adapter.LoraLayout;
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.Status;
 import io.metalora.io.ModelConfig;
@@ -24,7 +24,7 @@ public final class ModelPass implements AutoCloseable {
     private final PassLimits limits;
     private final Ops ops;
     private final Memory memory;
-    private final LoraLayout layout;
+    private final AdapterLayout layout;
     private final LoraTerms lora;
     private final PackTensors pack;
     private final LayerForward forward;
@@ -48,11 +48,11 @@ public final class ModelPass implements AutoCloseable {
      * @param layout   of the adapters the passes will use, which are for a model of this shape; null for the base model alone
      * @param training whether {@link #forwardBackward} will be called; it needs a layout
      */
-    public ModelPass(CausalLM model, PassLimits limits, LoraLayout layout, boolean training) {
+    public ModelPass(CausalLM model, PassLimits limits, AdapterLayout layout, boolean training) {
         this(model, limits, layout, training, checked(model, limits, layout, training));
     }
 
-    private static Memory checked(CausalLM model, PassLimits limits, LoraLayout layout, boolean training) {
+    private static Memory checked(CausalLM model, PassLimits limits, AdapterLayout layout, boolean training) {
         estimate(model.config(), model.device(), model.options(), limits, layout, training)
                 .requireFits(
                         model.device(),
@@ -61,7 +61,7 @@ public final class ModelPass implements AutoCloseable {
         return Memory.of(model.device());
     }
 
-    private ModelPass(CausalLM model, PassLimits given, LoraLayout layout, boolean training, Memory memory) {
+    private ModelPass(CausalLM model, PassLimits given, AdapterLayout layout, boolean training, Memory memory) {
         if (training && layout == null) {
             throw new IllegalArgumentException("training needs the layout of an adapter");
         }
@@ -121,7 +121,7 @@ public final class ModelPass implements AutoCloseable {
 
     /** What the buffers of such a pass take, on a model loaded with {@code options}. */
     public static MemoryEstimate estimate(
-            ModelConfig config, Device device, LoadOptions options, PassLimits limits, LoraLayout layout, boolean training) {
+            ModelConfig config, Device device, LoadOptions options, PassLimits limits, AdapterLayout layout, boolean training) {
         var counting = Memory.counting(device);
         new ModelPass(CausalLM.withoutWeights(config, device, options), limits, layout, training, counting);
         return new MemoryEstimate(0, counting.bytes(), 0);

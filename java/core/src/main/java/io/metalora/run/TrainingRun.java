@@ -1,5 +1,6 @@
 package io.metalora.run;
 
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.config.Method;
@@ -91,7 +92,7 @@ public final class TrainingRun {
         List<EncodedTask> encoded = run.encode(loaded.tokenizer(), model.config(), tasks);
         ModelFingerprint fingerprint = ModelFingerprint.of(run.config.model());
         listener.prepared(tasks, encoded, loaded.tokenizer(), model.config(), fingerprint);
-        LoraLayout layout = run.layout(model.config());
+        AdapterLayout layout = run.layout(model.config());
         RunStart started = RunStart.of(fingerprint, run.config, loaded.device().info());
         return run.run(loaded, encoded, TrainingMemory.besideModel(run.config, model.config(), model.options(), layout, encoded,
                 loaded.device()), started, null);
@@ -157,7 +158,7 @@ public final class TrainingRun {
         ModelConfig modelConfig = ModelConfig.read(config.model());
         try (var tokenizer = TextTokenizer.load(config.model())) {
             List<EncodedTask> encoded = encode(tokenizer, modelConfig, tasks);
-            LoraLayout layout = layout(modelConfig);
+            AdapterLayout layout = layout(modelConfig);
             ResumePoint point = null;
             if (resumed) {
                 point = ResumePoint.find(folder, layout.parameters(), folder.config().compute().checkpointEvery(), listener::warning);
@@ -246,7 +247,7 @@ public final class TrainingRun {
         return init; // of an earlier version, which kept no copy
     }
 
-    private LoraLayout layout(ModelConfig modelConfig) {
+    private AdapterLayout layout(ModelConfig modelConfig) {
         Path init = initial();
         return init == null ? new LoraLayout(modelConfig, config.adapter().lora()) : LoraAdapter.layout(init, modelConfig);
     }
@@ -295,9 +296,9 @@ public final class TrainingRun {
             case JOINT_LORA -> new JointLora(model, adapter, tasks, config, stop);
         }) {
             listener.planned(memory, trainer.scratchBytes());
-            var lora = adapter.layout().config();
-            if (!model.hasRoomFor(lora, config.slots())) {
-                listener.warning("adapters of rank " + lora.rank() + " in " + config.slots() + " slots have no room beside weights "
+            var layout = adapter.layout();
+            if (!model.hasRoomFor(layout, config.slots())) {
+                listener.warning("adapters of rank " + layout.config().rank() + " in " + config.slots() + " slots have no room beside weights "
                         + "loaded for " + model.options().adapterColumns() + " columns: products take their slower form");
             }
             if (point != null && point.checkpoint() != null) {

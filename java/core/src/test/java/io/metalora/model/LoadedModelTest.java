@@ -42,7 +42,7 @@ class LoadedModelTest {
             assertThat(loaded.slots().parameters().view(0, p).toFloats()).isEqualTo(first.parameters().toFloats());
             assertThat(loaded.slots().parameters().view(p, p).toFloats()).isEqualTo(other.parameters().toFloats());
             assertThat(loaded.slots().parameters().view(2 * p, p).toFloats()).containsOnly(0f);
-            assertThat(loaded.model().options().hasRoomFor(first.layout().config(), 2)).isTrue();
+            assertThat(loaded.model().options().hasRoomFor(first.layout(), 2)).isTrue();
             assertThat(loaded.folder()).isEqualTo(fixture("model"));
         }
         try (var alone = LoadedModel.open(fixture("model"), CPU)) {
