@@ -47,15 +47,11 @@ public final class LoraAdapter implements AutoCloseable {
 
     /** Reads a PEFT adapter (F32, F16 or BF16) made for {@code model}; an InputException says why one does not fit. */
     public static LoraAdapter load(Path peftDir, ModelConfig model, Device device) {
-        try (var folder = PeftFolder.open(peftDir, model)) {
-            LoraLayout layout = folder.layout();
+        try (var reader = AdapterFormat.PEFT.open(peftDir, model)) {
+            AdapterLayout layout = reader.layout();
             var adapter = new LoraAdapter(layout, device.zeros(DType.F32, layout.parameters()));
             try {
-                for (var site : layout.sites()) {
-                    adapter.upload(site.offsetA(), folder.a(site));
-                    adapter.upload(site.offsetB(), folder.b(site));
-                }
-                folder.requireUnchanged();
+                reader.read((values, offset) -> adapter.upload(offset, values));
                 return adapter;
             } catch (RuntimeException | Error e) {
                 adapter.close();
@@ -66,8 +62,8 @@ public final class LoraAdapter implements AutoCloseable {
 
     /** The layout of the PEFT adapter in a folder, which is checked as {@link #load} does but for its values. */
     public static AdapterLayout layout(Path peftDir, ModelConfig model) {
-        try (var folder = PeftFolder.open(peftDir, model)) {
-            return folder.layout();
+        try (var reader = AdapterFormat.PEFT.open(peftDir, model)) {
+            return reader.layout();
         }
     }
 
@@ -79,10 +75,7 @@ public final class LoraAdapter implements AutoCloseable {
      * @throws IllegalStateException if a value is not finite; nothing is written then
      */
     public void save(Path dir, String baseModelNameOrPath) {
-        switch (layout) {
-            case LoraLayout lora -> PeftFolder.write(dir, lora, baseModelNameOrPath,
-                    slice -> parameters.view(slice.offset(), slice.rows(), slice.columns()).toFloats());
-        }
+        AdapterFormat.PEFT.write(dir, layout, baseModelNameOrPath, (offset, count) -> parameters.view(offset, count).toFloats());
     }
 
     private void upload(long offset, float[] values) {
