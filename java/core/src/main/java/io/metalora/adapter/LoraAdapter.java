@@ -7,23 +7,26 @@ import io.metalora.runtime.Tensor;
 import java.nio.file.Path;
 import java.util.Objects;
 
-/** One adapter: its values on a device, in one flat vector that {@link LoraLayout} describes. */
+/** One low-rank adapter: its values on a device, in one flat vector that its {@link AdapterLayout} describes. */
 public final class LoraAdapter implements AutoCloseable {
-    private final LoraLayout layout;
+    private final AdapterLayout layout;
     private final Tensor parameters;
 
-    private LoraAdapter(LoraLayout layout, Tensor parameters) {
+    private LoraAdapter(AdapterLayout layout, Tensor parameters) {
         this.layout = layout;
         this.parameters = parameters;
     }
 
     /** A fresh adapter, which changes nothing: every B is zero, every A uniform in (-1/sqrt(in), 1/sqrt(in)). */
-    public static LoraAdapter create(Device device, LoraLayout layout, long seed) {
+    public static LoraAdapter create(Device device, AdapterLayout layout, long seed) {
         var adapter = new LoraAdapter(layout, device.zeros(DType.F32, layout.parameters()));
         try {
-            int rank = layout.config().rank();
-            for (var site : layout.sites()) {
-                adapter.upload(site.offsetA(), InitialValues.a(seed, site, rank));
+            switch (layout) {
+                case LoraLayout lora -> {
+                    for (var site : lora.sites()) {
+                        adapter.upload(site.offsetA(), InitialValues.a(seed, site, lora.config().rank()));
+                    }
+                }
             }
             return adapter;
         } catch (RuntimeException | Error e) {
@@ -33,7 +36,7 @@ public final class LoraAdapter implements AutoCloseable {
     }
 
     /** An adapter over existing values, F32 [P]; closing it closes {@code parameters}, which frees no memory of a view. */
-    public static LoraAdapter of(LoraLayout layout, Tensor parameters) {
+    public static LoraAdapter of(AdapterLayout layout, Tensor parameters) {
         Objects.requireNonNull(layout, "layout");
         if (parameters.dtype() != DType.F32 || parameters.elements() != layout.parameters()) {
             throw new IllegalArgumentException(parameters + " does not hold the " + layout.parameters()
@@ -44,15 +47,11 @@ public final class LoraAdapter implements AutoCloseable {
 
     /** Reads a PEFT adapter (F32, F16 or BF16) made for {@code model}; an InputException says why one does not fit. */
     public static LoraAdapter load(Path peftDir, ModelConfig model, Device device) {
-        try (var folder = PeftFolder.open(peftDir, model)) {
-            LoraLayout layout = folder.layout();
+        try (var reader = AdapterFormat.PEFT.open(peftDir, model)) {
+            AdapterLayout layout = reader.layout();
             var adapter = new LoraAdapter(layout, device.zeros(DType.F32, layout.parameters()));
             try {
-                for (var site : layout.sites()) {
-                    adapter.upload(site.offsetA(), folder.a(site));
-                    adapter.upload(site.offsetB(), folder.b(site));
-                }
-                folder.requireUnchanged();
+                reader.read((values, offset) -> adapter.upload(offset, values));
                 return adapter;
             } catch (RuntimeException | Error e) {
                 adapter.close();
@@ -62,9 +61,9 @@ public final class LoraAdapter implements AutoCloseable {
     }
 
     /** The layout of the PEFT adapter in a folder, which is checked as {@link #load} does but for its values. */
-    public static LoraLayout layout(Path peftDir, ModelConfig model) {
-        try (var folder = PeftFolder.open(peftDir, model)) {
-            return folder.layout();
+    public static AdapterLayout layout(Path peftDir, ModelConfig model) {
+        try (var reader = AdapterFormat.PEFT.open(peftDir, model)) {
+            return reader.layout();
         }
     }
 
@@ -76,15 +75,14 @@ public final class LoraAdapter implements AutoCloseable {
      * @throws IllegalStateException if a value is not finite; nothing is written then
      */
     public void save(Path dir, String baseModelNameOrPath) {
-        PeftFolder.write(dir, layout, baseModelNameOrPath,
-                slice -> parameters.view(slice.offset(), slice.rows(), slice.columns()).toFloats());
+        AdapterFormat.PEFT.write(dir, layout, baseModelNameOrPath, (offset, count) -> parameters.view(offset, count).toFloats());
     }
 
     private void upload(long offset, float[] values) {
         parameters.view(offset, values.length).upload(values);
     }
 
-    public LoraLayout layout() {
+    public AdapterLayout layout() {
         return layout;
     }
 

@@ -8,9 +8,9 @@ import java.util.Objects;
 
 /**
  * Where each A [r, in] and B [out, r] of an adapter lies in its flat vector of P floats: layer by layer, within a layer
- * in the order of {@link Projection}, A before B, without gaps. Two layouts are equal when every offset is.
+ * in the order of {@link Projection}, A before B, without gaps.
  */
-public final class LoraLayout {
+public final class LoraLayout implements AdapterLayout {
 
     /**
      * One adapted Linear. Offsets count floats from the start of the vector.
@@ -68,11 +68,12 @@ public final class LoraLayout {
         parameters = offset;
     }
 
+    @Override
     public LoraConfig config() {
         return config;
     }
 
-    /** P, the floats of one adapter. */
+    @Override
     public long parameters() {
         return parameters;
     }
@@ -87,12 +88,12 @@ public final class LoraLayout {
         return sites;
     }
 
-    /** Below this layer nothing needs a gradient. */
+    @Override
     public int firstAdaptedLayer() {
         return sites.getFirst().layer();
     }
 
-    /** @throws IllegalArgumentException if this is a layout for a model of another shape, saying what differs */
+    @Override
     public void requireFits(ModelConfig model) {
         if (layers() != model.layers()) {
             throw new IllegalArgumentException("the " + this + " is for a model of " + layers() + " layers, but this one has "
@@ -108,8 +109,14 @@ public final class LoraLayout {
         }
     }
 
-    /** What another layout has otherwise, in words; only for one that is not equal. */
-    public String difference(LoraLayout other) {
+    @Override
+    public String difference(AdapterLayout other) {
+        return switch (other) {
+            case LoraLayout lora -> differenceFrom(lora);
+        };
+    }
+
+    private String differenceFrom(LoraLayout other) {
         if (config.rank() != other.config.rank()) {
             return "rank " + config.rank() + ", not " + other.config.rank();
         }

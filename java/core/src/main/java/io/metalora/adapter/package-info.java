@@ -1,2 +1,2 @@
-/** Low-rank adapters (Hu et al. 2021): targets, layout, initialisation, PEFT format. */
+/** Low-rank adapters (Hu et al. 2021): targets, layout, initialisation, formats of folders. */
 package io.metalora.adapter;

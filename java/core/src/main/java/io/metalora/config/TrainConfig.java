@@ -1,7 +1,7 @@
 package io.metalora.config;
 
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraConfig;
-import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.TargetModules;
 import io.metalora.file.Folders;
 import io.metalora.model.LoadOptions;
@@ -178,8 +178,8 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     }
 
     /** How the model is to be loaded for an adapter to be trained. */
-    public LoadOptions loadOptions(LoraLayout adapter) {
-        return new LoadOptions(compute.weights).withRoomFor(adapter.config(), slots());
+    public LoadOptions loadOptions(AdapterLayout adapter) {
+        return new LoadOptions(compute.weights).withRoomFor(adapter, slots());
     }
 
     /**

@@ -13,7 +13,9 @@ import io.metalora.text.TextTokenizer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
 import java.util.function.LongConsumer;
@@ -38,6 +40,7 @@ public final class TaskEvaluator implements AutoCloseable {
     private final TextTokenizer tokenizer;
     private final ModelConfig model;
     private final int[] endTokens;
+    private final Map<List<String>, LabelSet> labelSets = new HashMap<>(); // encoded once, for all pieces of a task
 
     /** Items of a task, as many as are evaluated at a time, and the adapter they are asked of. */
     record Block(TaskItems items, int from, int to, int slot) {
@@ -135,7 +138,8 @@ public final class TaskEvaluator implements AutoCloseable {
             boolean[] correct = new boolean[block.to() - block.from()];
             answers.add(correct);
             List<String> labels = block.items().labels();
-            LabelSet set = labels.isEmpty() ? null : new LabelSet(labels, ClosedLabels.ids(labels, tokenizer, endTokens));
+            LabelSet set = labels.isEmpty() ? null
+                    : labelSets.computeIfAbsent(labels, l -> new LabelSet(l, ClosedLabels.ids(l, tokenizer, endTokens)));
             for (int i = 0; i < correct.length; i++) {
                 Example example = block.examples().get(i);
                 (set == null ? matched : ranked).add(new Search(example, encoder.encode(example), set, block.slot(), correct, i));

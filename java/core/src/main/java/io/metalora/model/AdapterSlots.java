@@ -1,5 +1,6 @@
 package io.metalora.model;
 
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.runtime.DType;
@@ -18,7 +19,7 @@ public final class AdapterSlots implements AutoCloseable {
     /** In place of a slot: the base model, without an adapter. */
     public static final int BASE = -1;
 
-    private final LoraLayout layout;
+    private final AdapterLayout layout;
     private final int slots;
     private final SlotVectors vectors;
     private final boolean hasBase; // behind the n slots lies one of zeros
@@ -27,11 +28,11 @@ public final class AdapterSlots implements AutoCloseable {
     private final Held held = new Held(); // nothing where the memory is an adapter's
 
     /** n slots of zeros. */
-    public AdapterSlots(Device device, LoraLayout layout, int slots, boolean gradients) {
+    public AdapterSlots(Device device, AdapterLayout layout, int slots, boolean gradients) {
         this(device, layout, slots, gradients, false);
     }
 
-    private AdapterSlots(Device device, LoraLayout layout, int slots, boolean gradients, boolean hasBase) {
+    private AdapterSlots(Device device, AdapterLayout layout, int slots, boolean gradients, boolean hasBase) {
         if (slots < 1) {
             throw new IllegalArgumentException(slots + " slots");
         }
@@ -82,7 +83,7 @@ public final class AdapterSlots implements AutoCloseable {
     }
 
     /** Refuses with an InputException, which names both, an adapter that can't be beside another. */
-    static void requireAlike(LoraLayout first, String firstName, LoraLayout other, String otherName) {
+    static void requireAlike(AdapterLayout first, String firstName, AdapterLayout other, String otherName) {
         float scale = first.config().scale();
         float otherScale = other.config().scale();
         if (!other.equals(first) || otherScale != scale) {
@@ -101,7 +102,7 @@ public final class AdapterSlots implements AutoCloseable {
         Ops.of(parameters.device()).fill(gradients(), gradients().elements(), 0f);
     }
 
-    public LoraLayout layout() {
+    public AdapterLayout layout() {
         return layout;
     }
 
@@ -129,18 +130,28 @@ public final class AdapterSlots implements AutoCloseable {
 
     /** The first value that is a NaN or an infinity, in words; empty where all are finite. */
     Optional<String> firstNotFinite() {
-        int rank = layout.config().rank();
         for (int slot = 0; slot < slots; slot++) {
             long start = slot * layout.parameters();
-            for (var site : layout.sites()) {
-                for (boolean isA : new boolean[] {true, false}) {
-                    long rows = isA ? rank : site.out();
-                    long columns = isA ? site.in() : rank;
-                    float[] values = parameters.view(start + (isA ? site.offsetA() : site.offsetB()), rows, columns).toFloats();
-                    var found = HostTensor.of(site.path(), values, rows, columns).firstNotFinite();
-                    if (found.isPresent()) {
-                        return Optional.of((isA ? "lora_A of " : "lora_B of ") + site.path() + " holds " + found.get());
-                    }
+            var found = switch (layout) {
+                case LoraLayout lora -> firstNotFinite(lora, start);
+            };
+            if (found.isPresent()) {
+                return found;
+            }
+        }
+        return Optional.empty();
+    }
+
+    private Optional<String> firstNotFinite(LoraLayout lora, long start) {
+        int rank = lora.config().rank();
+        for (var site : lora.sites()) {
+            for (boolean isA : new boolean[] {true, false}) {
+                long rows = isA ? rank : site.out();
+                long columns = isA ? site.in() : rank;
+                float[] values = parameters.view(start + (isA ? site.offsetA() : site.offsetB()), rows, columns).toFloats();
+                var found = HostTensor.of(site.path(), values, rows, columns).firstNotFinite();
+                if (found.isPresent()) {
+                    return Optional.of((isA ? "lora_A of " : "lora_B of ") + site.path() + " holds " + found.get());
                 }
             }
         }

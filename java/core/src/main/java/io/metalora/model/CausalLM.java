@@ -1,6 +1,6 @@
 package io.metalora.model;
 
-import io.metalora.adapter.LoraConfig;
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.Projection;
 import io.metalora.io.ModelConfig;
 import io.metalora.io.ModelFiles;
@@ -137,7 +137,7 @@ public final class CausalLM implements AutoCloseable {
     }
 
     /** Whether products with adapters in so many slots can take their fastest form. */
-    public boolean hasRoomFor(LoraConfig adapter, int slots) {
+    public boolean hasRoomFor(AdapterLayout adapter, int slots) {
         return !device.gainsByAdapterRoom() || options.hasRoomFor(adapter, slots);
     }
 

@@ -1,6 +1,7 @@
 package io.metalora.model;
 
-import io.metalora.adapter.LoraConfig;
+import io.metalora.adapter.AdapterLayout;
+import io.metalora.adapter.LoraLayout;
 import java.util.Objects;
 
 /**
@@ -34,17 +35,20 @@ public record LoadOptions(WeightStorage storage, int adapterColumns) {
     }
 
     /** This with room for adapters in so many slots, unless that would take too much. */
-    public LoadOptions withRoomFor(LoraConfig adapter, int slots) {
+    public LoadOptions withRoomFor(AdapterLayout adapter, int slots) {
         long columns = Math.ceilDiv(columns(adapter, slots), STEP) * STEP;
         return columns > MOST ? this : new LoadOptions(storage, (int) columns);
     }
 
-    boolean hasRoomFor(LoraConfig adapter, int slots) {
+    boolean hasRoomFor(AdapterLayout adapter, int slots) {
         return columns(adapter, slots) <= adapterColumns;
     }
 
     /** The ops take ranks in eights. */
-    private static long columns(LoraConfig adapter, int slots) {
-        return Math.ceilDiv(adapter.rank(), 8) * 8L * slots;
+    private static long columns(AdapterLayout adapter, int slots) {
+        int rank = switch (adapter) {
+            case LoraLayout lora -> lora.config().rank();
+        };
+        return Math.ceilDiv(rank, 8) * 8L * slots;
     }
 }

@@ -1,7 +1,7 @@
 package io.metalora.model;
 
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
-import io.metalora.adapter.LoraLayout;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
@@ -29,9 +29,17 @@ public final class LoadedModel implements AutoCloseable {
         // The tokenizer first: it is small, and a folder without one is found out before the weights are read.
         tokenizer = held.add(() -> TextTokenizer.load(folder), TextTokenizer::close);
         var layout = held.orClose(() -> layout(folder, adapters));
-        var load = layout.map(l -> LoadOptions.defaults().withRoomFor(l.config(), adapters.size())).orElseGet(LoadOptions::defaults);
+        var load = layout.map(l -> LoadOptions.defaults().withRoomFor(l, adapters.size())).orElseGet(LoadOptions::defaults);
         model = held.add(() -> CausalLM.load(folder, device, load), CausalLM::close);
         slots = layout.isEmpty() ? null : held.add(() -> slots(layout.get(), adapters), AdapterSlots::close);
+    }
+
+    private LoadedModel(Path folder, Device device, TextTokenizer tokenizer, LoadOptions options) {
+        this.folder = folder;
+        this.device = device;
+        this.tokenizer = tokenizer;
+        model = held.add(() -> CausalLM.load(folder, device, options), CausalLM::close);
+        slots = null;
     }
 
     /**
@@ -53,8 +61,19 @@ public final class LoadedModel implements AutoCloseable {
         return new LoadedModel(folder, List.copyOf(adapters), device);
     }
 
+    /**
+     * Loads the weights beside a device and a tokenizer that are open already, for who has to check something against both
+     * first. The two stay the caller's: closing the model leaves them open.
+     *
+     * @param tokenizer that of the model in {@code folder}
+     * @throws InputException if a file of the weights is missing or can't be used, or memory does not suffice
+     */
+    public static LoadedModel load(Path folder, Device device, TextTokenizer tokenizer, LoadOptions options) {
+        return new LoadedModel(folder, device, tokenizer, options);
+    }
+
     /** Of all adapters; what can't be used is found out before the weights are read. */
-    private static Optional<LoraLayout> layout(Path folder, List<Path> adapters) {
+    private static Optional<AdapterLayout> layout(Path folder, List<Path> adapters) {
         if (adapters.isEmpty()) {
             return Optional.empty();
         }
@@ -66,7 +85,7 @@ public final class LoadedModel implements AutoCloseable {
         return Optional.of(first);
     }
 
-    private AdapterSlots slots(LoraLayout layout, List<Path> adapters) {
+    private AdapterSlots slots(AdapterLayout layout, List<Path> adapters) {
         long bytes = MemoryEstimate.product(2L * adapters.size() + 1, layout.parameters(), DType.F32.bytes()); // two copies, and zeros
         new MemoryEstimate(0, 0, bytes).requireFits(device, "Loading the adapters", "load fewer at once, or free memory");
         var loaded = new ArrayList<LoraAdapter>();
@@ -105,7 +124,7 @@ public final class LoadedModel implements AutoCloseable {
         return slots;
     }
 
-    /** Closes all of it, also where closing a part fails. */
+    /** Closes all that it opened itself, also where closing a part fails. */
     @Override
     public void close() {
         held.close();

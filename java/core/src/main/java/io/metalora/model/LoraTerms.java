@@ -1,5 +1,6 @@
 package io.metalora.model;
 
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.Projection;
 import io.metalora.runtime.Tensor;
@@ -12,7 +13,7 @@ import java.util.List;
 final class LoraTerms {
     private static final int PER_LAYER = Projection.values().length;
 
-    private final LoraLayout layout;
+    private final AdapterLayout layout;
     private final LoraTerm[] terms; // [layers * 7], at a group's first member; null where there is no adapter
     private boolean on;
 
@@ -20,7 +21,7 @@ final class LoraTerms {
      * @param keep        each term keeps its own h [tokens, r] for the backward; else they share one
      * @param slotOffsets I32 [slots + 1], of the pack
      */
-    LoraTerms(BufferPlan plan, LoraLayout layout, ModelShape shape, int tokens, boolean keep, Tensor slotOffsets) {
+    LoraTerms(BufferPlan plan, AdapterLayout layout, ModelShape shape, int tokens, boolean keep, Tensor slotOffsets) {
         var config = shape.config();
         layout.requireFits(config);
         this.layout = layout;
@@ -28,7 +29,10 @@ final class LoraTerms {
         int rank = layout.config().rank();
         Tensor shared = keep ? null : plan.floats(tokens, (long) rank * shape.largestGroup());
         var parts = new LinkedHashMap<Integer, List<LoraTerm.Part>>(); // by the index of the group's first member
-        for (var site : layout.sites()) {
+        var sites = switch (layout) {
+            case LoraLayout lora -> lora.sites();
+        };
+        for (var site : sites) {
             var group = shape.group(site.projection());
             int index = site.layer() * PER_LAYER + site.projection().ordinal();
             parts.computeIfAbsent(site.layer() * PER_LAYER + group.first().ordinal(), i -> new ArrayList<>())

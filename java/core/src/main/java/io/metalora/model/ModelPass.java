@@ -1,6 +1,6 @@
 package io.metalora.model;
 
-import io.metalora.adapter.LoraLayout;
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.Status;
 import io.metalora.io.ModelConfig;
@@ -24,7 +24,7 @@ public final class ModelPass implements AutoCloseable {
     private final PassLimits limits;
     private final Ops ops;
     private final BufferPlan buffers;
-    private final LoraLayout layout;
+    private final AdapterLayout layout;
     private final LoraTerms lora;
     private final PackTensors pack;
     private final LayerForward forward;
@@ -48,7 +48,7 @@ public final class ModelPass implements AutoCloseable {
      * @param layout   of the adapters the passes will use, which are for a model of this shape; null for the base model alone
      * @param training whether {@link #forwardBackward} will be called; it needs a layout
      */
-    public ModelPass(CausalLM model, PassLimits limits, LoraLayout layout, boolean training) {
+    public ModelPass(CausalLM model, PassLimits limits, AdapterLayout layout, boolean training) {
         var device = model.device();
         boolean replays = replays(device, layout, training);
         this.model = model;
@@ -82,7 +82,7 @@ public final class ModelPass implements AutoCloseable {
     }
 
     /** Whether passes of one shape are recorded. With dropout every pass has a seed of its own, which would be recorded. */
-    private static boolean replays(Device device, LoraLayout layout, boolean training) {
+    private static boolean replays(Device device, AdapterLayout layout, boolean training) {
         if (training && layout == null) {
             throw new IllegalArgumentException("training needs the layout of an adapter");
         }
@@ -99,7 +99,7 @@ public final class ModelPass implements AutoCloseable {
 
     /** What the buffers of such a pass take, on a model loaded with {@code options}. */
     public static MemoryEstimate estimate(
-            ModelConfig config, Device device, LoadOptions options, PassLimits limits, LoraLayout layout, boolean training) {
+            ModelConfig config, Device device, LoadOptions options, PassLimits limits, AdapterLayout layout, boolean training) {
         var plan = new BufferPlan(device);
         PassBuffers.in(plan, ModelShape.of(config, device, options), replays(device, layout, training) ? PackShape.room(limits) : limits,
                 layout, training);

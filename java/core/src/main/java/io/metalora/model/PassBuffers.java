@@ -1,6 +1,6 @@
 package io.metalora.model;
 
-import io.metalora.adapter.LoraLayout;
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.runtime.Tensor;
 import java.util.Arrays;
 
@@ -20,7 +20,7 @@ record PassBuffers(
      * @param layout   null for the base model alone
      * @param training whether a backward follows, for which every layer from the first adapted one on keeps its activations
      */
-    static PassBuffers in(BufferPlan plan, ModelShape shape, PassLimits limits, LoraLayout layout, boolean training) {
+    static PassBuffers in(BufferPlan plan, ModelShape shape, PassLimits limits, AdapterLayout layout, boolean training) {
         int tokens = limits.tokens();
         var pack = new PackTensors(plan, shape.config(), limits);
         var lora = layout == null ? null : new LoraTerms(plan, layout, shape, tokens, training, pack.slotOffsets());

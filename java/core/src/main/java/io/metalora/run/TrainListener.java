@@ -1,7 +1,8 @@
 package io.metalora.run;
 
+import io.metalora.adapter.LoraAdapter;
 import io.metalora.io.ModelConfig;
-import io.metalora.model.CausalLM;
+import io.metalora.model.LoadedModel;
 import io.metalora.model.MemoryEstimate;
 import io.metalora.model.ModelFingerprint;
 import io.metalora.runtime.DeviceInfo;
@@ -59,10 +60,12 @@ public interface TrainListener {
     }
 
     /**
-     * The run is over or was interrupted, its adapter is saved, and the memory of the training is free again; model and tokenizer
-     * stay loaded, and the run's folder locked, until this returns, however long that takes.
+     * The run is over or was interrupted, its adapter is saved, and all other memory of the training is free again; the model
+     * stays loaded, the adapter open and the run's folder locked until this returns, however long that takes.
+     *
+     * @param adapter what was trained, with the values that were saved; stays the run's
      */
-    default void trained(TrainingRun.Outcome outcome, CausalLM model, TextTokenizer tokenizer) {
+    default void trained(TrainingRun.Outcome outcome, LoadedModel loaded, LoraAdapter adapter) {
     }
 
     /** Something the user should read, such as a damaged checkpoint that was passed over. */

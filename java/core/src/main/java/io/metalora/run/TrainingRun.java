@@ -1,5 +1,6 @@
 package io.metalora.run;
 
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.config.Method;
@@ -7,6 +8,7 @@ import io.metalora.config.TrainConfig;
 import io.metalora.file.Folders;
 import io.metalora.io.ModelConfig;
 import io.metalora.model.CausalLM;
+import io.metalora.model.LoadedModel;
 import io.metalora.model.MemoryEstimate;
 import io.metalora.model.ModelFingerprint;
 import io.metalora.runtime.Device;
@@ -84,16 +86,16 @@ public final class TrainingRun {
      * As {@link #start(TrainConfig, TrainListener, BooleanSupplier)} on a loaded model and given tasks, for several runs on
      * one model. Such a run resumes only if {@code config.model()} and {@code config.data().folder()} name the same.
      */
-    public static Outcome start(TrainConfig config, CausalLM model, TextTokenizer tokenizer, List<Task> tasks,
-                                TrainListener listener, BooleanSupplier stop) {
+    public static Outcome start(TrainConfig config, LoadedModel loaded, List<Task> tasks, TrainListener listener, BooleanSupplier stop) {
         TrainingRun run = begin(config, listener, stop);
-        List<EncodedTask> encoded = run.encode(tokenizer, model.config(), tasks);
+        CausalLM model = loaded.model();
+        List<EncodedTask> encoded = run.encode(loaded.tokenizer(), model.config(), tasks);
         ModelFingerprint fingerprint = ModelFingerprint.of(run.config.model());
-        listener.prepared(tasks, encoded, tokenizer, model.config(), fingerprint);
-        LoraLayout layout = run.layout(model.config());
-        RunStart started = RunStart.of(fingerprint, run.config, model.device().info());
-        return run.run(model, tokenizer, encoded, TrainingMemory.besideModel(run.config, model.config(), model.options(), layout, encoded,
-                model.device()), started, null);
+        listener.prepared(tasks, encoded, loaded.tokenizer(), model.config(), fingerprint);
+        AdapterLayout layout = run.layout(model.config());
+        RunStart started = RunStart.of(fingerprint, run.config, loaded.device().info());
+        return run.run(loaded, encoded, TrainingMemory.besideModel(run.config, model.config(), model.options(), layout, encoded,
+                loaded.device()), started, null);
     }
 
     private static TrainingRun begin(TrainConfig config, TrainListener listener, BooleanSupplier stop) {
@@ -156,7 +158,7 @@ public final class TrainingRun {
         ModelConfig modelConfig = ModelConfig.read(config.model());
         try (var tokenizer = TextTokenizer.load(config.model())) {
             List<EncodedTask> encoded = encode(tokenizer, modelConfig, tasks);
-            LoraLayout layout = layout(modelConfig);
+            AdapterLayout layout = layout(modelConfig);
             ResumePoint point = null;
             if (resumed) {
                 point = ResumePoint.find(folder, layout.parameters(), folder.config().compute().checkpointEvery(), listener::warning);
@@ -175,8 +177,8 @@ public final class TrainingRun {
                 RunStart now = RunStart.of(fingerprint, config, device.info());
                 before.ifPresent(start -> warnOfOtherCompute(start, now));
                 MemoryEstimate memory = TrainingMemory.requireFits(config, modelConfig, layout, encoded, device);
-                try (var model = CausalLM.load(config.model(), device, config.loadOptions(layout))) {
-                    return run(model, tokenizer, encoded, memory, now, point);
+                try (var loaded = LoadedModel.load(config.model(), device, tokenizer, config.loadOptions(layout))) {
+                    return run(loaded, encoded, memory, now, point);
                 }
             }
         }
@@ -245,7 +247,7 @@ public final class TrainingRun {
         return init; // of an earlier version, which kept no copy
     }
 
-    private LoraLayout layout(ModelConfig modelConfig) {
+    private AdapterLayout layout(ModelConfig modelConfig) {
         Path init = initial();
         return init == null ? new LoraLayout(modelConfig, config.adapter().lora()) : LoraAdapter.layout(init, modelConfig);
     }
@@ -274,28 +276,29 @@ public final class TrainingRun {
      *
      * @param point of a run that is resumed; null of a new one
      */
-    private Outcome run(CausalLM model, TextTokenizer tokenizer, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start,
-                        ResumePoint point) {
-        try (var lock = new Held()) {
-            Outcome outcome = train(model, tasks, memory, start, point, lock);
-            listener.trained(outcome, model, tokenizer);
+    private Outcome run(LoadedModel loaded, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start, ResumePoint point) {
+        try (var lock = new Held(); var adapter = untrained(loaded)) {
+            Outcome outcome = train(loaded.model(), adapter, tasks, memory, start, point, lock);
+            listener.trained(outcome, loaded, adapter);
             return outcome;
         }
     }
 
-    private Outcome train(CausalLM model, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start, ResumePoint point, Held lock) {
+    private LoraAdapter untrained(LoadedModel loaded) {
         Path init = initial();
-        try (var adapter = init == null
-                ? LoraAdapter.create(model.device(), layout(model.config()), config.seed())
-                : LoraAdapter.load(init, model.config(), model.device());
-             Trainer trainer = switch (config.method()) {
-                 case META_LORA -> new MetaLora(model, adapter, tasks, config, stop);
-                 case JOINT_LORA -> new JointLora(model, adapter, tasks, config, stop);
-             }) {
+        return init == null ? LoraAdapter.create(loaded.device(), layout(loaded.model().config()), config.seed()) : loaded.loadAdapter(init);
+    }
+
+    private Outcome train(CausalLM model, LoraAdapter adapter, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start,
+                          ResumePoint point, Held lock) {
+        try (Trainer trainer = switch (config.method()) {
+            case META_LORA -> new MetaLora(model, adapter, tasks, config, stop);
+            case JOINT_LORA -> new JointLora(model, adapter, tasks, config, stop);
+        }) {
             listener.planned(memory, trainer.scratchBytes());
-            var lora = adapter.layout().config();
-            if (!model.hasRoomFor(lora, config.slots())) {
-                listener.warning("adapters of rank " + lora.rank() + " in " + config.slots() + " slots have no room beside weights "
+            var layout = adapter.layout();
+            if (!model.hasRoomFor(layout, config.slots())) {
+                listener.warning("adapters of rank " + layout.config().rank() + " in " + config.slots() + " slots have no room beside weights "
                         + "loaded for " + model.options().adapterColumns() + " columns: products take their slower form");
             }
             if (point != null && point.checkpoint() != null) {
@@ -303,7 +306,7 @@ public final class TrainingRun {
             }
             try {
                 if (!resumed) {
-                    lock.add(() -> folder.create(config, start, init == null ? null : adapter), RunLock::close);
+                    lock.add(() -> folder.create(config, start, initial() == null ? null : adapter), RunLock::close);
                 }
                 return train(trainer, adapter, tasks, point);
             } catch (UncheckedIOException e) {

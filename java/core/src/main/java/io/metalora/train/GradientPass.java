@@ -1,6 +1,6 @@
 package io.metalora.train;
 
-import io.metalora.adapter.LoraLayout;
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
 import io.metalora.model.ModelPass;
@@ -37,7 +37,7 @@ final class GradientPass implements AutoCloseable {
      * @param limits of one pack; buffers of this size are held
      * @param stop   asked before every pack; true abandons the batch with a {@link CancellationException}
      */
-    GradientPass(CausalLM model, LoraLayout layout, PassLimits limits, BooleanSupplier stop) {
+    GradientPass(CausalLM model, AdapterLayout layout, PassLimits limits, BooleanSupplier stop) {
         this.model = model;
         this.pass = held.add(() -> new ModelPass(model, limits, layout, true), ModelPass::close);
         this.packs = new PackBuilder(limits);

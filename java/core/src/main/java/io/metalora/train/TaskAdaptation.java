@@ -1,7 +1,7 @@
 package io.metalora.train;
 
 import io.metalora.adapter.LoraAdapter;
-import io.metalora.adapter.LoraLayout;
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
@@ -55,7 +55,7 @@ public final class TaskAdaptation implements AutoCloseable {
     public TaskAdaptation(CausalLM model, LoraAdapter shared, int group, int most, int longest, int steps, TrainConfig config,
                           LongConsumer progress, BooleanSupplier stop) {
         PassLimits limits = PackBuilder.limits(group, most, longest, config.compute().tokenBudget());
-        LoraLayout layout = shared.layout();
+        AdapterLayout layout = shared.layout();
         Device device = model.device();
         this.shared = shared;
         this.steps = steps;

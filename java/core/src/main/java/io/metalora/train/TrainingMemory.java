@@ -1,6 +1,6 @@
 package io.metalora.train;
 
-import io.metalora.adapter.LoraLayout;
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.config.InnerOptimizer;
 import io.metalora.config.Method;
 import io.metalora.config.TrainConfig;
@@ -20,13 +20,13 @@ public final class TrainingMemory {
     private TrainingMemory() {
     }
 
-    static MemoryEstimate estimate(TrainConfig config, ModelConfig model, LoraLayout layout, List<EncodedTask> tasks, Device device) {
+    static MemoryEstimate estimate(TrainConfig config, ModelConfig model, AdapterLayout layout, List<EncodedTask> tasks, Device device) {
         LoadOptions options = config.loadOptions(layout);
         return CausalLM.estimate(config.model(), device, options).plus(besideModel(config, model, options, layout, tasks, device));
     }
 
     /** The same without the frozen weights. */
-    public static MemoryEstimate besideModel(TrainConfig config, ModelConfig model, LoadOptions options, LoraLayout layout,
+    public static MemoryEstimate besideModel(TrainConfig config, ModelConfig model, LoadOptions options, AdapterLayout layout,
                                       List<EncodedTask> tasks, Device device) {
         boolean meta = config.method() == Method.META_LORA;
         PassLimits limits = meta ? MetaLora.limits(tasks, config) : JointLora.limits(tasks, config);
@@ -39,7 +39,7 @@ public final class TrainingMemory {
     }
 
     /** What {@link #estimate} gives, once it is known to fit. */
-    public static MemoryEstimate requireFits(TrainConfig config, ModelConfig model, LoraLayout layout, List<EncodedTask> tasks, Device device) {
+    public static MemoryEstimate requireFits(TrainConfig config, ModelConfig model, AdapterLayout layout, List<EncodedTask> tasks, Device device) {
         MemoryEstimate needed = estimate(config, model, layout, tasks, device);
         needed.requireFits(device, "Training " + config.model(),
                 "lower " + (config.method() == Method.META_LORA ? "meta.tasks_per_iteration, " : "")

@@ -27,20 +27,17 @@ class AdapterFuzzTest extends MutatedSeeds {
 
     @FuzzTest
     void adapterConfig(byte[] config) {
-        Reading.write(FOLDER.resolve(PeftFolder.CONFIG), config);
-        Reading.check(PeftFolder.CONFIG, config, () -> PeftFolder.layout(FOLDER, MODEL));
+        Reading.write(FOLDER.resolve(PeftConfig.FILE), config);
+        Reading.check(PeftConfig.FILE, config, () -> PeftFormat.layout(FOLDER, MODEL));
     }
 
     @FuzzTest
     void adapterFile(byte[] weights) {
-        Reading.write(FOLDER.resolve(PeftFolder.CONFIG), CONFIG.getBytes(StandardCharsets.UTF_8));
-        Reading.write(FOLDER.resolve(PeftFolder.WEIGHTS), weights);
-        Reading.check(PeftFolder.WEIGHTS, weights, () -> {
-            try (var folder = PeftFolder.open(FOLDER, MODEL)) {
-                for (var site : folder.layout().sites()) {
-                    folder.a(site);
-                    folder.b(site);
-                }
+        Reading.write(FOLDER.resolve(PeftConfig.FILE), CONFIG.getBytes(StandardCharsets.UTF_8));
+        Reading.write(FOLDER.resolve(PeftTensors.FILE), weights);
+        Reading.check(PeftTensors.FILE, weights, () -> {
+            try (var reader = AdapterFormat.PEFT.open(FOLDER, MODEL)) {
+                reader.read((values, offset) -> { });
             }
         });
     }

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.metalora.adapter.LoraConfig;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.TargetModules;
+import io.metalora.io.ModelConfig;
 import io.metalora.runtime.CudaDevice;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
@@ -19,17 +20,17 @@ class AdapterRoomCudaTest {
     private static final int SLOTS = 8;
     private static final Golden GOLDEN = Golden.read("llama3-rope");
     private static final PassLimits LIMITS = PassLimits.ofTokens(256, SLOTS);
-    private static final LoraConfig CONFIG = new LoraConfig(16, 32, false, 0, TargetModules.allLinear());
-    private static final LoadOptions ROOM = LoadOptions.defaults().withRoomFor(CONFIG, SLOTS);
+    private static final LoraLayout LAYOUT =
+            new LoraLayout(ModelConfig.read(GOLDEN.model()), new LoraConfig(16, 32, false, 0, TargetModules.allLinear()));
+    private static final LoadOptions ROOM = LoadOptions.defaults().withRoomFor(LAYOUT, SLOTS);
 
     /** Gradients of eight random adapters, each on a sequence of its own. */
     private static float[] gradients(Device device, LoadOptions options, boolean roomIsThere) {
         try (var model = CausalLM.load(GOLDEN.model(), device, options)) {
-            assertThat(model.hasRoomFor(CONFIG, SLOTS)).isEqualTo(roomIsThere);
-            var layout = new LoraLayout(model.config(), CONFIG);
-            try (var slots = new AdapterSlots(device, layout, SLOTS, true); var pass = new ModelPass(model, LIMITS, layout, true)) {
+            assertThat(model.hasRoomFor(LAYOUT, SLOTS)).isEqualTo(roomIsThere);
+            try (var slots = new AdapterSlots(device, LAYOUT, SLOTS, true); var pass = new ModelPass(model, LIMITS, LAYOUT, true)) {
                 var random = new Random(5);
-                var values = new float[Math.toIntExact(SLOTS * layout.parameters())];
+                var values = new float[Math.toIntExact(SLOTS * LAYOUT.parameters())];
                 for (int i = 0; i < values.length; i++) {
                     values[i] = 0.1f * (float) random.nextGaussian();
                 }
@@ -79,11 +80,10 @@ class AdapterRoomCudaTest {
             try (var model = CausalLM.load(GOLDEN.model(), device, options)) {
                 long loaded = device.info().memoryInUse();
                 assertThat(loaded - before).isEqualTo(CausalLM.estimate(GOLDEN.model(), device, options).weights());
-                var layout = new LoraLayout(model.config(), CONFIG);
-                try (var _ = new ModelPass(model, LIMITS, layout, true)) {
+                try (var _ = new ModelPass(model, LIMITS, LAYOUT, true)) {
                     long pass = device.info().memoryInUse() - loaded;
                     assertThat(pass).isEqualTo(
-                            ModelPass.estimate(model.config(), device, options, LIMITS, layout, true).activations());
+                            ModelPass.estimate(model.config(), device, options, LIMITS, LAYOUT, true).activations());
                     return new Held(loaded - before, linearBytes(model, options.adapterColumns()), pass);
                 }
             }

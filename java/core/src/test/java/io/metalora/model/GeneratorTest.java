@@ -76,7 +76,7 @@ class GeneratorTest {
                 var adapter = LoraAdapter.load(golden.adapter(), model.config(), device);
                 var other = LoraAdapter.create(device, adapter.layout(), 5)) {
             // Another adapter that changes the tokens: the A of a fresh one and the B of the golden's.
-            for (var site : adapter.layout().sites()) {
+            for (var site : ((LoraLayout) adapter.layout()).sites()) {
                 long b = (long) site.out() * adapter.layout().config().rank();
                 other.parameters().copyFrom(adapter.parameters(), site.offsetB(), site.offsetB(), b);
             }

@@ -4,7 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.adapter.LoraConfig;
+import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.TargetModules;
+import io.metalora.io.ModelConfig;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -14,7 +16,8 @@ class LoadOptionsTest {
     @ParameterizedTest
     @CsvSource({"8,1,64,true", "16,4,64,true", "16,5,128,true", "17,8,192,true", "64,4,256,true", "64,5,64,false", "8,100000000,64,false"})
     void roomFollowsRankAndSlots(int rank, int slots, int columns, boolean fits) {
-        var adapter = new LoraConfig(rank, 16, false, 0, TargetModules.allLinear());
+        var model = ModelConfig.read(Golden.read("llama").model());
+        var adapter = new LoraLayout(model, new LoraConfig(rank, 16, false, 0, TargetModules.allLinear()));
         var options = new LoadOptions(WeightStorage.BF16).withRoomFor(adapter, slots);
         assertThat(options).isEqualTo(new LoadOptions(WeightStorage.BF16, columns));
         assertThat(options.hasRoomFor(adapter, slots)).isEqualTo(fits);

@@ -10,6 +10,7 @@ import io.metalora.io.ModelConfig;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
+import io.metalora.text.TextTokenizer;
 import java.net.URISyntaxException;
 import java.nio.file.Path;
 import java.util.List;
@@ -41,7 +42,7 @@ class LoadedModelTest {
             assertThat(loaded.slots().parameters().view(0, p).toFloats()).isEqualTo(first.parameters().toFloats());
             assertThat(loaded.slots().parameters().view(p, p).toFloats()).isEqualTo(other.parameters().toFloats());
             assertThat(loaded.slots().parameters().view(2 * p, p).toFloats()).containsOnly(0f);
-            assertThat(loaded.model().options().hasRoomFor(first.layout().config(), 2)).isTrue();
+            assertThat(loaded.model().options().hasRoomFor(first.layout(), 2)).isTrue();
             assertThat(loaded.folder()).isEqualTo(fixture("model"));
         }
         try (var alone = LoadedModel.open(fixture("model"), CPU)) {
@@ -81,5 +82,18 @@ class LoadedModelTest {
         assertThatThrownBy(() -> loaded.device().info()).isInstanceOf(IllegalStateException.class);
         assertThatThrownBy(() -> loaded.tokenizer().encode("x", true)).isInstanceOf(RuntimeException.class);
         assertThatThrownBy(() -> loaded.slots().parameters().toFloats()).isInstanceOf(IllegalStateException.class);
+    }
+
+    @Test
+    void leavesOpenWhatItWasGiven() {
+        try (var device = Device.cpu(); var tokenizer = TextTokenizer.load(fixture("model"))) {
+            var loaded = LoadedModel.load(fixture("model"), device, tokenizer, LoadOptions.defaults());
+            assertThat(loaded.device()).isSameAs(device);
+            assertThat(loaded.tokenizer()).isSameAs(tokenizer);
+            long withModel = device.info().memoryInUse();
+            loaded.close();
+            assertThat(device.info().memoryInUse()).isLessThan(withModel);
+            assertThat(tokenizer.encode("x", true)).isNotEmpty();
+        }
     }
 }

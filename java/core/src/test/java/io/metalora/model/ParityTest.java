@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
 import io.metalora.adapter.LoraAdapter;
+import io.metalora.adapter.LoraLayout;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.op.LoraLinear;
 import io.metalora.runtime.op.Ops;
@@ -122,7 +123,7 @@ class ParityTest {
         int rank = slots.layout().config().rank();
         int checked = 0;
         double worst = 0;
-        for (var site : slots.layout().sites()) {
+        for (var site : ((LoraLayout) slots.layout()).sites()) {
             var name = "grad.base_model.model." + site.path();
             int sizeA = rank * site.in();
             int sizeB = rank * site.out();

@@ -1,14 +1,11 @@
 package io.metalora.run;
 
 import io.metalora.config.TrainConfig;
-import io.metalora.model.CausalLM;
-import io.metalora.model.LoadOptions;
+import io.metalora.model.LoadedModel;
 import io.metalora.runtime.Backend;
-import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
 import io.metalora.task.TaskFolder;
-import io.metalora.text.TextTokenizer;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
@@ -28,17 +25,14 @@ final class RacingRun {
         Path tasks = Path.of(arguments[0]);
         TrainConfig settings = RunFixture.config(tasks, Path.of("unused"), "optimizer.lr=" + arguments[1], "meta.iterations=1",
                 "compute.threads=1");
-        try (var device = Device.open(new DeviceOptions(Backend.CPU, 1));
-             var model = CausalLM.load(settings.model(), device, LoadOptions.defaults());
-             var tokenizer = TextTokenizer.load(settings.model());
+        try (var loaded = LoadedModel.open(settings.model(), new DeviceOptions(Backend.CPU, 1));
              var in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8))) {
             System.out.println("ready");
             for (String line = in.readLine(); line != null; line = in.readLine()) {
                 String folder = line.substring(line.indexOf(' ') + 1);
                 try {
                     if (line.startsWith("start")) {
-                        TrainingRun.start(settings.with("output=" + folder), model, tokenizer, TaskFolder.read(tasks), TrainListener.SILENT,
-                                () -> false);
+                        TrainingRun.start(settings.with("output=" + folder), loaded, TaskFolder.read(tasks), TrainListener.SILENT, () -> false);
                     } else {
                         TrainingRun.resume(Path.of(folder), TrainListener.SILENT, () -> false);
                     }

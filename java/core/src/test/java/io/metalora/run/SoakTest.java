@@ -3,10 +3,11 @@ package io.metalora.run;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.metalora.config.TrainConfig;
+import io.metalora.model.LoadedModel;
+import io.metalora.runtime.Backend;
+import io.metalora.runtime.DeviceOptions;
 import io.metalora.task.TaskFolder;
-import io.metalora.text.TextTokenizer;
 import io.metalora.train.IterationReport;
-import io.metalora.train.TinyLlama;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
@@ -51,16 +52,16 @@ class SoakTest {
         Path tasks = RunFixture.tasks(folder.resolve("tasks"));
         TrainConfig config = RunFixture.config(tasks, folder.resolve("run"), "meta.iterations=" + ITERATIONS, "compute.checkpoint_every=10");
         var held = new ArrayList<Held>();
-        try (var llama = new TinyLlama(); var tokenizer = TextTokenizer.load(config.model())) {
+        try (var loaded = LoadedModel.open(config.model(), new DeviceOptions(Backend.CPU, 2))) {
             var listener = new TrainListener() {
                 @Override
                 public void iteration(IterationReport report, long total) {
                     if (report.iteration() % (ITERATIONS / MEASUREMENTS) == 0) {
-                        held.add(held(report.iteration(), llama.device().info().memoryInUse()));
+                        held.add(held(report.iteration(), loaded.device().info().memoryInUse()));
                     }
                 }
             };
-            TrainingRun.start(config, llama.model(), tokenizer, TaskFolder.read(tasks), listener, () -> false);
+            TrainingRun.start(config, loaded, TaskFolder.read(tasks), listener, () -> false);
         }
         held.forEach(System.out::println);
 

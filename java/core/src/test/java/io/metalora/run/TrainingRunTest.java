@@ -6,7 +6,11 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.TrainConfig;
 import io.metalora.file.AtomicFile;
+import io.metalora.model.LoadedModel;
+import io.metalora.runtime.Backend;
+import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
+import io.metalora.task.TaskFolder;
 import io.metalora.train.IterationReport;
 import io.metalora.train.TinyLlama;
 import io.metalora.train.TrainerState;
@@ -70,6 +74,47 @@ class TrainingRunTest {
         assertThat(outcome.folder().config().output()).isEqualTo(run);
         assertThat(Checkpoint.list(run.resolve("checkpoints"))).hasSize(2);
         assertThat(RunFixture.adapter(run)).isEqualTo(RunFixture.adapter(folder.resolve("two")));
+    }
+
+    @Test
+    void handsOnTheAdapterThatItSaved() {
+        var handedOn = new ArrayList<float[]>();
+        var saved = new ArrayList<float[]>();
+        var keeping = new TrainListener() {
+            @Override
+            public void trained(TrainingRun.Outcome outcome, LoadedModel loaded, LoraAdapter adapter) {
+                handedOn.add(adapter.parameters().toFloats());
+                try (var read = loaded.loadAdapter(outcome.folder().adapter())) {
+                    assertThat(adapter.layout()).isEqualTo(read.layout());
+                    assertThat(adapter.layout().config().scale()).isEqualTo(read.layout().config().scale());
+                    assertThat(adapter.layout().config().dropout()).isEqualTo(read.layout().config().dropout());
+                    saved.add(read.parameters().toFloats());
+                }
+            }
+        };
+        TrainConfig config = RunFixture.config(tasks, folder.resolve("run"));
+        int[] passes = {0};
+        assertThat(TrainingRun.start(config, keeping, () -> ++passes[0] >= 20).interrupted()).isTrue();
+        TrainingRun.resume(folder.resolve("run"), keeping, () -> false);
+        TrainingRun.resume(folder.resolve("run"), keeping, () -> false); // of which nothing is left to train
+
+        assertThat(handedOn).hasSize(3);
+        for (int i = 0; i < saved.size(); i++) {
+            assertThat(handedOn.get(i)).isEqualTo(saved.get(i));
+        }
+        assertThat(handedOn.get(2)).isEqualTo(handedOn.get(1)).isNotEqualTo(handedOn.get(0));
+    }
+
+    /** A loaded model serves one run after another, each with the bits of a run that loads its own. */
+    @Test
+    void runsShareALoadedModel() throws IOException {
+        start("own");
+        try (var loaded = LoadedModel.open(RunFixture.config(tasks, folder).model(), new DeviceOptions(Backend.CPU, 2))) {
+            for (String output : List.of("first", "second")) {
+                TrainingRun.start(RunFixture.config(tasks, folder.resolve(output)), loaded, TaskFolder.read(tasks), listener, () -> false);
+                assertThat(RunFixture.adapter(folder.resolve(output))).isEqualTo(RunFixture.adapter(folder.resolve("own")));
+            }
+        }
     }
 
     @Test

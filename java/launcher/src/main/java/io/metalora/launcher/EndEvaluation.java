@@ -11,7 +11,7 @@ import io.metalora.eval.Split;
 import io.metalora.eval.TaskItems;
 import io.metalora.io.ModelConfig;
 import io.metalora.launcher.report.Report;
-import io.metalora.model.CausalLM;
+import io.metalora.model.LoadedModel;
 import io.metalora.model.ModelFingerprint;
 import io.metalora.run.RunFolder;
 import io.metalora.run.TrainingRun.Outcome;
@@ -157,7 +157,7 @@ final class EndEvaluation extends TrainProgress {
     }
 
     @Override
-    public void trained(Outcome outcome, CausalLM model, TextTokenizer tokenizer) {
+    public void trained(Outcome outcome, LoadedModel loaded, LoraAdapter adapter) {
         if (split == null || outcome.interrupted()) {
             return;
         }
@@ -165,7 +165,7 @@ final class EndEvaluation extends TrainProgress {
         noteAnswers(EvaluationLog.inMemory(items));
         try (var log = EvaluationLog.open(file(folder), settings(folder), items)) {
             try {
-                evaluate(log, folder, model, tokenizer);
+                evaluate(log, loaded, adapter);
             } finally {
                 noteAnswers(log);
             }
@@ -185,14 +185,12 @@ final class EndEvaluation extends TrainProgress {
         answered = arms.stream().map(arm -> arm + " " + log.answered(arm)).collect(Collectors.joining(", "));
     }
 
-    private void evaluate(EvaluationLog log, RunFolder folder, CausalLM model, TextTokenizer tokenizer) {
-        try (var adapter = LoraAdapter.load(folder.adapter(), model.config(), model.device())) {
-            var evaluation = new RunEvaluation(model, tokenizer, log, progress, stop);
-            evaluation.shared(BASE, null, TRAINING + 1);
-            evaluation.shared(SHARED, adapter, TRAINING + 2);
-            if (adapts()) {
-                evaluation.adapted(ADAPTED, adapter, config, samplesOfItems, samples, TRAINING + 3);
-            }
+    private void evaluate(EvaluationLog log, LoadedModel loaded, LoraAdapter adapter) {
+        var evaluation = new RunEvaluation(loaded, log, progress, stop);
+        evaluation.shared(BASE, null, TRAINING + 1);
+        evaluation.shared(SHARED, adapter, TRAINING + 2);
+        if (adapts()) {
+            evaluation.adapted(ADAPTED, adapter, config, samplesOfItems, samples, TRAINING + 3);
         }
     }
 

@@ -1,5 +1,6 @@
 package io.metalora.launcher;
 
+import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.TrainConfig;
 import io.metalora.eval.Comparison.Difference;
 import io.metalora.eval.Comparison;
@@ -53,7 +54,8 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
     }
 
     /** A setting with its tasks, the configuration of each arm, and the stages that its work has. */
-    record Prepared(Setting setting, Path tasksFolder, List<Task> tasks, Map<Arm, TrainConfig> configs, List<Progress.Stage> stages) {
+    record Prepared(Setting setting, Path tasksFolder, List<Task> tasks, List<TaskItems> items, Map<Arm, TrainConfig> configs,
+            List<Progress.Stage> stages) {
     }
 
     /** Generates a setting's tasks. */
@@ -67,12 +69,13 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
         for (Arm arm : plan.arms()) {
             configs.put(arm, arm.config(model, tasksFolder, tasks.size(), own.resolve(arm.name()), seed, device));
         }
-        return new Prepared(setting, tasksFolder, tasks, configs, stages(plan, setting, tasks, configs));
+        List<TaskItems> items = tasks.stream().map(task -> TaskItems.of(task, Split.TEST, 0)).toList();
+        return new Prepared(setting, tasksFolder, tasks, items, configs, stages(plan, setting, tasks, items, configs));
     }
 
     /** In the order of {@link #run}. Characters stand for tokens: only the ratios matter. */
-    private static List<Progress.Stage> stages(QuickstartPlan plan, Setting setting, List<Task> tasks, Map<Arm, TrainConfig> configs) {
-        List<TaskItems> items = items(tasks);
+    private static List<Progress.Stage> stages(QuickstartPlan plan, Setting setting, List<Task> tasks, List<TaskItems> items,
+            Map<Arm, TrainConfig> configs) {
         double characters = items.stream().mapToLong(TaskItems::characters).sum() / (double) items.stream().mapToInt(TaskItems::size).sum();
         var stages = new ArrayList<Progress.Stage>();
         stages.add(RunEvaluation.sharedStage(setting.name() + ", evaluating the base", items, 1));
@@ -91,10 +94,6 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
         return stages;
     }
 
-    private static List<TaskItems> items(List<Task> tasks) {
-        return tasks.stream().map(task -> TaskItems.of(task, Split.TEST, 0)).toList();
-    }
-
     /**
      * Trains every arm and evaluates all on the test split; what is stopped on request is a part of it.
      *
@@ -103,36 +102,39 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
     static QuickstartSetting run(CommandSpec spec, QuickstartPlan plan, Prepared prepared, LoadedModel loaded, Progress progress, int stage,
             BooleanSupplier stop) {
         PrintWriter out = spec.commandLine().getOut();
-        List<Task> tasks = prepared.tasks();
         var trained = new ArrayList<TrainedArm>();
         var arms = new ArrayList<String>(List.of(BASE));
-        try (var log = EvaluationLog.inMemory(items(tasks))) {
+        try (var log = EvaluationLog.inMemory(prepared.items())) {
             try {
-                var evaluation = new RunEvaluation(loaded.model(), loaded.tokenizer(), log, progress, stop);
+                var evaluation = new RunEvaluation(loaded, log, progress, stop);
                 evaluation.shared(BASE, null, stage++);
                 say(out, log, BASE);
                 for (Arm arm : plan.arms()) {
                     TrainConfig config = prepared.configs().get(arm);
-                    var listener = new TrainProgress(spec, prepared.setting().name() + ", " + arm.label(), progress, stage++);
-                    Outcome outcome = TrainingRun.start(config, loaded.model(), loaded.tokenizer(), tasks, listener, stop);
-                    HtmlReport.write(RunReport.of(outcome, Optional.empty(), loaded.device().info()),
-                            outcome.folder().path().resolve("report.html"));
-                    var record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
-                    trained.add(new TrainedArm(arm, outcome, record));
-                    if (outcome.interrupted()) {
-                        throw new CancellationException("stopped on request");
-                    }
                     boolean meta = arm == plan.metaFew();
-                    try (var adapter = loaded.loadAdapter(outcome.folder().adapter())) {
-                        arms.add(meta ? arm.label() + ": shared" : arm.label());
-                        evaluation.shared(arms.getLast(), adapter, stage++);
-                        say(out, log, arms.getLast(), record);
-                        if (meta) {
-                            arms.add(arm.label() + ": adapted");
-                            evaluation.adapted(arms.getLast(), adapter, config, listener.encoded(), 0, stage++);
-                            say(out, log, arms.getLast());
+                    int training = stage;
+                    var listener = new TrainProgress(spec, prepared.setting().name() + ", " + arm.label(), progress, training) {
+                        @Override
+                        public void trained(Outcome outcome, LoadedModel model, LoraAdapter adapter) {
+                            var record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
+                            HtmlReport.write(RunReport.of(outcome, record, Optional.empty(), model.device().info()),
+                                    outcome.folder().path().resolve("report.html"));
+                            trained.add(new TrainedArm(arm, outcome, record));
+                            if (outcome.interrupted()) {
+                                throw new CancellationException("stopped on request");
+                            }
+                            arms.add(meta ? arm.label() + ": shared" : arm.label());
+                            evaluation.shared(arms.getLast(), adapter, training + 1);
+                            say(out, log, arms.getLast(), record);
+                            if (meta) {
+                                arms.add(arm.label() + ": adapted");
+                                evaluation.adapted(arms.getLast(), adapter, config, encoded(), 0, training + 2);
+                                say(out, log, arms.getLast());
+                            }
                         }
-                    }
+                    };
+                    TrainingRun.start(config, loaded, prepared.tasks(), listener, stop);
+                    stage += meta ? 3 : 2;
                 }
             } catch (CancellationException e) {
                 // As far as it came.

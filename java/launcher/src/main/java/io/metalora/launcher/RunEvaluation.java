@@ -6,12 +6,11 @@ import io.metalora.eval.EvaluationLog;
 import io.metalora.eval.TaskEvaluator;
 import io.metalora.eval.TaskItems;
 import io.metalora.model.AdapterSlots;
-import io.metalora.model.CausalLM;
+import io.metalora.model.LoadedModel;
 import io.metalora.task.CounterRandom.Purpose;
 import io.metalora.task.CounterRandom;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
-import io.metalora.text.TextTokenizer;
 import io.metalora.train.TaskAdaptation;
 import java.util.Arrays;
 import java.util.List;
@@ -24,16 +23,14 @@ import java.util.function.BooleanSupplier;
  */
 final class RunEvaluation {
 
-    private final CausalLM model;
-    private final TextTokenizer tokenizer;
+    private final LoadedModel loaded;
     private final EvaluationLog log;
     private final Progress progress;
     private final BooleanSupplier stop;
 
     /** @param stop asked before every pass; true ends what runs with a {@link CancellationException} */
-    RunEvaluation(CausalLM model, TextTokenizer tokenizer, EvaluationLog log, Progress progress, BooleanSupplier stop) {
-        this.model = model;
-        this.tokenizer = tokenizer;
+    RunEvaluation(LoadedModel loaded, EvaluationLog log, Progress progress, BooleanSupplier stop) {
+        this.loaded = loaded;
         this.log = log;
         this.progress = progress;
         this.stop = stop;
@@ -53,7 +50,7 @@ final class RunEvaluation {
     void shared(String arm, LoraAdapter adapter, int stage) {
         progress.begin(stage, log.answered(arm));
         try (var slots = adapter == null ? null : AdapterSlots.of(adapter);
-                var evaluator = new TaskEvaluator(model, tokenizer, slots, stop)) {
+                var evaluator = new TaskEvaluator(loaded.model(), loaded.tokenizer(), slots, stop)) {
             evaluator.evaluate(arm, log.items(), false, log, new Items());
         }
     }
@@ -71,8 +68,8 @@ final class RunEvaluation {
         int largest = chosen.stream().mapToInt(task -> task.examples().size()).max().orElseThrow();
         progress.begin(stage, items.stream().filter(task -> log.complete(arm, task)).count());
         var told = new Groups();
-        try (var adaptation = new TaskAdaptation(model, shared, group, largest, EncodedTask.longest(chosen), config.meta().innerSteps(),
-                config, told::adapted, stop)) {
+        try (var adaptation = new TaskAdaptation(loaded.model(), shared, group, largest, EncodedTask.longest(chosen),
+                config.meta().innerSteps(), config, told::adapted, stop)) {
             TaskEvaluator evaluator = null;
             try {
                 for (int from = 0; from < items.size(); from += group) {
@@ -86,7 +83,7 @@ final class RunEvaluation {
                     told.begin(open, tasks, chosen.subList(from, to), config.meta().innerSteps());
                     AdapterSlots slots = adaptation.adapt(chosen.subList(from, to));
                     if (evaluator == null) {
-                        evaluator = new TaskEvaluator(model, tokenizer, slots, stop);
+                        evaluator = new TaskEvaluator(loaded.model(), loaded.tokenizer(), slots, stop);
                     }
                     evaluator.evaluate(arm, tasks, true, log, told);
                     told.end();

@@ -24,10 +24,12 @@ final class RunReport {
     private RunReport() {
     }
 
-    /** @param results what was evaluated at the end */
-    static Report of(Outcome outcome, Optional<Section> results, DeviceInfo device) {
+    /**
+     * @param record  of the run's logs
+     * @param results what was evaluated at the end
+     */
+    static Report of(Outcome outcome, RunRecord record, Optional<Section> results, DeviceInfo device) {
         TrainConfig config = outcome.folder().config();
-        RunRecord record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
         var sections = new ArrayList<Section>();
         sections.add(new Facts("Run", facts(outcome, config, record)));
         results.ifPresent(sections::add);

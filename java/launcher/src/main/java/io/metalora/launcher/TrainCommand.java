@@ -93,12 +93,14 @@ final class TrainCommand implements Callable<Integer> {
             boolean stopped = outcome.interrupted() || evaluation.stopped();
             Path report = outcome.folder().path().resolve("report.html");
             Optional<RuntimeException> failure = evaluation.failure();
+            RunRecord record = null;
             try {
-                HtmlReport.write(RunReport.of(outcome, evaluation.section(), evaluation.device()), report);
+                record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
+                HtmlReport.write(RunReport.of(outcome, record, evaluation.section(), evaluation.device()), report);
             } catch (RuntimeException e) { // the results are told all the same
                 failure = Optional.of(failure.orElse(e));
             }
-            tell(outcome, evaluation);
+            tell(outcome, record, evaluation);
             if (failure.isPresent()) {
                 throw failure.get();
             }
@@ -175,16 +177,18 @@ final class TrainCommand implements Callable<Integer> {
         return options.toString();
     }
 
-    private void tell(Outcome outcome, EndEvaluation evaluation) {
+    /** @param record null where it can't be read */
+    private void tell(Outcome outcome, RunRecord record, EndEvaluation evaluation) {
         PrintWriter out = spec.commandLine().getOut();
         RunFolder folder = outcome.folder();
         if (outcome.interrupted()) {
             out.println("Stopped after " + outcome.done() + " of " + outcome.total() + " iterations; they are saved.");
             return;
         }
-        RunRecord record = RunRecord.read(folder.metrics(), folder.draws());
-        out.println(String.format(Locale.ROOT, "Trained %d iterations on %d tokens in %s (%.0f tokens a second).", outcome.done(),
-                record.tokens(), Progress.time(Math.round(record.seconds())), record.tokens() / record.seconds()));
+        if (record != null) {
+            out.println(String.format(Locale.ROOT, "Trained %d iterations on %d tokens in %s (%.0f tokens a second).", outcome.done(),
+                    record.tokens(), Progress.time(Math.round(record.seconds())), record.tokens() / record.seconds()));
+        }
         evaluation.comparison().ifPresent(comparison -> {
             out.println();
             out.println(evaluation.caption() + ":");

@@ -1,0 +1,27 @@
+package io.metalora.adapter;
+
+import io.metalora.io.ModelConfig;
+
+/**
+ * Where the parameters of an adapter of some kind lie in its flat vector of P floats: what training, optimizers and the memory
+ * of slots need to know of it. What computes with the parameters, or names them, asks for the kind by a {@code switch} without
+ * {@code default}, so that the compiler finds all of it for a new kind. Two layouts are equal when they are of one kind and
+ * every offset is; the scale is no part of that.
+ */
+public sealed interface AdapterLayout permits LoraLayout {
+
+    /** Rank, scale, dropout and targets, which adapters of every kind have. */
+    LoraConfig config();
+
+    /** P, the floats of one adapter. */
+    long parameters();
+
+    /** Below this layer nothing needs a gradient. */
+    int firstAdaptedLayer();
+
+    /** @throws IllegalArgumentException if this is a layout for a model of another shape, saying what differs */
+    void requireFits(ModelConfig model);
+
+    /** What another layout has otherwise, in words; only for one that is not equal. */
+    String difference(AdapterLayout other);
+}
