@@ -18,6 +18,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
+import java.util.function.IntUnaryOperator;
 import java.util.function.LongConsumer;
 import java.util.stream.IntStream;
 
@@ -92,10 +93,10 @@ public final class TaskEvaluator implements AutoCloseable {
      * together, a large task in parts.
      *
      * @param arm      under which name the answers are kept
-     * @param ownSlots whether task i is asked of the adapter in slot i; else all are of that in slot 0
+     * @param slotOf   the slot of the adapter that task i is asked of
      * @throws CancellationException once a stop is asked for; what is in the log stays
      */
-    public void evaluate(String arm, List<TaskItems> tasks, boolean ownSlots, EvaluationLog log, Listener listener) {
+    public void evaluate(String arm, List<TaskItems> tasks, IntUnaryOperator slotOf, EvaluationLog log, Listener listener) {
         var piece = new ArrayList<Block>();
         long characters = 0;
         for (int t = 0; t < tasks.size(); t++) {
@@ -108,7 +109,7 @@ public final class TaskEvaluator implements AutoCloseable {
                     Example example = task.examples().get(to++);
                     characters += example.prompt().length() + example.completion().length();
                 }
-                piece.add(new Block(task, from, to, ownSlots ? t : 0));
+                piece.add(new Block(task, from, to, slotOf.applyAsInt(t)));
                 if (characters >= PIECE) {
                     answer(arm, piece, log, listener);
                     piece.clear();

@@ -74,24 +74,29 @@ public final class EncodedTask {
 
     /** Each task as {@link #encode(Task, ExampleEncoder, int, long)} gives it. */
     public static List<EncodedTask> encode(List<Task> tasks, ExampleEncoder encoder, int samples, long seed) {
-        return encode(tasks, encoder, samples, seed, OverLength.REFUSE);
+        return encode(tasks, encoder, samples, seed, OverLength.REFUSE, "");
     }
 
     /**
-     * As above.
+     * As above, for those who train with a configuration.
      *
      * @param overLength {@link OverLength#DROP}: in place of an example that is too long, the next one is taken that the seed
      *                   chooses, while there are any
      * @throws InputException if a task has no training examples or one can't be encoded; all that are too long are said at once
      */
     public static List<EncodedTask> encode(List<Task> tasks, ExampleEncoder encoder, int samples, long seed, OverLength overLength) {
+        return encode(tasks, encoder, samples, seed, overLength, OverLength.ADVICE);
+    }
+
+    private static List<EncodedTask> encode(List<Task> tasks, ExampleEncoder encoder, int samples, long seed, OverLength overLength,
+                                            String advice) {
         TooLong tooLong = encoder.noneTooLong();
         var encoded = new ArrayList<EncodedTask>();
         for (Task task : tasks) {
             encoded.add(encode(task, encoder, samples, seed, overLength, tooLong));
         }
         if (overLength == OverLength.REFUSE) {
-            tooLong.refuse(OverLength.ADVICE);
+            tooLong.refuse(advice);
         }
         for (EncodedTask task : encoded) {
             if (task.examples().isEmpty()) {

@@ -38,7 +38,7 @@ public record FineTuning(long steps, int epochs, int batchSize, InnerOptimizer a
     }
 
     /** Steps for a task of {@code samples}. */
-    long steps(int samples) {
+    public long stepsFor(int samples) {
         return steps > 0 ? steps : (long) epochs * Math.ceilDiv(samples, batch(samples));
     }
 }

@@ -1,5 +1,6 @@
 package io.metalora.train;
 
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.InnerOptimizer;
 import io.metalora.model.AdapterSlots;
@@ -33,6 +34,9 @@ import java.util.function.BooleanSupplier;
  * <p>A task that comes to numbers that are not finite stays as it was before, and takes no further part; the others go on.
  */
 public final class SeparateLora implements Trainer {
+
+    private static final long MOST_STATE = 1L << 30;
+    private static final int MOST_TOGETHER = 64;
 
     private final FineTuning options;
     private final Held held = new Held();
@@ -74,7 +78,7 @@ public final class SeparateLora implements Trainer {
             this.task = task;
             this.samples = task.examples().size();
             this.batch = options.batch(samples);
-            this.total = options.steps(samples);
+            this.total = options.stepsFor(samples);
             this.vector = SlotVectors.dense(count, 1);
             this.offset = slot * count;
             this.parameters = slots.parameters().view(offset, count);
@@ -168,6 +172,12 @@ public final class SeparateLora implements Trainer {
                 this.tasks.forEach(Slot::queueStep);
             });
         });
+    }
+
+    /** Tasks that are trained together: as many as their parameters, gradients and moments leave within 1 GiB. */
+    public static int groupSize(AdapterLayout layout, int tasks) {
+        long each = 4L * Float.BYTES * layout.parameters();
+        return (int) Math.clamp(MOST_STATE / each, 1, Math.min(tasks, MOST_TOGETHER));
     }
 
     /** Of a pass, for any step of the tasks. */

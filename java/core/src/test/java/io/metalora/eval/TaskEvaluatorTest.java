@@ -217,7 +217,7 @@ class TaskEvaluatorTest {
         var log = EvaluationLog.inMemory(tasks);
         long[] answered = new long[2];
         try (var evaluator = new TaskEvaluator(model, tokenizer, null)) {
-            evaluator.evaluate("arm", tasks, false, log, new TaskEvaluator.Listener() {
+            evaluator.evaluate("arm", tasks, task -> 0, log, new TaskEvaluator.Listener() {
                 @Override
                 public void read(long tokens) {
                 }
@@ -252,7 +252,7 @@ class TaskEvaluatorTest {
             slots.parameters().upload(all);
             var log = EvaluationLog.inMemory(tasks);
             try (var evaluator = new TaskEvaluator(model, tokenizer, slots)) {
-                evaluator.evaluate("arm", tasks, true, log, SILENT);
+                evaluator.evaluate("arm", tasks, task -> task, log, SILENT);
             }
             for (int t = 0; t < tasks.size(); t++) {
                 adapter.parameters().upload(Arrays.copyOfRange(all, t * parameters.length, (t + 1) * parameters.length));
@@ -269,14 +269,14 @@ class TaskEvaluatorTest {
         var tasks = many();
         var whole = EvaluationLog.inMemory(tasks);
         try (var evaluator = new TaskEvaluator(model, tokenizer, null)) {
-            evaluator.evaluate("arm", tasks, false, whole, SILENT);
+            evaluator.evaluate("arm", tasks, task -> 0, whole, SILENT);
         }
         var log = EvaluationLog.inMemory(tasks);
         int stops = 0;
         for (int passes = 1; log.results("arm").size() < tasks.size(); passes++) {
             int[] left = {passes};
             try (var evaluator = new TaskEvaluator(model, tokenizer, null, () -> left[0]-- == 0)) {
-                evaluator.evaluate("arm", tasks, false, log, SILENT);
+                evaluator.evaluate("arm", tasks, task -> 0, log, SILENT);
             } catch (CancellationException e) {
                 stops++;
             }

@@ -54,7 +54,7 @@ class EncodedTaskTest {
 
     @Test
     void saysAllThatAreTooLongAtOnce() {
-        assertThatThrownBy(() -> EncodedTask.encode(List.of(growing("a", 8), growing("b", 9)), narrow, 0, 1)).isInstanceOf(InputException.class)
+        assertThatThrownBy(() -> EncodedTask.encode(List.of(growing("a", 8), growing("b", 9)), narrow, 0, 1, OverLength.REFUSE)).isInstanceOf(InputException.class)
                 .hasMessage("7 examples have more tokens than compute.token_budget of 7 (which can be raised up to"
                         + " the model's context of 100): a:6 (8), a:7 (9), a:8 (10), b:6 (8), b:7 (9)"
                         + " and 2 more, up to 11 tokens; shorten or remove them, or leave such examples out with data.over_length: drop");

@@ -85,7 +85,7 @@ final class EvalCommand implements Callable<Integer> {
             stop.arm();
             try (var evaluator = new TaskEvaluator(loaded.model(), loaded.tokenizer(), loaded.slots(), stop);
                     var progress = Progress.of(spec, "eval", "items", items.stream().mapToLong(TaskItems::size).sum())) {
-                evaluator.evaluate(ARM, items, false, log, new TaskEvaluator.Listener() {
+                evaluator.evaluate(ARM, items, task -> 0, log, new TaskEvaluator.Listener() {
                     @Override
                     public void read(long tokens) {
                         progress.tokens(tokens);

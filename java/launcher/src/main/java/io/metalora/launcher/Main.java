@@ -26,7 +26,7 @@ import picocli.CommandLine;
                 "129, 130, 143:ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM; what was done is saved",
                 "141:nobody reads the output any more"},
         subcommands = {
-                QuickstartCommand.class, DoctorCommand.class, TrainCommand.class, EvalCommand.class, ScoreCommand.class,
+                QuickstartCommand.class, DoctorCommand.class, TrainCommand.class, AdaptCommand.class, EvalCommand.class, ScoreCommand.class,
                 GenerateCommand.class})
 public final class Main {
 

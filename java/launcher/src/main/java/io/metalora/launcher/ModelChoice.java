@@ -33,11 +33,18 @@ final class ModelChoice {
 
     /** Loads the model and the adapter, which comes into slot 0. */
     LoadedModel open() {
-        if (adapter != null && Files.isDirectory(adapter) && Files.notExists(adapter.resolve("adapter_config.json"))) {
-            Path inside = adapter.resolve("adapter");
-            throw new InputException(adapter + ": holds no adapter_config.json, so it is not an adapter in PEFT form"
-                    + (Files.exists(inside.resolve("adapter_config.json")) ? "; this run's adapter is " + inside : ""));
+        if (adapter != null) {
+            requireAdapter(adapter);
         }
         return LoadedModel.open(model, adapter == null ? List.of() : List.of(adapter), device.options());
+    }
+
+    /** Refuses a folder that is no adapter's, and names the adapter where it is a run's. */
+    static void requireAdapter(Path folder) {
+        if (Files.isDirectory(folder) && Files.notExists(folder.resolve("adapter_config.json"))) {
+            Path inside = folder.resolve("adapter");
+            throw new InputException(folder + ": holds no adapter_config.json, so it is not an adapter in PEFT form"
+                    + (Files.exists(inside.resolve("adapter_config.json")) ? "; this run's adapter is " + inside : ""));
+        }
     }
 }

@@ -51,7 +51,7 @@ final class RunEvaluation {
         progress.begin(stage, log.answered(arm));
         try (var slots = adapter == null ? null : AdapterSlots.of(adapter);
                 var evaluator = new TaskEvaluator(loaded.model(), loaded.tokenizer(), slots, stop)) {
-            evaluator.evaluate(arm, log.items(), false, log, new Items());
+            evaluator.evaluate(arm, log.items(), task -> 0, log, new Items());
         }
     }
 
@@ -85,7 +85,7 @@ final class RunEvaluation {
                     if (evaluator == null) {
                         evaluator = new TaskEvaluator(loaded.model(), loaded.tokenizer(), slots, stop);
                     }
-                    evaluator.evaluate(arm, tasks, true, log, told);
+                    evaluator.evaluate(arm, tasks, task -> task, log, told);
                     told.end();
                 }
             } finally {

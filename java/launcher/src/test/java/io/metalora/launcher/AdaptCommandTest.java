@@ -1,0 +1,141 @@
+package io.metalora.launcher;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class AdaptCommandTest {
+
+    @TempDir
+    private static Path shared;
+
+    private static Path tasks;
+    private static Path adapter;
+
+    @TempDir
+    private Path folder;
+
+    @BeforeAll
+    static void train() throws IOException {
+        tasks = Cli.tasks(shared);
+        var result = Cli.run("train", Cli.config(shared, tasks, shared.resolve("run")), "--no-eval");
+        assertThat(result.code()).as(result.err()).isZero();
+        adapter = shared.resolve("run/adapter");
+    }
+
+    private static Cli.Result adapt(Object output, Object... more) {
+        var arguments = new java.util.ArrayList<Object>(List.of("adapt", "--model", Cli.model(), "--adapter", adapter, "--tasks", tasks, "--output",
+                output, "--threads", "2"));
+        arguments.addAll(List.of(more));
+        return Cli.run(arguments.toArray());
+    }
+
+    private static double eval(Path ofTask, String task) throws IOException {
+        var result = Cli.run("eval", "--model", Cli.model(), "--adapter", ofTask, "--tasks", tasks, "--json", "--threads", "2");
+        assertThat(result.code()).as(result.err()).isZero();
+        for (JsonNode line : new ObjectMapper().readTree(result.out()).get("tasks")) {
+            if (line.get("task").asText().equals(task)) {
+                return line.get("accuracy").asDouble();
+            }
+        }
+        throw new AssertionError(task);
+    }
+
+    @Test
+    void eachTaskGetsAnAdapterOfItsOwnThatDoesWhatTheTableSays() throws IOException {
+        Path output = folder.resolve("adapted");
+        var result = adapt(output, "--lr", "0.02", "--samples", "16", "--json");
+        assertThat(result.code()).as(result.err()).isZero();
+        JsonNode json = new ObjectMapper().readTree(result.out());
+        assertThat(json.get("tasks")).hasSize(3);
+        double before = 0;
+        double after = 0;
+        for (JsonNode line : json.get("tasks")) {
+            String task = line.get("task").asText();
+            assertThat(line.get("samples").asInt()).isEqualTo(16);
+            assertThat(line.get("before").asDouble()).isEqualTo(eval(adapter, task));
+            assertThat(line.get("after").asDouble()).isEqualTo(eval(output.resolve(task), task));
+            before += line.get("before").asDouble() / 3;
+            after += line.get("after").asDouble() / 3;
+        }
+        assertThat(json.get("mean_before").asDouble()).isCloseTo(before, within(1e-12));
+        assertThat(json.get("mean_after").asDouble()).isCloseTo(after, within(1e-12)).isGreaterThan(before);
+        assertThat(Files.mismatch(output.resolve("side/adapter_model.safetensors"), output.resolve("colour/adapter_model.safetensors")))
+                .isNotEqualTo(-1);
+        JsonNode kept = new ObjectMapper().readTree(output.resolve("adapt.json").toFile());
+        assertThat(kept.get("complete").asBoolean()).isTrue();
+        assertThat(kept.at("/train_lines/echo")).hasSize(16);
+        assertThat(kept.get("results")).isEqualTo(json);
+
+        var again = adapt(folder.resolve("again"), "--lr", "0.02", "--samples", "16");
+        assertThat(again.out()).contains("task", "samples", "before", "after", "mean");
+        assertThat(Files.mismatch(output.resolve("echo/adapter_model.safetensors"), folder.resolve("again/echo/adapter_model.safetensors")))
+                .as("the same seed gives the same bits").isEqualTo(-1);
+    }
+
+    @Test
+    void aTaskWithoutTestSplitIsAdaptedAllTheSame() throws IOException {
+        Path some = Cli.tasks(folder);
+        Files.delete(some.resolve("colour/test.jsonl"));
+        var result = Cli.run("adapt", "--model", Cli.model(), "--adapter", adapter, "--tasks", some, "--output", folder.resolve("out"), "--steps", "2",
+                "--optimizer", "sgd", "--json");
+        assertThat(result.code()).as(result.err()).isZero();
+        JsonNode first = new ObjectMapper().readTree(result.out()).at("/tasks/0");
+        assertThat(first.get("task").asText()).isEqualTo("colour");
+        assertThat(first.get("before").isNull()).isTrue();
+        assertThat(first.get("after").isNull()).isTrue();
+        assertThat(folder.resolve("out/colour/adapter_model.safetensors")).exists();
+        assertThat(folder.resolve("out/echo/adapter_model.safetensors")).exists();
+    }
+
+    @Test
+    void whatDivergesIsSaidAndNotWritten() throws IOException {
+        var result = adapt(folder.resolve("out"), "--lr", "3e38", "--steps", "3");
+        assertThat(result.code()).isEqualTo(1);
+        assertThat(result.err()).contains("3 of 3 tasks came to numbers that are not finite", "colour at step 1", "lower --lr");
+        assertThat(folder.resolve("out/colour")).doesNotExist();
+        JsonNode kept = new ObjectMapper().readTree(folder.resolve("out/adapt.json").toFile());
+        assertThat(kept.get("diverged")).hasSize(3);
+        assertThat(kept.at("/results/mean_after").isNull()).isTrue();
+    }
+
+    @Test
+    void badInputIsRefusedAndNothingIsWritten() throws IOException {
+        refused("--samples is 25, but of the tasks in " + tasks + " colour has 24", "--samples", "25");
+        refused("--steps takes the place of --epochs", "--steps", "1", "--epochs", "1");
+        refused("--epochs is 0", "--epochs", "0");
+        refused("--batch-size is -1", "--batch-size", "-1");
+        refused("--lr is 0.0", "--lr", "0");
+        refused("'nan' is not a number", "--lr", "nan");
+        refused("--optimizer", "--optimizer", "adam");
+        Files.createDirectories(folder.resolve("there"));
+        var exists = adapt(folder.resolve("there"));
+        assertThat(exists.code()).isEqualTo(2);
+        assertThat(exists.err()).contains("already exists");
+        var run = Cli.run("adapt", "--model", Cli.model(), "--adapter", shared.resolve("run"), "--tasks", tasks, "--output", folder.resolve("out"));
+        assertThat(run.code()).isEqualTo(2);
+        assertThat(run.err()).contains("this run's adapter is " + adapter);
+        Path none = Cli.tasks(folder);
+        Files.delete(none.resolve("echo/train.jsonl"));
+        var empty = Cli.run("adapt", "--model", Cli.model(), "--adapter", adapter, "--tasks", none, "--output", folder.resolve("out"));
+        assertThat(empty.code()).isEqualTo(2);
+        assertThat(empty.err()).contains("task echo", "no train.jsonl");
+        assertThat(folder.resolve("out")).doesNotExist();
+    }
+
+    private void refused(String message, Object... options) {
+        var result = adapt(folder.resolve("out"), options);
+        assertThat(result.code()).as(message).isEqualTo(2);
+        assertThat(result.err()).contains(message);
+        assertThat(folder.resolve("out")).doesNotExist();
+    }
+}
