@@ -4,6 +4,7 @@ import io.metalora.file.Shown;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
 import java.util.HashSet;
+import java.util.Locale;
 import java.util.function.UnaryOperator;
 
 /** The ranges of the config's values. */
@@ -70,6 +71,10 @@ final class ConfigCheck {
         require(meta.querySize() >= 1, "meta.query_size", meta.querySize(), "must be at least 1");
         nonNegative("meta.inner_lr", meta.innerLr());
         nonNegative("meta.inner_clip", meta.innerClip());
+        require(meta.cagradC() >= 0 && meta.cagradC() < 1, "meta.cagrad_c", meta.cagradC(), "must be at least 0 and below 1");
+        require(meta.aggregation() == AggregationRule.MEAN || meta.tasksPerIteration() >= 2, "meta.aggregation",
+                meta.aggregation().name().toLowerCase(Locale.ROOT), "takes two tasks or more, and meta.tasks_per_iteration is "
+                        + meta.tasksPerIteration());
         require(meta.supportAfterEvery() >= 0, "meta.support_after_every", meta.supportAfterEvery(),
                 "must be at least 0 (0 = never)");
 

@@ -207,6 +207,8 @@ public final class TrainConfigBuilder {
         private InnerOptimizer innerOptimizer;
         private double innerLr;
         private double innerClip;
+        private AggregationRule aggregation;
+        private double cagradC;
         private int supportAfterEvery;
 
         private Meta(TrainConfig.Meta from) {
@@ -218,6 +220,8 @@ public final class TrainConfigBuilder {
             this.innerOptimizer = from.innerOptimizer();
             this.innerLr = from.innerLr();
             this.innerClip = from.innerClip();
+            this.aggregation = from.aggregation();
+            this.cagradC = from.cagradC();
             this.supportAfterEvery = from.supportAfterEvery();
         }
 
@@ -261,13 +265,24 @@ public final class TrainConfigBuilder {
             return this;
         }
 
+        public Meta aggregation(AggregationRule aggregation) {
+            this.aggregation = aggregation;
+            return this;
+        }
+
+        public Meta cagradC(double cagradC) {
+            this.cagradC = cagradC;
+            return this;
+        }
+
         public Meta supportAfterEvery(int supportAfterEvery) {
             this.supportAfterEvery = supportAfterEvery;
             return this;
         }
 
         private TrainConfig.Meta build() {
-            return new TrainConfig.Meta(iterations, tasksPerIteration, supportSize, querySize, innerSteps, innerOptimizer, innerLr, innerClip, supportAfterEvery);
+            return new TrainConfig.Meta(iterations, tasksPerIteration, supportSize, querySize, innerSteps, innerOptimizer, innerLr, innerClip, aggregation,
+                    cagradC, supportAfterEvery);
         }
     }
 

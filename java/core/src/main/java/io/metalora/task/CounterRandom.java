@@ -26,7 +26,9 @@ public final class CounterRandom {
         /** Seed of the adapter's dropout masks. */
         DROPOUT(5),
         /** Which tasks, and which items of a task, are evaluated. */
-        EVALUATION(6);
+        EVALUATION(6),
+        /** The order in which the aggregation takes the tasks' gradients. */
+        AGGREGATION(7);
 
         private final int number;
 

@@ -34,25 +34,25 @@ final class GradientReduction implements AutoCloseable {
         this.gram = held.add(() -> device.zeros(DType.F64, n, n), Tensor::close);
         this.weightsOnHost = new float[n];
         this.gramOnHost = new double[n * n];
-        if (!aggregation.dependsOnGradients()) {
-            aggregation.weights(null, weightsOnHost);
-            held.orClose(() -> {
-                weights.upload(weightsOnHost);
-                return null;
-            });
-        }
     }
 
-    /** Queues the reduction; one pass over the gradients where the weights are known before. */
-    void queue() {
+    /**
+     * Queues the reduction; one pass over the gradients where the weights are known before.
+     *
+     * @param iteration iterations done before
+     * @param samples   [n], training samples of the task of each slot
+     */
+    void queue(long iteration, int[] samples) {
         if (!aggregation.dependsOnGradients()) {
+            aggregation.weights(null, iteration, samples, weightsOnHost);
+            weights.upload(weightsOnHost, weightsOnHost.length);
             ops.taskReduce(vectors, slots.gradients(), weights, gradient, gram);
             return;
         }
         ops.taskReduce(vectors, slots.gradients(), null, null, gram);
         gram.download(gramOnHost);
-        aggregation.weights(gramOnHost, weightsOnHost);
-        weights.upload(weightsOnHost);
+        aggregation.weights(gramOnHost, iteration, samples, weightsOnHost);
+        weights.upload(weightsOnHost, weightsOnHost.length);
         ops.taskReduce(vectors, slots.gradients(), weights, gradient, null);
     }
 

@@ -55,7 +55,7 @@ public final class MetaLora implements Trainer {
 
     /** As above; {@code stop} is asked before every pass and ends the iteration when true. */
     public MetaLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config, BooleanSupplier stop) {
-        this(model, shared, tasks, config, stop, episodes(tasks, config), Aggregation.MEAN);
+        this(model, shared, tasks, config, stop, episodes(tasks, config), Aggregation.of(config));
     }
 
     MetaLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config, BooleanSupplier stop, EpisodeSampler episodes,
@@ -69,7 +69,7 @@ public final class MetaLora implements Trainer {
         this.reduction = held.add(() -> new GradientReduction(device, gradients.slots(), aggregation), GradientReduction::close);
         this.optimizer = held.add(
                 () -> new SharedOptimizer(device, shared.parameters(), config.optimizer(), config.meta().iterations()), SharedOptimizer::close);
-        this.scratchBytes = held.orClose(() -> gradients.plan(this::queueStep));
+        this.scratchBytes = held.orClose(() -> gradients.plan(() -> queueStep(new int[config.meta().tasksPerIteration()])));
     }
 
     /** @throws InputException if there are fewer tasks than a meta-batch needs, or a task has too few samples */
@@ -96,9 +96,9 @@ public final class MetaLora implements Trainer {
         }
     }
 
-    /** Stage 2 after the gradients: one of all tasks, and the step along it. */
-    private void queueStep() {
-        reduction.queue();
+    /** Stage 2 after the gradients: one of all tasks, of so many samples each, and the step along it. */
+    private void queueStep(int[] samples) {
+        reduction.queue(done(), samples);
         optimizer.queue(reduction.gradient());
     }
 
@@ -164,7 +164,7 @@ public final class MetaLora implements Trainer {
         boolean measure = measures();
         gradients.queue(batch, measure, dropoutSeed());
         double lr = optimizer.learningRate();
-        queueStep();
+        queueStep(batch.stream().mapToInt(episode -> episode.task().examples().size()).toArray());
         // All is queued: only now the host waits. A loss that is not finite gives a gradient that is not, which changed nothing.
         gradients.await(batch, done() + 1);
         double[] gram = reduction.awaitGram();

@@ -406,7 +406,7 @@ class MetaLoraTest {
             }
 
             @Override
-            public void weights(double[] gram, float[] weights) {
+            public void weights(double[] gram, long iteration, int[] samples, float[] weights) {
                 int n = weights.length;
                 chosen[0] = IntStream.range(0, n).boxed().max(Comparator.comparingDouble(i -> gram[i * n + i])).orElseThrow();
                 Arrays.fill(weights, 0);

@@ -14,7 +14,7 @@ import java.util.Set;
 import java.util.SplittableRandom;
 
 /**
- * The two settings that {@code quickstart} compares methods on. The embedded base has seen the words and related
+ * The settings that {@code quickstart} compares methods on. The embedded base has seen the words and related
  * families, but none of these tasks.
  *
  * <p>Whether a prompt may serve for training, dev or test is decided by a hash of the task's name and the prompt, so the
@@ -31,15 +31,6 @@ public final class SyntheticTasks {
 
     private static final long TEST_SEED = 20_251_013;
 
-    /** Of 16 parts of the hash space, which belong to test and to dev; the rest is for training. */
-    private static final int HASH_PARTS = 16;
-
-    private enum Split {
-        TRAIN,
-        DEV,
-        TEST
-    }
-
     private final List<SyntheticTask> tasks;
 
     private SyntheticTasks(List<Family> families, long seed) {
@@ -54,6 +45,21 @@ public final class SyntheticTasks {
     /** One task in four languages, each language a task. */
     public static SyntheticTasks multilingual(long seed) {
         return new SyntheticTasks(HeldOutFamilies.multilingual(), seed);
+    }
+
+    /** Customers whose samples a shared adapter is trained on: tasks that have a rule in common, and each a convention of its own. */
+    public static SyntheticTasks customers(long seed) {
+        return new SyntheticTasks(Customers.named("customer", 24), seed);
+    }
+
+    /** Others, on which settings are chosen. */
+    public static SyntheticTasks tuningCustomers(long seed) {
+        return new SyntheticTasks(Customers.named("tuning", 4), seed);
+    }
+
+    /** New ones, for use: no part of any choice. */
+    public static SyntheticTasks newCustomers(long seed) {
+        return new SyntheticTasks(Customers.named("new", 4), seed);
     }
 
     public List<SyntheticTask> tasks() {
@@ -102,7 +108,7 @@ public final class SyntheticTasks {
                         "task " + family.name() + ": found only " + samples.size() + " of " + size + " samples for " + split);
             }
             Sample sample = family.draw(random);
-            if (splitOf(family, sample) != split || perLabel.getOrDefault(sample.completion(), 0) >= share) {
+            if (family.split().apply(sample.prompt()) != split || perLabel.getOrDefault(sample.completion(), 0) >= share) {
                 continue;
             }
             if (taken.add(sample.prompt())) {
@@ -113,16 +119,8 @@ public final class SyntheticTasks {
         return new Draws(random, family.language()).shuffled(samples);
     }
 
-    private static Split splitOf(Family family, Sample sample) {
-        return switch ((int) Long.remainderUnsigned(hash(family.name() + "\n" + sample.prompt(), 0), HASH_PARTS)) {
-            case 0, 1 -> Split.TEST;
-            case 2 -> Split.DEV;
-            default -> Split.TRAIN;
-        };
-    }
-
     /** FNV-1a over the UTF-8 bytes, then the finalizer of MurmurHash3 to spread the low bits. */
-    private static long hash(String text, long seed) {
+    static long hash(String text, long seed) {
         long hash = 0xcbf29ce484222325L ^ seed;
         for (byte b : text.getBytes(StandardCharsets.UTF_8)) {
             hash = (hash ^ (b & 0xff)) * 0x100000001b3L;
