@@ -7,6 +7,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.metalora.file.AtomicFile;
 import io.metalora.file.Folders;
 import io.metalora.file.JsonObject;
+import io.metalora.file.Sha256;
 import io.metalora.io.ModelConfig;
 import io.metalora.io.Safetensors;
 import io.metalora.runtime.DType;
@@ -14,13 +15,16 @@ import io.metalora.runtime.FileFailure;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.lang.System.Logger.Level;
 import java.lang.System.Logger;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.DigestInputStream;
 import java.util.Arrays;
 import java.util.HashMap;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -199,6 +203,19 @@ final class PeftFolder implements AutoCloseable {
                 : TargetModules.of(json.strings("target_modules"));
     }
 
+    static String digest(Path dir) {
+        var sha = Sha256.digest();
+        for (String name : List.of(CONFIG, WEIGHTS)) {
+            Path file = dir.resolve(name);
+            try (var in = new DigestInputStream(Files.newInputStream(file), sha)) {
+                in.transferTo(OutputStream.nullOutputStream());
+            } catch (IOException e) {
+                throw new InputException(file + " cannot be read: " + FileFailure.reason(e), e);
+            }
+        }
+        return HexFormat.of().formatHex(sha.digest());
+    }
+
     private static void checkTensors(Safetensors weights, LoraLayout layout, ModelConfig model) {
         Path file = weights.path();
         int rank = layout.config().rank();
@@ -311,8 +328,11 @@ final class PeftFolder implements AutoCloseable {
     /** A matrix [rows, columns] at an offset of the flat vector. */
     record Slice(long offset, int rows, int columns) {}
 
-    private static void checkTarget(Path dir) {
+    static void checkTarget(Path dir) {
         if (!Files.exists(dir)) {
+            if (Files.isSymbolicLink(dir)) {
+                throw new InputException(dir + " is a link that leads nowhere; remove it, or choose another folder for the adapter");
+            }
             return;
         }
         if (!Files.isDirectory(dir)) {
@@ -323,8 +343,9 @@ final class PeftFolder implements AutoCloseable {
             return;
         }
         try (var entries = Files.list(dir)) {
-            // Without its configuration, the weights are what an interrupted save leaves.
-            var other = entries.map(e -> e.getFileName().toString()).filter(n -> !n.equals(WEIGHTS)).sorted().findFirst();
+            // Without its configuration, the weights are what an interrupted save leaves, and what it had not renamed yet.
+            var other = entries.filter(e -> AtomicFile.nameToBe(e).isEmpty()).map(e -> e.getFileName().toString())
+                    .filter(n -> !n.equals(WEIGHTS)).sorted().findFirst();
             if (other.isPresent()) {
                 throw new InputException(dir + " is not an adapter's folder (it holds " + other.get()
                         + "); choose another folder for the adapter");
