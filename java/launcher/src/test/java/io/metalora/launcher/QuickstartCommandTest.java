@@ -93,4 +93,12 @@ class QuickstartCommandTest {
         assertThat(result.code()).isEqualTo(2);
         assertThat(result.err()).startsWith("error: /proc/quickstart: can't be made: ").contains("give another --output");
     }
+
+    @Test
+    void belowAFileThereIsNoFolder() throws IOException {
+        Path file = Files.writeString(folder.resolve("file"), "mine");
+        var result = Cli.run("quickstart", "--output", file.resolve("run"));
+        assertThat(result.code()).isEqualTo(2);
+        assertThat(result.err()).startsWith("error: " + file + ": can't be made: a file is there; give another --output");
+    }
 }

@@ -66,6 +66,13 @@ class TrainCommandTest {
         assertThat(generated.code()).isZero();
     }
 
+    @Test
+    void anEmptyNameIsNoConfiguration() {
+        var result = Cli.run("train", "");
+        assertThat(result.code()).isEqualTo(2);
+        assertThat(result.err()).startsWith("error: the configuration's name is empty; give the YAML file");
+    }
+
     /** A table that does not come is else missed only when all is over. */
     @Test
     void thatATaskWithoutATestSplitLeavesTheEvaluationOutIsSaid() throws IOException {
