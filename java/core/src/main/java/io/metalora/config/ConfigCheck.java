@@ -71,6 +71,8 @@ final class ConfigCheck {
         require(meta.querySize() >= 1, "meta.query_size", meta.querySize(), "must be at least 1");
         nonNegative("meta.inner_lr", meta.innerLr());
         nonNegative("meta.inner_clip", meta.innerClip());
+        require(meta.compositionTemperature() >= 1e-3 && meta.compositionTemperature() <= 1e6, "meta.composition_temperature",
+                meta.compositionTemperature(), "must be between 0.001 and 1000000");
         require(meta.cagradC() >= 0 && meta.cagradC() < 1, "meta.cagrad_c", meta.cagradC(), "must be at least 0 and below 1");
         require(meta.aggregation() == AggregationRule.MEAN || meta.tasksPerIteration() >= 2, "meta.aggregation",
                 meta.aggregation().name().toLowerCase(Locale.ROOT), "takes two tasks or more, and meta.tasks_per_iteration is "

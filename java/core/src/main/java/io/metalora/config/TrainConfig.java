@@ -78,15 +78,18 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param innerOptimizer    what takes the inner steps
      * @param innerLr           its learning rate
      * @param innerClip         largest norm of a task's inner gradient; 0: no limit
+     * @param composition       which tasks form an iteration
+     * @param compositionTemperature how strongly it prefers some: the smaller, the more
      * @param aggregation       how the tasks' query gradients become one
      * @param cagradC           c of CAGrad, in [0, 1): how far from the mean it may go
      * @param supportAfterEvery iterations between measurements of the support loss after the last inner step, which cost
      *                          one forward pass each; 0: never
      */
     public record Meta(long iterations, int tasksPerIteration, int supportSize, int querySize, int innerSteps,
-                       InnerOptimizer innerOptimizer, double innerLr, double innerClip, AggregationRule aggregation, double cagradC,
-                       int supportAfterEvery) {
+                       InnerOptimizer innerOptimizer, double innerLr, double innerClip, CompositionRule composition, double compositionTemperature,
+                       AggregationRule aggregation, double cagradC, int supportAfterEvery) {
         public Meta {
+            Objects.requireNonNull(composition, "composition");
             Objects.requireNonNull(aggregation, "aggregation");
             Objects.requireNonNull(innerOptimizer, "innerOptimizer");
         }
@@ -171,7 +174,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     public static final TrainConfig DEFAULTS = new TrainConfig(Method.META_LORA, null, null, 0,
             new Adapter(8, 16, false, 0, TargetModules.allLinear(), null),
             new Data(null, List.of(), 0, true, OverLength.REFUSE),
-            new Meta(100, 4, 8, 8, 3, InnerOptimizer.SGD, 0.02, 0, AggregationRule.MEAN, 0.4, 10),
+            new Meta(100, 4, 8, 8, 3, InnerOptimizer.SGD, 0.02, 0, CompositionRule.UNIFORM, 1, AggregationRule.MEAN, 0.4, 10),
             new Joint(3, 8),
             new Optimizer(1e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0),
             new Compute(Backend.AUTO, 0, InstructionSet.AUTO, WeightStorage.AUTO, 0, 50));

@@ -207,6 +207,8 @@ public final class TrainConfigBuilder {
         private InnerOptimizer innerOptimizer;
         private double innerLr;
         private double innerClip;
+        private CompositionRule composition;
+        private double compositionTemperature;
         private AggregationRule aggregation;
         private double cagradC;
         private int supportAfterEvery;
@@ -220,6 +222,8 @@ public final class TrainConfigBuilder {
             this.innerOptimizer = from.innerOptimizer();
             this.innerLr = from.innerLr();
             this.innerClip = from.innerClip();
+            this.composition = from.composition();
+            this.compositionTemperature = from.compositionTemperature();
             this.aggregation = from.aggregation();
             this.cagradC = from.cagradC();
             this.supportAfterEvery = from.supportAfterEvery();
@@ -265,6 +269,16 @@ public final class TrainConfigBuilder {
             return this;
         }
 
+        public Meta composition(CompositionRule composition) {
+            this.composition = composition;
+            return this;
+        }
+
+        public Meta compositionTemperature(double compositionTemperature) {
+            this.compositionTemperature = compositionTemperature;
+            return this;
+        }
+
         public Meta aggregation(AggregationRule aggregation) {
             this.aggregation = aggregation;
             return this;
@@ -281,8 +295,8 @@ public final class TrainConfigBuilder {
         }
 
         private TrainConfig.Meta build() {
-            return new TrainConfig.Meta(iterations, tasksPerIteration, supportSize, querySize, innerSteps, innerOptimizer, innerLr, innerClip, aggregation,
-                    cagradC, supportAfterEvery);
+            return new TrainConfig.Meta(iterations, tasksPerIteration, supportSize, querySize, innerSteps, innerOptimizer, innerLr, innerClip, composition,
+                    compositionTemperature, aggregation, cagradC, supportAfterEvery);
         }
     }
 

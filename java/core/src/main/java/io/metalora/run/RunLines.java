@@ -114,6 +114,7 @@ final class RunLines {
         for (IterationReport.Draw draw : draws) {
             ObjectNode entry = array.addObject();
             entry.put("task", draw.task());
+            draw.probability().ifPresent(probability -> entry.put("probability", probability));
             draw.support().forEach(entry.putArray("support")::add);
             draw.query().forEach(entry.putArray("query")::add);
         }

@@ -3,6 +3,7 @@ package io.metalora.task;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
+import java.util.OptionalDouble;
 import java.util.stream.IntStream;
 
 /**
@@ -14,6 +15,7 @@ public final class Episode {
     private final EncodedTask task;
     private final int[] support;
     private final int[] query;
+    private final double probability;
 
     /**
      * @param task    the task drawn from
@@ -21,14 +23,25 @@ public final class Episode {
      * @param query   likewise; no position is in both
      */
     public Episode(EncodedTask task, int[] support, int[] query) {
+        this(task, support, query, Double.NaN);
+    }
+
+    /** @param probability that the task had of being drawn, among those that were left; NaN where it was not drawn by one */
+    public Episode(EncodedTask task, int[] support, int[] query, double probability) {
         this.task = Objects.requireNonNull(task, "task");
         this.support = support.clone();
         this.query = query.clone();
+        this.probability = probability;
     }
 
     /** The task drawn from. */
     public EncodedTask task() {
         return task;
+    }
+
+    /** With which the task was drawn, among those that were left; empty where it was given. */
+    public OptionalDouble probability() {
+        return Double.isNaN(probability) ? OptionalDouble.empty() : OptionalDouble.of(probability);
     }
 
     /** Positions of the support samples in {@link EncodedTask#examples()}. */

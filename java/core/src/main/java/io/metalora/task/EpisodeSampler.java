@@ -5,13 +5,14 @@ import java.util.Arrays;
 import java.util.List;
 
 /** Draws the meta-batch of an iteration: the tasks, and from each a disjoint support and query set. */
-public final class EpisodeSampler {
+public final class EpisodeSampler implements EpisodeSource {
 
     private final List<EncodedTask> tasks;
     private final Composition composition;
     private final int support;
     private final int query;
     private final long seed;
+    private int[] drawn = {}; // tasks of the last draw
 
     /**
      * @param support support samples a task; 0 where there are no inner steps
@@ -36,18 +37,30 @@ public final class EpisodeSampler {
         this.seed = seed;
     }
 
-    /** What chooses the tasks. */
-    public Composition composition() {
-        return composition;
+    @Override
+    public List<Episode> draw(long iteration) {
+        List<Composition.Drawn> chosen = composition.draw(iteration);
+        drawn = chosen.stream().mapToInt(Composition.Drawn::task).toArray();
+        return chosen.stream().map(of -> {
+            EncodedTask task = tasks.get(of.task());
+            int[] samples = new CounterRandom(seed, CounterRandom.Purpose.EPISODE, iteration, task.name())
+                    .distinct(support + query, task.examples().size());
+            return new Episode(task, Arrays.copyOf(samples, support), Arrays.copyOfRange(samples, support, support + query), of.probability());
+        }).toList();
     }
 
-    /** One episode a slot. */
-    public List<Episode> draw(long iteration) {
-        return Arrays.stream(composition.draw(iteration)).mapToObj(index -> {
-            EncodedTask task = tasks.get(index);
-            int[] drawn = new CounterRandom(seed, CounterRandom.Purpose.EPISODE, iteration, task.name())
-                    .distinct(support + query, task.examples().size());
-            return new Episode(task, Arrays.copyOf(drawn, support), Arrays.copyOfRange(drawn, support, support + query));
-        }).toList();
+    @Override
+    public void observe(double[] queryLoss, double[] cosines) {
+        composition.observe(drawn, queryLoss, cosines);
+    }
+
+    @Override
+    public float[] state() {
+        return composition.state();
+    }
+
+    @Override
+    public void restore(float[] state) {
+        composition.restore(state);
     }
 }

@@ -30,6 +30,15 @@ public final class Gram {
         return Math.sqrt(product(i, i));
     }
 
+    /** [n, n], row-major: all of {@link #cosine}. */
+    double[] cosines() {
+        var cosines = new double[n * n];
+        for (int i = 0; i < n * n; i++) {
+            cosines[i] = cosine(i / n, i % n);
+        }
+        return cosines;
+    }
+
     /** The cosine of the angle between g_i and g_j; 0 where one of them is 0. */
     public double cosine(int i, int j) {
         double norms = Math.sqrt(product(i, i) * product(j, j));

@@ -47,8 +47,9 @@ public record IterationReport(long iteration, double lr, double loss, double gra
      * @param task    its name
      * @param support to adapt on; empty for joint LoRA
      * @param query   to take the gradient on; for joint LoRA the batch's samples of this task
+     * @param probability of the task among those that were left, where it was drawn
      */
-    public record Draw(String task, List<Integer> support, List<Integer> query) {
+    public record Draw(String task, List<Integer> support, List<Integer> query, OptionalDouble probability) {
         public Draw {
             support = List.copyOf(support);
             query = List.copyOf(query);

@@ -16,6 +16,7 @@ import io.metalora.task.PackBuilder;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.OptionalDouble;
 import java.util.TreeMap;
 import java.util.function.BooleanSupplier;
 
@@ -130,7 +131,7 @@ public final class JointLora implements Trainer {
         for (Sample sample : batch) {
             lines.computeIfAbsent(sample.task.name(), name -> new ArrayList<>()).add(sample.task.line(sample.index));
         }
-        var draws = lines.entrySet().stream().map(entry -> new IterationReport.Draw(entry.getKey(), List.of(), entry.getValue())).toList();
+        var draws = lines.entrySet().stream().map(entry -> new IterationReport.Draw(entry.getKey(), List.of(), entry.getValue(), OptionalDouble.empty())).toList();
         return step(batch.stream().map(Sample::example).toList(), draws);
     }
 

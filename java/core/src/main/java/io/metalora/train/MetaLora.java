@@ -1,6 +1,7 @@
 package io.metalora.train;
 
 import io.metalora.adapter.LoraAdapter;
+import io.metalora.config.CompositionRule;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.CausalLM;
 import io.metalora.model.PassLimits;
@@ -13,6 +14,10 @@ import io.metalora.task.CounterRandom;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.Episode;
 import io.metalora.task.EpisodeSampler;
+import io.metalora.task.EpisodeSource;
+import io.metalora.task.GradientComposition;
+import io.metalora.task.LossComposition;
+import io.metalora.task.SizeComposition;
 import io.metalora.task.PackBuilder;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -35,7 +40,7 @@ public final class MetaLora implements Trainer {
     private final TrainConfig config;
     private final Held held = new Held();
     private final LoraAdapter shared;
-    private final EpisodeSampler episodes;
+    private final EpisodeSource episodes;
     private final EpisodeGradients gradients;
     private final GradientReduction reduction;
     private final SharedOptimizer optimizer;
@@ -58,7 +63,7 @@ public final class MetaLora implements Trainer {
         this(model, shared, tasks, config, stop, episodes(tasks, config), Aggregation.of(config));
     }
 
-    MetaLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config, BooleanSupplier stop, EpisodeSampler episodes,
+    MetaLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config, BooleanSupplier stop, EpisodeSource episodes,
              Aggregation aggregation) {
         PassLimits limits = limits(tasks, config);
         Device device = model.device();
@@ -85,8 +90,27 @@ public final class MetaLora implements Trainer {
     private static EpisodeSampler episodes(List<EncodedTask> tasks, TrainConfig config) {
         TrainConfig.Meta meta = config.meta();
         requireEnough(tasks, meta);
-        return new EpisodeSampler(tasks, Composition.uniform(tasks.size(), meta.tasksPerIteration(), config.seed()),
+        return new EpisodeSampler(tasks, composition(tasks, config),
                 meta.innerSteps() == 0 ? 0 : meta.supportSize(), meta.querySize(), config.seed());
+    }
+
+    private static Composition composition(List<EncodedTask> tasks, TrainConfig config) {
+        TrainConfig.Meta meta = config.meta();
+        int n = tasks.size();
+        int count = meta.tasksPerIteration();
+        double temperature = meta.compositionTemperature();
+        return switch (meta.composition()) {
+            case UNIFORM -> Composition.uniform(n, count, config.seed());
+            case SIZE -> new SizeComposition(tasks.stream().mapToInt(task -> task.examples().size()).toArray(), count, temperature, config.seed());
+            case LOSS -> new LossComposition(n, count, temperature, config.seed());
+            case AGREE, COVER -> {
+                if (n > GradientComposition.MOST_TASKS) {
+                    throw new InputException("meta.composition agree and cover take at most " + GradientComposition.MOST_TASKS + " tasks, and there are "
+                            + n + "; choose another composition, or fewer tasks with data.names");
+                }
+                yield new GradientComposition(n, count, meta.composition() == CompositionRule.AGREE, temperature, config.seed());
+            }
+        };
     }
 
     private static void requireEnough(List<EncodedTask> tasks, TrainConfig.Meta meta) {
@@ -136,18 +160,20 @@ public final class MetaLora implements Trainer {
 
     @Override
     public TrainerState state() {
-        return optimizer.snapshot(episodes.composition().state());
+        return optimizer.snapshot(episodes.state());
     }
 
     @Override
     public void restore(TrainerState state) {
-        episodes.composition().restore(state.composition());
+        episodes.restore(state.composition());
         optimizer.restore(state);
     }
 
     @Override
     public IterationReport iterate() {
-        return iterate(episodes.draw(done()));
+        IterationReport report = iterate(episodes.draw(done()));
+        episodes.observe(report.tasks().stream().mapToDouble(IterationReport.TaskReport::queryLoss).toArray(), report.gram().cosines());
+        return report;
     }
 
     /**
@@ -226,7 +252,8 @@ public final class MetaLora implements Trainer {
                     Arrays.stream(gradients.supportLoss()).map(losses -> losses[slot]).toList(),
                     measured && Double.isFinite(adaptedLoss[i]) ? OptionalDouble.of(adaptedLoss[i]) : OptionalDouble.empty(),
                     queryLoss[i], gram.norm(i)));
-            draws.add(new IterationReport.Draw(episode.task().name(), episode.supportLines(), episode.queryLines()));
+            draws.add(new IterationReport.Draw(episode.task().name(), episode.supportLines(), episode.queryLines(),
+                    episode.probability()));
         }
         double loss = Arrays.stream(queryLoss).average().orElseThrow();
         return new IterationReport(done(), lr, loss, norm, gradients.takeTokens(), seconds, tasks, gram, draws);

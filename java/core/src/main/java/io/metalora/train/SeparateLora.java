@@ -239,7 +239,8 @@ public final class SeparateLora implements Trainer {
             int[] places = slot.isActive() ? slot.next() : new int[0];
             batch.add(Arrays.stream(places).mapToObj(slot.task.examples()::get).toList());
             if (places.length > 0) {
-                draws.add(new IterationReport.Draw(slot.task.name(), List.of(), Arrays.stream(places).map(slot.task::line).boxed().toList()));
+                draws.add(new IterationReport.Draw(slot.task.name(), List.of(), Arrays.stream(places).map(slot.task::line).boxed().toList(),
+                        OptionalDouble.empty()));
             }
         }
         List<Slot> active = tasks.stream().filter(Slot::isActive).toList();

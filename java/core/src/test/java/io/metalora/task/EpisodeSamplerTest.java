@@ -51,7 +51,7 @@ class EpisodeSamplerTest {
         int[] counts = new int[5];
         Composition sampler = Composition.uniform(5, 2, 3);
         for (int i = 0; i < 5000; i++) {
-            for (int task : sampler.draw(i)) {
+            for (int task : sampler.draw(i).stream().mapToInt(Composition.Drawn::task).toArray()) {
                 counts[task]++;
             }
         }

@@ -433,9 +433,9 @@ class MetaLoraTest {
         private float next;
 
         @Override
-        public int[] draw(long iteration) {
+        public List<Drawn> draw(long iteration) {
             next++;
-            return new int[] {(int) next % 4, (int) (next + 1) % 4, (int) (next + 2) % 4};
+            return List.of(new Drawn((int) next % 4, 1), new Drawn((int) (next + 1) % 4, 1), new Drawn((int) (next + 2) % 4, 1));
         }
 
         @Override
