@@ -77,6 +77,7 @@ final class ConfigCheck {
         require(meta.aggregation() == AggregationRule.MEAN || meta.tasksPerIteration() >= 2, "meta.aggregation",
                 meta.aggregation().name().toLowerCase(Locale.ROOT), "takes two tasks or more, and meta.tasks_per_iteration is "
                         + meta.tasksPerIteration());
+        require(meta.replay() == null || config.method() == Method.META_LORA, "meta.replay", meta.replay(), "draws are repeated by method meta-lora alone");
         require(meta.supportAfterEvery() >= 0, "meta.support_after_every", meta.supportAfterEvery(),
                 "must be at least 0 (0 = never)");
 

@@ -82,12 +82,14 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param compositionTemperature how strongly it prefers some: the smaller, the more
      * @param aggregation       how the tasks' query gradients become one
      * @param cagradC           c of CAGrad, in [0, 1): how far from the mean it may go
+     * @param replay            nullable: the draws.jsonl of a run whose draws are repeated, in place of new ones
      * @param supportAfterEvery iterations between measurements of the support loss after the last inner step, which cost
      *                          one forward pass each; 0: never
      */
     public record Meta(long iterations, int tasksPerIteration, int supportSize, int querySize, int innerSteps,
                        InnerOptimizer innerOptimizer, double innerLr, double innerClip, CompositionRule composition, double compositionTemperature,
-                       AggregationRule aggregation, double cagradC, int supportAfterEvery) {
+                       AggregationRule aggregation, double cagradC, Path replay,
+                       int supportAfterEvery) {
         public Meta {
             Objects.requireNonNull(composition, "composition");
             Objects.requireNonNull(aggregation, "aggregation");
@@ -174,7 +176,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     public static final TrainConfig DEFAULTS = new TrainConfig(Method.META_LORA, null, null, 0,
             new Adapter(8, 16, false, 0, TargetModules.allLinear(), null),
             new Data(null, List.of(), 0, true, OverLength.REFUSE),
-            new Meta(100, 4, 8, 8, 3, InnerOptimizer.SGD, 0.02, 0, CompositionRule.UNIFORM, 1, AggregationRule.MEAN, 0.4, 10),
+            new Meta(100, 4, 8, 8, 3, InnerOptimizer.SGD, 0.02, 0, CompositionRule.UNIFORM, 1, AggregationRule.MEAN, 0.4, null, 10),
             new Joint(3, 8),
             new Optimizer(1e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0),
             new Compute(Backend.AUTO, 0, InstructionSet.AUTO, WeightStorage.AUTO, 0, 50));
@@ -241,6 +243,8 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
         return new TrainConfig(method, Folders.absolute(model), Folders.absolute(output), seed,
                 new Adapter(adapter.rank, adapter.alpha, adapter.rslora, adapter.dropout, adapter.targetModules, Folders.absolute(adapter.init)),
                 new Data(Folders.absolute(data.folder), data.names, data.samplesPerTask, data.appendEos, data.overLength),
-                meta, joint, optimizer, compute);
+                new Meta(meta.iterations, meta.tasksPerIteration, meta.supportSize, meta.querySize, meta.innerSteps, meta.innerOptimizer, meta.innerLr,
+                        meta.innerClip, meta.composition, meta.compositionTemperature, meta.aggregation, meta.cagradC, Folders.absolute(meta.replay),
+                        meta.supportAfterEvery), joint, optimizer, compute);
     }
 }

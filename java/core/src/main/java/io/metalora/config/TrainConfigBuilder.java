@@ -211,6 +211,7 @@ public final class TrainConfigBuilder {
         private double compositionTemperature;
         private AggregationRule aggregation;
         private double cagradC;
+        private Path replay;
         private int supportAfterEvery;
 
         private Meta(TrainConfig.Meta from) {
@@ -226,6 +227,7 @@ public final class TrainConfigBuilder {
             this.compositionTemperature = from.compositionTemperature();
             this.aggregation = from.aggregation();
             this.cagradC = from.cagradC();
+            this.replay = from.replay();
             this.supportAfterEvery = from.supportAfterEvery();
         }
 
@@ -289,6 +291,11 @@ public final class TrainConfigBuilder {
             return this;
         }
 
+        public Meta replay(Path replay) {
+            this.replay = replay;
+            return this;
+        }
+
         public Meta supportAfterEvery(int supportAfterEvery) {
             this.supportAfterEvery = supportAfterEvery;
             return this;
@@ -296,7 +303,7 @@ public final class TrainConfigBuilder {
 
         private TrainConfig.Meta build() {
             return new TrainConfig.Meta(iterations, tasksPerIteration, supportSize, querySize, innerSteps, innerOptimizer, innerLr, innerClip, composition,
-                    compositionTemperature, aggregation, cagradC, supportAfterEvery);
+                    compositionTemperature, aggregation, cagradC, replay, supportAfterEvery);
         }
     }
 

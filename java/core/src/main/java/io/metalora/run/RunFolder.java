@@ -10,6 +10,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -32,6 +33,7 @@ public final class RunFolder {
 
     private static final String CONFIG = "config.resolved.yaml";
     private static final String FINGERPRINT = "fingerprint.json";
+    private static final String REPLAY = "replay.jsonl";
     private static final String INITIAL_ADAPTER = "initial_adapter";
     private static final String CHECKPOINTS = "checkpoints";
 
@@ -134,6 +136,11 @@ public final class RunFolder {
         return path.resolve(FINGERPRINT);
     }
 
+    /** The draws that the run repeats, as they were when it began. */
+    Path replay() {
+        return path.resolve(REPLAY);
+    }
+
     Path initialAdapter() {
         return path.resolve(INITIAL_ADAPTER);
     }
@@ -219,12 +226,16 @@ public final class RunFolder {
                 initial.save(initialAdapter(), config.model().toString());
                 begun = start.withInitialAdapter(initialAdapter());
             }
+            if (config.meta().replay() != null) {
+                Files.copy(config.meta().replay(), replay(), StandardCopyOption.REPLACE_EXISTING);
+                begun = begun.withReplay(replay());
+            }
             begun.write(fingerprint());
             AtomicFile.write(path.resolve(CONFIG), config.toYaml().getBytes(StandardCharsets.UTF_8));
             return lock;
         } catch (IOException e) {
             lock.close();
-            throw AtomicFile.failed(checkpoints(), e);
+            throw AtomicFile.failed(path, e);
         } catch (RuntimeException e) {
             lock.close();
             throw e;

@@ -108,6 +108,11 @@ final class RunLog implements AutoCloseable {
      * @throws InputException if they are not whole lines of JSON objects, or {@code reader} says so; it names file and line
      */
     static void read(Path file, long length, Reader reader) {
+        read(file, length, "; restore the file from a copy, or start a new run with another output. Nothing was changed", reader);
+    }
+
+    /** As above, with other advice to the user. */
+    static void read(Path file, long length, String advice, Reader reader) {
         int number = 1;
         try (var in = new BufferedInputStream(Files.newInputStream(file))) {
             var line = new ByteArrayOutputStream();
@@ -116,8 +121,7 @@ final class RunLog implements AutoCloseable {
                 reader.line(object(line.toByteArray()));
             }
         } catch (InputException e) {
-            throw new InputException(file + ":" + number + ": " + e.getMessage()
-                    + "; restore the file from a copy, or start a new run with another output. Nothing was changed", e);
+            throw new InputException(file + ":" + number + ": " + e.getMessage() + advice, e);
         } catch (IOException e) {
             throw new InputException(file + ": can't be read: " + FileFailure.reason(e), e);
         }

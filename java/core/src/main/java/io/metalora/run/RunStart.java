@@ -6,10 +6,12 @@ import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.TrainConfig;
 import io.metalora.file.AtomicFile;
 import io.metalora.file.JsonObject;
+import io.metalora.file.Sha256;
 import io.metalora.model.ModelFingerprint;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.DeviceInfo;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.host.FileFailure;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -31,6 +33,8 @@ record RunStart(ModelFingerprint model, Map<String, String> settings, Map<String
     private static final String FORMAT = "metalora-fingerprint-1";
     /** Beside the settings: a hash of what adapter.init gave. */
     private static final String INITIAL_ADAPTER = "initial_adapter";
+    /** Likewise of meta.replay. */
+    private static final String REPLAYED = "replayed_draws";
 
     static RunStart of(ModelFingerprint model, TrainConfig config, DeviceInfo device) {
         var compute = new TreeMap<String, String>();
@@ -51,6 +55,26 @@ record RunStart(ModelFingerprint model, Map<String, String> settings, Map<String
         var all = new TreeMap<>(settings);
         all.put(INITIAL_ADAPTER, LoraAdapter.digest(copy));
         return new RunStart(model, all, compute);
+    }
+
+    /** With the draws that the run repeats, by their copy. */
+    RunStart withReplay(Path copy) {
+        var all = new TreeMap<>(settings);
+        all.put(REPLAYED, digest(copy));
+        return new RunStart(model, all, compute);
+    }
+
+    /** Whether the copy is what the run began to repeat. */
+    boolean repeats(Path copy) {
+        return digest(copy).equals(settings.get(REPLAYED));
+    }
+
+    private static String digest(Path file) {
+        try {
+            return Sha256.of(file);
+        } catch (IOException e) {
+            throw new InputException(file + " can't be read: " + FileFailure.reason(e), e);
+        }
     }
 
     /** Whether the copy is what the run began from, as far as that was noted. */

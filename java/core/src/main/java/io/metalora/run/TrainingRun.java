@@ -15,6 +15,7 @@ import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.Held;
 import io.metalora.task.EncodedTask;
+import io.metalora.task.EpisodeSource;
 import io.metalora.task.ExampleEncoder;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
@@ -90,11 +91,12 @@ public final class TrainingRun {
         TrainingRun run = begin(config, listener, stop);
         CausalLM model = loaded.model();
         List<EncodedTask> encoded = run.encode(loaded.tokenizer(), model.config(), tasks);
+        EpisodeSource replay = run.replay(encoded);
         ModelFingerprint fingerprint = ModelFingerprint.of(run.config.model());
         listener.prepared(tasks, encoded, loaded.tokenizer(), model.config(), fingerprint);
         AdapterLayout layout = run.layout(model.config());
         RunStart started = RunStart.of(fingerprint, run.config, loaded.device().info());
-        return run.run(loaded, encoded, TrainingMemory.besideModel(run.config, model.config(), model.options(), layout, encoded,
+        return run.run(loaded, encoded, replay, TrainingMemory.besideModel(run.config, model.config(), model.options(), layout, encoded,
                 loaded.device()), started, null);
     }
 
@@ -155,6 +157,7 @@ public final class TrainingRun {
         before.ifPresent(start -> requireSameModel(start.model(), fingerprint));
         before.ifPresent(this::requireSameSettings);
         before.ifPresent(this::requireSameInitialAdapter);
+        before.ifPresent(this::requireSameReplay);
         if (resumed) {
             requireAdapterCanBeWritten();
         }
@@ -162,6 +165,7 @@ public final class TrainingRun {
         ModelConfig modelConfig = ModelConfig.read(config.model());
         try (var tokenizer = TextTokenizer.load(config.model())) {
             List<EncodedTask> encoded = encode(tokenizer, modelConfig, tasks);
+            EpisodeSource replay = replay(encoded);
             AdapterLayout layout = layout(modelConfig);
             ResumePoint point = null;
             if (resumed) {
@@ -182,7 +186,7 @@ public final class TrainingRun {
                 before.ifPresent(start -> warnOfOtherCompute(start, now));
                 MemoryEstimate memory = TrainingMemory.requireFits(config, modelConfig, layout, encoded, device);
                 try (var loaded = LoadedModel.load(config.model(), device, tokenizer, config.loadOptions(layout))) {
-                    return run(loaded, encoded, memory, now, point);
+                    return run(loaded, encoded, replay, memory, now, point);
                 }
             }
         }
@@ -236,6 +240,13 @@ public final class TrainingRun {
         }
     }
 
+    private void requireSameReplay(RunStart before) {
+        if (config.meta().replay() != null && !before.repeats(folder.replay())) {
+            throw new InputException(folder.replay() + " does not hold the draws that the run began to repeat; restore it from a copy, or start a "
+                    + "new run with another output");
+        }
+    }
+
     private void requireSameModel(ModelFingerprint before, ModelFingerprint now) {
         List<String> changes = before.changesTo(now);
         if (changes.isEmpty()) {
@@ -275,6 +286,11 @@ public final class TrainingRun {
         return init == null ? new LoraLayout(modelConfig, config.adapter().lora()) : LoraAdapter.layout(init, modelConfig);
     }
 
+    /** The draws that the run repeats, from its own copy once there is one; null where it draws anew. */
+    private EpisodeSource replay(List<EncodedTask> tasks) {
+        return config.meta().replay() == null ? null : Replay.read(resumed ? folder.replay() : config.meta().replay(), tasks, config);
+    }
+
     private List<EncodedTask> encode(TextTokenizer tokenizer, ModelConfig modelConfig, List<Task> tasks) {
         ExampleEncoder encoder = config.data().appendEos() ? ExampleEncoder.forTraining(tokenizer, modelConfig)
                 : ExampleEncoder.forScoring(tokenizer, modelConfig);
@@ -299,9 +315,9 @@ public final class TrainingRun {
      *
      * @param point of a run that is resumed; null of a new one
      */
-    private Outcome run(LoadedModel loaded, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start, ResumePoint point) {
+    private Outcome run(LoadedModel loaded, List<EncodedTask> tasks, EpisodeSource replay, MemoryEstimate memory, RunStart start, ResumePoint point) {
         try (var lock = new Held(); var adapter = untrained(loaded)) {
-            Outcome outcome = train(loaded.model(), adapter, tasks, memory, start, point, lock);
+            Outcome outcome = train(loaded.model(), adapter, tasks, replay, memory, start, point, lock);
             listener.trained(outcome, loaded, adapter);
             return outcome;
         }
@@ -312,10 +328,11 @@ public final class TrainingRun {
         return init == null ? LoraAdapter.create(loaded.device(), layout(loaded.model().config()), config.seed()) : loaded.loadAdapter(init);
     }
 
-    private Outcome train(CausalLM model, LoraAdapter adapter, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start,
-                          ResumePoint point, Held lock) {
+    private Outcome train(CausalLM model, LoraAdapter adapter, List<EncodedTask> tasks, EpisodeSource replay, MemoryEstimate memory,
+                          RunStart start, ResumePoint point, Held lock) {
         try (Trainer trainer = switch (config.method()) {
-            case META_LORA -> new MetaLora(model, adapter, tasks, config, stop);
+            case META_LORA -> replay == null ? new MetaLora(model, adapter, tasks, config, stop)
+                    : new MetaLora(model, adapter, tasks, config, replay, stop);
             case JOINT_LORA -> new JointLora(model, adapter, tasks, config, stop);
         }) {
             listener.planned(memory, trainer.scratchBytes());

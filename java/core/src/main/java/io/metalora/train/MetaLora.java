@@ -63,6 +63,11 @@ public final class MetaLora implements Trainer {
         this(model, shared, tasks, config, stop, episodes(tasks, config), Aggregation.of(config));
     }
 
+    /** As above, on episodes from elsewhere, of as many tasks and no more samples than the config says. */
+    public MetaLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config, EpisodeSource episodes, BooleanSupplier stop) {
+        this(model, shared, tasks, config, stop, episodes, Aggregation.of(config));
+    }
+
     MetaLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config, BooleanSupplier stop, EpisodeSource episodes,
              Aggregation aggregation) {
         PassLimits limits = limits(tasks, config);

@@ -60,6 +60,10 @@ final class TrainCommand implements Callable<Integer> {
                     + "run began.")
     private boolean allowChangedModel;
 
+    @Option(names = "--replay", paramLabel = "RUN/draws.jsonl",
+            description = "Repeat the draws of another run, tasks and samples, in place of new ones: short for the setting meta.replay.")
+    private Path replay;
+
     @Option(names = "--eval", paramLabel = "train|dev|test",
             description = "At the end, measure accuracy on this split of the tasks: of the base model, the shared adapter and, with "
                     + "MeTA-LoRA, the adapter after stage 1 on each task's samples (default: test, if every task has it).")
@@ -121,6 +125,9 @@ final class TrainCommand implements Callable<Integer> {
         if (!configured && resume == null) {
             throw new InputException("train needs a configuration, as in 'metalora train config.yaml', or --resume RUN");
         }
+        if (replay != null && !configured) {
+            throw new InputException("--replay is for a new run: one that is resumed goes on with the draws that it began with");
+        }
         if (allowChangedModel && resume == null) {
             throw new InputException("--allow-changed-model is for --resume RUN: a new run takes the model as it is");
         }
@@ -148,9 +155,13 @@ final class TrainCommand implements Callable<Integer> {
             throw new InputException("the configuration's name is empty; give the YAML file of a training run");
         }
         if (first.indexOf('=') > 0 && !first.matches(".*\\.ya?ml")) {
-            return TrainConfig.of(arguments.toArray(String[]::new));
+            return replayed(TrainConfig.of(arguments.toArray(String[]::new)));
         }
-        return TrainConfig.read(Path.of(first), arguments.subList(1, arguments.size()));
+        return replayed(TrainConfig.read(Path.of(first), arguments.subList(1, arguments.size())));
+    }
+
+    private TrainConfig replayed(TrainConfig config) {
+        return replay == null ? config : config.toBuilder().meta(meta -> meta.replay(replay)).build();
     }
 
     /** As a shell takes it. */
