@@ -20,7 +20,9 @@ import java.time.LocalDateTime;
 import java.time.format.DateTimeFormatter;
 import java.util.ArrayList;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -82,7 +84,10 @@ final class QuickstartCommand implements Callable<Integer> {
             prepared.add(QuickstartSetting.prepare(plan, setting, folder, model, seed, device));
             stages.addAll(prepared.getLast().stages());
         }
+        QuickstartNewTasks.Prepared newTasks = QuickstartNewTasks.prepare(plan.newTasks(), folder, model, seed, device);
+        stages.addAll(newTasks.stages());
         var outcomes = new ArrayList<QuickstartSetting>();
+        Optional<QuickstartNewTasks> use = Optional.empty();
         // What is said of a stop is said while the signal is held: the process may be gone once it is closed.
         try (var stop = new StopSignal(() -> spec.commandLine().getErr().println("\nstopping: what is done is reported"));
                 var loaded = LoadedModel.open(model, device.options())) {
@@ -99,11 +104,20 @@ final class QuickstartCommand implements Callable<Integer> {
                         break;
                     }
                 }
+                if (outcomes.getLast().complete()) {
+                    out.println();
+                    out.println(plan.newTasks().name() + ": " + plan.newTasks().title());
+                    out.println("  tasks written to " + newTasks.trainingFolder() + " and " + newTasks.useFolder());
+                    out.println("  accuracy on new tasks with " + plan.newTasks().samples().stream().map(String::valueOf)
+                            .collect(Collectors.joining(", ", "0, ", "")) + " samples of each:");
+                    use = Optional.of(QuickstartNewTasks.run(spec, newTasks, loaded, seed, progress, stage, stop));
+                }
             }
-            String results = Json.pretty(outcomes.stream().map(QuickstartSetting::json).toList()) + "\n";
-            AtomicFile.write(folder.resolve("results.json"), results.getBytes(StandardCharsets.UTF_8));
-            HtmlReport.write(QuickstartReport.of(plan, folder, outcomes, loaded.device().info()), folder.resolve("report.html"));
-            if (!outcomes.getLast().complete()) {
+            var json = new ArrayList<>(outcomes.stream().map(QuickstartSetting::json).toList());
+            use.ifPresent(of -> json.add(of.json()));
+            AtomicFile.write(folder.resolve("results.json"), (Json.pretty(json) + "\n").getBytes(StandardCharsets.UTF_8));
+            HtmlReport.write(QuickstartReport.of(plan, folder, outcomes, use, loaded.device().info()), folder.resolve("report.html"));
+            if (use.isEmpty() || !use.get().complete()) {
                 out.println("Stopped. " + folder + " holds what was done, with a report; quickstart begins anew in another folder.");
                 return ExitCode.INTERRUPTED;
             }
@@ -111,10 +125,13 @@ final class QuickstartCommand implements Callable<Integer> {
         for (QuickstartSetting outcome : outcomes) {
             print(outcome, out);
         }
+        print(use.orElseThrow(), out);
         out.println();
         out.println("Done in " + Progress.time((System.nanoTime() - begin) / 1_000_000_000) + ". Report: " + folder.resolve("report.html"));
         out.println("Look at one answer:  metalora generate --model " + model + " --adapter "
                 + outcomes.getFirst().adapter(plan.metaFew()) + " --prompt '...'");
+        out.println("Adapt to new tasks:  metalora adapt --model " + model + " --adapter " + use.orElseThrow().adapter(plan.newTasks().meta())
+                + " --tasks " + newTasks.useFolder() + " --samples 16 --output adapted");
         return ExitCode.OK;
     }
 
@@ -135,6 +152,15 @@ final class QuickstartCommand implements Callable<Integer> {
 
     private static InputException exists(Path folder) {
         return new InputException(folder + ": already exists, and nothing was written over it; give another --output or remove it");
+    }
+
+    private static void print(QuickstartNewTasks outcome, PrintWriter out) {
+        var table = new TextTable(outcome.headings());
+        outcome.rows().forEach(table::row);
+        out.println();
+        out.println(outcome.plan().name() + ", mean accuracy on " + Split.TEST + " in percent, after fine-tuning on so many samples:");
+        out.print(table);
+        outcome.conclusions().forEach(out::println);
     }
 
     private static void print(QuickstartSetting outcome, PrintWriter out) {

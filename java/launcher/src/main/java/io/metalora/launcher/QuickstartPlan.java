@@ -1,5 +1,6 @@
 package io.metalora.launcher;
 
+import io.metalora.config.Schedule;
 import io.metalora.config.TrainConfig;
 import io.metalora.launcher.synthetic.SyntheticTasks;
 import java.io.IOException;
@@ -15,8 +16,9 @@ import java.util.Locale;
  * @param jointFew joint LoRA on few samples a task
  * @param jointAll joint LoRA on all
  * @param metaFew  MeTA-LoRA on the same few
+ * @param newTasks what is trained for tasks that come later
  */
-record QuickstartPlan(List<Setting> settings, Arm jointFew, Arm jointAll, Arm metaFew) {
+record QuickstartPlan(List<Setting> settings, Arm jointFew, Arm jointAll, Arm metaFew, NewTasks newTasks) {
 
     /** Training samples a task that the arms on few samples see. */
     private static final int FEW = 50;
@@ -35,7 +37,18 @@ record QuickstartPlan(List<Setting> settings, Arm jointFew, Arm jointAll, Arm me
             new Arm("meta-few", "MeTA-LoRA, " + FEW, 20, List.of(
                     "method=meta-lora", "data.samples_per_task=" + FEW, "meta.tasks_per_iteration=4", "meta.support_size=2",
                     "meta.query_size=12", "meta.inner_steps=1", "meta.inner_lr=0.005", "optimizer.lr=8e-3",
-                    "optimizer.warmup_ratio=0.06")));
+                    "optimizer.warmup_ratio=0.06")),
+            new NewTasks("new-tasks", "four new customers, after training on 24 others",
+                    (seed, folder) -> SyntheticTasks.customers(seed).writeTo(folder), (seed, folder) -> SyntheticTasks.newCustomers(seed).writeTo(folder),
+                    new Arm("joint", "joint LoRA", 0, List.of(
+                            "method=joint-lora", "data.samples_per_task=40", "joint.epochs=6", "joint.batch_size=8", "optimizer.lr=4e-3",
+                            "optimizer.warmup_ratio=0.06")),
+                    new Arm("meta", "MeTA-LoRA", 12, List.of(
+                            "method=meta-lora", "data.samples_per_task=40", "meta.tasks_per_iteration=4", "meta.support_size=12",
+                            "meta.query_size=12", "meta.inner_steps=3", "meta.inner_optimizer=adamw", "meta.inner_lr=0.015",
+                            "optimizer.lr=8e-3", "optimizer.warmup_ratio=0.06")),
+                    List.of(4, 8, 16, 40), 20, 8,
+                    new TrainConfig.Optimizer(8e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0)));
 
     /** Makes tasks from a seed, in a folder. */
     interface TaskWriter {
@@ -70,6 +83,27 @@ record QuickstartPlan(List<Setting> settings, Arm jointFew, Arm jointAll, Arm me
                     "compute.threads=" + device.options().threads(),
                     "compute.isa=" + device.options().isa().name().toLowerCase(Locale.ROOT));
             return iterationsPerTask == 0 ? config : config.with("meta.iterations=" + iterationsPerTask * tasks);
+        }
+    }
+
+    /**
+     * Tasks with a rule in common, on which shared adapters are trained, and new ones, to which they are adapted.
+     *
+     * @param name      its folder in the run
+     * @param title     what it is, in a few words
+     * @param training  makes the tasks to train on
+     * @param use       makes the new ones
+     * @param joint     joint LoRA on the tasks to train on
+     * @param meta      MeTA-LoRA on the same
+     * @param samples   of a new task, that it is adapted on: K, ascending
+     * @param epochs    of adapting, as {@link io.metalora.train.FineTuning}; the batch size and the optimizer likewise
+     */
+    record NewTasks(String name, String title, TaskWriter training, TaskWriter use, Arm joint, Arm meta, List<Integer> samples, int epochs,
+            int batchSize, TrainConfig.Optimizer optimizer) {
+
+        /** In the order they are trained. */
+        List<Arm> arms() {
+            return List.of(joint, meta);
         }
     }
 

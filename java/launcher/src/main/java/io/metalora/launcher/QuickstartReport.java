@@ -12,22 +12,27 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 
-/** The report of a quickstart: both settings, all arms in the tables, the course of MeTA-LoRA. */
+/** The report of a quickstart: all settings, all arms in the tables, the course of MeTA-LoRA. */
 final class QuickstartReport {
 
     private QuickstartReport() {
     }
 
-    static Report of(QuickstartPlan plan, Path folder, List<QuickstartSetting> outcomes, DeviceInfo device) {
+    static Report of(QuickstartPlan plan, Path folder, List<QuickstartSetting> outcomes, Optional<QuickstartNewTasks> use, DeviceInfo device) {
         var sections = new ArrayList<Section>();
         for (QuickstartSetting outcome : outcomes) {
             String name = outcome.setting().name();
             sections.add(Table.of("Results: " + name, "Accuracy in percent on the test split of " + outcome.setting().title() + ". "
                     + Descriptions.JUDGING, outcome.comparison()));
             sections.add(new Text("In words: " + name, outcome.conclusions()));
-            sections.add(arms("Arms: " + name, outcome));
+            sections.add(arms("Arms: " + name, name, outcome.trained()));
         }
+        use.ifPresent(of -> {
+            sections.addAll(of.sections());
+            sections.add(arms("Arms: " + of.plan().name(), of.plan().name(), of.trained()));
+        });
         for (QuickstartSetting outcome : outcomes) {
             for (TrainedArm arm : outcome.trained()) {
                 if (arm.arm() == plan.metaFew()) {
@@ -40,12 +45,12 @@ final class QuickstartReport {
     }
 
     /** What each arm did; its folder in the run has its configuration, logs, adapter and a report of its own. */
-    private static Facts arms(String title, QuickstartSetting outcome) {
+    private static Facts arms(String title, String folder, List<TrainedArm> trained) {
         var facts = new LinkedHashMap<String, String>();
-        for (TrainedArm arm : outcome.trained()) {
+        for (TrainedArm arm : trained) {
             facts.put(arm.arm().label(), String.format(Locale.ROOT, "%s; %d iterations, %,d tokens, %s; report in %s/%s",
                     Descriptions.method(arm.outcome().folder().config()), arm.record().iterations(), arm.record().tokens(),
-                    Progress.time(Math.round(arm.record().seconds())), outcome.setting().name(), arm.arm().name()));
+                    Progress.time(Math.round(arm.record().seconds())), folder, arm.arm().name()));
         }
         return new Facts(title, facts);
     }

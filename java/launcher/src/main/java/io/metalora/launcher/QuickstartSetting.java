@@ -15,6 +15,7 @@ import io.metalora.launcher.report.RunRecord;
 import io.metalora.model.LoadedModel;
 import io.metalora.run.TrainingRun.Outcome;
 import io.metalora.run.TrainingRun;
+import io.metalora.runtime.DeviceInfo;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
 import java.io.IOException;
@@ -51,6 +52,13 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
 
     /** An arm with its run. */
     record TrainedArm(Arm arm, Outcome outcome, RunRecord record) {
+
+        /** With a report in the run's folder. */
+        static TrainedArm of(Arm arm, Outcome outcome, DeviceInfo device) {
+            var record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
+            HtmlReport.write(RunReport.of(outcome, record, Optional.empty(), device), outcome.folder().path().resolve("report.html"));
+            return new TrainedArm(arm, outcome, record);
+        }
     }
 
     /** A setting with its tasks, the configuration of each arm, and the stages that its work has. */
@@ -116,16 +124,13 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
                     var listener = new TrainProgress(spec, prepared.setting().name() + ", " + arm.label(), progress, training) {
                         @Override
                         public void trained(Outcome outcome, LoadedModel model, LoraAdapter adapter) {
-                            var record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
-                            HtmlReport.write(RunReport.of(outcome, record, Optional.empty(), model.device().info()),
-                                    outcome.folder().path().resolve("report.html"));
-                            trained.add(new TrainedArm(arm, outcome, record));
+                            trained.add(TrainedArm.of(arm, outcome, model.device().info()));
                             if (outcome.interrupted()) {
                                 throw new CancellationException("stopped on request");
                             }
                             arms.add(meta ? arm.label() + ": shared" : arm.label());
                             evaluation.shared(arms.getLast(), adapter, training + 1);
-                            say(out, log, arms.getLast(), record);
+                            say(out, log, arms.getLast(), trained.getLast().record());
                             if (meta) {
                                 arms.add(arm.label() + ": adapted");
                                 evaluation.adapted(arms.getLast(), adapter, config, encoded(), 0, training + 2);
@@ -185,6 +190,10 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
 
     /** For results.json. */
     Map<String, Object> json() {
+        return json(setting.name(), complete(), comparison, trained);
+    }
+
+    static Map<String, Object> json(String name, boolean complete, Comparison comparison, List<TrainedArm> trained) {
         var arms = new ArrayList<Map<String, Object>>();
         for (Comparison.Arm arm : comparison.arms()) {
             var accuracy = new LinkedHashMap<String, Object>();
@@ -207,8 +216,8 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
             runs.add(entry);
         }
         var json = new LinkedHashMap<String, Object>();
-        json.put("setting", setting.name());
-        json.put("complete", complete());
+        json.put("setting", name);
+        json.put("complete", complete);
         json.put("arms", arms);
         json.put("runs", runs);
         return json;

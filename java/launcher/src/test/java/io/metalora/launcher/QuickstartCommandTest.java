@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.metalora.launcher.QuickstartPlan.Arm;
+import io.metalora.launcher.QuickstartPlan.NewTasks;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -31,6 +32,11 @@ class QuickstartCommandTest {
         return new Arm(arm.name(), arm.label(), Math.min(1, arm.iterationsPerTask()), settings);
     }
 
+    static NewTasks cut(NewTasks plan) {
+        return new NewTasks(plan.name(), plan.title(), plan.training(), plan.use(), cut(plan.joint()), cut(plan.meta()), List.of(4, 16), 2,
+                plan.batchSize(), plan.optimizer());
+    }
+
     @Test
     void ctrlCEndsIt() throws IOException, InterruptedException {
         Path run = folder.resolve("run");
@@ -54,7 +60,7 @@ class QuickstartCommandTest {
     @Test
     void trainsComparesAndReports() throws IOException {
         var plan = QuickstartPlan.DEFAULT;
-        var shortened = new QuickstartPlan(plan.settings(), cut(plan.jointFew()), cut(plan.jointAll()), cut(plan.metaFew()));
+        var shortened = new QuickstartPlan(plan.settings(), cut(plan.jointFew()), cut(plan.jointAll()), cut(plan.metaFew()), cut(plan.newTasks()));
         Path run = folder.resolve("run");
         var out = new StringWriter();
         int code = new CommandLine(new QuickstartCommand(shortened)).setCaseInsensitiveEnumValuesAllowed(true)
@@ -64,7 +70,14 @@ class QuickstartCommandTest {
         assertThat(out.toString()).contains("multi-task, accuracy on test in percent:", "multilingual, accuracy on test in percent:",
                 "joint LoRA, 50", "joint LoRA, all", "MeTA-LoRA, 50: shared", "MeTA-LoRA, 50: adapted", "wish-deu", "carousel");
         assertThat(Files.readString(run.resolve("report.html"))).contains("MeTA-LoRA, 50: adapted", "Stage 1: before and after");
-        for (var setting : new ObjectMapper().readTree(run.resolve("results.json").toFile())) {
+        assertThat(out.toString()).contains("new-tasks, mean accuracy on test in percent", "from MeTA-LoRA", "K = 16, from MeTA-LoRA against from nothing",
+                "metalora adapt --model");
+        assertThat(Files.readString(run.resolve("report.html"))).contains("Learning curves: new-tasks", "In words: new-tasks");
+        var results = new ObjectMapper().readTree(run.resolve("results.json").toFile());
+        assertThat(results).hasSize(3);
+        assertThat(results.get(2).get("arms")).hasSize(9);
+        assertThat(results.get(2).at("/arms/0/arm").asText()).isEqualTo("nothing, K = 0");
+        for (var setting : List.of(results.get(0), results.get(1))) {
             assertThat(setting.get("arms")).hasSize(5);
             double base = setting.at("/arms/0/mean_accuracy").asDouble();
             double all = setting.at("/arms/2/mean_accuracy").asDouble();

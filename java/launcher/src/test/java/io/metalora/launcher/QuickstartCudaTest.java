@@ -31,7 +31,8 @@ class QuickstartCudaTest {
             List.of(new Setting("two", "a task of closed labels and one of open answers", QuickstartCudaTest::writeTasks)),
             cut(QuickstartPlan.DEFAULT.jointFew(), "joint.epochs=1"),
             cut(QuickstartPlan.DEFAULT.jointAll(), "joint.epochs=1", "joint.batch_size=8"),
-            cut(QuickstartPlan.DEFAULT.metaFew(), "meta.tasks_per_iteration=2", "meta.query_size=4"));
+            cut(QuickstartPlan.DEFAULT.metaFew(), "meta.tasks_per_iteration=2", "meta.query_size=4"),
+            QuickstartCommandTest.cut(QuickstartPlan.DEFAULT.newTasks()));
 
     @TempDir
     private Path folder;

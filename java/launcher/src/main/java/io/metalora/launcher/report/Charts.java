@@ -4,9 +4,12 @@ import static j2html.TagCreator.tag;
 
 import io.metalora.launcher.report.Report.BeforeAfter;
 import io.metalora.launcher.report.Report.Curves;
+import io.metalora.launcher.report.Report.LearningCurves;
 import io.metalora.launcher.report.Report.Series;
 import j2html.tags.ContainerTag;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Locale;
 import java.util.stream.DoubleStream;
 
@@ -57,6 +60,57 @@ final class Charts {
         svg.with(path(series.x(), series.y(), xAxis, yAxis, left, right, top, bottom, "raw"));
         svg.with(path(series.x(), smooth, xAxis, yAxis, left, right, top, bottom, "curve"));
         return svg;
+    }
+
+    /** All curves in one chart, each named at its end; their colours repeat after four. Positions are evenly spaced. */
+    static ContainerTag<?> learningCurves(LearningCurves curves) {
+        double width = 760;
+        double height = 320;
+        double left = 40;
+        double right = width - 200;
+        double top = 12;
+        double bottom = height - 26;
+        double[] xs = curves.series().stream().flatMapToDouble(s -> Arrays.stream(s.x())).distinct().sorted().toArray();
+        double most = curves.series().stream().flatMapToDouble(s -> Arrays.stream(s.y())).filter(Double::isFinite).max().orElse(1);
+        Axis xAxis = new Axis(0, Math.max(1, xs.length - 1), 1);
+        Axis yAxis = Axis.covering(0, Math.max(most, 1e-9), 5);
+        var svg = svg(width, height, curves.title());
+        for (double tick : yAxis.ticks()) {
+            double y = bottom - yAxis.fraction(tick) * (bottom - top);
+            svg.with(line(left, y, right, y, "grid"), text(left - 6, y + 3.5, "end", yAxis.label(tick)));
+        }
+        for (int i = 0; i < xs.length; i++) {
+            svg.with(text(left + xAxis.fraction(i) * (right - left), height - 8, "middle", String.format(Locale.ROOT, "%.0f", xs[i])));
+        }
+        var ends = new ArrayList<Double>();
+        for (int number = 0; number < curves.series().size(); number++) {
+            Series series = curves.series().get(number);
+            String kind = "series" + number % 4;
+            double[] places = Arrays.stream(series.x()).map(x -> Arrays.binarySearch(xs, x)).toArray();
+            svg.with(path(places, series.y(), xAxis, yAxis, left, right, top, bottom, "curve " + kind));
+            double end = Double.NaN;
+            for (int i = 0; i < places.length; i++) {
+                if (Double.isFinite(series.y()[i])) {
+                    end = bottom - yAxis.fraction(series.y()[i]) * (bottom - top);
+                    svg.with(dot(left + xAxis.fraction(places[i]) * (right - left), end, "dot " + kind)
+                            .with(tag("title").withText(String.format(Locale.ROOT, "%s, %.0f: %.1f", series.name(), series.x()[i], series.y()[i]))));
+                }
+            }
+            if (Double.isFinite(end)) {
+                double at = end;
+                while (!isFree(ends, at)) {
+                    at += 1;
+                }
+                ends.add(at);
+                svg.with(text(right + 12, at + 4, "start", shortened(series.name(), 30)).withClass("name " + kind));
+            }
+        }
+        return svg;
+    }
+
+    /** Whether a name at this height covers none of those that are there. */
+    private static boolean isFree(List<Double> taken, double at) {
+        return taken.stream().allMatch(other -> Math.abs(other - at) >= 14);
     }
 
     /** One row an item: an open dot before, a filled one after, joined by a line. */

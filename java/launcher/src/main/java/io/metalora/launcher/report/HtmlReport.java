@@ -34,6 +34,7 @@ import io.metalora.launcher.report.Report.BeforeAfter;
 import io.metalora.launcher.report.Report.Code;
 import io.metalora.launcher.report.Report.Curves;
 import io.metalora.launcher.report.Report.Facts;
+import io.metalora.launcher.report.Report.LearningCurves;
 import io.metalora.launcher.report.Report.Section;
 import io.metalora.launcher.report.Report.Table;
 import io.metalora.launcher.report.Report.Text;
@@ -98,6 +99,8 @@ public final class HtmlReport {
             case Table table -> figure(figcaption(table.caption()), div(layout(table)).withClass("scroll"),
                     notShown(table.rows().size(), MOST_ROWS, "rows"));
             case Curves curves -> curves(curves);
+            case LearningCurves curves -> figure(figcaption(curves.caption()),
+                    p(curves.yLabel() + " over " + curves.xLabel()).withClass("axis"), Charts.learningCurves(curves).withClass("wide"));
             case BeforeAfter pairs -> figure(figcaption(pairs.caption()), legend("before", "○ before"), legend("after", "● after"),
                     span(pairs.label()).withClass("axis"),
                     Charts.beforeAfter(new BeforeAfter(pairs.title(), pairs.caption(), pairs.label(), first(pairs.items(), MOST_ROWS)))

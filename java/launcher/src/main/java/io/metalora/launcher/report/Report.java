@@ -91,6 +91,13 @@ public record Report(String title, String subtitle, List<Section> sections) {
         }
     }
 
+    /** Several curves through few points in one chart, the positions evenly spaced. */
+    public record LearningCurves(String title, String caption, String xLabel, String yLabel, List<Series> series) implements Section {
+        public LearningCurves {
+            series = List.copyOf(series);
+        }
+    }
+
     /** One line an item, from its value before to its value after, on a common axis. */
     public record BeforeAfter(String title, String caption, String label, List<Item> items) implements Section {
         public BeforeAfter {

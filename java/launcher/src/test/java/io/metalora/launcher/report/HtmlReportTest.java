@@ -7,6 +7,7 @@ import io.metalora.launcher.report.Report.BeforeAfter;
 import io.metalora.launcher.report.Report.Code;
 import io.metalora.launcher.report.Report.Curves;
 import io.metalora.launcher.report.Report.Facts;
+import io.metalora.launcher.report.Report.LearningCurves;
 import io.metalora.launcher.report.Report.Section;
 import io.metalora.launcher.report.Report.Series;
 import io.metalora.launcher.report.Report.Table;
@@ -14,6 +15,7 @@ import io.metalora.launcher.report.Report.Text;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Pattern;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
@@ -32,6 +34,7 @@ class HtmlReportTest {
                 new Facts(EVIL, Map.of(EVIL, EVIL)),
                 new Table(EVIL, EVIL, List.of(EVIL, EVIL), List.of(List.of(EVIL, EVIL)), List.of(EVIL, EVIL)),
                 new Curves(EVIL, EVIL, EVIL, EVIL, List.of(new Series(EVIL, new double[] {1, 2}, new double[] {1, 2}))),
+                new LearningCurves(EVIL, EVIL, EVIL, EVIL, List.of(new Series(EVIL, new double[] {1, 2}, new double[] {1, 2}))),
                 new BeforeAfter(EVIL, EVIL, EVIL, List.of(new BeforeAfter.Item(EVIL, 1, 2))),
                 new Code(EVIL, EVIL))));
         assertThat(page).doesNotContain("<script", "alert('x')<", "\"\"&").contains("&lt;script&gt;");
@@ -44,6 +47,18 @@ class HtmlReportTest {
         String page = page(new Curves("c", "", "x", "y", List.of(new Series("s", new double[] {1, 2}, new double[] {1, 2}))));
         assertThat(page).doesNotContain("http:", "https:", "src=", "<link", "@import", "url(");
         assertThat(page).startsWith("<!DOCTYPE html>").contains("<style>", "prefers-color-scheme: dark");
+    }
+
+    @Test
+    void learningCurvesHaveAPointForEachValueAndNamesThatCoverNoOther() {
+        String page = page(new LearningCurves("Curves", "", "samples", "accuracy", List.of(
+                new Series("one", new double[] {0, 4, 40}, new double[] {25, 50, 90}), new Series("two", new double[] {0, 4, 40}, new double[] {25, Double.NaN, 90}),
+                new Series("none", new double[] {0, 4, 40}, new double[] {Double.NaN, Double.NaN, Double.NaN}))));
+        assertThat(page.split("class=\"dot ", -1)).hasSize(1 + 5);
+        var heights = Pattern.compile("<text x=\"[\\d.]+\" y=\"([\\d.]+)\"[^>]*class=\"name series").matcher(page).results()
+                .map(m -> Double.parseDouble(m.group(1))).toList();
+        assertThat(heights).hasSize(2);
+        assertThat(Math.abs(heights.get(0) - heights.get(1))).isGreaterThanOrEqualTo(14);
     }
 
     @Test

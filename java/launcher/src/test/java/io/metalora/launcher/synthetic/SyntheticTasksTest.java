@@ -27,8 +27,12 @@ class SyntheticTasksTest {
     private static final List<SyntheticTask> MULTI_TASK = SyntheticTasks.multiTask(1).tasks();
     private static final List<SyntheticTask> MULTILINGUAL = SyntheticTasks.multilingual(1).tasks();
 
+    private static final List<SyntheticTask> CUSTOMERS = SyntheticTasks.customers(1).tasks();
+    private static final List<SyntheticTask> TUNING_CUSTOMERS = SyntheticTasks.tuningCustomers(1).tasks();
+    private static final List<SyntheticTask> NEW_CUSTOMERS = SyntheticTasks.newCustomers(1).tasks();
+
     private static List<SyntheticTask> all() {
-        return Stream.concat(MULTI_TASK.stream(), MULTILINGUAL.stream()).toList();
+        return Stream.of(MULTI_TASK, MULTILINGUAL, CUSTOMERS, TUNING_CUSTOMERS, NEW_CUSTOMERS).flatMap(List::stream).toList();
     }
 
     private static List<Sample> samples(SyntheticTask task) {
@@ -46,6 +50,51 @@ class SyntheticTasksTest {
             assertThat(task.dev()).hasSize(SyntheticTasks.DEV);
             assertThat(task.test()).hasSize(SyntheticTasks.TEST);
         });
+    }
+
+    @Test
+    void customersHaveTheSameGoodsAndEachAConventionOfItsOwn() {
+        assertThat(CUSTOMERS).hasSize(24);
+        assertThat(TUNING_CUSTOMERS).hasSize(4);
+        assertThat(NEW_CUSTOMERS).hasSize(4);
+        var conventions = new HashSet<Map<String, String>>();
+        for (var task : Stream.of(CUSTOMERS, TUNING_CUSTOMERS, NEW_CUSTOMERS).flatMap(List::stream).toList()) {
+            var bins = new HashMap<String, String>();
+            for (Sample sample : samples(task)) {
+                String known = bins.putIfAbsent(kind(sample), sample.completion());
+                assertThat(known).as(sample.prompt()).isIn(null, sample.completion());
+            }
+            assertThat(bins).hasSize(6);
+            assertThat(bins.values()).containsOnly(" red", " blue", " green", " white");
+            conventions.add(bins);
+        }
+        assertThat(conventions).as("all different").hasSize(32);
+    }
+
+    @Test
+    void aCustomersTestAsksForGoodsThatNoTrainingNames() {
+        var trained = new HashSet<String>();
+        var tuned = new HashSet<String>();
+        for (long seed = 1; seed < 4; seed++) {
+            for (var tasks : List.of(SyntheticTasks.customers(seed), SyntheticTasks.tuningCustomers(seed), SyntheticTasks.newCustomers(seed))) {
+                tasks.tasks().forEach(task -> task.train().forEach(sample -> trained.add(thing(sample))));
+                tasks.tasks().forEach(task -> task.dev().forEach(sample -> tuned.add(thing(sample))));
+            }
+        }
+        assertThat(trained).hasSize(48);
+        assertThat(tuned).hasSize(6).doesNotContainAnyElementsOf(trained);
+        for (var task : NEW_CUSTOMERS) {
+            assertThat(task.test()).extracting(SyntheticTasksTest::thing).doesNotContainAnyElementsOf(trained).doesNotContainAnyElementsOf(tuned);
+        }
+    }
+
+    private static String thing(Sample sample) {
+        return Lexicon.KINDS.stream().flatMap(kind -> Lexicon.builtIn().group(Language.ENGLISH, kind).stream())
+                .filter(word -> List.of(sample.prompt().split("\\W+")).contains(word)).findFirst().orElseThrow();
+    }
+
+    private static String kind(Sample sample) {
+        return Lexicon.builtIn().kindOf(Language.ENGLISH, thing(sample));
     }
 
     @Test
