@@ -8,5 +8,7 @@ public enum Method {
     /** Two-stage MeTA-LoRA: {@link MetaLora}. */
     META_LORA,
     /** "Traditional" LoRA on all tasks' samples mixed: {@link JointLora}. */
-    JOINT_LORA
+    JOINT_LORA,
+    /** LoRA of each task by itself, all in one pass over the frozen weights; one adapter a task. */
+    SEPARATE_LORA
 }

@@ -181,14 +181,18 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
             new Optimizer(1e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0),
             new Compute(Backend.AUTO, 0, InstructionSet.AUTO, WeightStorage.AUTO, 0, 50));
 
-    /** How many adapters go through a pass together: one of each task of a meta-batch, or that of joint LoRA. */
-    public int slots() {
-        return method == Method.META_LORA ? meta.tasksPerIteration : 1;
+    /** How many adapters go through a pass together when there are so many tasks: each of its own slot. */
+    public int slots(int tasks) {
+        return switch (method) {
+            case META_LORA -> meta.tasksPerIteration;
+            case JOINT_LORA -> 1;
+            case SEPARATE_LORA -> tasks;
+        };
     }
 
-    /** How the model is to be loaded for an adapter to be trained. */
-    public LoadOptions loadOptions(AdapterLayout adapter) {
-        return new LoadOptions(compute.weights).withRoomFor(adapter, slots());
+    /** How the model is to be loaded for an adapter to be trained on so many tasks. */
+    public LoadOptions loadOptions(AdapterLayout adapter, int tasks) {
+        return new LoadOptions(compute.weights).withRoomFor(adapter, slots(tasks));
     }
 
     /**

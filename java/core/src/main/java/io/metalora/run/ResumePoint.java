@@ -120,7 +120,7 @@ record ResumePoint(Checkpoint checkpoint) {
             throw new InputException(folder.metrics() + ": can't be read: " + FileFailure.reason(e), e);
         }
         // An adapter is saved after a checkpoint alone.
-        if (logged > every || logged > 0 && (!Files.isDirectory(folder.checkpoints()) || Files.exists(folder.adapter()))) {
+        if (logged > every || logged > 0 && (!Files.isDirectory(folder.checkpoints()) || Files.exists(folder.adapter()) || Files.exists(folder.adapters()))) {
             throw new InputException(folder.checkpoints() + ": holds no checkpoint, though " + folder.metrics() + " tells of iterations "
                     + "that were saved; nothing was changed. Restore the checkpoints from a copy, or remove " + folder.metrics()
                     + " to begin again");

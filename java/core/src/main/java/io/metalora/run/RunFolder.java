@@ -6,11 +6,13 @@ import io.metalora.file.AtomicFile;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.FileFailure;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -118,6 +120,11 @@ public final class RunFolder {
 
     public Path adapter() {
         return path.resolve("adapter");
+    }
+
+    /** Of method separate-lora: a folder for the adapter of each task. */
+    public Path adapters() {
+        return path.resolve("adapters");
     }
 
     public Path metrics() {
@@ -249,7 +256,16 @@ public final class RunFolder {
         } catch (IOException e) {
             throw AtomicFile.failed(checkpoints(), e);
         }
-        for (Path folder : List.of(path, checkpoints(), adapter())) {
+        var folders = new ArrayList<>(List.of(path, checkpoints(), adapter()));
+        if (Files.isDirectory(adapters())) {
+            folders.add(adapters());
+            try (var each = Files.list(adapters())) {
+                folders.addAll(each.toList());
+            } catch (IOException e) {
+                throw new UncheckedIOException(adapters() + ": can't be listed: " + FileFailure.reason(e), e);
+            }
+        }
+        for (Path folder : folders) {
             if (Files.isDirectory(folder)) {
                 AtomicFile.removeLeftovers(folder);
             }

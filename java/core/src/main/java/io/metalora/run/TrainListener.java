@@ -12,8 +12,9 @@ import io.metalora.text.TextTokenizer;
 import io.metalora.train.IterationReport;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 
-/** Hears of a run's progress. Called on the training thread; each method but {@link #trained} should return quickly. */
+/** Hears of a run's progress. Called on the training thread; each method but {@link #trained} and {@link #trainedApart} should return quickly. */
 public interface TrainListener {
 
     /** Hears nothing. */
@@ -66,6 +67,14 @@ public interface TrainListener {
      * @param adapter what was trained, with the values that were saved; stays the run's
      */
     default void trained(TrainingRun.Outcome outcome, LoadedModel loaded, LoraAdapter adapter) {
+    }
+
+    /**
+     * The same of method separate-lora, whose memory is still held.
+     *
+     * @param adapters by task, in the tasks' order; a task that diverged has none. They stay the run's
+     */
+    default void trainedApart(TrainingRun.Outcome outcome, LoadedModel loaded, Map<String, LoraAdapter> adapters) {
     }
 
     /** Something the user should read, such as a damaged checkpoint that was passed over. */

@@ -20,9 +20,11 @@ import io.metalora.task.ExampleEncoder;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
 import io.metalora.text.TextTokenizer;
+import io.metalora.train.FineTuning;
 import io.metalora.train.IterationReport;
 import io.metalora.train.JointLora;
 import io.metalora.train.MetaLora;
+import io.metalora.train.SeparateLora;
 import io.metalora.train.Trainer;
 import io.metalora.train.TrainingDivergedException;
 import io.metalora.train.TrainingMemory;
@@ -30,6 +32,7 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
@@ -51,6 +54,9 @@ public final class TrainingRun {
      */
     public record Outcome(RunFolder folder, long done, long total, boolean interrupted) {
     }
+
+    /** Of a state: a Java array holds no more. */
+    private static final long MOST_PARAMETERS = Integer.MAX_VALUE - 8;
 
     private final TrainConfig config;
     private final RunFolder folder;
@@ -158,9 +164,6 @@ public final class TrainingRun {
         before.ifPresent(this::requireSameSettings);
         before.ifPresent(this::requireSameInitialAdapter);
         before.ifPresent(this::requireSameReplay);
-        if (resumed) {
-            requireAdapterCanBeWritten();
-        }
         List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
         ModelConfig modelConfig = ModelConfig.read(config.model());
         try (var tokenizer = TextTokenizer.load(config.model())) {
@@ -169,7 +172,8 @@ public final class TrainingRun {
             AdapterLayout layout = layout(modelConfig);
             ResumePoint point = null;
             if (resumed) {
-                point = ResumePoint.find(folder, layout.parameters(), folder.config().compute().checkpointEvery(), listener::warning);
+                requireAdaptersCanBeWritten(encoded);
+                point = ResumePoint.find(folder, parameters(layout, encoded), folder.config().compute().checkpointEvery(), listener::warning);
                 point.requireSameData(folder, encoded, config.data().folder(),
                         before.map(start -> start.model().encodesAs(fingerprint)).orElse(true));
             }
@@ -185,7 +189,7 @@ public final class TrainingRun {
                 RunStart now = RunStart.of(fingerprint, config, device.info());
                 before.ifPresent(start -> warnOfOtherCompute(start, now));
                 MemoryEstimate memory = TrainingMemory.requireFits(config, modelConfig, layout, encoded, device);
-                try (var loaded = LoadedModel.load(config.model(), device, tokenizer, config.loadOptions(layout))) {
+                try (var loaded = LoadedModel.load(config.model(), device, tokenizer, config.loadOptions(layout, encoded.size()))) {
                     return run(loaded, encoded, replay, memory, now, point);
                 }
             }
@@ -222,13 +226,27 @@ public final class TrainingRun {
     }
 
     /** Better than at the end of the training. */
-    private void requireAdapterCanBeWritten() {
-        try {
-            LoraAdapter.requireTarget(folder.adapter());
-        } catch (InputException e) {
-            throw new InputException(e.getMessage() + ". The run writes its adapter there: move away what is in " + folder.adapter()
-                    + "; nothing was changed", e);
+    private void requireAdaptersCanBeWritten(List<EncodedTask> tasks) {
+        List<Path> targets = config.method() != Method.SEPARATE_LORA ? List.of(folder.adapter())
+                : tasks.stream().map(task -> folder.adapters().resolve(task.name())).toList();
+        for (Path target : targets) {
+            try {
+                LoraAdapter.requireTarget(target);
+            } catch (InputException e) {
+                throw new InputException(e.getMessage() + ". The run writes its adapter there: move away what is in " + target
+                        + "; nothing was changed", e);
+            }
         }
+    }
+
+    /** The state's: those of all adapters that are trained. */
+    private long parameters(AdapterLayout layout, List<EncodedTask> tasks) {
+        long all = config.method() == Method.SEPARATE_LORA ? MemoryEstimate.product(layout.parameters(), tasks.size()) : layout.parameters();
+        if (all > MOST_PARAMETERS) {
+            throw new InputException("the adapters of " + tasks.size() + " tasks have " + all + " parameters together, more than the " + MOST_PARAMETERS
+                    + " that a checkpoint holds; train them in several runs, with data.names");
+        }
+        return all;
     }
 
     /** Its alpha is a scale that every iteration uses, also those after a checkpoint. */
@@ -317,8 +335,39 @@ public final class TrainingRun {
      */
     private Outcome run(LoadedModel loaded, List<EncodedTask> tasks, EpisodeSource replay, MemoryEstimate memory, RunStart start, ResumePoint point) {
         try (var lock = new Held(); var adapter = untrained(loaded)) {
-            Outcome outcome = train(loaded.model(), adapter, tasks, replay, memory, start, point, lock);
-            listener.trained(outcome, loaded, adapter);
+            parameters(adapter.layout(), tasks);
+            return config.method() == Method.SEPARATE_LORA ? trainApart(loaded, adapter, tasks, memory, start, point, lock)
+                    : trainShared(loaded, adapter, tasks, replay, memory, start, point, lock);
+        }
+    }
+
+    private Outcome trainShared(LoadedModel loaded, LoraAdapter adapter, List<EncodedTask> tasks, EpisodeSource replay, MemoryEstimate memory,
+                                RunStart start, ResumePoint point, Held lock) {
+        CausalLM model = loaded.model();
+        Outcome outcome;
+        try (Trainer trainer = replay != null ? new MetaLora(model, adapter, tasks, config, replay, stop)
+                : config.method() == Method.META_LORA ? new MetaLora(model, adapter, tasks, config, stop)
+                : new JointLora(model, adapter, tasks, config, stop)) {
+            outcome = train(trainer, model, adapter, tasks, memory, start, point, lock,
+                    () -> adapter.save(folder.adapter(), config.model().toString()));
+        }
+        listener.trained(outcome, loaded, adapter);
+        return outcome;
+    }
+
+    /** The adapters of tasks that diverged stay as they were before, and are not saved; the others are worth keeping. */
+    private Outcome trainApart(LoadedModel loaded, LoraAdapter first, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start,
+                               ResumePoint point, Held lock) {
+        try (var trainer = new SeparateLora(loaded.model(), first, tasks, FineTuning.of(config), stop)) {
+            Outcome outcome = train(trainer, loaded.model(), first, tasks, memory, start, point, lock, () -> trainer.adapters().forEach(
+                    (task, adapter) -> adapter.save(folder.adapters().resolve(task), config.model().toString())));
+            Map<String, String> failures = trainer.failures();
+            listener.trainedApart(outcome, loaded, trainer.adapters());
+            if (!failures.isEmpty() && !outcome.interrupted()) {
+                throw new TrainingDivergedException(failures.size() + " of " + tasks.size() + " tasks came to numbers that are not finite, and have no "
+                        + "adapter: " + failures.entrySet().stream().map(e -> e.getKey() + " at " + e.getValue()).collect(Collectors.joining("; "))
+                        + "; lower optimizer.lr for them. The adapters of the others are in " + folder.adapters(), null);
+            }
             return outcome;
         }
     }
@@ -328,35 +377,31 @@ public final class TrainingRun {
         return init == null ? LoraAdapter.create(loaded.device(), layout(loaded.model().config()), config.seed()) : loaded.loadAdapter(init);
     }
 
-    private Outcome train(CausalLM model, LoraAdapter adapter, List<EncodedTask> tasks, EpisodeSource replay, MemoryEstimate memory,
-                          RunStart start, ResumePoint point, Held lock) {
-        try (Trainer trainer = switch (config.method()) {
-            case META_LORA -> replay == null ? new MetaLora(model, adapter, tasks, config, stop)
-                    : new MetaLora(model, adapter, tasks, config, replay, stop);
-            case JOINT_LORA -> new JointLora(model, adapter, tasks, config, stop);
-        }) {
-            listener.planned(memory, trainer.scratchBytes());
-            var layout = adapter.layout();
-            if (!model.hasRoomFor(layout, config.slots())) {
-                listener.warning("adapters of rank " + layout.config().rank() + " in " + config.slots() + " slots have no room beside weights "
-                        + "loaded for " + model.options().adapterColumns() + " columns: products take their slower form");
+    /** @param save writes what is trained to the run's folder */
+    private Outcome train(Trainer trainer, CausalLM model, LoraAdapter adapter, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start,
+                          ResumePoint point, Held lock, Runnable save) {
+        listener.planned(memory, trainer.scratchBytes());
+        var layout = adapter.layout();
+        int slots = config.slots(tasks.size());
+        if (!model.hasRoomFor(layout, slots)) {
+            listener.warning("adapters of rank " + layout.config().rank() + " in " + slots + " slots have no room beside weights "
+                    + "loaded for " + model.options().adapterColumns() + " columns: products take their slower form");
+        }
+        if (point != null && point.checkpoint() != null) {
+            trainer.restore(point.checkpoint().state());
+        }
+        try {
+            if (!resumed) {
+                lock.add(() -> folder.create(config, start, initial() == null ? null : adapter), RunLock::close);
             }
-            if (point != null && point.checkpoint() != null) {
-                trainer.restore(point.checkpoint().state());
-            }
-            try {
-                if (!resumed) {
-                    lock.add(() -> folder.create(config, start, initial() == null ? null : adapter), RunLock::close);
-                }
-                return train(trainer, adapter, tasks, point);
-            } catch (UncheckedIOException e) {
-                throw folder.holdsRun() ? new UncheckedIOException(e.getMessage() + "; what was saved before is whole: once that is mended, go "
-                        + "on with --resume " + folder.path(), e.getCause()) : e;
-            }
+            return train(trainer, tasks, point, save);
+        } catch (UncheckedIOException e) {
+            throw folder.holdsRun() ? new UncheckedIOException(e.getMessage() + "; what was saved before is whole: once that is mended, go "
+                    + "on with --resume " + folder.path(), e.getCause()) : e;
         }
     }
 
-    private Outcome train(Trainer trainer, LoraAdapter adapter, List<EncodedTask> tasks, ResumePoint point) {
+    private Outcome train(Trainer trainer, List<EncodedTask> tasks, ResumePoint point, Runnable save) {
         try (var metrics = RunLog.open(folder.metrics(), point == null ? 0 : point.metricsBytes());
              var draws = RunLog.open(folder.draws(), point == null ? 0 : point.drawsBytes())) {
             folder.repair();
@@ -365,11 +410,11 @@ public final class TrainingRun {
             }
             boolean interrupted = iterate(trainer, metrics, draws);
             if (trainer.done() > 0) { // before the first there is no state to go on from, and nothing trained
-                adapter.save(folder.adapter(), config.model().toString());
+                save.run();
             }
             return new Outcome(folder, trainer.done(), trainer.total(), interrupted);
         } catch (TrainingDivergedException e) {
-            throw diverged(e, trainer.done(), adapter);
+            throw diverged(e, trainer.done(), save);
         }
     }
 
@@ -409,11 +454,11 @@ public final class TrainingRun {
     }
 
     /** Keeps the adapter of the last whole iteration, and says how to go on. */
-    private TrainingDivergedException diverged(TrainingDivergedException e, long done, LoraAdapter adapter) {
+    private TrainingDivergedException diverged(TrainingDivergedException e, long done, Runnable save) {
         if (done == 0) {
             return new TrainingDivergedException(e.getMessage() + ". No iteration was done; start again with another output", e);
         }
-        adapter.save(folder.adapter(), config.model().toString());
+        save.run();
         return new TrainingDivergedException(e.getMessage() + ". The adapter and the checkpoint of iteration " + done + " are kept in "
                 + folder.path() + ". To go on from there, start a run with other settings, another output and adapter.init="
                 + folder.adapter() + "; --resume would do the same again", e);

@@ -214,6 +214,17 @@ public final class SeparateLora implements Trainer {
         return slots;
     }
 
+    /** The adapter of each task that did not diverge, as a view of its slot; nothing has to be closed. */
+    public Map<String, LoraAdapter> adapters() {
+        var adapters = new LinkedHashMap<String, LoraAdapter>();
+        for (Slot slot : tasks) {
+            if (slot.failedAt == 0) {
+                adapters.put(slot.task.name(), LoraAdapter.of(slots.layout(), slot.parameters));
+            }
+        }
+        return adapters;
+    }
+
     /** Tasks that came to numbers that are not finite, and how; their adapters are as they were before. */
     public Map<String, String> failures() {
         var failures = new LinkedHashMap<String, String>();

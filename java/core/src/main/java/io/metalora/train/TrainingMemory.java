@@ -21,18 +21,24 @@ public final class TrainingMemory {
     }
 
     static MemoryEstimate estimate(TrainConfig config, ModelConfig model, AdapterLayout layout, List<EncodedTask> tasks, Device device) {
-        LoadOptions options = config.loadOptions(layout);
+        LoadOptions options = config.loadOptions(layout, tasks.size());
         return CausalLM.estimate(config.model(), device, options).plus(besideModel(config, model, options, layout, tasks, device));
     }
 
     /** The same without the frozen weights. */
     public static MemoryEstimate besideModel(TrainConfig config, ModelConfig model, LoadOptions options, AdapterLayout layout,
                                       List<EncodedTask> tasks, Device device) {
-        boolean meta = config.method() == Method.META_LORA;
-        PassLimits limits = meta ? MetaLora.limits(tasks, config) : JointLora.limits(tasks, config);
-        boolean adamW = meta && config.meta().innerOptimizer() == InnerOptimizer.ADAMW;
+        PassLimits limits = switch (config.method()) {
+            case META_LORA -> MetaLora.limits(tasks, config);
+            case JOINT_LORA -> JointLora.limits(tasks, config);
+            case SEPARATE_LORA -> SeparateLora.limits(tasks, FineTuning.of(config));
+        };
         // A slot's parameters and gradient, and its moments; then the shared adapter, its moments and, of MeTA-LoRA, its gradient.
-        long vectors = (adamW ? 4L : 2L) * config.slots() + (meta ? 4 : 3);
+        long vectors = switch (config.method()) {
+            case META_LORA -> (config.meta().innerOptimizer() == InnerOptimizer.ADAMW ? 4L : 2L) * config.slots(tasks.size()) + 4;
+            case JOINT_LORA -> 2 + 3;
+            case SEPARATE_LORA -> 4L * tasks.size() + 1; // where all begin
+        };
         return ModelPass.estimate(model, device, options, limits, layout, true)
                 .plus(new MemoryEstimate(0, GradientPass.ledgerBytes(limits), 0))
                 .plus(new MemoryEstimate(0, 0, MemoryEstimate.product(vectors, Float.BYTES, layout.parameters())));
@@ -42,7 +48,8 @@ public final class TrainingMemory {
     public static MemoryEstimate requireFits(TrainConfig config, ModelConfig model, AdapterLayout layout, List<EncodedTask> tasks, Device device) {
         MemoryEstimate needed = estimate(config, model, layout, tasks, device);
         needed.requireFits(device, "Training " + config.model(),
-                "lower " + (config.method() == Method.META_LORA ? "meta.tasks_per_iteration, " : "")
+                (config.method() == Method.SEPARATE_LORA ? "take fewer tasks at a time with data.names, " : "")
+                        + "lower " + (config.method() == Method.META_LORA ? "meta.tasks_per_iteration, " : "")
                         + "compute.token_budget or adapter.rank, choose a smaller model, hold its weights as bf16, or free memory");
         return needed;
     }

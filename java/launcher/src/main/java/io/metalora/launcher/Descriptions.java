@@ -18,6 +18,7 @@ final class Descriptions {
         return switch (method) {
             case META_LORA -> "MeTA-LoRA";
             case JOINT_LORA -> "joint LoRA";
+            case SEPARATE_LORA -> "LoRA of each task";
         };
     }
 
@@ -32,6 +33,8 @@ final class Descriptions {
                     config.meta().tasksPerIteration(), config.meta().supportSize(), config.meta().querySize(),
                     config.meta().innerSteps(), config.meta().innerOptimizer(), config.meta().innerLr(), lora);
             case JOINT_LORA -> String.format(Locale.ROOT, "joint LoRA: %d epochs in batches of %d; %s", config.joint().epochs(),
+                    config.joint().batchSize(), lora);
+            case SEPARATE_LORA -> String.format(Locale.ROOT, "LoRA of each task: %d epochs in batches of %d; %s", config.joint().epochs(),
                     config.joint().batchSize(), lora);
         };
     }

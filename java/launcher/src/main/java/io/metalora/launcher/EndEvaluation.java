@@ -30,8 +30,10 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CancellationException;
+import java.util.function.Consumer;
 import java.util.stream.Collectors;
 import java.util.zip.CRC32C;
 import java.util.zip.CheckedInputStream;
@@ -51,6 +53,7 @@ final class EndEvaluation extends TrainProgress {
     private static final String BASE = "base model";
     private static final String SHARED = "shared adapter";
     private static final String ADAPTED = "after stage 1";
+    private static final String OWN = "own adapter";
 
     /** The training's stage; the reading is before it, an arm's evaluation each after it. */
     private static final int TRAINING = 1;
@@ -119,7 +122,7 @@ final class EndEvaluation extends TrainProgress {
             var names = items.stream().map(TaskItems::task).collect(Collectors.toCollection(HashSet::new));
             samplesOfItems = all.stream().filter(task -> names.contains(task.name())).toList();
             modelDigest = model.digest();
-            arms = adapts() ? List.of(BASE, SHARED, ADAPTED) : List.of(BASE, SHARED);
+            arms = config.method() == Method.SEPARATE_LORA ? List.of(BASE, OWN) : adapts() ? List.of(BASE, SHARED, ADAPTED) : List.of(BASE, SHARED);
         }
         progress.plan(stages(tasks, all));
     }
@@ -144,7 +147,7 @@ final class EndEvaluation extends TrainProgress {
                 .mapToInt(example -> example.prompt().length() + example.completion().length()).average().orElse(1);
         var stages = new ArrayList<Progress.Stage>();
         stages.add(new Progress.Stage("reading", "", 0, 0));
-        stages.add(new Progress.Stage("training", "iterations", Work.iterations(config, count), Work.training(config, count, length)));
+        stages.add(new Progress.Stage("training", "iterations", Work.iterations(config, all.stream().map(task -> task.examples().size()).toList()), Work.training(config, count, length)));
         for (String arm : arms) {
             String name = "evaluating " + arm;
             double perCharacter = length / Math.max(1, characters);
@@ -165,14 +168,35 @@ final class EndEvaluation extends TrainProgress {
 
     @Override
     public void trained(Outcome outcome, LoadedModel loaded, LoraAdapter adapter) {
+        evaluate(outcome, List.of(outcome.folder().adapter()), log -> {
+            var evaluation = new RunEvaluation(loaded, log, progress, stop);
+            evaluation.shared(BASE, null, TRAINING + 1);
+            evaluation.shared(SHARED, adapter, TRAINING + 2);
+            if (adapts()) {
+                evaluation.adapted(ADAPTED, adapter, config, samplesOfItems, samples, TRAINING + 3);
+            }
+        });
+    }
+
+    @Override
+    public void trainedApart(Outcome outcome, LoadedModel loaded, Map<String, LoraAdapter> adapters) {
+        evaluate(outcome, adapters.keySet().stream().map(task -> outcome.folder().adapters().resolve(task)).toList(), log -> {
+            var evaluation = new RunEvaluation(loaded, log, progress, stop);
+            evaluation.shared(BASE, null, TRAINING + 1);
+            evaluation.own(OWN, adapters, TRAINING + 2);
+        });
+    }
+
+    /** @param adapters folders of what was trained */
+    private void evaluate(Outcome outcome, List<Path> adapters, Consumer<EvaluationLog> each) {
         if (split == null || outcome.interrupted()) {
             return;
         }
         RunFolder folder = outcome.folder();
         noteAnswers(EvaluationLog.inMemory(items));
-        try (var log = EvaluationLog.open(file(folder), settings(folder), items)) {
+        try (var log = EvaluationLog.open(file(folder), new Settings(split, samples, mostTasks, modelDigest, digest(adapters)), items)) {
             try {
-                evaluate(log, loaded, adapter);
+                each.accept(log);
             } finally {
                 noteAnswers(log);
             }
@@ -183,30 +207,20 @@ final class EndEvaluation extends TrainProgress {
         }
     }
 
-    private Settings settings(RunFolder folder) {
-        return new Settings(split, samples, mostTasks, modelDigest, digest(folder.adapter()));
-    }
-
     private void noteAnswers(EvaluationLog log) {
         comparison = Comparison.of(log, arms);
         answered = arms.stream().map(arm -> arm + " " + log.answered(arm)).collect(Collectors.joining(", "));
     }
 
-    private void evaluate(EvaluationLog log, LoadedModel loaded, LoraAdapter adapter) {
-        var evaluation = new RunEvaluation(loaded, log, progress, stop);
-        evaluation.shared(BASE, null, TRAINING + 1);
-        evaluation.shared(SHARED, adapter, TRAINING + 2);
-        if (adapts()) {
-            evaluation.adapted(ADAPTED, adapter, config, samplesOfItems, samples, TRAINING + 3);
-        }
-    }
-
-    private static String digest(Path adapter) {
+    /** Of the adapters' weights, as one. */
+    private static String digest(List<Path> adapters) {
         var crc = new CRC32C();
-        try (var in = new CheckedInputStream(Files.newInputStream(adapter.resolve("adapter_model.safetensors")), crc)) {
-            in.transferTo(OutputStream.nullOutputStream());
-        } catch (IOException e) {
-            throw new UncheckedIOException(adapter + ": can't be read", e);
+        for (Path adapter : adapters) {
+            try (var in = new CheckedInputStream(Files.newInputStream(adapter.resolve("adapter_model.safetensors")), crc)) {
+                in.transferTo(OutputStream.nullOutputStream());
+            } catch (IOException e) {
+                throw new UncheckedIOException(adapter + ": can't be read", e);
+            }
         }
         return String.format(Locale.ROOT, "%08x", crc.getValue());
     }

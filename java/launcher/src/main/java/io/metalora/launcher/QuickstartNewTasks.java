@@ -80,8 +80,9 @@ record QuickstartNewTasks(NewTasks plan, List<TrainedArm> trained, Comparison co
         addUse(stages, plan, NOTHING, items, characters);
         for (Arm arm : plan.arms()) {
             TrainConfig config = configs.get(arm);
-            long samples = training.stream().mapToLong(task -> Math.min(config.data().samplesPerTask(), task.train().size())).sum();
-            stages.add(new Progress.Stage(plan.name() + ", " + arm.label(), "iterations", Work.iterations(config, samples),
+            List<Integer> counts = training.stream().map(task -> Math.min(config.data().samplesPerTask(), task.train().size())).toList();
+            long samples = counts.stream().mapToLong(Integer::longValue).sum();
+            stages.add(new Progress.Stage(plan.name() + ", " + arm.label(), "iterations", Work.iterations(config, counts),
                     Work.training(config, samples, characters)));
             addUse(stages, plan, arm.label(), items, characters);
         }

@@ -89,10 +89,11 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
         stages.add(RunEvaluation.sharedStage(setting.name() + ", evaluating the base", items, 1));
         for (Arm arm : plan.arms()) {
             TrainConfig config = configs.get(arm);
-            long samples = tasks.stream().mapToLong(task -> config.data().samplesPerTask() == 0 ? task.train().size()
-                    : Math.min(config.data().samplesPerTask(), task.train().size())).sum();
+            List<Integer> counts = tasks.stream().map(task -> config.data().samplesPerTask() == 0 ? task.train().size()
+                    : Math.min(config.data().samplesPerTask(), task.train().size())).toList();
+            long samples = counts.stream().mapToLong(Integer::longValue).sum();
             String name = setting.name() + ", " + arm.label();
-            stages.add(new Progress.Stage(name, "iterations", Work.iterations(config, samples), Work.training(config, samples, characters)));
+            stages.add(new Progress.Stage(name, "iterations", Work.iterations(config, counts), Work.training(config, samples, characters)));
             stages.add(RunEvaluation.sharedStage(name + ", evaluating", items, 1));
             if (arm == plan.metaFew()) {
                 stages.add(RunEvaluation.adaptedStage(name + ", evaluating after stage 1", items, 1,

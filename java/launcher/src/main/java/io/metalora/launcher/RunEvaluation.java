@@ -14,6 +14,7 @@ import io.metalora.task.EncodedTask;
 import io.metalora.train.TaskAdaptation;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
 
@@ -52,6 +53,19 @@ final class RunEvaluation {
         try (var slots = adapter == null ? null : AdapterSlots.of(adapter);
                 var evaluator = new TaskEvaluator(loaded.model(), loaded.tokenizer(), slots, stop)) {
             evaluator.evaluate(arm, log.items(), task -> 0, log, new Items());
+        }
+    }
+
+    /** Each task with the adapter of its own, where it has one. */
+    void own(String arm, Map<String, LoraAdapter> adapters, int stage) {
+        List<TaskItems> items = log.items().stream().filter(task -> adapters.containsKey(task.task())).toList();
+        if (items.isEmpty()) {
+            return;
+        }
+        progress.begin(stage, log.answered(arm));
+        try (var slots = AdapterSlots.of(items.stream().map(task -> adapters.get(task.task())).toList());
+                var evaluator = new TaskEvaluator(loaded.model(), loaded.tokenizer(), slots, stop)) {
+            evaluator.evaluate(arm, items, task -> task, log, new Items());
         }
     }
 

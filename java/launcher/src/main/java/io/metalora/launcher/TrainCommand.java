@@ -1,5 +1,6 @@
 package io.metalora.launcher;
 
+import io.metalora.config.Method;
 import io.metalora.config.TrainConfig;
 import io.metalora.eval.Comparison;
 import io.metalora.eval.EvaluationLog;
@@ -212,7 +213,8 @@ final class TrainCommand implements Callable<Integer> {
         });
         out.println("device   " + evaluation.device().backend() + ", " + evaluation.device().deviceName() + " ("
                 + evaluation.device().reason() + ")");
-        out.println("adapter  " + folder.adapter());
+        out.println(evaluation.config().method() == Method.SEPARATE_LORA ? "adapters " + folder.adapters() + ", a folder a task"
+                : "adapter  " + folder.adapter());
     }
 
     private static TextTable table(Comparison comparison) {

@@ -26,15 +26,17 @@ final class Work {
         return TRAINED * tokens * switch (config.method()) {
             case META_LORA -> meta.iterations() * (double) meta.tasksPerIteration()
                     * (meta.innerSteps() * (double) meta.supportSize() + meta.querySize());
-            case JOINT_LORA -> config.joint().epochs() * (double) samples;
+            case JOINT_LORA, SEPARATE_LORA -> config.joint().epochs() * (double) samples;
         };
     }
 
-    /** Iterations of a whole training. */
-    static long iterations(TrainConfig config, long samples) {
+    /** Iterations of a whole training, on so many samples of each task. */
+    static long iterations(TrainConfig config, List<Integer> samples) {
+        long batch = config.joint().batchSize();
         return switch (config.method()) {
             case META_LORA -> config.meta().iterations();
-            case JOINT_LORA -> config.joint().epochs() * Math.ceilDiv(samples, (long) config.joint().batchSize());
+            case JOINT_LORA -> config.joint().epochs() * Math.ceilDiv(samples.stream().mapToLong(Integer::longValue).sum(), batch);
+            case SEPARATE_LORA -> config.joint().epochs() * Math.ceilDiv(samples.stream().mapToLong(Integer::longValue).max().orElse(0), batch);
         };
     }
 
