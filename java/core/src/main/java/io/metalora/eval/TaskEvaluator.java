@@ -39,7 +39,7 @@ public final class TaskEvaluator implements AutoCloseable {
     private final ProbeRunner runner;
     private final TextTokenizer tokenizer;
     private final ModelConfig model;
-    private final int[] endTokens;
+    private final List<Integer> endTokens;
     private final Map<List<String>, LabelSet> labelSets = new HashMap<>(); // encoded once, for all pieces of a task
 
     /** Items of a task, as many as are evaluated at a time, and the adapter they are asked of. */
@@ -227,7 +227,7 @@ public final class TaskEvaluator implements AutoCloseable {
     }
 
     private boolean ends(int token) {
-        return Arrays.stream(endTokens).anyMatch(end -> end == token)
+        return endTokens.contains(token)
                 || tokenizer.decode(new int[] {token}, false).startsWith("\n");
     }
 

@@ -9,7 +9,6 @@ import io.metalora.model.LoadedModel;
 import io.metalora.runtime.InputException;
 import io.metalora.text.ChatTemplate;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
@@ -113,7 +112,7 @@ public final class TextGenerator {
     private GenerationOptions options(GenerationOptions asked, int prompt) {
         int most = Math.min(asked.maxNewTokens(), loaded.model().config().maxPositions() - prompt);
         var stops = new ArrayList<>(asked.stopIds());
-        Arrays.stream(loaded.model().config().eosTokenIds()).forEach(stops::add);
+        stops.addAll(loaded.model().config().eosTokenIds());
         return new GenerationOptions(most, asked.temperature(), asked.topP(), asked.seed(), stops);
     }
 }

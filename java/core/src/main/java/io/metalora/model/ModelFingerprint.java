@@ -68,7 +68,6 @@ public record ModelFingerprint(Map<String, String> parts) {
             }
             switch (value) {
                 case Record nested -> addValues(key + ".", nested, parts);
-                case int[] numbers -> parts.put(key, Arrays.toString(numbers));
                 default -> parts.put(key, value.toString());
             }
         }

@@ -53,11 +53,11 @@ public final class ExampleEncoder {
      * @throws InputException if the model's config names no end of sequence token
      */
     public static ExampleEncoder forTraining(TextTokenizer tokenizer, ModelConfig config) {
-        if (config.eosTokenIds().length == 0) {
+        if (config.eosTokenIds().isEmpty()) {
             throw new InputException("the model's config.json has no eos_token_id, so no end of sequence can be taught; "
                     + "add one, or train with data.append_eos: false");
         }
-        return forTraining(tokenizer::encode, config.maxPositions(), config.vocabSize(), config.eosTokenIds()[0]);
+        return forTraining(tokenizer::encode, config.maxPositions(), config.vocabSize(), config.eosTokenIds().getFirst());
     }
 
     /** As above, with the tokenizer, the model's positions, its vocabulary and its end token given one by one. */
