@@ -3,6 +3,7 @@ package io.metalora.adapter;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
 import java.nio.file.Path;
 import java.util.Objects;
@@ -76,6 +77,20 @@ public final class LoraAdapter implements AutoCloseable {
      */
     public void save(Path dir, String baseModelNameOrPath) {
         AdapterFormat.PEFT.write(dir, layout, baseModelNameOrPath, (offset, count) -> parameters.view(offset, count).toFloats());
+    }
+
+    /**
+     * Refuses a folder that {@link #save} would, which is better known before the work than after it.
+     *
+     * @throws InputException if it is no place for an adapter, saying why
+     */
+    public static void requireTarget(Path dir) {
+        PeftFolder.requireUsable(dir);
+    }
+
+    /** A hash of the folder's two files, byte by byte. */
+    public static String digest(Path peftDir) {
+        return PeftFolder.digest(peftDir);
     }
 
     private void upload(long offset, float[] values) {

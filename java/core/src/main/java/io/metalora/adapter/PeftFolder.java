@@ -2,14 +2,19 @@ package io.metalora.adapter;
 
 import io.metalora.file.AtomicFile;
 import io.metalora.file.JsonObject;
+import io.metalora.file.Sha256;
 import io.metalora.io.Safetensors;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.FileFailure;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.DigestInputStream;
 import java.util.Arrays;
+import java.util.HexFormat;
+import java.util.List;
 import java.util.Map;
 
 /**
@@ -23,6 +28,9 @@ final class PeftFolder {
     /** Refuses with an InputException a folder that holds anything but an adapter. */
     static void requireUsable(Path dir) {
         if (!Files.exists(dir)) {
+            if (Files.isSymbolicLink(dir)) {
+                throw new InputException(dir + " is a link that leads nowhere; remove it, or choose another folder for the adapter");
+            }
             return;
         }
         if (!Files.isDirectory(dir)) {
@@ -33,8 +41,9 @@ final class PeftFolder {
             return;
         }
         try (var entries = Files.list(dir)) {
-            // Without its configuration, the weights are what an interrupted save leaves.
-            var other = entries.map(e -> e.getFileName().toString()).filter(n -> !n.equals(PeftTensors.FILE)).sorted().findFirst();
+            // Without its configuration, the weights are what an interrupted save leaves, and what it had not renamed yet.
+            var other = entries.filter(e -> AtomicFile.nameToBe(e).isEmpty()).map(e -> e.getFileName().toString())
+                    .filter(n -> !n.equals(PeftTensors.FILE)).sorted().findFirst();
             if (other.isPresent()) {
                 throw new InputException(dir + " is not an adapter's folder (it holds " + other.get()
                         + "); choose another folder for the adapter");
@@ -74,5 +83,19 @@ final class PeftFolder {
 
     private static void writeTensors(Path dir, Map<String, HostTensor> tensors) throws IOException {
         Safetensors.write(dir.resolve(PeftTensors.FILE), tensors, Map.of("format", "pt"));
+    }
+
+    /** Of both files' bytes. */
+    static String digest(Path dir) {
+        var sha = Sha256.digest();
+        for (String name : List.of(PeftConfig.FILE, PeftTensors.FILE)) {
+            Path file = dir.resolve(name);
+            try (var in = new DigestInputStream(Files.newInputStream(file), sha)) {
+                in.transferTo(OutputStream.nullOutputStream());
+            } catch (IOException e) {
+                throw new InputException(file + " cannot be read: " + FileFailure.reason(e), e);
+            }
+        }
+        return HexFormat.of().formatHex(sha.digest());
     }
 }

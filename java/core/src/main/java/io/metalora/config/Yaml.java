@@ -57,6 +57,8 @@ final class Yaml {
     private final IntFunction<String> place;
     private final String text;
     private final Iterator<Event> events;
+    /** The line of what was read last. */
+    private int seen = 1;
 
     private Yaml(IntFunction<String> place, String text) {
         this.place = place;
@@ -98,11 +100,15 @@ final class Yaml {
             throw malformed(e);
         } catch (YamlEngineException e) {
             throw fail(1, "malformed YAML: " + Shown.plain(e.getMessage()));
+        } catch (IllegalArgumentException e) { // of the parser, where the file ends within an escape
+            throw fail(seen, "malformed YAML: here, or in a value below, an escape after \\ in double quotes is cut off");
         }
     }
 
     private Event next() {
-        return events.next();
+        Event event = events.next();
+        seen = line(event);
+        return event;
     }
 
     private Node node(Event event, int depth) {
@@ -208,6 +214,16 @@ final class Yaml {
         }
         if (context.contains("double-quoted")) {
             return fail(line, "malformed YAML: an unknown escape after \\ in double quotes; in single quotes \\ is a character as any other");
+        }
+        if (context.contains("block scalar")) {
+            return fail(line, "malformed YAML: a value that begins with | or > goes on in the next line; put it in quotes if it is to begin so");
+        }
+        if (context.contains("a tag") || problem.contains("the node content")) {
+            return fail(line, "malformed YAML: a value is missing, or begins with !, which is then to be put in quotes; or a [ or { before it is "
+                    + "not closed");
+        }
+        if (context.contains("directive") || problem.contains("irective")) {
+            return fail(line, "malformed YAML: a line can't begin with %; put a value that does in quotes");
         }
         return fail(line, "malformed YAML: " + Shown.plain(problem));
     }

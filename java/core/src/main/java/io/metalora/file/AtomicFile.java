@@ -121,7 +121,8 @@ public final class AtomicFile {
             Files.createDirectories(folder);
         } catch (IOException e) {
             if (isRefused(folder, e)) {
-                throw new InputException(folder + ": can't be made: " + FileFailure.reason(e) + "; " + advice, e);
+                throw new InputException(folder + ": can't be made: " + (e instanceof FileAlreadyExistsException ? "a file is there"
+                        : FileFailure.reason(e)) + "; " + advice, e);
             }
             throw failed(folder, e);
         }

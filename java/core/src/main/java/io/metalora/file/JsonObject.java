@@ -138,11 +138,14 @@ public final class JsonObject {
         return has(key) ? number(key) : absent;
     }
 
-    /** A finite number above 0; the key must be there. */
+    /** A number above 0 that a float holds, since that is what is computed with; the key must be there. */
     public double positive(String key) {
         double v = number(key);
         if (!(v > 0)) {
             throw fail(key, "is " + v + ", but must be above 0");
+        }
+        if (v < Float.MIN_NORMAL || v > Float.MAX_VALUE) {
+            throw fail(key, "is " + v + ", but must be a number that a 32-bit float holds (1.2e-38 to 3.4e38)");
         }
         return v;
     }

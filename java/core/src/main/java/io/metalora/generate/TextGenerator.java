@@ -98,6 +98,10 @@ public final class TextGenerator {
             }
         };
         int context = loaded.model().config().maxPositions();
+        if (ids.length == 0 && request.input() instanceof Chat) {
+            throw new InputException(name + " is empty: the model's chat template writes nothing of the messages; mend the template, or give the "
+                    + "prompt as plain text");
+        }
         if (ids.length == 0) {
             throw new InputException(name + " is empty, and this model's tokenizer puts no token before a text; give a prompt");
         }

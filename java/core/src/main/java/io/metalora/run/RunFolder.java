@@ -214,10 +214,12 @@ public final class RunFolder {
             AtomicFile.removeLeftovers(path);
             AtomicFile.delete(initialAdapter()); // of a run that was killed here
             Files.createDirectories(checkpoints());
+            RunStart begun = start;
             if (initial != null) {
                 initial.save(initialAdapter(), config.model().toString());
+                begun = start.withInitialAdapter(initialAdapter());
             }
-            start.write(fingerprint());
+            begun.write(fingerprint());
             AtomicFile.write(path.resolve(CONFIG), config.toYaml().getBytes(StandardCharsets.UTF_8));
             return lock;
         } catch (IOException e) {

@@ -2,6 +2,7 @@ package io.metalora.run;
 
 import com.fasterxml.jackson.databind.SerializationFeature;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.TrainConfig;
 import io.metalora.file.AtomicFile;
 import io.metalora.file.JsonObject;
@@ -28,6 +29,8 @@ import java.util.TreeMap;
 record RunStart(ModelFingerprint model, Map<String, String> settings, Map<String, String> compute) {
 
     private static final String FORMAT = "metalora-fingerprint-1";
+    /** Beside the settings: a hash of what adapter.init gave. */
+    private static final String INITIAL_ADAPTER = "initial_adapter";
 
     static RunStart of(ModelFingerprint model, TrainConfig config, DeviceInfo device) {
         var compute = new TreeMap<String, String>();
@@ -41,6 +44,19 @@ record RunStart(ModelFingerprint model, Map<String, String> settings, Map<String
             compute.put("device", device.deviceName());
         }
         return new RunStart(model, config.settings(), compute);
+    }
+
+    /** With the adapter that the run begins from, by the files of its copy. */
+    RunStart withInitialAdapter(Path copy) {
+        var all = new TreeMap<>(settings);
+        all.put(INITIAL_ADAPTER, LoraAdapter.digest(copy));
+        return new RunStart(model, all, compute);
+    }
+
+    /** Whether the copy is what the run began from, as far as that was noted. */
+    boolean beganFrom(Path copy) {
+        String before = settings.get(INITIAL_ADAPTER);
+        return before == null || before.equals(LoraAdapter.digest(copy));
     }
 
     /** How a config differs in what is trained, in words; empty if it doesn't. */

@@ -154,6 +154,10 @@ public final class TrainingRun {
         Optional<RunStart> before = resumed ? startOf() : Optional.empty();
         before.ifPresent(start -> requireSameModel(start.model(), fingerprint));
         before.ifPresent(this::requireSameSettings);
+        before.ifPresent(this::requireSameInitialAdapter);
+        if (resumed) {
+            requireAdapterCanBeWritten();
+        }
         List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
         ModelConfig modelConfig = ModelConfig.read(config.model());
         try (var tokenizer = TextTokenizer.load(config.model())) {
@@ -210,6 +214,25 @@ public final class TrainingRun {
         if (!changes.isEmpty()) {
             throw new InputException(folder.path() + ": the run was started with other settings than those in its folder now: "
                     + String.join("; ", changes) + "; restore them, or start a new run with another output");
+        }
+    }
+
+    /** Better than at the end of the training. */
+    private void requireAdapterCanBeWritten() {
+        try {
+            LoraAdapter.requireTarget(folder.adapter());
+        } catch (InputException e) {
+            throw new InputException(e.getMessage() + ". The run writes its adapter there: move away what is in " + folder.adapter()
+                    + "; nothing was changed", e);
+        }
+    }
+
+    /** Its alpha is a scale that every iteration uses, also those after a checkpoint. */
+    private void requireSameInitialAdapter(RunStart before) {
+        Path copy = folder.initialAdapter();
+        if (config.adapter().init() != null && Files.exists(copy) && !before.beganFrom(copy)) {
+            throw new InputException(copy + " is not the adapter that the run began from, as it was copied then; restore it from a copy, or "
+                    + "start a new run with another output");
         }
     }
 

@@ -132,6 +132,12 @@ class TrainConfigTest {
             `model: @x`                        | c.yaml:1: malformed YAML: a value can't begin with "@"; put it in quotes
             `adapter:\\n    rank: 3\\n  alpha: 4` | c.yaml:3: malformed YAML: the indentation does not fit the lines above
             `model: "\\q"`                     | c.yaml:1: malformed YAML: an unknown escape
+            `seed: 1\\nmodel: "\\u`           | c.yaml:2: malformed YAML: here, or in a value below, an escape after \\ in double quotes is cut off
+            `seed: 1\\nmodel: "\\x`           | c.yaml:2: malformed YAML: here, or in a value below, an escape after \\ in double quotes is cut off
+            `seed: 1\\ndata: [`              | c.yaml:2: malformed YAML: a value is missing
+            `model: !a"b`                      | c.yaml:1: malformed YAML: a value is missing, or begins with !
+            `%x: 1`                            | c.yaml:1: malformed YAML: a line can't begin with %
+            `model: >5x`                       | c.yaml:1: malformed YAML: a value that begins with
             `? [a]\\n: b`                      | c.yaml:1: a key must be a name
             `seed: \u0001`                     | c.yaml:1: the character U+0001 is not allowed in YAML
             `seed: 9223372036854775808`        | c.yaml:1: seed: expected a whole number of 64 bits (-9223372036854775808 to 9223372036854775807), but is "9223372036854775808"

@@ -41,7 +41,7 @@ public final class Reading {
         check(file, input, MOST_SECONDS, reader);
     }
 
-    /** Of a reader that may take more time. */
+    /** Of a reader that may take more time, as what runs a program does: it may allocate as long as it may run. */
     public static void check(String file, byte[] input, int seconds, Runnable reader) {
         long begin = System.nanoTime();
         long before = THREADS.getTotalThreadAllocatedBytes();
@@ -71,7 +71,7 @@ public final class Reading {
     private static String bounded(byte[] input, int seconds, long begin, long before) {
         long bytes = THREADS.getTotalThreadAllocatedBytes() - before;
         long nanos = System.nanoTime() - begin;
-        return bytes > MOST_BYTES ? input.length + " bytes of input took " + (bytes >> 20) + " MiB of memory"
+        return bytes > MOST_BYTES / MOST_SECONDS * seconds ? input.length + " bytes of input took " + (bytes >> 20) + " MiB of memory"
                 : nanos > TimeUnit.SECONDS.toNanos(seconds) ? input.length + " bytes of input took " + TimeUnit.NANOSECONDS.toSeconds(nanos) + " s" : null;
     }
 

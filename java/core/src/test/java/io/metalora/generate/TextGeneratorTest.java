@@ -193,6 +193,6 @@ class TextGeneratorTest {
                 .hasMessageContaining("slot 1 of 1");
         var silent = new TextGenerator(loaded, (messages, addGenerationPrompt) -> "");
         assertThatThrownBy(() -> silent.generate(TextRequest.chat(List.of(Message.user("x")), TWENTY))).isInstanceOf(InputException.class)
-                .hasMessageContaining("empty");
+                .hasMessageContaining("empty: the model's chat template writes nothing");
     }
 }

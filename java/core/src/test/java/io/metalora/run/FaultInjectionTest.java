@@ -56,6 +56,19 @@ class FaultInjectionTest {
         });
     }
 
+    /** With a copy of the adapter it begins from in its folder, and a hash of that. */
+    @Test
+    void aTrainingFromAnAdapterThatFailsAtAnyOperationGoesOn() throws IOException {
+        Path init = straight.resolve("adapter");
+        straight = folder.resolve("straight-on");
+        TrainingRun.start(config(straight).with("adapter.init=" + init), TrainListener.SILENT, () -> false);
+        eachFault(name -> {
+            Path run = folder.resolve(name);
+            String failure = failureOf(run, () -> TrainingRun.start(faulty(run).with("adapter.init=" + init), TrainListener.SILENT, () -> false));
+            goesOn(run, failure, "adapter.init=" + init);
+        });
+    }
+
     /** The run was stopped after its first iteration, so that there is an adapter to replace and a log to cut. */
     @Test
     void aResumedTrainingThatFailsAtAnyOperationGoesOn() throws IOException {
@@ -100,7 +113,7 @@ class FaultInjectionTest {
         return beginning && List.of(Fault.READ_ONLY, Fault.DENIED).contains(files.fault());
     }
 
-    private void goesOn(Path run, String failure) throws IOException {
+    private void goesOn(Path run, String failure, String... overrides) throws IOException {
         String what = files.failed() ? files.firstFailed() + " failed: " + failure : "nothing failed";
         if (files.failed() && failure != null) {
             assertThat(failure).as(what).contains(run.toString());
@@ -109,7 +122,7 @@ class FaultInjectionTest {
         if (Files.exists(run.resolve("config.resolved.yaml"))) {
             TrainingRun.resume(run, TrainListener.SILENT, () -> false);
         } else {
-            TrainingRun.start(config(run), TrainListener.SILENT, () -> false);
+            TrainingRun.start(config(run).with(overrides), TrainListener.SILENT, () -> false);
         }
         assertThat(RunFixture.adapter(run)).as(what).isEqualTo(RunFixture.adapter(straight));
         assertThat(RunFixture.metrics(run)).as(what).isEqualTo(RunFixture.metrics(straight));

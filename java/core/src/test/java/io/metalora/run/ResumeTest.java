@@ -215,7 +215,52 @@ class ResumeTest {
         refused().hasMessageContaining(copy + " is missing");
     }
 
+    /** Its alpha scales every iteration, its values the first. */
+    @Test
+    void aChangeOfItsCopyIsNoticed() throws IOException {
+        TrainingRun.start(config(folder.resolve("first"), "adapter.alpha=5"), listener, () -> false);
+        stopped("adapter.init=" + folder.resolve("first/adapter"));
+        Path copy = run.resolve("initial_adapter");
+        replace(copy.resolve("adapter_config.json"), "\"lora_alpha\" : 5", "\"lora_alpha\" : 6");
+        refused().hasMessageContaining(copy + " is not the adapter that the run began from");
+
+        replace(copy.resolve("adapter_config.json"), "\"lora_alpha\" : 6", "\"lora_alpha\" : 5");
+        byte[] weights = Files.readAllBytes(copy.resolve("adapter_model.safetensors"));
+        weights[weights.length - 1] ^= 1;
+        Files.write(copy.resolve("adapter_model.safetensors"), weights);
+        refused().hasMessageContaining(copy + " is not the adapter that the run began from");
+
+        weights[weights.length - 1] ^= 1;
+        Files.write(copy.resolve("adapter_model.safetensors"), weights);
+        assertThat(TrainingRun.resume(run, listener, () -> false).done()).isEqualTo(8);
+    }
+
     // ---- the run's own files
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+            file    | is a file
+            link    | is a link that leads nowhere
+            others  | holds mine.txt
+            damaged | malformed JSON
+            """)
+    void whatIsInTheWayOfItsAdapterIsSaidBeforeTrainingGoesOn(String what, String message) throws IOException {
+        stopped();
+        Path adapter = run.resolve("adapter");
+        if (what.equals("damaged")) {
+            Files.writeString(adapter.resolve("adapter_config.json"), "{");
+        } else {
+            AtomicFile.delete(adapter);
+        }
+        switch (what) {
+            case "file" -> Files.writeString(adapter, "mine");
+            case "link" -> Files.createSymbolicLink(adapter, folder.resolve("nowhere"));
+            case "others" -> Files.writeString(Files.createDirectory(adapter).resolve("mine.txt"), "mine");
+            default -> { }
+        }
+
+        refused().hasMessageContaining(adapter.toString()).hasMessageContaining(message).hasMessageContaining("nothing was changed");
+    }
 
     @ParameterizedTest
     @CsvSource(delimiter = '|', textBlock = """

@@ -6,6 +6,7 @@ import io.metalora.config.TrainConfig;
 import io.metalora.train.Goldens;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -70,7 +71,8 @@ public final class RunFixture {
             for (Path file : files.toList()) {
                 String content = !Files.isRegularFile(file) ? "folder"
                         : Files.size(file) + (file.endsWith(RunLock.FILE) ? "" : " " + Arrays.hashCode(Files.readAllBytes(file)));
-                snapshot.put(folder.relativize(file).toString(), content + " " + Files.getLastModifiedTime(file));
+                snapshot.put(folder.relativize(file).toString(),
+                        content + " " + Files.getLastModifiedTime(file, LinkOption.NOFOLLOW_LINKS));
             }
         }
         return snapshot;

@@ -9,6 +9,7 @@ import io.metalora.eval.EvaluationLog;
 import io.metalora.eval.LongExamples;
 import io.metalora.eval.Split;
 import io.metalora.eval.TaskItems;
+import io.metalora.file.Shown;
 import io.metalora.io.ModelConfig;
 import io.metalora.launcher.report.Report;
 import io.metalora.model.LoadedModel;
@@ -101,7 +102,13 @@ final class EndEvaluation extends TrainProgress {
     @Override
     public void prepared(List<Task> read, List<EncodedTask> all, TextTokenizer tokenizer, ModelConfig modelConfig, ModelFingerprint model) {
         List<Task> tasks = read;
-        if (left || (split == null && tasks.stream().anyMatch(task -> task.test().isEmpty()))) {
+        List<String> untested = tasks.stream().filter(task -> task.test().isEmpty()).map(Task::name).toList();
+        if (left || split == null && !untested.isEmpty()) {
+            if (!left && untested.size() < tasks.size()) {
+                warning("nothing is evaluated at the end, since " + untested.size() + " of the " + tasks.size()
+                        + " tasks have no test.jsonl, such as " + Shown.plain(untested.getFirst())
+                        + "; give them one, choose the tasks with data.names, or another split with --eval");
+            }
             split = null;
         } else {
             split = split == null ? Split.TEST : split;

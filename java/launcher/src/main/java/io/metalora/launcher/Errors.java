@@ -88,7 +88,8 @@ final class Errors implements IParameterExceptionHandler, IExecutionExceptionHan
             case ExceptionInInitializerError failure when failure.getCause() != null -> message(failure.getCause());
             case UnsatisfiedLinkError failure -> failure.getMessage() + "; 'metalora doctor' tells more";
             case LinkageError failure -> "the program can't be read any more (" + failure + "): " + REPLACED;
-            case InternalError failure -> "memory can't be read any more (" + failure.getMessage() + "): a file in use, such as a "
+            case InternalError failure when String.valueOf(failure.getMessage()).contains("unsafe memory access") ->
+                    "memory can't be read any more (" + failure.getMessage() + "): a file in use, such as a "
                     + "model's weights, was cut or replaced while it was read, or its disk fails; see to the file and run it again";
             default -> "unexpected " + e.getClass().getSimpleName() + ": " + e.getMessage()
                     + (verbose.getAsBoolean() ? "" : "; run it again with --verbose for the stack trace");

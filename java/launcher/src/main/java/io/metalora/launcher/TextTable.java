@@ -1,5 +1,6 @@
 package io.metalora.launcher;
 
+import io.metalora.file.Shown;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -17,7 +18,7 @@ final class TextTable {
     final TextTable row(List<String> cells) {
         rows.add(List.copyOf(cells));
         for (int i = 0; i < widths.length; i++) {
-            widths[i] = Math.max(widths[i], length(cells.get(i)));
+            widths[i] = Math.max(widths[i], length(shown(cells.get(i))));
         }
         return this;
     }
@@ -33,10 +34,16 @@ final class TextTable {
     String line(List<String> row) {
         var line = new StringBuilder();
         for (int i = 0; i < row.size(); i++) {
-            String padding = " ".repeat(Math.max(0, widths[i] - length(row.get(i))));
-            line.append(i == 0 ? row.get(i) + padding : "  " + padding + row.get(i));
+            String cell = shown(row.get(i));
+            String padding = " ".repeat(Math.max(0, widths[i] - length(cell)));
+            line.append(i == 0 ? cell + padding : "  " + padding + cell);
         }
         return line.toString().stripTrailing();
+    }
+
+    /** The name of a task is that of a folder: a line break in it would break the table, and an escape reach the terminal. */
+    private static String shown(String cell) {
+        return Shown.plain(cell);
     }
 
     private static int length(String cell) {

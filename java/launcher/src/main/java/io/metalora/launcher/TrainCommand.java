@@ -144,6 +144,9 @@ final class TrainCommand implements Callable<Integer> {
 
     private TrainConfig config() {
         String first = arguments.getFirst();
+        if (first.isEmpty()) { // as of a shell's variable that is not set
+            throw new InputException("the configuration's name is empty; give the YAML file of a training run");
+        }
         if (first.indexOf('=') > 0 && !first.matches(".*\\.ya?ml")) {
             return TrainConfig.of(arguments.toArray(String[]::new));
         }

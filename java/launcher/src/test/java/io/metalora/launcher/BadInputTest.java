@@ -22,6 +22,8 @@ import java.util.Set;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** Bad files and settings, through the launcher: exit code 2, one message that says what, where, what to do; nothing written. */
 class BadInputTest {
@@ -178,6 +180,14 @@ class BadInputTest {
         Path model = Cli.copyOfModel(folder);
         replaceIn(model.resolve("config.json"), "\"num_attention_heads\"", "\"num_attention_heads_\"");
         refused(score(model), model.resolve("config.json"), "num_attention_heads");
+    }
+
+    @ParameterizedTest
+    @CsvSource({"rms_norm_eps, 1e-06, 1e300", "rms_norm_eps, 1e-06, 1e-300", "rope_theta, 10000.0, 1e-300", "rope_theta, 10000.0, 1e300"})
+    void aNumberThatNoFloatHolds(String key, String from, String to) throws IOException {
+        Path model = Cli.copyOfModel(folder);
+        replaceIn(model.resolve("config.json"), "\"" + key + "\": " + from, "\"" + key + "\": " + to);
+        refused(score(model), model.resolve("config.json"), key, "32-bit float");
     }
 
     @Test

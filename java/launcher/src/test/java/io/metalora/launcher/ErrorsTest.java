@@ -36,6 +36,7 @@ class ErrorsTest {
                 Arguments.of(new InputException("bad"), 2, "error: bad"),
                 Arguments.of(new NativeException(Status.INTERNAL, "native"), 1, "error: ML_INTERNAL: native"),
                 Arguments.of(new InternalError("a fault occurred in an unsafe memory access operation"), 1, "cut or replaced"),
+                Arguments.of(new InternalError("Error loading java.security file"), 1, "unexpected InternalError: Error loading"),
                 Arguments.of(new StackOverflowError(), 1, "nested too deeply"),
                 Arguments.of(new OutOfMemoryError("Java heap space"), 1, "-Xmx"),
                 Arguments.of(new NoClassDefFoundError("io/metalora/launcher/report/HtmlReport"), 1, "replaced or removed while it ran"),

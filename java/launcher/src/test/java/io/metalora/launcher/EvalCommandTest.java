@@ -52,6 +52,16 @@ class EvalCommandTest {
         }
     }
 
+    @Test
+    void aTasksNameBreaksNeitherTheTableNorTheTerminal() throws IOException {
+        Path tasks = Cli.tasks(folder);
+        Files.move(tasks.resolve("colour"), tasks.resolve("col\nour\u001b[31m"));
+        var result = Cli.run("eval", "--model", Cli.model(), "--tasks", tasks);
+        assertThat(result.code()).as(result.err()).isZero();
+        assertThat(result.out().lines()).hasSize(1 + 3 + 1);
+        assertThat(result.out()).contains("col\\u000aour\\u001b[31m ").doesNotContain("\u001b");
+    }
+
     /** Rows come as they are ready, and what nobody reads any more is not computed. */
     @Test
     void rowsComeAsTheyAreReadyAndStopWithTheirReader() throws IOException {

@@ -149,6 +149,15 @@ class LauncherScriptTest {
     }
 
     @Test
+    void aWorkingDirectoryThatIsGoneIsSaid() throws IOException, InterruptedException {
+        Path gone = Files.createDirectory(folder.resolve("gone"));
+        Process run = new ProcessBuilder("bash", "-c", "rmdir \"$PWD\" && exec \"$0\" doctor", checkout.resolve("metalora").toString())
+                .directory(gone.toFile()).redirectError(folder.resolve("err").toFile()).start();
+        assertThat(run.waitFor()).isEqualTo(1);
+        assertThat(folder.resolve("err")).content().contains("metalora: the working directory is gone").doesNotContain("building");
+    }
+
+    @Test
     void itTellsWhichJdkItTakes() throws IOException, InterruptedException {
         var builder = new ProcessBuilder(checkout.resolve("metalora").toString(), "--jdk").redirectErrorStream(true);
         builder.environment().put("METALORA_JAVA_HOME", folder.resolve("jdk").toString());

@@ -1,9 +1,11 @@
 package io.metalora.launcher;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.metalora.launcher.QuickstartPlan.Arm;
+import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
@@ -75,10 +77,28 @@ class QuickstartCommandTest {
         }
     }
 
+    /** Both found no folder there; one made it. */
+    @Test
+    void oneOfSeveralMakesTheFolder() {
+        Path run = folder.resolve("new/run");
+        QuickstartCommand.makeNew(run);
+        assertThatThrownBy(() -> QuickstartCommand.makeNew(run)).isInstanceOf(InputException.class)
+                .hasMessageContaining(run + ": already exists, and nothing was written over it");
+        assertThat(run).isEmptyDirectory();
+    }
+
     @Test
     void aFolderThatCantBeMadeIsBadInput() {
         var result = Cli.run("quickstart", "--output", "/proc/quickstart");
         assertThat(result.code()).isEqualTo(2);
-        assertThat(result.err()).startsWith("error: /proc/quickstart/model: can't be made: ").contains("give another --output");
+        assertThat(result.err()).startsWith("error: /proc/quickstart: can't be made: ").contains("give another --output");
+    }
+
+    @Test
+    void belowAFileThereIsNoFolder() throws IOException {
+        Path file = Files.writeString(folder.resolve("file"), "mine");
+        var result = Cli.run("quickstart", "--output", file.resolve("run"));
+        assertThat(result.code()).isEqualTo(2);
+        assertThat(result.err()).startsWith("error: " + file + ": can't be made: a file is there; give another --output");
     }
 }

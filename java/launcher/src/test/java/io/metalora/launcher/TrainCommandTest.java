@@ -66,6 +66,31 @@ class TrainCommandTest {
         assertThat(generated.code()).isZero();
     }
 
+    @Test
+    void anEmptyNameIsNoConfiguration() {
+        var result = Cli.run("train", "");
+        assertThat(result.code()).isEqualTo(2);
+        assertThat(result.err()).startsWith("error: the configuration's name is empty; give the YAML file");
+    }
+
+    /** A table that does not come is else missed only when all is over. */
+    @Test
+    void thatATaskWithoutATestSplitLeavesTheEvaluationOutIsSaid() throws IOException {
+        Path tasks = Cli.tasks(folder);
+        Path config = Cli.config(folder, tasks, folder.resolve("run"));
+        Files.delete(tasks.resolve("side/test.jsonl"));
+        var trained = Cli.run("train", config, "meta.iterations=1");
+        assertThat(trained.code()).as(trained.err()).isZero();
+        assertThat(trained.err()).contains("1 of the 3 tasks have no test.jsonl, such as side", "--eval");
+        assertThat(trained.out()).doesNotContain("Accuracy");
+
+        for (String task : List.of("colour", "echo")) {
+            Files.delete(tasks.resolve(task).resolve("test.jsonl"));
+        }
+        var none = Cli.run("train", config, "output=" + folder.resolve("none"), "meta.iterations=1");
+        assertThat(none.err()).as("no task asks for it").doesNotContain("test.jsonl");
+    }
+
     @ParameterizedTest
     @ValueSource(strings = {"meta-lora", "joint-lora"})
     void settingsOnTheCommandLineReplaceThoseInTheFile(String method) throws IOException {

@@ -79,6 +79,7 @@ public final class JinjaTemplate implements ChatTemplate {
                 .withMaxStringLength(MAX_OUTPUT)
                 .withMaxListSize(MAX_LIST)
                 .withMaxMapSize(MAX_LIST)
+                .withRangeLimit(MAX_LIST) // longer ranges are cut without a word, by itself at 1000
                 .withElResolver(new PythonStrings())
                 .withLegacyOverrides(LegacyOverrides.newBuilder()
                         .withEvaluateMapKeys(true)
@@ -160,7 +161,7 @@ public final class JinjaTemplate implements ChatTemplate {
             if (root instanceof TemplateFunctions.Refusal) {
                 throw new InputException(source + " refuses the messages: " + brief(root.getMessage()), root);
             }
-            throw new InputException(source + ", line " + error.getLineno() + ": can't be rendered: "
+            throw new InputException(source + (error.getLineno() > 0 ? ", line " + error.getLineno() : "") + ": can't be rendered: "
                     + brief(root == null || root.getMessage() == null ? error.getMessage() : root.getMessage())
                     + DAMAGED, root);
         }
@@ -169,7 +170,8 @@ public final class JinjaTemplate implements ChatTemplate {
 
     /** The library quotes what it stumbles over, however long, and names its own classes, which tell a user nothing. */
     private static String brief(String message) {
-        String told = message == null ? null : CLASS_NAME.matcher(message.replaceAll(" in class [\\w.$]+", "")).replaceAll("a value");
+        String told = message == null ? null : CLASS_NAME.matcher(message.replaceAll(" (in|of) class [\\w.$]+", "")
+                .replaceAll(" to class [\\w.$]+", " to another kind of value")).replaceAll("a value");
         return told == null || told.length() <= 500 ? told : told.substring(0, 497) + "...";
     }
 

@@ -99,6 +99,7 @@ class ChatTemplateTest {
             {% if not (messages) is string %}a{% endif %}                       ~ not x is y
             {{ messages | tojson }}                                             ~ tojson
             {{ messages[0].content.zfill(8) }}                                  ~ zfill
+            {{ 'x' * 3 }}                                                       ~ Cannot coerce 'x' to another kind of value
             {{ strftime_now('%U') }}                                            ~ %U
             {% generation %}a{% endgeneration %}                                ~ generation
             {% for m in messages %}a                                            ~ endfor
@@ -108,6 +109,20 @@ class ChatTemplateTest {
         template(template);
         assertThatThrownBy(() -> load().render(CONVERSATION, true)).isInstanceOf(InputException.class)
                 .hasMessageContaining("chat_template.jinja, line 1").hasMessageContaining(named);
+    }
+
+    /** The library cuts a range at 1000 by itself, without a word. */
+    @Test
+    void aLongRangeIsWhole() {
+        template("{% for i in range(3000) %}x{% endfor %}");
+        assertThat(load().render(CONVERSATION, true)).isEqualTo("x".repeat(3000));
+    }
+
+    @Test
+    void aFailureOfNoLineNamesNone() {
+        template("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}");
+        assertThatThrownBy(() -> load().render(CONVERSATION, true)).isInstanceOf(InputException.class)
+                .hasMessageContaining("chat_template.jinja: can't be rendered").hasMessageNotContaining("line -1");
     }
 
     /** The expected text of each is what Jinja2 3.1 gives. */
