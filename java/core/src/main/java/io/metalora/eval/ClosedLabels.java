@@ -43,7 +43,10 @@ final class ClosedLabels {
         return labels.size() > 1 && usual && labels.containsAll(needed) ? Optional.of(List.copyOf(labels)) : Optional.empty();
     }
 
-    /** The ids of each label. Where one's begin another's, each gets the end token, since the shorter would always win else. */
+    /**
+     * The ids of each label. If one label's ids begin another's, each gets the end token: otherwise the shorter one would always
+     * win.
+     */
     static int[][] ids(List<String> labels, TextTokenizer tokenizer, List<Integer> endTokens) {
         int[][] ids = labels.stream().map(label -> tokenizer.encode(label, false)).toArray(int[][]::new);
         for (int i = 0; i < ids.length; i++) {

@@ -148,7 +148,7 @@ public final class AtomicFile {
         return !Files.isWritable(there) || !Files.isDirectory(there) && !there.equals(absolute);
     }
 
-    /** The name that a file gets which is written here and not yet renamed; empty of any other file. */
+    /** The name that a file will get if it was written here and not renamed yet; empty for any other file. */
     public static Optional<String> nameToBe(Path file) {
         return Optional.of(TEMPORARY.matcher(file.getFileName().toString())).filter(Matcher::matches).map(name -> name.group(1));
     }

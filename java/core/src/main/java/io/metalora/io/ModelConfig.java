@@ -72,7 +72,7 @@ public record ModelConfig(
     }
 
     /**
-     * Refuses a model's folder that is none.
+     * Refuses a folder that cannot be a model's.
      *
      * @throws InputException that says what to give, and that nothing is downloaded
      */

@@ -82,7 +82,11 @@ public final class AdapterSlots implements AutoCloseable {
         return made;
     }
 
-    /** Refuses with an InputException, which names both, an adapter that can't be beside another. */
+    /**
+     * Checks that two adapters can be in one pack.
+     *
+     * @throws InputException that names both, if they cannot
+     */
     static void requireAlike(AdapterLayout first, String firstName, AdapterLayout other, String otherName) {
         float scale = first.config().scale();
         float otherScale = other.config().scale();

@@ -51,7 +51,7 @@ public final class RunFolder {
      * @throws InputException if something is there already
      */
     public static RunFolder unused(Path path) {
-        // The lock's file is the first one of a new run: without it, what is there is somebody else's.
+        // The lock's file is the first one of a new run: without it, what is there belongs to something else.
         return unused(path, () -> Files.exists(path.resolve(RunLock.FILE)));
     }
 
@@ -200,7 +200,7 @@ public final class RunFolder {
     /**
      * Makes the folder with what the run begins with in it.
      *
-     * @param initial nullable: the adapter to begin from, where the config's seed does not tell
+     * @param initial the adapter to begin from; null where the config's seed determines it
      * @return the right to change the folder, until it is closed
      * @throws InputException if the folder can't be made, or another training came first; nothing in it was changed then
      */

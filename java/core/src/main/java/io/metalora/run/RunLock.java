@@ -26,7 +26,7 @@ import java.util.regex.Pattern;
  */
 final class RunLock implements AutoCloseable {
 
-    /** In the run folder. Never removed: who opened it just before would lock a file that nobody else sees. */
+    /** In the run folder. Never removed: a process that had just opened it would lock a file that no other sees. */
     static final String FILE = "run.lock";
 
     private static final Pattern PROCESS = Pattern.compile("process (\\d{1,18}) on (\\S+), .*");
@@ -108,7 +108,7 @@ final class RunLock implements AutoCloseable {
         return isNew;
     }
 
-    /** Who trains in a folder, as far as the lock's file tells: it may be the last one still, if that was killed. */
+    /** Who trains in a folder, as far as the lock's file says: after a kill it may still name the last one. */
     static synchronized Optional<String> holder(Path folder) {
         try {
             String held = HELD.get(folder.toRealPath());
@@ -155,7 +155,7 @@ final class RunLock implements AutoCloseable {
         }
     }
 
-    /** Gives the lock back; what is left in the file tells no one anything then. */
+    /** Gives the lock back; the file then names no holder. */
     @Override
     public void close() {
         synchronized (RunLock.class) {

@@ -91,13 +91,13 @@ final class RunLog implements AutoCloseable {
 
     // ---- reading
 
-    /** Hears of the lines of a log. */
+    /** Is called with each line of a log. */
     @FunctionalInterface
     interface Reader {
         /**
-         * One more line.
+         * Takes one more line.
          *
-         * @throws InputException if it can't be; the message goes behind file and line
+         * @throws InputException if the line is wrong; its file and number are put before the message
          */
         void line(ObjectNode line);
     }

@@ -104,7 +104,7 @@ public final class ExampleEncoder {
         return encoded.orElseThrow();
     }
 
-    /** To gather examples in that are too long for this encoder. */
+    /** An empty collection for examples that are too long for this encoder. */
     public TooLong noneTooLong() {
         return new TooLong(limit);
     }
@@ -118,7 +118,7 @@ public final class ExampleEncoder {
         int[] prompt = tokens(example.prompt(), true, example);
         int[] completion = tokens(example.completion(), false, example);
         if (prompt.length == 0) {
-            throw new InputException(example.source() + ": the prompt gives no token (this tokenizer adds none by itself), so "
+            throw new InputException(example.source() + ": the prompt gives no token (this tokenizer adds none of its own), so "
                     + "the first token of the completion can't be predicted; give it a prompt");
         }
         if (completion.length == 0) {

@@ -115,7 +115,7 @@ public final class TaskFolder {
         List<Example> examples = ExampleFile.read(file, share);
         for (Example example : examples) {
             if (isBlank(example.completion())) {
-                throw new InputException(example.source() + ": the completion is white space alone, which nothing can be learnt from; "
+                throw new InputException(example.source() + ": the completion is white space alone, which nothing can be learned from; "
                         + "remove the line or give it a completion");
             }
         }

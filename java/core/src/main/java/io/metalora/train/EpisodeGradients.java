@@ -49,9 +49,10 @@ final class EpisodeGradients implements AutoCloseable {
     }
 
     /**
-     * Sets scratch memory aside for this and for what follows it in an iteration.
+     * Reserves scratch memory for this and for what follows it in an iteration.
      *
-     * @return bytes that the largest op takes
+     * @param following queues the rest of an iteration
+     * @return bytes that the largest op needs
      */
     long plan(Runnable following) {
         return pass.plan(slots, () -> {
@@ -92,7 +93,7 @@ final class EpisodeGradients implements AutoCloseable {
     /**
      * Waits for what was queued.
      *
-     * @param batch     of the same
+     * @param batch     the episodes that were queued
      * @param iteration for messages, from 1
      * @throws TrainingDivergedException if a loss is not finite
      */
