@@ -4,9 +4,9 @@ import java.util.concurrent.CountDownLatch;
 import java.util.function.BooleanSupplier;
 
 /**
- * Lets work end in order when the process is told to (Ctrl-C, SIGTERM, SIGHUP): once this is armed, the virtual machine's
- * shutdown waits until it is closed, and the work sees the request by asking. Before, the process ends at once: there is
- * nothing to keep.
+ * Lets work end in an orderly way when the process is asked to stop (Ctrl-C, SIGTERM, SIGHUP): once this is armed, the virtual
+ * machine's shutdown waits until it is closed, and the work sees the request by asking. Before, the process ends at once: there
+ * is nothing to keep.
  */
 final class StopSignal implements BooleanSupplier, AutoCloseable {
 
