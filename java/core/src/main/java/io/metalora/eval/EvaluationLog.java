@@ -107,7 +107,7 @@ public final class EvaluationLog implements AutoCloseable {
         }
     }
 
-    /** The settings of an evaluation that was begun; empty where there is none. */
+    /** The settings of the evaluation in a file; empty if there is none. */
     public static Optional<Settings> settings(Path file) {
         if (!Files.isRegularFile(file)) {
             return Optional.empty();
@@ -294,7 +294,7 @@ public final class EvaluationLog implements AutoCloseable {
         private final int longest;
         private long position;
 
-        /** @param longest bytes of a line; one that is longer is none of ours */
+        /** @param longest bytes of a line; a longer one was not written by this class */
         LineReader(FileChannel channel, int longest) throws IOException {
             this.in = new BufferedInputStream(Channels.newInputStream(channel));
             this.size = channel.size();

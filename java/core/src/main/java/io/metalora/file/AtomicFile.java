@@ -76,7 +76,7 @@ public final class AtomicFile {
         } catch (IOException e) {
             throw failed(target, e);
         } catch (UncheckedIOException e) {
-            throw failed(target, e.getCause()); // of a file in the folder, which nobody knows by its temporary name
+            throw failed(target, e.getCause()); // of a file in the folder, whose temporary name means nothing to a user
         } finally {
             deleteLeftover(temporary);
         }
@@ -113,7 +113,7 @@ public final class AtomicFile {
      * Makes a folder, with those above it, where it is not there yet.
      *
      * @param advice what to do where none can be made: "give another --output"
-     * @throws InputException       if the place is none where one can be made
+     * @throws InputException       if no folder can be made at that place
      * @throws UncheckedIOException if it fails for another reason, such as a full disk
      */
     public static void makeFolder(Path folder, String advice) {

@@ -22,7 +22,7 @@ public final class AdapterSlots implements AutoCloseable {
     private final AdapterLayout layout;
     private final int slots;
     private final SlotVectors vectors;
-    private final boolean hasBase; // behind the n slots lies one of zeros
+    private final boolean hasBase; // behind the n slots there is one of zeros
     private final Tensor parameters;
     private final Tensor gradients;
     private final Held held = new Held(); // nothing where the memory is an adapter's

@@ -194,7 +194,8 @@ public final class CausalLM implements AutoCloseable {
         } catch (InputException | UncheckedIOException e) {
             weights = " (whether its weights are can no longer be checked: " + e.getMessage() + ")";
         }
-        return new InputException("the model in " + folder + " gives numbers that are not finite" + weights + (adapters == null ? "; its config.json or its weights are damaged: fetch the model again"
+        return new InputException("the model in " + folder + " gives numbers that are not finite" + weights
+                + (adapters == null ? "; its config.json or its weights are damaged: fetch the model again"
                         : "; the adapter's values are too large: use an earlier one, or train at a lower rate"));
     }
 

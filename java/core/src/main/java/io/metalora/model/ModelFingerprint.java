@@ -96,7 +96,7 @@ public record ModelFingerprint(Map<String, String> parts) {
         sha.update(block, 0, count);
     }
 
-    /** 64 of the 256 bits: enough for what nobody forges. */
+    /** 64 of the 256 bits: enough where nothing is forged on purpose. */
     private static String hex(byte[] digest) {
         return HexFormat.of().formatHex(digest, 0, 8);
     }

@@ -86,7 +86,7 @@ record ResumePoint(Checkpoint checkpoint) {
         }
     }
 
-    /** The reports of the whole run are made from the logs at the end: a damaged line is better said now. */
+    /** Reports are made from all of the logs at the end: a damaged line is better reported now. */
     private static void requireWhole(RunFolder folder, Checkpoint checkpoint) {
         long[] seen = {0};
         RunLog.read(folder.metrics(), checkpoint.metricsBytes(), line -> RunLines.requireIteration(line, ++seen[0]));

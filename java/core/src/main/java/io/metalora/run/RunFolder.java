@@ -55,7 +55,7 @@ public final class RunFolder {
         return unused(path, () -> Files.exists(path.resolve(RunLock.FILE)));
     }
 
-    /** @param begun whether a run was begun there that may have been killed, asked after what is there has been listed */
+    /** @param begun whether a run was begun there, and may have been killed; asked after the folder was listed */
     private static RunFolder unused(Path path, BooleanSupplier begun) {
         requireNoRun(path);
         // In this order: another training may make the folder in between.
@@ -141,7 +141,7 @@ public final class RunFolder {
     /**
      * The run's settings.
      *
-     * @throws InputException if they are damaged, or the folder has come to lie among the run's own tasks
+     * @throws InputException if they are damaged, or the run folder was moved into that of its own tasks
      */
     public TrainConfig config() {
         TrainConfig config = TrainConfig.read(path.resolve(CONFIG), List.of());
@@ -206,10 +206,10 @@ public final class RunFolder {
      */
     RunLock create(TrainConfig config, RunStart start, LoraAdapter initial) {
         AtomicFile.makeFolder(path, ADVICE);
-        unused(path); // again, before the lock's file is there: reading the model took its time
+        unused(path); // again, before the lock's file is there: reading the model took a while
         RunLock lock = RunLock.take(path);
         try {
-            unused(path, () -> !lock.isNew()); // and again: now nobody else can make it one that is used
+            unused(path, () -> !lock.isNew()); // and again: from now on no other training can use it
             lock.sign();
             AtomicFile.removeLeftovers(path);
             AtomicFile.delete(initialAdapter()); // of a run that was killed here

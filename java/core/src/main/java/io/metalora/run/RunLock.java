@@ -21,8 +21,8 @@ import java.util.concurrent.locks.LockSupport;
 import java.util.regex.Pattern;
 
 /**
- * The right to train in a run folder, which one thread of one process has at a time. The system's lock on a file, which
- * goes with the process however that ends; the file tells others who holds it and stays when the lock is gone.
+ * The right to train in a run folder, which one thread of one process has at a time. It is the system's lock on a file, which
+ * ends with the process, however that ends; the file names the holder to others and stays when the lock is gone.
  */
 final class RunLock implements AutoCloseable {
 
@@ -80,7 +80,7 @@ final class RunLock implements AutoCloseable {
                     channel = FileChannel.open(file, StandardOpenOption.READ, StandardOpenOption.WRITE);
                 }
                 for (int attempt = 0; channel.tryLock() == null; attempt++) {
-                    // Between lock and signature, and between the end and the lock's, the file names nobody or one before.
+                    // Before the holder signs, and after it ends, the file names nobody or an earlier holder.
                     String other = signature(channel);
                     if (isCurrent(other) || attempt == ATTEMPTS) {
                         throw busy(folder, other.isEmpty() ? "another process" : other);

@@ -145,7 +145,7 @@ final class RunLog implements AutoCloseable {
                 return object;
             }
         } catch (JsonProcessingException e) {
-            // said below: what exactly the parser met helps nobody
+            // reported below: details of the parser would not help
         }
         throw new InputException("the line is damaged: it is not a JSON object");
     }

@@ -36,8 +36,8 @@ public interface TrainListener {
     }
 
     /**
-     * All memory that the run takes is held, but for what the GPU's driver takes for recorded passes: their number depends on
-     * the lengths of the examples, and where there is none left for them, passes run unrecorded.
+     * All memory that the run takes is held, but for what the GPU's driver takes for recorded passes: their number depends on the
+     * lengths of the examples, and if no memory is left for them, passes run unrecorded.
      *
      * @param buffers what was counted before they were made; the weights are 0 where the model was loaded by the caller
      * @param scratch bytes that the largest op takes for its own use, which are set aside; 0 on the CPU, whose ops take them as

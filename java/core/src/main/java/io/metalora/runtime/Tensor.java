@@ -8,8 +8,8 @@ import java.util.Arrays;
 
 /**
  * Values in device memory, row-major. A tensor from {@link Device#zeros} or {@link Device#planned} is dense and owns its memory
- * until {@link #close}; a {@link #view} or {@link #columns} shares the memory of its tensor and has nothing to close. Columns
- * are not dense: their rows lie apart, which the ops that say so can use.
+ * until {@link #close}; a {@link #view} or {@link #columns} shares the memory of its tensor and has nothing to close. Columns are
+ * not dense: there are gaps between their rows, and only ops that say so take them.
  */
 public final class Tensor implements AutoCloseable {
     private final Device device;

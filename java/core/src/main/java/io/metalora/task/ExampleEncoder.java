@@ -79,7 +79,7 @@ public final class ExampleEncoder {
     /**
      * All examples, in order.
      *
-     * @throws InputException as from {@link #encode(Example)}; all that are too long are said at once
+     * @throws InputException as from {@link #encode(Example)}; all that are too long are reported at once
      */
     public List<EncodedExample> encode(List<Example> examples) {
         TooLong tooLong = noneTooLong();

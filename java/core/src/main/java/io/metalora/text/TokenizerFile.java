@@ -200,7 +200,7 @@ record TokenizerFile(Path file, byte[] json, int vocabSize, String patternCharac
             }
         }
 
-        /** The rest of a value that has begun. */
+        /** Skips the rest of a value, of which {@code begun} was read. */
         private void skip(JsonToken begun) throws IOException {
             for (int depth = begun.isStructStart() ? 1 : 0; depth > 0; ) {
                 JsonToken token = next();

@@ -123,7 +123,7 @@ final class TokenizerLibrary {
         if (resource == null || platform.getOsPrefix().equals("win")) { // Windows needs three more beside it
             return null;
         }
-        // A damaged or older copy has another length or lies under another checksum: 15 MB need not be read to know it.
+        // A damaged copy has another length, an older one another checksum in its path: 15 MB need not be read to tell.
         long size = -1;
         String sum = "classes";
         if (resource.openConnection() instanceof JarURLConnection jar) {

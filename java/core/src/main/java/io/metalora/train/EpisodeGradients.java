@@ -68,7 +68,7 @@ final class EpisodeGradients implements AutoCloseable {
     }
 
     /**
-     * Queues stage 1 and the query gradients, which will lie in the slots, the i-th episode's in slot i.
+     * Queues stage 1 and the query gradients, which will be in the slots: those of the i-th episode in slot i.
      *
      * @param batch   an episode a slot
      * @param measure whether the support losses after stage 1 are measured too
@@ -118,7 +118,7 @@ final class EpisodeGradients implements AutoCloseable {
         }
     }
 
-    /** The slots in which the gradients lie. */
+    /** The slots that hold the gradients. */
     AdapterSlots slots() {
         return slots;
     }

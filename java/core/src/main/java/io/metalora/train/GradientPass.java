@@ -17,8 +17,8 @@ import java.util.function.BooleanSupplier;
 import java.util.function.Supplier;
 
 /**
- * Loss and gradient of a batch at the adapter slots it is laid out for: the batch's packs go through the model one after
- * the other, their gradients add up. Losses are there after {@link #await}; until then nobody waits for the device.
+ * Loss and gradient of a batch at the adapter slots it is laid out for: the batch's packs go through the model one after the
+ * other, their gradients add up. Losses are available after {@link #await}; until then the host does not wait for the device.
  */
 final class GradientPass implements AutoCloseable {
 

@@ -98,7 +98,7 @@ final class EndEvaluation extends TrainProgress {
         return config;
     }
 
-    /** What to evaluate at the end: a missing split is better said before the training than after it. */
+    /** What to evaluate at the end: a missing split is better reported before the training than after it. */
     @Override
     public void prepared(List<Task> read, List<EncodedTask> all, TextTokenizer tokenizer, ModelConfig modelConfig, ModelFingerprint model) {
         List<Task> tasks = read;

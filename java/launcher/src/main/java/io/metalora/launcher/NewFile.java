@@ -26,7 +26,7 @@ final class NewFile implements AutoCloseable {
     private final BufferedWriter writer;
 
     /**
-     * @throws InputException       if there is such a file already, or the place is none where one can be made
+     * @throws InputException       if there is such a file already, or no file can be made at that place
      * @throws UncheckedIOException if making it fails for another reason, such as a full disk
      */
     NewFile(Path file) {

@@ -24,7 +24,7 @@ final class Output extends OutputStream {
             this.readerGone = readerGone;
         }
 
-        /** Whether nobody reads any more, as after {@code | head -1}, which is no failure to speak of. */
+        /** Whether nobody reads any more, as after {@code | head -1}, which is not reported as a failure. */
         boolean readerGone() {
             return readerGone;
         }

@@ -158,7 +158,7 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
                 Progress.time(Math.round(record.seconds()))));
     }
 
-    /** Where the adapter of an arm lies. */
+    /** The folder of the adapter of an arm. */
     Path adapter(Arm arm) {
         return trained.stream().filter(t -> t.arm() == arm).findFirst().orElseThrow().outcome().folder().adapter();
     }

@@ -15,7 +15,7 @@ final class StopSignal implements BooleanSupplier, AutoCloseable {
     private volatile boolean requested;
     private boolean armed;
 
-    /** @param said is run when the request comes, to tell the user that it was heard */
+    /** @param said runs when the request comes, to show the user that it was received */
     StopSignal(Runnable said) {
         hook = new Thread(() -> {
             requested = true;
@@ -55,7 +55,7 @@ final class StopSignal implements BooleanSupplier, AutoCloseable {
             try {
                 Runtime.getRuntime().removeShutdownHook(hook);
             } catch (IllegalStateException e) {
-                // The shutdown has just begun; its hook finds the work finished.
+                // The shutdown has just begun; its hook then finds the work finished.
             }
         }
     }

@@ -125,7 +125,7 @@ final class TrainCommand implements Callable<Integer> {
             throw new InputException("--allow-changed-model is for --resume RUN: a new run takes the model as it is");
         }
         TrainConfig config = configured ? config() : RunFolder.existing(resume).config();
-        // A run that was evaluated before goes on as it was begun.
+        // An evaluation that was begun goes on with its own settings.
         Optional<EvaluationLog.Settings> before = resume == null ? Optional.empty()
                 : EvaluationLog.settings(EndEvaluation.file(RunFolder.existing(resume)));
         return new EndEvaluation(spec, progress, stop, config, unevaluated,

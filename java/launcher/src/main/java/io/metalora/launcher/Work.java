@@ -38,7 +38,7 @@ final class Work {
         };
     }
 
-    /** Stage 1 of tasks, on so many samples of all of them together. */
+    /** Stage 1 of tasks, on {@code samples} samples of all of them together. */
     static double adaptation(TrainConfig config, long samples, double tokens) {
         return TRAINED * tokens * config.meta().innerSteps() * samples;
     }

@@ -37,7 +37,7 @@ public abstract class DeviceAccess {
     /** The ops of the device, made with it. */
     protected abstract Ops ops(Device device);
 
-    /** Where the values lie; refused once the tensor is closed. */
+    /** The address of the values; refused once the tensor is closed. */
     protected abstract MemorySegment pointer(Tensor tensor);
 
     /** The native weight; refused once it is closed. */

@@ -142,7 +142,7 @@ public final class Ops {
     /**
      * Causal attention, a sequence at a time.
      *
-     * @param keys where each sequence's keys and values lie, those of a cache; null: where its queries do
+     * @param keys where the keys and values of each sequence are in a cache; null: at the places of its queries
      */
     public void attention(
             AttentionShape shape, AttentionInput in, AttentionOutput out, Sequences queries, Sequences keys) {
