@@ -8,8 +8,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Buffers that are made together: first planned, which tells their bytes and divides them into columns, then allocated. What
- * a pass will hold is thus known before any of it is taken, from the code that lays it out.
+ * Buffers that are allocated together: first laid out, which gives their size, then allocated. What a pass will hold is thus
+ * known before any of it is allocated, from the code that lays it out.
  */
 final class BufferPlan implements AutoCloseable {
     private final Device device;
@@ -51,7 +51,7 @@ final class BufferPlan implements AutoCloseable {
         return bytes;
     }
 
-    /** Takes the memory of all buffers, or, with an exception, of none. */
+    /** Allocates all buffers or, if that fails, none. */
     void allocate() {
         for (var tensor : tensors) {
             held.add(() -> {
@@ -61,7 +61,7 @@ final class BufferPlan implements AutoCloseable {
         }
     }
 
-    /** Gives all back after a failure, which is the one to be thrown. */
+    /** Frees all buffers after a failure; if that fails too, it is added to the failure as suppressed. */
     void closeAfter(Throwable failure) {
         held.closeAfter(failure);
     }

@@ -7,8 +7,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Linears of a layer that are one product, because they have one input and the device gains by it; or a single one. The
- * outputs of its members lie side by side.
+ * Linears of a layer that are computed as one product, because they read the same input and the device is faster that way; or a
+ * single Linear. The outputs of its members lie side by side.
  *
  * @param members in the order of the weight's rows
  */

@@ -18,8 +18,8 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
     private static final long RESERVE = 192L << 20;
 
     /**
-     * The same on a GPU: the logits of a chunk of rows (512 MiB at most), the gradients' parts, cuBLASLt's workspace, and
-     * what products are tried out with.
+     * The same on a GPU: the logits of a chunk of rows (512 MiB at most), the gradients' parts, cuBLASLt's workspace, and the
+     * buffers in which products are measured.
      */
     private static final long DEVICE_RESERVE = 1L << 30;
 
@@ -72,7 +72,7 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
         }
     }
 
-    /** @param available below 0: it could not be told, and what is too much will show when it is taken */
+    /** @param available below 0 if unknown: what is too much then shows when it is allocated */
     void requireFits(String what, String help, String memory, long reserve, long available) {
         long needed = sum(total(), reserve);
         if (available >= 0 && (needed > available || needed == Long.MAX_VALUE)) {

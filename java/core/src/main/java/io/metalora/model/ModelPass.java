@@ -139,10 +139,10 @@ public final class ModelPass implements AutoCloseable {
     }
 
     /**
-     * The log-probability of every loss row, and into {@code adapters.gradients()}, added, the gradients of
-     * {@code sum_rows rowScale * -logprob}.
+     * The log-probability of every loss row, and into {@code adapters.gradients()}, added, the gradients of {@code sum_rows
+     * rowScale * -logprob}.
      *
-     * @param dropoutStream tells the packs of one seed apart
+     * @param dropoutStream distinguishes the packs of one seed
      */
     public void forwardBackward(TokenPack tokens, AdapterSlots adapters, long dropoutSeed, long dropoutStream) {
         runForwardBackward(tokens, adapters, dropoutSeed, dropoutStream);
@@ -181,14 +181,13 @@ public final class ModelPass implements AutoCloseable {
     }
 
     /**
-     * Sets scratch memory aside for what {@code work} calls: ops, {@link #planForwardBackward} and {@link #planForward}, which
-     * stand for passes of any pack within the limits. Nothing runs, and afterwards none of these ops needs memory of the device
-     * any more. What the driver takes to keep recorded passes is beside it; where there is none left for that, passes run op by
-     * op.
+     * Reserves scratch memory for what {@code work} calls: ops, {@link #planForwardBackward} and {@link #planForward}, which
+     * stand for a pass over any pack within the limits. Nothing runs, and afterwards none of these ops allocates device memory.
+     * The driver needs memory of its own to keep recorded passes; if none is left for that, passes run op by op.
      *
-     * @param adapters of as many slots as packs will have
-     * @return bytes that the largest op takes; 0 on the CPU, whose ops take host memory as they run
-     * @throws InputException where the device has too little memory left
+     * @param adapters with as many slots as packs will have
+     * @return bytes that the largest op needs; 0 on the CPU, whose ops take host memory as they run
+     * @throws InputException if the device has too little memory left
      */
     public long plan(AdapterSlots adapters, Runnable work) {
         if (backward == null) {
@@ -212,7 +211,7 @@ public final class ModelPass implements AutoCloseable {
         }
     }
 
-    /** Whether {@link #plan} is at work. */
+    /** Whether {@link #plan} is running. */
     public boolean isPlanning() {
         return planning;
     }
@@ -239,7 +238,7 @@ public final class ModelPass implements AutoCloseable {
         }
     }
 
-    /** The log-probabilities of the last pass, on the device, to {@code to} from element {@code at} on. */
+    /** Copies the log-probabilities of the last pass, on the device, to {@code to} from element {@code at} on. */
     public void copyLogprob(Tensor to, long at) {
         for (int row = 0; row < pack.lossRows(); row++) {
             int first = row;
@@ -313,12 +312,12 @@ public final class ModelPass implements AutoCloseable {
         return forward.finalNormed();
     }
 
-    /** Passes that are replayed when they come again. */
+    /** Recorded passes. */
     int recorded() {
         return graphs == null ? 0 : graphs.recorded();
     }
 
-    /** Passes so far that were a graph's. */
+    /** Passes so far that were replayed from a recording. */
     public long replayed() {
         return graphs == null ? 0 : graphs.replayed();
     }

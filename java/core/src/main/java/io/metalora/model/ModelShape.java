@@ -6,7 +6,7 @@ import io.metalora.runtime.Device;
 import java.util.List;
 
 /**
- * How a model lies on a device, by which the buffers of its passes are planned: known before its weights are loaded.
+ * The layout of a model on a device, from which the buffers of its passes are planned; known before the weights are loaded.
  *
  * @param groups        the Linears of every layer, as they are held
  * @param columnsByEach columns that adapters of one Linear may take behind the rows of its input

@@ -6,8 +6,8 @@ import io.metalora.runtime.Tensor;
 import java.lang.foreign.MemorySegment;
 
 /**
- * What the ops do with a device and its memory and no user of them may, so that {@code io.metalora.runtime} need not show it.
- * {@link Device} gives it, before there is any.
+ * Access to a device and its memory that ops need and users must not have, so that {@code io.metalora.runtime} need not expose
+ * it. {@link Device} provides it before the first device is opened.
  */
 public abstract class DeviceAccess {
     private static volatile DeviceAccess given;
@@ -37,7 +37,7 @@ public abstract class DeviceAccess {
     /** The ops of the device, made with it. */
     protected abstract Ops ops(Device device);
 
-    /** Where the values lie; refused once the tensor is closed. */
+    /** The address of the values; refused once the tensor is closed. */
     protected abstract MemorySegment pointer(Tensor tensor);
 
     /** The native weight; refused once it is closed. */
