@@ -4,6 +4,7 @@ import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.host.Held;
+import io.metalora.runtime.op.DeviceAccess;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -41,7 +42,7 @@ final class BufferPlan implements AutoCloseable {
 
     private Tensor tensor(DType dtype, long... shape) {
         bytes = MemoryEstimate.sum(bytes, MemoryEstimate.product(dtype.bytes(), MemoryEstimate.product(shape)));
-        var tensor = device.planned(dtype, shape);
+        var tensor = DeviceAccess.get().planned(device, dtype, shape);
         tensors.add(tensor);
         return tensor;
     }
@@ -55,7 +56,7 @@ final class BufferPlan implements AutoCloseable {
     void allocate() {
         for (var tensor : tensors) {
             held.add(() -> {
-                tensor.allocate();
+                DeviceAccess.get().allocate(tensor);
                 return tensor;
             }, Tensor::close);
         }

@@ -11,6 +11,7 @@ import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.host.Held;
+import io.metalora.runtime.op.DeviceAccess;
 import io.metalora.runtime.op.RmsNorm;
 import io.metalora.runtime.op.RopeScaling;
 import java.io.UncheckedIOException;
@@ -98,7 +99,7 @@ public final class CausalLM implements AutoCloseable {
         for (var names : WeightNames.matrices(config, LinearGroup.of(device))) {
             var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
             long out = sources.stream().mapToLong(source -> source.shape()[0]).sum();
-            bytes = MemoryEstimate.sum(bytes, device.frozenBytes(
+            bytes = MemoryEstimate.sum(bytes, DeviceAccess.get().frozenBytes(device,
                     storageOf(sources, options.storage(), device), out, sources.getFirst().shape()[1],
                     adapterColumns(names, options)));
         }
@@ -138,7 +139,7 @@ public final class CausalLM implements AutoCloseable {
 
     /** Whether products with adapters in {@code slots} slots can use their fastest form, with a K-tail. */
     public boolean hasRoomFor(AdapterLayout adapter, int slots) {
-        return !device.gainsByAdapterRoom() || options.hasRoomFor(adapter, slots);
+        return !DeviceAccess.get().gainsByAdapterRoom(device) || options.hasRoomFor(adapter, slots);
     }
 
     /** Its layout on the device. */
@@ -278,7 +279,7 @@ public final class CausalLM implements AutoCloseable {
         FrozenWeight matrix(List<String> names) {
             var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
             return held.add(
-                    () -> device.freeze(sources, storageOf(sources, options.storage(), device), adapterColumns(names, options)),
+                    () -> DeviceAccess.get().freeze(device, sources, storageOf(sources, options.storage(), device), adapterColumns(names, options)),
                     FrozenWeight::close);
         }
 

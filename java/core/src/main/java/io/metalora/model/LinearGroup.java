@@ -3,6 +3,7 @@ package io.metalora.model;
 import io.metalora.adapter.Projection;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.op.DeviceAccess;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -16,9 +17,9 @@ record LinearGroup(List<Projection> members) {
     /** The groups of a layer on a device, which together have every projection once. */
     static List<LinearGroup> of(Device device) {
         var groups = new ArrayList<LinearGroup>();
-        add(groups, device.gainsByStacking(), Projection.Q, Projection.K, Projection.V);
+        add(groups, DeviceAccess.get().gainsByStacking(device), Projection.Q, Projection.K, Projection.V);
         add(groups, false, Projection.O);
-        add(groups, device.gainsByStacking(), Projection.GATE, Projection.UP);
+        add(groups, DeviceAccess.get().gainsByStacking(device), Projection.GATE, Projection.UP);
         add(groups, false, Projection.DOWN);
         return List.copyOf(groups);
     }

@@ -3,6 +3,7 @@ package io.metalora.model;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.SystemMemory;
+import io.metalora.runtime.op.DeviceAccess;
 import java.util.Locale;
 
 /**
@@ -64,8 +65,8 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
      */
     public void requireFits(Device device, String what, String help) {
         var info = device.info();
-        if (device.hasOwnMemory()) {
-            long reserve = Math.max(0, DEVICE_RESERVE - device.scratchBytes()); // what is held serves the next ops too
+        if (DeviceAccess.get().hasOwnMemory(device)) {
+            long reserve = Math.max(0, DEVICE_RESERVE - DeviceAccess.get().scratchBytes(device)); // what is held serves the next ops too
             requireFits(what, help, "memory of " + info.deviceName(), reserve, info.memoryFree());
         } else {
             requireFits(what, help, "memory", RESERVE, SystemMemory.available());

@@ -8,6 +8,7 @@ import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.op.AttentionShape;
+import io.metalora.runtime.op.DeviceAccess;
 import io.metalora.runtime.op.Ops;
 import java.util.Arrays;
 import java.util.stream.IntStream;
@@ -69,7 +70,7 @@ public final class ModelPass implements AutoCloseable {
         this.logprob = new float[rows];
         this.argmax = new int[rows];
         this.ownRow = new boolean[rows];
-        this.graphs = replays ? new GraphCache<>(device::record) : null;
+        this.graphs = replays ? new GraphCache<>(ops -> DeviceAccess.get().record(device, ops)) : null;
         this.filledUp = replays ? new TokenPack(this.limits) : null;
         buffers.allocate();
         try {
@@ -86,7 +87,7 @@ public final class ModelPass implements AutoCloseable {
         if (training && layout == null) {
             throw new IllegalArgumentException("training needs the layout of an adapter");
         }
-        return training && device.canRecord() && layout.config().dropout() == 0;
+        return training && DeviceAccess.get().canRecord(device) && layout.config().dropout() == 0;
     }
 
     static AttentionShape[] attentionShapes(CausalLM model) {
@@ -199,7 +200,7 @@ public final class ModelPass implements AutoCloseable {
         lora.bind(adapters, adapters.slots());
         planning = true;
         try {
-            return model.device().plan(work);
+            return DeviceAccess.get().plan(model.device(), work);
         } catch (NativeException e) {
             if (e.status() != Status.OUT_OF_MEMORY) {
                 throw e;

@@ -3,6 +3,7 @@ package io.metalora.model;
 import io.metalora.adapter.Projection;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.op.DeviceAccess;
 import java.util.List;
 
 /**
@@ -14,7 +15,7 @@ import java.util.List;
 record ModelShape(ModelConfig config, List<LinearGroup> groups, int columnsByEach) {
 
     static ModelShape of(ModelConfig config, Device device, LoadOptions options) {
-        return new ModelShape(config, LinearGroup.of(device), device.gainsByAdapterRoom() ? options.adapterColumns() : 0);
+        return new ModelShape(config, LinearGroup.of(device), DeviceAccess.get().gainsByAdapterRoom(device) ? options.adapterColumns() : 0);
     }
 
     /** The group that a projection belongs to. */

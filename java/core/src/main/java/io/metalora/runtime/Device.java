@@ -151,7 +151,7 @@ public final class Device implements AutoCloseable {
     }
 
     /** The ops' scratch memory (workspace): part of {@link DeviceInfo#memoryInUse}, kept and used again by later ops. */
-    public long scratchBytes() {
+    long scratchBytes() {
         try (var _ = turn()) {
             long bytes = ml_context_info.memory_in_use(readInfo());
             for (var resource : open) {
@@ -187,7 +187,7 @@ public final class Device implements AutoCloseable {
      * A tensor that has no memory until {@link Tensor#allocate}: before that, its size can be asked for and views of it can be
      * made, but ops cannot use it.
      */
-    public Tensor planned(DType dtype, long... shape) {
+    Tensor planned(DType dtype, long... shape) {
         return new Tensor(this, dtype, shape, null);
     }
 
@@ -201,18 +201,13 @@ public final class Device implements AutoCloseable {
         }
     }
 
-    /** Copies a matrix [out, in] into the layout of the device's kernels, held as {@code storage} (F32 or BF16). */
-    public FrozenWeight freeze(HostTensor source, DType storage) {
-        return freeze(List.of(source), storage, 0);
-    }
-
     /**
      * Stacks matrices [out, in] that read the same input into one weight, each below the one before.
      *
      * @param adapterColumns columns to reserve beside the weight for the adapters of one product (the K-tail), where {@link
      *                       #gainsByAdapterRoom}; 0: the default
      */
-    public FrozenWeight freeze(List<HostTensor> sources, DType storage, long adapterColumns) {
+    FrozenWeight freeze(List<HostTensor> sources, DType storage, long adapterColumns) {
         long out = 0;
         for (var source : sources) {
             var shape = source.shape();
@@ -266,7 +261,7 @@ public final class Device implements AutoCloseable {
     }
 
     /** Bytes that {@link #freeze} will take for matrices that together have this shape. */
-    public long frozenBytes(DType storage, long outFeatures, long inFeatures, long adapterColumns) {
+    long frozenBytes(DType storage, long outFeatures, long inFeatures, long adapterColumns) {
         try (var _ = turn(); var call = Arena.ofConfined()) {
             return bytesOf(describe(call, storage, outFeatures, inFeatures, adapterColumns));
         }
@@ -290,7 +285,7 @@ public final class Device implements AutoCloseable {
     }
 
     /** Whether Linears that read the same input are faster when stacked into one weight. */
-    public boolean gainsByStacking() {
+    boolean gainsByStacking() {
         return can(Metalora.ML_GAINS_BY_STACKING());
     }
 
@@ -298,12 +293,12 @@ public final class Device implements AutoCloseable {
      * Whether LoRA linears are faster with room for a K-tail: for their adapters beside the weight, and behind the rows of the
      * input.
      */
-    public boolean gainsByAdapterRoom() {
+    boolean gainsByAdapterRoom() {
         return can(Metalora.ML_GAINS_BY_ADAPTER_ROOM());
     }
 
     /** Whether the device has memory of its own: {@link DeviceInfo#memoryFree} says how much of it is left. */
-    public boolean hasOwnMemory() {
+    boolean hasOwnMemory() {
         return can(Metalora.ML_HAS_OWN_MEMORY());
     }
 
@@ -312,7 +307,7 @@ public final class Device implements AutoCloseable {
     }
 
     /** Whether ops can be recorded here, by {@link #record}, and planned, by {@link #plan}. */
-    public boolean canRecord() {
+    boolean canRecord() {
         return can(Metalora.ML_CAN_RECORD());
     }
 
@@ -323,7 +318,7 @@ public final class Device implements AutoCloseable {
      * @throws NativeException with {@link Status#UNSUPPORTED} unless {@link #canRecord}, with {@link Status#INVALID_ARGUMENT} if
      *                         an op cannot be recorded
      */
-    public Graph record(Runnable ops) {
+    Graph record(Runnable ops) {
         try (var _ = turn(); var call = Arena.ofConfined()) {
             var out = call.allocate(ValueLayout.ADDRESS);
             recordBetween(Metalora::ml_graph_begin, ops, Metalora::ml_graph_end, out);
@@ -342,7 +337,7 @@ public final class Device implements AutoCloseable {
      *         they run
      * @throws NativeException with {@link Status#OUT_OF_MEMORY} if the device has too little left
      */
-    public long plan(Runnable ops) {
+    long plan(Runnable ops) {
         if (!canRecord()) {
             return 0;
         }
@@ -509,6 +504,61 @@ public final class Device implements AutoCloseable {
         @Override
         protected MemorySegment handle(FrozenWeight weight) {
             return weight.handle();
+        }
+
+        @Override
+        public long scratchBytes(Device device) {
+            return device.scratchBytes();
+        }
+
+        @Override
+        public Tensor planned(Device device, DType dtype, long... shape) {
+            return device.planned(dtype, shape);
+        }
+
+        @Override
+        public void allocate(Tensor planned) {
+            planned.allocate();
+        }
+
+        @Override
+        public FrozenWeight freeze(Device device, List<HostTensor> sources, DType storage, long adapterColumns) {
+            return device.freeze(sources, storage, adapterColumns);
+        }
+
+        @Override
+        public long frozenBytes(Device device, DType storage, long outFeatures, long inFeatures, long adapterColumns) {
+            return device.frozenBytes(storage, outFeatures, inFeatures, adapterColumns);
+        }
+
+        @Override
+        public boolean gainsByStacking(Device device) {
+            return device.gainsByStacking();
+        }
+
+        @Override
+        public boolean gainsByAdapterRoom(Device device) {
+            return device.gainsByAdapterRoom();
+        }
+
+        @Override
+        public boolean hasOwnMemory(Device device) {
+            return device.hasOwnMemory();
+        }
+
+        @Override
+        public boolean canRecord(Device device) {
+            return device.canRecord();
+        }
+
+        @Override
+        public Graph record(Device device, Runnable ops) {
+            return device.record(ops);
+        }
+
+        @Override
+        public long plan(Device device, Runnable ops) {
+            return device.plan(ops);
         }
     }
 }

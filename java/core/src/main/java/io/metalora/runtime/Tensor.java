@@ -7,7 +7,7 @@ import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 
 /**
- * Values in device memory, row-major. A tensor from {@link Device#zeros} or {@link Device#planned} is dense and owns its memory
+ * Values in device memory, row-major. A tensor from {@link Device#zeros} is dense and owns its memory
  * until {@link #close}; a {@link #view} or {@link #columns} shares the memory of its tensor and has nothing to close. Columns are
  * not dense: there are gaps between their rows, and only ops that say so take them.
  */
@@ -57,7 +57,7 @@ public final class Tensor implements AutoCloseable {
      *
      * @throws IllegalStateException if it has memory already, is closed, or is a view
      */
-    public void allocate() {
+    void allocate() {
         requireOpen();
         if (owner != this || pointer != null) {
             throw new IllegalStateException("the tensor " + this + (owner == this ? " has its memory" : " is a view of another"));
