@@ -22,7 +22,7 @@ import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
 /**
- * What one call through Panama costs: the bare crossing, and ops of one element with checks and descriptor. A training
+ * What one call through Panama costs: the bare crossing, and ops on one element, with their checks and descriptor. A training
  * step of a 30-layer model makes some 1,300 calls.
  */
 @State(Scope.Benchmark)

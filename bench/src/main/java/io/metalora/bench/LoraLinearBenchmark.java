@@ -5,6 +5,7 @@ import io.metalora.runtime.Device;
 import io.metalora.runtime.FrozenWeight;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.op.DeviceAccess;
 import io.metalora.runtime.op.LoraLinear;
 import io.metalora.runtime.op.LoraTerm;
 import io.metalora.runtime.op.Ops;
@@ -71,10 +72,10 @@ public class LoraLinearBenchmark {
         int out = Integer.parseInt(inByOut.substring(inByOut.indexOf('x') + 1));
         device = Device.cpu();
         ops = Ops.of(device);
-        long copies = Math.max(2, CACHE / device.frozenBytes(storage, out, in, 0));
+        long copies = Math.max(2, CACHE / DeviceAccess.get().frozenBytes(device, storage, out, in, 0));
         weights = new FrozenWeight[(int) copies];
         for (int i = 0; i < weights.length; i++) {
-            weights[i] = device.freeze(HostTensor.of("w" + i, Values.random(i, out * in, 0.05f), out, in), storage);
+            weights[i] = DeviceAccess.get().freeze(device, List.of(HostTensor.of("w" + i, Values.random(i, out * in, 0.05f), out, in)), storage, 0);
         }
         x = Values.tensor(device, 1, 1f, tokens, in);
         y = Values.tensor(device, 2, 1f, tokens, out);

@@ -25,8 +25,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Our side of {@code bench/peers/compare.py}: repeats one workload on request, a JSON answer a line. The protocol is
- * that of {@code peft_worker.py}.
+ * The metalora side of {@code bench/peers/compare.py}: repeats one workload on request and answers with one line of JSON each
+ * time. The protocol is that of {@code peft_worker.py}.
  */
 public final class PeerWorker {
     private static final JsonMapper JSON = JsonMapper.builder().enable(MapperFeature.ACCEPT_CASE_INSENSITIVE_ENUMS).build();

@@ -15,8 +15,8 @@ import java.util.Map;
 import java.util.function.Function;
 
 /**
- * Libraries of a jar as files, for the dynamic loader. One folder per content: versions don't meet, and a file that is
- * there with the right hash is used as it is. Files appear under their name whole, so JVMs may race.
+ * Libraries of a jar as files, for the dynamic loader. There is a folder per content, so that versions are kept apart, and a file
+ * with the right hash is used as it is. Files appear under their name whole, so JVMs may race.
  */
 final class NativeCache {
     /** Lists the libraries beside it, one a line: SHA-256, two spaces, name. */
@@ -24,7 +24,7 @@ final class NativeCache {
 
     private NativeCache() {}
 
-    /** Copies what the manifest lists, where it isn't there yet; the folder it then lies in. */
+    /** Copies the files of the manifest that are not there yet; returns their folder. */
     static Path extract(Function<String, URL> resources, Path cache) throws IOException {
         byte[] manifest = read(resources, MANIFEST);
         Path folder = cache.toAbsolutePath().resolve(sha256(manifest).substring(0, 16));

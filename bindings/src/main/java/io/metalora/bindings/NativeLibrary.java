@@ -67,7 +67,7 @@ public final class NativeLibrary {
         return Metalora.ML_ABI_VERSION();
     }
 
-    /** Throws what the last call on this thread left behind, unless {@code status} is {@code ML_OK}. */
+    /** Throws the failure of the last call on this thread, unless {@code status} is {@code ML_OK}. */
     public static void check(int status) {
         if (status != 0) {
             throw new NativeException(Status.of(status), Metalora.ml_last_error().getString(0));

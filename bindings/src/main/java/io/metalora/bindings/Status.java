@@ -1,6 +1,6 @@
 package io.metalora.bindings;
 
-/** {@code ml_status} of metalora.h: what a call into the native core came to. */
+/** {@code ml_status} of metalora.h: the result of a call into the native core. */
 public enum Status {
     OK,
     INVALID_ARGUMENT,

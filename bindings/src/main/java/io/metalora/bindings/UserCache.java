@@ -14,8 +14,8 @@ import java.util.Comparator;
 import java.util.List;
 
 /**
- * What metalora keeps from one run to the next: native libraries unpacked from jars, and what took time to find out. All of
- * it can be lost.
+ * What metalora keeps from one run to the next: native libraries unpacked from jars, and results that took time to find. All of
+ * it may be deleted.
  */
 public final class UserCache {
     private static Path temporary;

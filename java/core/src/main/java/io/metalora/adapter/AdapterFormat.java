@@ -6,7 +6,7 @@ import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.util.function.ObjLongConsumer;
 
-/** How an adapter lies in a folder: reads and writes one, whatever device its values are on. */
+/** A file format for adapters: reads one from a folder and writes one to it, whatever device its values are on. */
 interface AdapterFormat {
 
     /** That of Hugging Face's PEFT. */
@@ -43,7 +43,7 @@ interface AdapterFormat {
         AdapterLayout layout();
 
         /**
-         * Hands on every value of the adapter's flat vector, in pieces that each come with their offset.
+         * Passes on every value of the adapter's flat vector, in pieces with their offsets.
          *
          * @throws InputException if a value is not finite, or a file was written to meanwhile
          */

@@ -22,6 +22,6 @@ public sealed interface AdapterLayout permits LoraLayout {
     /** @throws IllegalArgumentException if this is a layout for a model of another shape, saying what differs */
     void requireFits(ModelConfig model);
 
-    /** What another layout has otherwise, in words; only for one that is not equal. */
+    /** How this layout differs from another, in words; the two must not be equal. */
     String difference(AdapterLayout other);
 }

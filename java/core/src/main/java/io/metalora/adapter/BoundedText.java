@@ -3,8 +3,8 @@ package io.metalora.adapter;
 import java.util.regex.Pattern;
 
 /**
- * A text that a regular expression may look at only so often: an expression like {@code (x+x+)+y} would else go through more
- * ways to match than there is time for.
+ * A text that a regular expression may read only so often: without a limit, an expression like {@code (x+x+)+y} tries more ways
+ * to match than there is time for.
  */
 final class BoundedText implements CharSequence {
 

@@ -13,7 +13,7 @@ import java.util.Objects;
  */
 public record LoraConfig(int rank, float alpha, boolean rslora, float dropout, TargetModules targets) {
 
-    /** The ops take no more. */
+    /** The largest rank that ops take. */
     public static final int MAX_RANK = 65_536;
 
     public LoraConfig {

@@ -50,7 +50,7 @@ final class PeftTensors {
             expected.put(nameA(site), new long[] {rank, site.in()});
             expected.put(nameB(site), new long[] {site.out(), rank});
         }
-        // Tensors the model has no place for come first: they tell best what the file was made for.
+        // Tensors that the model has no place for come first: they show best what the file was made for.
         var extra = new TreeSet<>(weights.names());
         extra.removeAll(expected.keySet());
         if (!extra.isEmpty()) {

@@ -128,7 +128,7 @@ public sealed interface TargetModules {
             String java = text.replace("(?P<", "(?<").replaceAll("\\(\\?P=(\\w+)\\)", "\\\\k<$1>");
             var regex = new Regex(text, Pattern.compile(java));
             for (Projection p : Projection.values()) {
-                regex.matches(p.path(0)); // one that takes too long is told of where it is read
+                regex.matches(p.path(0)); // so that one that takes too long is reported where it is read
             }
             return regex;
         } catch (PatternSyntaxException e) {

@@ -3,7 +3,7 @@ package io.metalora.config;
 import java.util.Collection;
 import java.util.Comparator;
 
-/** The known word that a misspelt one most likely meant. */
+/** Finds the known word that a misspelled one most likely stands for. */
 final class Closest {
 
     private Closest() {

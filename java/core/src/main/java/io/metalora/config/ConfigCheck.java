@@ -112,7 +112,7 @@ final class ConfigCheck {
         require(value >= 0 && Double.isFinite(value), key, value, "must be at least 0 and finite");
     }
 
-    /** As a float, which 0.99999999 rounds to 1 as. */
+    /** Also as a float: 0.99999999 rounds to 1. */
     private static void decay(String key, double value) {
         require(value >= 0 && (float) value < 1, key, value, "must be at least 0 and below 1, as a 32-bit float too");
     }

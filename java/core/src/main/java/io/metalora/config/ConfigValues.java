@@ -13,7 +13,7 @@ import java.util.Locale;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 
-/** The types that keys have: each takes the text of its values for what it is itself, whatever YAML would take it for. */
+/** Reads and writes values by the type of their key, whatever YAML itself would make of the text. */
 final class ConfigValues {
 
     private static final Pattern WHOLE = Pattern.compile("[-+]?\\d[\\d_]*");
@@ -127,7 +127,7 @@ final class ConfigValues {
         return value.longValueExact();
     }
 
-    /** What the trainers compute with are floats: a number that is none would be infinite, or 0, without a word. */
+    /** Trainers compute in floats: a number outside their range would silently become infinite, or 0. */
     private static String number(String given) {
         String text = given.strip();
         if (!NUMBER.matcher(text).matches()) {

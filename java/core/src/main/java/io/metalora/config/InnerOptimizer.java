@@ -1,6 +1,6 @@
 package io.metalora.config;
 
-/** What takes the inner steps of stage 1. AdamW starts afresh in every episode and has no weight decay. */
+/** The optimizer of the inner steps (stage 1). AdamW starts afresh in every episode and has no weight decay. */
 public enum InnerOptimizer {
     SGD, ADAMW
 }

@@ -1,14 +1,11 @@
 package io.metalora.config;
 
-import io.metalora.train.JointLora;
-import io.metalora.train.MetaLora;
-
 /** How the shared adapter is trained. */
 public enum Method {
-    /** Two-stage MeTA-LoRA: {@link MetaLora}. */
+    /** Two-stage MeTA-LoRA: {@link io.metalora.train.MetaLora}. */
     META_LORA,
-    /** "Traditional" LoRA on all tasks' samples mixed: {@link JointLora}. */
+    /** "Traditional" LoRA on all tasks' samples mixed: {@link io.metalora.train.JointLora}. */
     JOINT_LORA,
-    /** LoRA of each task by itself, all in one pass over the frozen weights; one adapter a task. */
+    /** LoRA of each task alone, all in one pass over the frozen weights; one adapter a task: {@link io.metalora.train.SeparateLora}. */
     SEPARATE_LORA
 }

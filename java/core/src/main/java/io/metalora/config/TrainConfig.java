@@ -60,7 +60,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param names          the tasks to use; empty: all
      * @param samplesPerTask how many training examples of each task may be seen; 0: all
      * @param appendEos      teach the end of sequence token after every completion
-     * @param overLength     what becomes of examples longer than the model's context, or than {@code compute.token_budget}
+     * @param overLength     what happens to examples longer than the model's context, or than {@code compute.token_budget}
      */
     public record Data(Path folder, List<String> names, int samplesPerTask, boolean appendEos, OverLength overLength) {
         public Data {
@@ -210,12 +210,12 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
         return ConfigReader.parse(name, yaml, overrides);
     }
 
-    /** The defaults, to be changed by name. */
+    /** A builder that starts from the defaults. */
     public static TrainConfigBuilder builder() {
         return DEFAULTS.toBuilder();
     }
 
-    /** This, to be changed by name. */
+    /** A builder that starts from these settings. */
     public TrainConfigBuilder toBuilder() {
         return new TrainConfigBuilder(this);
     }
@@ -225,7 +225,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
         return ConfigReader.parse("(no file)", "", List.of(overrides));
     }
 
-    /** This with {@code key=value} overrides. */
+    /** A copy with {@code key=value} overrides. */
     public TrainConfig with(String... overrides) {
         return ConfigReader.override(this, List.of(overrides));
     }
@@ -242,7 +242,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
         return ConfigReader.toYaml(this);
     }
 
-    /** This with absolute paths, so that it means the same from any working directory. */
+    /** A copy with absolute paths, so that it means the same from any working directory. */
     public TrainConfig absolute() {
         return new TrainConfig(method, Folders.absolute(model), Folders.absolute(output), seed,
                 new Adapter(adapter.rank, adapter.alpha, adapter.rslora, adapter.dropout, adapter.targetModules, Folders.absolute(adapter.init)),

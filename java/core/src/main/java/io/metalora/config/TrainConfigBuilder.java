@@ -11,8 +11,8 @@ import java.util.List;
 import java.util.function.UnaryOperator;
 
 /**
- * Settings by name, from those of another config: {@code TrainConfig.builder().adapter(a -> a.rank(4)).meta(m ->
- * m.innerSteps(2)).build()}. What each means is said where it is read: {@link TrainConfig.Meta#innerSteps()}.
+ * Changes settings of a configuration by name: {@code TrainConfig.builder().adapter(a -> a.rank(4)).meta(m ->
+ * m.innerSteps(2)).build()}. What they mean is documented where they are read, such as at {@link TrainConfig.Meta#innerSteps()}.
  */
 public final class TrainConfigBuilder {
 

@@ -43,8 +43,11 @@ final class ClosedLabels {
         return labels.size() > 1 && usual && labels.containsAll(needed) ? Optional.of(List.copyOf(labels)) : Optional.empty();
     }
 
-    /** The ids of each label. Where one's begin another's, each gets the end token, since the shorter would always win else. */
-    static int[][] ids(List<String> labels, TextTokenizer tokenizer, int[] endTokens) {
+    /**
+     * The ids of each label. If one label's ids begin another's, each gets the end token: otherwise the shorter one would always
+     * win.
+     */
+    static int[][] ids(List<String> labels, TextTokenizer tokenizer, List<Integer> endTokens) {
         int[][] ids = labels.stream().map(label -> tokenizer.encode(label, false)).toArray(int[][]::new);
         for (int i = 0; i < ids.length; i++) {
             if (ids[i].length == 0) {
@@ -53,10 +56,10 @@ final class ClosedLabels {
         }
         boolean nested = Arrays.stream(ids).anyMatch(shorter -> Arrays.stream(ids).anyMatch(longer -> longer.length > shorter.length
                 && Arrays.equals(shorter, 0, shorter.length, longer, 0, shorter.length)));
-        if (nested && endTokens.length > 0) {
+        if (nested && !endTokens.isEmpty()) {
             for (int i = 0; i < ids.length; i++) {
                 ids[i] = Arrays.copyOf(ids[i], ids[i].length + 1);
-                ids[i][ids[i].length - 1] = endTokens[0];
+                ids[i][ids[i].length - 1] = endTokens.getFirst();
             }
         }
         return ids;

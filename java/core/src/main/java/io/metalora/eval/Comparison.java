@@ -97,8 +97,8 @@ public record Comparison(List<String> tasks, List<Arm> arms) {
     }
 
     /**
-     * The difference of two arms' means with a paired bootstrap over each task's examples. It tells the noise of the test
-     * examples; that of seeds and of the choice of tasks is not in it.
+     * The difference of two arms' means with a paired bootstrap over each task's examples. It shows the noise from the test
+     * examples, not that from seeds or from the choice of tasks.
      */
     public Difference difference(int arm, int reference, long seed) {
         List<TaskResult> a = arms.get(arm).results();

@@ -43,8 +43,8 @@ public final class EvaluationLog implements AutoCloseable {
      * @param split   of the tasks
      * @param samples most items of a task; 0 for all
      * @param tasks   most tasks; 0 for all
-     * @param model   tells the base model and its tokenizer from others, such as by a hash
-     * @param adapter tells the evaluated adapter from others, such as by a checksum
+     * @param model   identifies the base model and its tokenizer, such as by a hash
+     * @param adapter identifies the evaluated adapter, such as by a checksum
      */
     public record Settings(Split split, int samples, int tasks, String model, String adapter) {
 
@@ -64,7 +64,7 @@ public final class EvaluationLog implements AutoCloseable {
     private final FileChannel channel;
     private final Path file;
 
-    /** Of one task's items, in order: those that are answered, and of these the right ones. */
+    /** For the items of one task, in order: which are answered, and which of the answers are right. */
     private record Answers(BitSet answered, BitSet right) {
     }
 
@@ -77,13 +77,14 @@ public final class EvaluationLog implements AutoCloseable {
         }
     }
 
-    /** In memory alone. */
+    /** A log in memory alone. */
     public static EvaluationLog inMemory(List<TaskItems> items) {
         return new EvaluationLog(items, null, null);
     }
 
     /**
-     * With the answers in a file, if they are answers to the same items under the same settings; else the file begins anew.
+     * A log in a file. Answers in it are kept if they are to the same items under the same settings; otherwise the file begins
+     * anew.
      *
      * @throws InputException if another process is writing it
      */
@@ -106,7 +107,7 @@ public final class EvaluationLog implements AutoCloseable {
         }
     }
 
-    /** The settings of an evaluation that was begun; empty where there is none. */
+    /** The settings of the evaluation in a file; empty if there is none. */
     public static Optional<Settings> settings(Path file) {
         if (!Files.isRegularFile(file)) {
             return Optional.empty();
@@ -118,7 +119,7 @@ public final class EvaluationLog implements AutoCloseable {
                     line.path("adapter").asText());
             return Optional.of(settings).filter(read -> read.samples() >= 0 && read.tasks() >= 0);
         } catch (IOException | IllegalArgumentException e) {
-            return Optional.empty(); // of no use, and whoever opens it begins anew
+            return Optional.empty(); // of no use: opening it begins anew
         }
     }
 
@@ -293,7 +294,7 @@ public final class EvaluationLog implements AutoCloseable {
         private final int longest;
         private long position;
 
-        /** @param longest bytes of a line; one that is longer is none of ours */
+        /** @param longest bytes of a line; a longer one was not written by this class */
         LineReader(FileChannel channel, int longest) throws IOException {
             this.in = new BufferedInputStream(Channels.newInputStream(channel));
             this.size = channel.size();

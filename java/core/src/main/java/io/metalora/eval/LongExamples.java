@@ -15,7 +15,7 @@ import java.util.function.Consumer;
 /** Examples of a split that have more tokens than the model's context, with the longest of their task's labels. */
 public final class LongExamples {
 
-    /** A text of so few characters for each token of the context is not encoded to know that it fits. */
+    /** The most tokens of a character: texts that fit the context even so need not be encoded. */
     private static final int TOKENS_A_CHARACTER = 4;
 
     private LongExamples() {
@@ -56,7 +56,7 @@ public final class LongExamples {
     /**
      * The tasks without the long examples of the split.
      *
-     * @param warning hears how many were left out, if any were
+     * @param warning is told how many were left out, if any were
      * @throws InputException if a task has none left
      */
     public static List<Task> drop(List<Task> tasks, Split split, TextTokenizer tokenizer, ModelConfig model, Consumer<String> warning) {

@@ -16,9 +16,8 @@ import java.util.function.LongConsumer;
 import java.util.stream.IntStream;
 
 /**
- * Runs probes through a model: sorted by length, packed without padding up to a token budget; each asks the adapter of its
- * slot, and one pass serves all slots.
- * Its buffers grow to the largest probe seen and stay.
+ * Runs probes through a model: sorted by length and packed without padding up to a token budget. Each asks the adapter of its
+ * slot, and one pass serves all slots. The buffers grow to the largest probe seen and stay.
  */
 final class ProbeRunner implements AutoCloseable {
 
@@ -45,7 +44,7 @@ final class ProbeRunner implements AutoCloseable {
     /**
      * The answers, in the order of the probes.
      *
-     * @param progress hears how many tokens were read with every pass
+     * @param progress is told after every pass how many tokens it read
      * @throws InputException if weights of the model or of the adapter are not finite
      */
     List<Answer> run(List<Probe> probes, LongConsumer progress) {

@@ -41,7 +41,7 @@ public final class Scorer implements AutoCloseable {
     /**
      * Scores the examples.
      *
-     * @param progress hears how many tokens were read with every pass
+     * @param progress is told after every pass how many tokens it read
      * @return one score an example, in the given order
      * @throws io.metalora.runtime.InputException if weights of the model or of the adapter are not finite
      */

@@ -23,14 +23,14 @@ import java.util.function.LongConsumer;
 import java.util.stream.IntStream;
 
 /**
- * Accuracy on tasks. A task with a closed set of labels is answered by ranking them, any other by greedy decoding:
- * {@link TaskResult.Method}.
+ * Accuracy on tasks. A task with a closed set of labels is answered by ranking them, any other by greedy decoding: {@link
+ * TaskResult.Method}.
  *
- * <p>A label's score is the log-probability of its tokens after the prompt, summed, without an end of sequence token; only
- * where one label's tokens begin another's does each get one, since the shorter would always win else.
+ * <p>A label's score is the log-probability of its tokens after the prompt, summed, without an end of sequence token; only if one
+ * label's tokens begin another's does each get one: otherwise the shorter would always win.
  *
- * <p>Greedy decoding is not run token by token: it gives the completion exactly if each of its tokens is the most probable
- * one after those before it, which one pass over prompt and completion tells.
+ * <p>Greedy decoding is not run token by token: it gives the completion exactly if each of its tokens is the most probable one
+ * after those before it, which one pass over prompt and completion shows.
  */
 public final class TaskEvaluator implements AutoCloseable {
 
@@ -40,7 +40,7 @@ public final class TaskEvaluator implements AutoCloseable {
     private final ProbeRunner runner;
     private final TextTokenizer tokenizer;
     private final ModelConfig model;
-    private final int[] endTokens;
+    private final List<Integer> endTokens;
     private final Map<List<String>, LabelSet> labelSets = new HashMap<>(); // encoded once, for all pieces of a task
 
     /** Items of a task, as many as are evaluated at a time, and the adapter they are asked of. */
@@ -69,7 +69,7 @@ public final class TaskEvaluator implements AutoCloseable {
     /**
      * Evaluates one split of a task with the adapter in slot 0.
      *
-     * @param progress hears how many tokens were read with every pass
+     * @param progress is told after every pass how many tokens it read
      * @throws InputException if the task has no such split, or an example doesn't fit the model
      */
     public TaskResult evaluate(Task task, Split split, LongConsumer progress) {
@@ -78,13 +78,13 @@ public final class TaskEvaluator implements AutoCloseable {
         return items.result(evaluate(List.of(new Block(items, 0, items.size(), 0)), progress).getFirst());
     }
 
-    /** Hears how an evaluation goes on. */
+    /** Is told the progress of an evaluation. */
     public interface Listener {
 
-        /** So many tokens went through the model. */
+        /** {@code tokens} more tokens went through the model. */
         void read(long tokens);
 
-        /** So many items were answered, and are in the log. */
+        /** {@code items} more items were answered, and are in the log. */
         void answered(long items);
     }
 
@@ -92,8 +92,8 @@ public final class TaskEvaluator implements AutoCloseable {
      * Evaluates tasks as far as the log has no answers, and adds these to it piece by piece: items of several small tasks
      * together, a large task in parts.
      *
-     * @param arm      under which name the answers are kept
-     * @param slotOf   the slot of the adapter that task i is asked of
+     * @param arm      the name under which the answers are kept
+     * @param slotOf   the slot of the adapter that answers task i
      * @throws CancellationException once a stop is asked for; what is in the log stays
      */
     public void evaluate(String arm, List<TaskItems> tasks, IntUnaryOperator slotOf, EvaluationLog log, Listener listener) {
@@ -213,7 +213,7 @@ public final class TaskEvaluator implements AutoCloseable {
         var probes = new ArrayList<Probe>();
         for (Search item : items) {
             EncodedExample example = item.encoded();
-            // What follows the completion is read from the most probable token; the one asked for is of no account.
+            // What follows the completion is read from the most probable token; the target there does not matter.
             int[] ids = Arrays.copyOf(example.ids(), example.length() + 1);
             probes.add(new Probe.Continuation(item.slot(), ids, example.promptLength()));
         }
@@ -228,7 +228,7 @@ public final class TaskEvaluator implements AutoCloseable {
     }
 
     private boolean ends(int token) {
-        return Arrays.stream(endTokens).anyMatch(end -> end == token)
+        return endTokens.contains(token)
                 || tokenizer.decode(new int[] {token}, false).startsWith("\n");
     }
 

@@ -85,7 +85,7 @@ public final class TaskItems {
         return labels.isEmpty() ? TaskResult.Method.EXACT_MATCH : TaskResult.Method.RANKING;
     }
 
-    /** The same in words. */
+    /** The same in words, for a table. */
     public String judging() {
         return labels.isEmpty() ? "exact match" : "ranking " + labels.size() + " labels";
     }
@@ -109,7 +109,7 @@ public final class TaskItems {
         return examples.stream().mapToLong(example -> example.prompt().length() + example.completion().length()).sum();
     }
 
-    /** Of all that decides the answers but the model. */
+    /** A checksum of everything that decides the answers, except the model. */
     String digest() {
         var crc = new CRC32C();
         labels.forEach(label -> update(crc, label));

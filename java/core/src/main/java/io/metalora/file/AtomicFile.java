@@ -76,7 +76,7 @@ public final class AtomicFile {
         } catch (IOException e) {
             throw failed(target, e);
         } catch (UncheckedIOException e) {
-            throw failed(target, e.getCause()); // of a file in the folder, which nobody knows by its temporary name
+            throw failed(target, e.getCause()); // of a file in the folder, whose temporary name means nothing to a user
         } finally {
             deleteLeftover(temporary);
         }
@@ -113,7 +113,7 @@ public final class AtomicFile {
      * Makes a folder, with those above it, where it is not there yet.
      *
      * @param advice what to do where none can be made: "give another --output"
-     * @throws InputException       if the place is none where one can be made
+     * @throws InputException       if no folder can be made at that place
      * @throws UncheckedIOException if it fails for another reason, such as a full disk
      */
     public static void makeFolder(Path folder, String advice) {
@@ -148,7 +148,7 @@ public final class AtomicFile {
         return !Files.isWritable(there) || !Files.isDirectory(there) && !there.equals(absolute);
     }
 
-    /** The name that a file gets which is written here and not yet renamed; empty of any other file. */
+    /** The name that a file will get if it was written here and not renamed yet; empty for any other file. */
     public static Optional<String> nameToBe(Path file) {
         return Optional.of(TEMPORARY.matcher(file.getFileName().toString())).filter(Matcher::matches).map(name -> name.group(1));
     }

@@ -6,7 +6,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.regex.Pattern;
 
-/** Folders that a user names. */
+/** Checks and resolves folders that a user names. */
 public final class Folders {
 
     /** Of a model or an adapter on the Hugging Face Hub: its owner and its name. */

@@ -3,7 +3,7 @@ package io.metalora.file;
 import java.nio.charset.StandardCharsets;
 import java.util.Locale;
 
-/** Recognises by its first bytes what a file is, where it is not what it should be. */
+/** Recognises by its first bytes what kind of file was given instead of the expected one. */
 public final class ForeignFiles {
     private ForeignFiles() {}
 

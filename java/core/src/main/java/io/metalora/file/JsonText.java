@@ -85,7 +85,7 @@ public final class JsonText {
      * Refuses files of another kind, and text in UTF-16 or UTF-32: by its byte order mark or, since JSON begins with ASCII, by
      * its zeros.
      *
-     * @param start the first bytes, {@value ForeignFiles#HEAD} or more if there are so many
+     * @param start the first bytes: {@value ForeignFiles#HEAD} or more, or all of a shorter file
      */
     public static void requireText(String name, byte[] start) {
         String foreign = ForeignFiles.recognise(start);

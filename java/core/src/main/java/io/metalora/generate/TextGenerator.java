@@ -9,7 +9,6 @@ import io.metalora.model.LoadedModel;
 import io.metalora.runtime.InputException;
 import io.metalora.text.ChatTemplate;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
@@ -38,7 +37,7 @@ public final class TextGenerator {
         return generate(List.of(request)).getFirst();
     }
 
-    /** The same, telling a listener the text as it comes. */
+    /** The same, passing the text to a listener as it is generated. */
     public Completion generate(TextRequest request, Consumer<String> listener) {
         return generate(List.of(request), (index, piece) -> listener.accept(piece)).getFirst();
     }
@@ -51,12 +50,12 @@ public final class TextGenerator {
     /**
      * Answers all requests at once.
      *
-     * @param listener hears of each text as it comes; may be null
+     * @param listener is called with each piece of text as it is generated; may be null
      * @return in the order of the requests
      * @throws InputException           if a prompt is empty or longer than the model's context, the chat template refuses
      *                                  messages, memory does not suffice for all requests, or the model or an adapter is damaged
-     * @throws IllegalArgumentException if a request names a slot that the model was not loaded with, or is a conversation
-     *                                  where there is no template
+     * @throws IllegalArgumentException if a request names a slot that the model was not loaded with, or is a conversation where
+     *                                  there is no template
      */
     public List<Completion> generate(List<TextRequest> requests, TextListener listener) {
         var inputs = new ArrayList<GenerationRequest>();
@@ -117,7 +116,7 @@ public final class TextGenerator {
     private GenerationOptions options(GenerationOptions asked, int prompt) {
         int most = Math.min(asked.maxNewTokens(), loaded.model().config().maxPositions() - prompt);
         var stops = new ArrayList<>(asked.stopIds());
-        Arrays.stream(loaded.model().config().eosTokenIds()).forEach(stops::add);
+        stops.addAll(loaded.model().config().eosTokenIds());
         return new GenerationOptions(most, asked.temperature(), asked.topP(), asked.seed(), stops);
     }
 }

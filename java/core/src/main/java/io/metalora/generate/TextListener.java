@@ -1,6 +1,6 @@
 package io.metalora.generate;
 
-/** Hears of text as it comes. */
+/** Is called with each piece of text as it is generated. */
 @FunctionalInterface
 public interface TextListener {
 

@@ -7,8 +7,8 @@ import java.util.function.Consumer;
 
 /**
  * The text of a continuation as its tokens come. It is that of prompt and tokens together, less the prompt's, since some
- * tokenizers drop a space at a text's beginning. Bytes of an unfinished character wait for the rest of it, and what may
- * become a stop string for what follows.
+ * tokenizers drop a space at a text's beginning. Bytes of an unfinished character are held back until the rest of it comes, and
+ * so is text that may become a stop string.
  */
 final class TextStream {
 

@@ -49,7 +49,7 @@ public record ModelConfig(
         boolean mlpBias,
         boolean qkNorm,
         List<Integer> layerWindows,
-        int[] eosTokenIds) {
+        List<Integer> eosTokenIds) {
 
     private static final Logger LOG = System.getLogger(ModelConfig.class.getName());
 
@@ -60,15 +60,10 @@ public record ModelConfig(
         Objects.requireNonNull(architecture, "architecture");
         Objects.requireNonNull(rope, "rope");
         layerWindows = List.copyOf(layerWindows);
-        eosTokenIds = eosTokenIds.clone();
+        eosTokenIds = List.copyOf(eosTokenIds);
         if (layerWindows.size() != layers) {
             throw new IllegalArgumentException(layerWindows.size() + " windows for " + layers + " layers");
         }
-    }
-
-    @Override
-    public int[] eosTokenIds() {
-        return eosTokenIds.clone();
     }
 
     /** How many tokens back, itself included, a token of {@code layer} attends to; 0 for all. */
@@ -77,7 +72,7 @@ public record ModelConfig(
     }
 
     /**
-     * Refuses a model's folder that is none.
+     * Refuses a folder that cannot be a model's.
      *
      * @throws InputException that says what to give, and that nothing is downloaded
      */
@@ -265,11 +260,11 @@ public record ModelConfig(
         return IntStream.range(0, layers).mapToObj(i -> window).toList();
     }
 
-    private static int[] eos(JsonObject json, JsonObject generation, int vocab) {
+    private static List<Integer> eos(JsonObject json, JsonObject generation, int vocab) {
         Set<Integer> ids = new LinkedHashSet<>();
         for (JsonObject source : generation == null ? List.of(json) : List.of(json, generation)) {
             Arrays.stream(source.integers("eos_token_id", 0, vocab - 1)).forEach(ids::add);
         }
-        return ids.stream().mapToInt(Integer::intValue).toArray();
+        return List.copyOf(ids);
     }
 }

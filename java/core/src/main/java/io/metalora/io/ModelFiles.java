@@ -139,7 +139,7 @@ public final class ModelFiles implements AutoCloseable {
         return tensor;
     }
 
-    /** The file that a tensor lies in. */
+    /** The file that holds a tensor. */
     public Path file(String name) {
         return byTensor.get(name).path();
     }

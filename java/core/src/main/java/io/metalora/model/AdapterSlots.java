@@ -22,7 +22,7 @@ public final class AdapterSlots implements AutoCloseable {
     private final AdapterLayout layout;
     private final int slots;
     private final SlotVectors vectors;
-    private final boolean hasBase; // behind the n slots lies one of zeros
+    private final boolean hasBase; // behind the n slots there is one of zeros
     private final Tensor parameters;
     private final Tensor gradients;
     private final Held held = new Held(); // nothing where the memory is an adapter's
@@ -82,7 +82,11 @@ public final class AdapterSlots implements AutoCloseable {
         return made;
     }
 
-    /** Refuses with an InputException, which names both, an adapter that can't be beside another. */
+    /**
+     * Checks that two adapters can be in one pack.
+     *
+     * @throws InputException that names both, if they cannot
+     */
     static void requireAlike(AdapterLayout first, String firstName, AdapterLayout other, String otherName) {
         float scale = first.config().scale();
         float otherScale = other.config().scale();

@@ -21,8 +21,8 @@ record BackwardBuffers(
         Rotated rotated) {
 
     /**
-     * The rotated heads of a model with norms per head, which keeps q and k from before their norm. They lie as those do,
-     * beside columns that nobody uses: attention wants k where v is.
+     * The rotated heads of a model with norms per head, which keeps q and k from before their norm. They have the strides of
+     * those, with unused columns beside them: attention needs k and v to have the same stride.
      *
      * @param rstdQ F32 [T, heads]
      * @param rstdK F32 [T, kvHeads]

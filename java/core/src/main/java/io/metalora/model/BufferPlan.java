@@ -4,12 +4,13 @@ import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.host.Held;
+import io.metalora.runtime.op.DeviceAccess;
 import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Buffers that are made together: first planned, which tells their bytes and divides them into columns, then allocated. What
- * a pass will hold is thus known before any of it is taken, from the code that lays it out.
+ * Buffers that are allocated together: first laid out, which gives their size, then allocated. What a pass will hold is thus
+ * known before any of it is allocated, from the code that lays it out.
  */
 final class BufferPlan implements AutoCloseable {
     private final Device device;
@@ -41,7 +42,7 @@ final class BufferPlan implements AutoCloseable {
 
     private Tensor tensor(DType dtype, long... shape) {
         bytes = MemoryEstimate.sum(bytes, MemoryEstimate.product(dtype.bytes(), MemoryEstimate.product(shape)));
-        var tensor = device.planned(dtype, shape);
+        var tensor = DeviceAccess.get().planned(device, dtype, shape);
         tensors.add(tensor);
         return tensor;
     }
@@ -51,17 +52,17 @@ final class BufferPlan implements AutoCloseable {
         return bytes;
     }
 
-    /** Takes the memory of all buffers, or, with an exception, of none. */
+    /** Allocates all buffers or, if that fails, none. */
     void allocate() {
         for (var tensor : tensors) {
             held.add(() -> {
-                tensor.allocate();
+                DeviceAccess.get().allocate(tensor);
                 return tensor;
             }, Tensor::close);
         }
     }
 
-    /** Gives all back after a failure, which is the one to be thrown. */
+    /** Frees all buffers after a failure; if that fails too, it is added to the failure as suppressed. */
     void closeAfter(Throwable failure) {
         held.closeAfter(failure);
     }

@@ -11,6 +11,7 @@ import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.host.Held;
+import io.metalora.runtime.op.DeviceAccess;
 import io.metalora.runtime.op.RmsNorm;
 import io.metalora.runtime.op.RopeScaling;
 import java.io.UncheckedIOException;
@@ -61,8 +62,8 @@ public final class CausalLM implements AutoCloseable {
     }
 
     /**
-     * Loads the Hugging Face model in {@code modelDir}. Every tensor's presence, type and shape and the memory needed
-     * are checked before anything is loaded; what is wrong is an InputException. The files are closed on return.
+     * Loads the Hugging Face model in {@code modelDir}. Every tensor's presence, type and shape and the memory needed are checked
+     * before anything is loaded; if anything is wrong, an InputException says what. The files are closed on return.
      */
     public static CausalLM load(Path modelDir, Device device, LoadOptions options) {
         var config = ModelConfig.read(modelDir);
@@ -90,7 +91,7 @@ public final class CausalLM implements AutoCloseable {
         long bytes = 0;
         for (var entry : shapes.entrySet()) {
             var shape = entry.getValue();
-            files.tensor(entry.getKey(), shape); // the first that is missing or wrong is said, whatever it is
+            files.tensor(entry.getKey(), shape); // reports the first that is missing or wrong
             if (shape.length == 1) {
                 bytes = MemoryEstimate.sum(bytes, shape[0] * DType.F32.bytes());
             }
@@ -98,7 +99,7 @@ public final class CausalLM implements AutoCloseable {
         for (var names : WeightNames.matrices(config, LinearGroup.of(device))) {
             var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
             long out = sources.stream().mapToLong(source -> source.shape()[0]).sum();
-            bytes = MemoryEstimate.sum(bytes, device.frozenBytes(
+            bytes = MemoryEstimate.sum(bytes, DeviceAccess.get().frozenBytes(device,
                     storageOf(sources, options.storage(), device), out, sources.getFirst().shape()[1],
                     adapterColumns(names, options)));
         }
@@ -136,12 +137,12 @@ public final class CausalLM implements AutoCloseable {
         return options;
     }
 
-    /** Whether products with adapters in so many slots can take their fastest form. */
+    /** Whether products with adapters in {@code slots} slots can use their fastest form, with a K-tail. */
     public boolean hasRoomFor(AdapterLayout adapter, int slots) {
-        return !device.gainsByAdapterRoom() || options.hasRoomFor(adapter, slots);
+        return !DeviceAccess.get().gainsByAdapterRoom(device) || options.hasRoomFor(adapter, slots);
     }
 
-    /** How it lies on the device. */
+    /** Its layout on the device. */
     ModelShape shape() {
         return shape;
     }
@@ -175,8 +176,8 @@ public final class CausalLM implements AutoCloseable {
     }
 
     /**
-     * What to throw where a result of this model is not finite: it says whether the adapters bring that, or the model's own
-     * weights, and which of them.
+     * The exception to throw for a result that is not finite: it says whether an adapter or the model itself has a value that is
+     * not, and which.
      *
      * @param adapters those in use; null for the base model
      */
@@ -192,21 +193,22 @@ public final class CausalLM implements AutoCloseable {
                 return inWeights.get();
             }
         } catch (InputException | UncheckedIOException e) {
-            weights = " (whether its weights are can't be told any more: " + e.getMessage() + ")";
+            weights = " (whether its weights are can no longer be checked: " + e.getMessage() + ")";
         }
-        return new InputException("the model in " + folder + " gives numbers that are not finite" + weights + (adapters == null ? "; its config.json or its weights are damaged: fetch the model again"
+        return new InputException("the model in " + folder + " gives numbers that are not finite" + weights
+                + (adapters == null ? "; its config.json or its weights are damaged: fetch the model again"
                         : "; the adapter's values are too large: use an earlier one, or train at a lower rate"));
     }
 
-    /** What to throw where that is so with adapters that nothing was taught yet. */
+    /** The same for adapters that have not been trained yet. */
     public InputException notFiniteUntrained() {
         return notFiniteWeight().orElseGet(() -> new InputException("the model in " + folder + " gives numbers that are not finite before "
-                + "anything is learnt, though its weights are: its config.json or its weights are damaged: fetch it again; or the adapter "
+                + "anything is learned, though its weights are: its config.json or its weights are damaged: fetch it again; or the adapter "
                 + "that training begins from holds values that are too large, or none: use an earlier one"));
     }
 
     /**
-     * Looks through the files of the weights, which takes as long as loading them.
+     * Checks every value in the files of the weights, which takes as long as loading them.
      *
      * @throws InputException if a value is a NaN or an infinity, naming file, tensor and element; nothing where the files can't
      *                        be read any more
@@ -216,7 +218,7 @@ public final class CausalLM implements AutoCloseable {
         try {
             found = notFiniteWeight();
         } catch (InputException | UncheckedIOException e) {
-            return; // moved away since: what they hold can't be told
+            return; // the files are gone: what they held can't be checked
         }
         if (found.isPresent()) {
             throw found.get();
@@ -241,7 +243,7 @@ public final class CausalLM implements AutoCloseable {
         held.close();
     }
 
-    /** Moves tensors from files to the device; what it makes belongs to the model. */
+    /** Loads tensors from files onto the device; the model owns them. */
     private final class Loader {
         private final ModelFiles files;
         private final Map<String, long[]> shapes;
@@ -277,7 +279,7 @@ public final class CausalLM implements AutoCloseable {
         FrozenWeight matrix(List<String> names) {
             var sources = names.stream().map(name -> files.tensor(name, shapes.get(name))).toList();
             return held.add(
-                    () -> device.freeze(sources, storageOf(sources, options.storage(), device), adapterColumns(names, options)),
+                    () -> DeviceAccess.get().freeze(device, sources, storageOf(sources, options.storage(), device), adapterColumns(names, options)),
                     FrozenWeight::close);
         }
 

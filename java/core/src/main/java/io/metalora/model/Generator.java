@@ -155,7 +155,7 @@ public final class Generator implements AutoCloseable {
         return List.of(out);
     }
 
-    /** Takes the next token of a sequence from the logits of a row; whether it goes on then. */
+    /** Takes the next token of a sequence from the logits of a row; returns whether the sequence goes on. */
     private boolean advance(Sequence sequence, int row, TokenListener listener) {
         logits(row);
         requireFinite(sequence);
@@ -175,7 +175,7 @@ public final class Generator implements AutoCloseable {
         return sequence.count < sequence.out.length;
     }
 
-    /** A sequence on its way. */
+    /** A sequence that is being continued. */
     static final class Sequence {
         private final int index; // among the requests
         private final int slot;
@@ -280,7 +280,7 @@ public final class Generator implements AutoCloseable {
         return logits;
     }
 
-    /** A probability of each token needs all logits. */
+    /** Checks all logits: one that is not finite would spoil the probability of every token. */
     private void requireFinite(Sequence sequence) {
         int largest = 0;
         for (float logit : logits) {

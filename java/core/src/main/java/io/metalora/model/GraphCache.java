@@ -8,18 +8,20 @@ import java.util.LinkedHashMap;
 import java.util.function.Function;
 
 /**
- * Runs ops that come again and again: the first time as they are, then recorded as a graph, then by that graph. The first
- * run brings what recording needs (scratch memory, measurements). The graphs not used for longest are closed.
+ * Runs ops that recur: directly the first time, which provides what recording needs (scratch memory, measurements), then recorded
+ * as a graph, then by that graph. The least recently used graphs are closed.
  *
- * @param <K> tells what differs between ops: two calls of an equal key must make the same ops with the same arguments
+ * @param <K> identifies a sequence of ops: calls with equal keys must call the same ops with the same arguments
  */
 final class GraphCache<K> implements AutoCloseable {
     private static final int MOST = 16;
 
-    /** Recordings of a key that may be refused before it is run as it is for good: each costs the host the ops once more. */
+    /**
+     * How often recording a key may be refused before it is only run directly: each attempt costs the host all its ops once more.
+     */
     private static final int TRIES = 3;
 
-    /** Of a key whose ops ran once. */
+    /** The state of a key whose ops have run once. */
     private static final class Entry {
         Graph graph; // null: not recorded
         int refused;
@@ -59,14 +61,14 @@ final class GraphCache<K> implements AutoCloseable {
         }
     }
 
-    /** Leaves no graph where the ops cannot be recorded now; run as they are, they succeed or tell what is wrong. */
+    /** Leaves no graph if the ops cannot be recorded now: run directly, they succeed or say what is wrong. */
     private void record(Entry entry, Runnable ops) {
         try {
             entry.graph = recorder.apply(ops);
         } catch (NativeException e) {
             switch (e.status()) {
                 case INVALID_ARGUMENT -> entry.refused++;
-                case OUT_OF_MEMORY -> { // which graphs take too, and those that are stale in vain
+                case OUT_OF_MEMORY -> { // graphs take memory too, and stale ones are of no use
                     entry.refused++;
                     entries.values().forEach(Entry::closeGraph);
                 }
@@ -86,7 +88,7 @@ final class GraphCache<K> implements AutoCloseable {
         return (int) entries.values().stream().filter(entry -> entry.graph != null).count();
     }
 
-    /** Runs that were a graph's. */
+    /** Runs that replayed a graph. */
     long replayed() {
         return replayed;
     }

@@ -7,15 +7,15 @@ import io.metalora.runtime.op.AttentionOutput;
 import io.metalora.runtime.op.GateUp;
 
 /**
- * What the forward of one layer leaves for its backward; the norms, the rotated heads of a model with norms per head,
- * and SwiGLU's output are computed again. Nothing is held by two layers but the residual between them.
+ * What the forward of one layer leaves for its backward; the norms, the rotated heads of a model with norms per head, and
+ * SwiGLU's output are computed again. Nothing is held by two layers but the residual between them.
  *
  * @param in       [T, hidden], the residual stream before the layer
  * @param mid      [T, hidden], after attention
  * @param out      [T, hidden], after the MLP
- * @param heads    q [T, heads * headDim], k and v [T, kvHeads * headDim]; q and k before their norm where the architecture has one,
- *                 else rotated
- * @param rotated  what attention reads: the same, or the buffers that the rotated heads of all layers take turns in
+ * @param heads    q [T, heads * headDim], k and v [T, kvHeads * headDim]; q and k before their norm where the architecture has
+ *                 one, else rotated
+ * @param rotated  what attention reads: the same, or buffers for rotated heads that all layers use in turn
  * @param qkv      q, k and v side by side where they are one product, else null
  * @param attended the attention's output [T, heads * headDim], with F32 [T, heads] for its backward
  * @param gates    gate and up [T, intermediate]

@@ -3,12 +3,13 @@ package io.metalora.model;
 import io.metalora.adapter.Projection;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.op.DeviceAccess;
 import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Linears of a layer that are one product, because they have one input and the device gains by it; or a single one. The
- * outputs of its members lie side by side.
+ * Linears of a layer that are computed as one product, because they read the same input and the device is faster that way; or a
+ * single Linear. The outputs of its members lie side by side.
  *
  * @param members in the order of the weight's rows
  */
@@ -16,9 +17,9 @@ record LinearGroup(List<Projection> members) {
     /** The groups of a layer on a device, which together have every projection once. */
     static List<LinearGroup> of(Device device) {
         var groups = new ArrayList<LinearGroup>();
-        add(groups, device.gainsByStacking(), Projection.Q, Projection.K, Projection.V);
+        add(groups, DeviceAccess.get().gainsByStacking(device), Projection.Q, Projection.K, Projection.V);
         add(groups, false, Projection.O);
-        add(groups, device.gainsByStacking(), Projection.GATE, Projection.UP);
+        add(groups, DeviceAccess.get().gainsByStacking(device), Projection.GATE, Projection.UP);
         add(groups, false, Projection.DOWN);
         return List.copyOf(groups);
     }

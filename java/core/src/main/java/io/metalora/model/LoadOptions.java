@@ -34,7 +34,7 @@ public record LoadOptions(WeightStorage storage, int adapterColumns) {
         return new LoadOptions(WeightStorage.AUTO);
     }
 
-    /** This with room for adapters in so many slots, unless that would take too much. */
+    /** A copy with room for adapters in {@code slots} slots; this where that would take too much memory. */
     public LoadOptions withRoomFor(AdapterLayout adapter, int slots) {
         long columns = Math.ceilDiv(columns(adapter, slots), STEP) * STEP;
         return columns > MOST ? this : new LoadOptions(storage, (int) columns);
@@ -44,7 +44,7 @@ public record LoadOptions(WeightStorage storage, int adapterColumns) {
         return columns(adapter, slots) <= adapterColumns;
     }
 
-    /** The ops take ranks in eights. */
+    /** Kernels round a rank up to a multiple of 8. */
     private static long columns(AdapterLayout adapter, int slots) {
         int rank = switch (adapter) {
             case LoraLayout lora -> lora.config().rank();

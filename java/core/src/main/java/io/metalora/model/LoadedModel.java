@@ -62,8 +62,8 @@ public final class LoadedModel implements AutoCloseable {
     }
 
     /**
-     * Loads the weights beside a device and a tokenizer that are open already, for who has to check something against both
-     * first. The two stay the caller's: closing the model leaves them open.
+     * Loads the weights for a device and a tokenizer that are open already, for callers that must check something against both
+     * first. Both stay the caller's: closing the model leaves them open.
      *
      * @param tokenizer that of the model in {@code folder}
      * @throws InputException if a file of the weights is missing or can't be used, or memory does not suffice
@@ -72,7 +72,7 @@ public final class LoadedModel implements AutoCloseable {
         return new LoadedModel(folder, device, tokenizer, options);
     }
 
-    /** Of all adapters; what can't be used is found out before the weights are read. */
+    /** The layout of all adapters; those that cannot be used are refused before the weights are read. */
     private static Optional<AdapterLayout> layout(Path folder, List<Path> adapters) {
         if (adapters.isEmpty()) {
             return Optional.empty();
@@ -124,7 +124,7 @@ public final class LoadedModel implements AutoCloseable {
         return slots;
     }
 
-    /** Closes all that it opened itself, also where closing a part fails. */
+    /** Closes everything that it opened itself, even if closing a part fails. */
     @Override
     public void close() {
         held.close();

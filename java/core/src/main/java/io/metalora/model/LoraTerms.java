@@ -75,7 +75,7 @@ final class LoraTerms {
         }
     }
 
-    /** @param stream tells micro-batches apart; every Linear derives its own from it */
+    /** @param stream identifies the micro-batch; every Linear derives its own from it */
     void dropout(float probability, long seed, long stream) {
         for (var term : terms) {
             if (term != null) {

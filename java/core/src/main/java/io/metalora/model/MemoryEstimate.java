@@ -3,6 +3,7 @@ package io.metalora.model;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.SystemMemory;
+import io.metalora.runtime.op.DeviceAccess;
 import java.util.Locale;
 
 /**
@@ -18,8 +19,8 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
     private static final long RESERVE = 192L << 20;
 
     /**
-     * The same on a GPU: the logits of a chunk of rows (512 MiB at most), the gradients' parts, cuBLASLt's workspace, and
-     * what products are tried out with.
+     * The same on a GPU: the logits of a chunk of rows (512 MiB at most), the gradients' parts, cuBLASLt's workspace, and the
+     * buffers in which products are measured.
      */
     private static final long DEVICE_RESERVE = 1L << 30;
 
@@ -64,15 +65,15 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
      */
     public void requireFits(Device device, String what, String help) {
         var info = device.info();
-        if (device.hasOwnMemory()) {
-            long reserve = Math.max(0, DEVICE_RESERVE - device.scratchBytes()); // what is held serves the next ops too
+        if (DeviceAccess.get().hasOwnMemory(device)) {
+            long reserve = Math.max(0, DEVICE_RESERVE - DeviceAccess.get().scratchBytes(device)); // what is held serves the next ops too
             requireFits(what, help, "memory of " + info.deviceName(), reserve, info.memoryFree());
         } else {
             requireFits(what, help, "memory", RESERVE, SystemMemory.available());
         }
     }
 
-    /** @param available below 0: it could not be told, and what is too much will show when it is taken */
+    /** @param available below 0 if unknown: what is too much then shows when it is allocated */
     void requireFits(String what, String help, String memory, long reserve, long available) {
         long needed = sum(total(), reserve);
         if (available >= 0 && (needed > available || needed == Long.MAX_VALUE)) {

@@ -19,11 +19,11 @@ import java.util.TreeMap;
 
 /**
  * What a model folder computes, short enough to keep and compare: each value that its configuration gives, and hashes of
- * tokenizer and tensors. Of large tensors some blocks are hashed, so that a model of any size takes a fraction of a
- * second: another checkpoint, or another matrix in it, is noticed; a few changed values inside a large one may not be. How
- * the weights are spread over files makes no difference.
+ * tokenizer and tensors. Of large tensors some blocks are hashed, so that a model of any size takes a fraction of a second:
+ * another checkpoint, or another matrix in it, is noticed; a few changed values inside a large one may not be. How the weights
+ * are spread over files makes no difference.
  *
- * @param parts what of it, such as {@code config.json rms_norm_eps}, to its value
+ * @param parts from a name, such as {@code config.json rms_norm_eps}, to its value
  */
 public record ModelFingerprint(Map<String, String> parts) {
 
@@ -68,7 +68,6 @@ public record ModelFingerprint(Map<String, String> parts) {
             }
             switch (value) {
                 case Record nested -> addValues(key + ".", nested, parts);
-                case int[] numbers -> parts.put(key, Arrays.toString(numbers));
                 default -> parts.put(key, value.toString());
             }
         }
@@ -97,19 +96,19 @@ public record ModelFingerprint(Map<String, String> parts) {
         sha.update(block, 0, count);
     }
 
-    /** 64 of the 256 bits: enough for what nobody forges. */
+    /** 64 of the 256 bits: enough where nothing is forged on purpose. */
     private static String hex(byte[] digest) {
         return HexFormat.of().formatHex(digest, 0, 8);
     }
 
-    /** All of it in 16 letters and digits, to tell it from others. */
+    /** A hash of all parts, as 16 hexadecimal digits. */
     public String digest() {
         MessageDigest sha = Sha256.digest();
         new TreeMap<>(parts).forEach((key, value) -> sha.update((key + "\0" + value + "\0").getBytes(StandardCharsets.UTF_8)));
         return hex(sha.digest());
     }
 
-    /** Whether the other encodes text alike, whatever its weights are. */
+    /** Whether the other encodes text in the same way, whatever its weights are. */
     public boolean encodesAs(ModelFingerprint other) {
         return withoutTensors().equals(other.withoutTensors());
     }

@@ -8,6 +8,7 @@ import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.op.AttentionShape;
+import io.metalora.runtime.op.DeviceAccess;
 import io.metalora.runtime.op.Ops;
 import java.util.Arrays;
 import java.util.stream.IntStream;
@@ -69,7 +70,7 @@ public final class ModelPass implements AutoCloseable {
         this.logprob = new float[rows];
         this.argmax = new int[rows];
         this.ownRow = new boolean[rows];
-        this.graphs = replays ? new GraphCache<>(device::record) : null;
+        this.graphs = replays ? new GraphCache<>(ops -> DeviceAccess.get().record(device, ops)) : null;
         this.filledUp = replays ? new TokenPack(this.limits) : null;
         buffers.allocate();
         try {
@@ -86,7 +87,7 @@ public final class ModelPass implements AutoCloseable {
         if (training && layout == null) {
             throw new IllegalArgumentException("training needs the layout of an adapter");
         }
-        return training && device.canRecord() && layout.config().dropout() == 0;
+        return training && DeviceAccess.get().canRecord(device) && layout.config().dropout() == 0;
     }
 
     static AttentionShape[] attentionShapes(CausalLM model) {
@@ -139,10 +140,10 @@ public final class ModelPass implements AutoCloseable {
     }
 
     /**
-     * The log-probability of every loss row, and into {@code adapters.gradients()}, added, the gradients of
-     * {@code sum_rows rowScale * -logprob}.
+     * The log-probability of every loss row, and into {@code adapters.gradients()}, added, the gradients of {@code sum_rows
+     * rowScale * -logprob}.
      *
-     * @param dropoutStream tells the packs of one seed apart
+     * @param dropoutStream distinguishes the packs of one seed
      */
     public void forwardBackward(TokenPack tokens, AdapterSlots adapters, long dropoutSeed, long dropoutStream) {
         runForwardBackward(tokens, adapters, dropoutSeed, dropoutStream);
@@ -181,14 +182,13 @@ public final class ModelPass implements AutoCloseable {
     }
 
     /**
-     * Sets scratch memory aside for what {@code work} calls: ops, {@link #planForwardBackward} and {@link #planForward}, which
-     * stand for passes of any pack within the limits. Nothing runs, and afterwards none of these ops needs memory of the device
-     * any more. What the driver takes to keep recorded passes is beside it; where there is none left for that, passes run op by
-     * op.
+     * Reserves scratch memory for what {@code work} calls: ops, {@link #planForwardBackward} and {@link #planForward}, which
+     * stand for a pass over any pack within the limits. Nothing runs, and afterwards none of these ops allocates device memory.
+     * The driver needs memory of its own to keep recorded passes; if none is left for that, passes run op by op.
      *
-     * @param adapters of as many slots as packs will have
-     * @return bytes that the largest op takes; 0 on the CPU, whose ops take host memory as they run
-     * @throws InputException where the device has too little memory left
+     * @param adapters with as many slots as packs will have
+     * @return bytes that the largest op needs; 0 on the CPU, whose ops take host memory as they run
+     * @throws InputException if the device has too little memory left
      */
     public long plan(AdapterSlots adapters, Runnable work) {
         if (backward == null) {
@@ -200,7 +200,7 @@ public final class ModelPass implements AutoCloseable {
         lora.bind(adapters, adapters.slots());
         planning = true;
         try {
-            return model.device().plan(work);
+            return DeviceAccess.get().plan(model.device(), work);
         } catch (NativeException e) {
             if (e.status() != Status.OUT_OF_MEMORY) {
                 throw e;
@@ -212,7 +212,7 @@ public final class ModelPass implements AutoCloseable {
         }
     }
 
-    /** Whether {@link #plan} is at work. */
+    /** Whether {@link #plan} is running. */
     public boolean isPlanning() {
         return planning;
     }
@@ -239,7 +239,7 @@ public final class ModelPass implements AutoCloseable {
         }
     }
 
-    /** The log-probabilities of the last pass, on the device, to {@code to} from element {@code at} on. */
+    /** Copies the log-probabilities of the last pass, on the device, to {@code to} from element {@code at} on. */
     public void copyLogprob(Tensor to, long at) {
         for (int row = 0; row < pack.lossRows(); row++) {
             int first = row;
@@ -313,12 +313,12 @@ public final class ModelPass implements AutoCloseable {
         return forward.finalNormed();
     }
 
-    /** Passes that are replayed when they come again. */
+    /** Recorded passes. */
     int recorded() {
         return graphs == null ? 0 : graphs.recorded();
     }
 
-    /** Passes so far that were a graph's. */
+    /** Passes so far that were replayed from a recording. */
     public long replayed() {
         return graphs == null ? 0 : graphs.replayed();
     }

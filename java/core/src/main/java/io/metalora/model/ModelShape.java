@@ -3,10 +3,11 @@ package io.metalora.model;
 import io.metalora.adapter.Projection;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.op.DeviceAccess;
 import java.util.List;
 
 /**
- * How a model lies on a device, by which the buffers of its passes are planned: known before its weights are loaded.
+ * The layout of a model on a device, from which the buffers of its passes are planned; known before the weights are loaded.
  *
  * @param groups        the Linears of every layer, as they are held
  * @param columnsByEach columns that adapters of one Linear may take behind the rows of its input
@@ -14,7 +15,7 @@ import java.util.List;
 record ModelShape(ModelConfig config, List<LinearGroup> groups, int columnsByEach) {
 
     static ModelShape of(ModelConfig config, Device device, LoadOptions options) {
-        return new ModelShape(config, LinearGroup.of(device), device.gainsByAdapterRoom() ? options.adapterColumns() : 0);
+        return new ModelShape(config, LinearGroup.of(device), DeviceAccess.get().gainsByAdapterRoom(device) ? options.adapterColumns() : 0);
     }
 
     /** The group that a projection belongs to. */

@@ -1,7 +1,8 @@
 package io.metalora.model;
 
 /**
- * All that the ops of a pass take from a pack but its contents: packs of one shape can go through the same recorded ops.
+ * Everything about a pack that the ops of a pass depend on, except its contents: packs of one shape can go through the same
+ * recorded ops.
  *
  * @param maxLength no sequence is longer
  */

@@ -66,7 +66,7 @@ final class PackTensors {
         rowScale.upload(pack.rowScale(), lossRows);
     }
 
-    /** Takes on the largest shape there is room for, whatever lies in the tensors: for ops that are only planned. */
+    /** Takes the largest shape within the limits, whatever the tensors hold: for ops that are only planned. */
     void pretendFull() {
         shape(limits.tokens(), limits.sequences(), Math.min(limits.tokens(), config.maxPositions()), limits.lossRows());
     }

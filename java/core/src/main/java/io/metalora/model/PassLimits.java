@@ -4,10 +4,10 @@ import io.metalora.runtime.InputException;
 
 /** The largest pack a {@link ModelPass} takes. */
 public record PassLimits(int tokens, int sequences, int lossRows, int slots) {
-    /** Of tokens, sequences and loss rows; sums of two of them stay in an int. */
+    /** The most tokens, sequences or loss rows: the sum of two of them still fits an int. */
     public static final int MOST = 1 << 29;
 
-    /** The ops take no more. */
+    /** The most slots that ops take. */
     public static final int MOST_SLOTS = 65_000;
 
     /** Refuses with an InputException what is more than any pass takes. */

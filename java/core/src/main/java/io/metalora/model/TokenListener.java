@@ -1,6 +1,6 @@
 package io.metalora.model;
 
-/** Hears of tokens as a {@link Generator} finds them. */
+/** Is called with each token as a {@link Generator} finds it. */
 @FunctionalInterface
 public interface TokenListener {
 

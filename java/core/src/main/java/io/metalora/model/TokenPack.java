@@ -137,10 +137,10 @@ public final class TokenPack {
     }
 
     /**
-     * Becomes {@code pack}, filled up to {@code shape} with what changes no result: tokens in sequences of their own at
-     * the end of the last slot, loss rows of scale 0, and sequences without tokens. Added rows are the last tokens that
-     * have none: behind the pack's own rows where the added tokens suffice, between them otherwise. Added tokens repeat the
-     * pack's: what any other might compute, a NaN say, times 0 is no 0.
+     * Becomes {@code pack}, filled up to {@code shape} with what changes no result: tokens in sequences of their own at the end
+     * of the last slot, loss rows of scale 0, and sequences without tokens. Added rows are the last tokens that have none: behind
+     * the pack's own rows where the added tokens suffice, between them otherwise. Added tokens repeat the pack's: what others
+     * might compute, such as a NaN, is not 0 when multiplied by 0.
      *
      * @param own written: whether a row is the pack's own; [lossRows] are in use
      */

@@ -34,9 +34,9 @@ record ResumePoint(Checkpoint checkpoint) {
      *
      * @param parameters of the run's adapter
      * @param every      iterations between the run's checkpoints
-     * @param warning    hears of checkpoints that are passed over
-     * @throws InputException if there are iterations, but no checkpoint to go on from: beginning again would cut the logs; or
-     *                        a line of the logs is damaged
+     * @param warning    is told of checkpoints that are passed over
+     * @throws InputException if there are iterations, but no checkpoint to go on from: beginning again would cut the logs; or a
+     *                        line of the logs is damaged
      */
     static ResumePoint find(RunFolder folder, long parameters, int every, Consumer<String> warning) {
         List<Path> files = Checkpoint.list(folder.checkpoints());
@@ -86,7 +86,7 @@ record ResumePoint(Checkpoint checkpoint) {
         }
     }
 
-    /** The reports of the whole run are made from the logs at the end: a damaged line is better said now. */
+    /** Reports are made from all of the logs at the end: a damaged line is better reported now. */
     private static void requireWhole(RunFolder folder, Checkpoint checkpoint) {
         long[] seen = {0};
         RunLog.read(folder.metrics(), checkpoint.metricsBytes(), line -> RunLines.requireIteration(line, ++seen[0]));
@@ -120,8 +120,9 @@ record ResumePoint(Checkpoint checkpoint) {
             throw new InputException(folder.metrics() + ": can't be read: " + FileFailure.reason(e), e);
         }
         // An adapter is saved after a checkpoint alone.
-        if (logged > every || logged > 0 && (!Files.isDirectory(folder.checkpoints()) || Files.exists(folder.adapter()) || Files.exists(folder.adapters()))) {
-            throw new InputException(folder.checkpoints() + ": holds no checkpoint, though " + folder.metrics() + " tells of iterations "
+        if (logged > every || logged > 0 && (!Files.isDirectory(folder.checkpoints()) || Files.exists(folder.adapter())
+                || Files.exists(folder.adapters()))) {
+            throw new InputException(folder.checkpoints() + ": holds no checkpoint, though " + folder.metrics() + " records iterations "
                     + "that were saved; nothing was changed. Restore the checkpoints from a copy, or remove " + folder.metrics()
                     + " to begin again");
         }

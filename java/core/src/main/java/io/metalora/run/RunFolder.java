@@ -55,11 +55,11 @@ public final class RunFolder {
      * @throws InputException if something is there already
      */
     public static RunFolder unused(Path path) {
-        // The lock's file is the first one of a new run: without it, what is there is somebody else's.
+        // The lock's file is the first one of a new run: without it, what is there belongs to something else.
         return unused(path, () -> Files.exists(path.resolve(RunLock.FILE)));
     }
 
-    /** @param begun whether a run was begun there that may have been killed, asked after what is there has been listed */
+    /** @param begun whether a run was begun there, and may have been killed; asked after the folder was listed */
     private static RunFolder unused(Path path, BooleanSupplier begun) {
         requireNoRun(path);
         // In this order: another training may make the folder in between.
@@ -155,7 +155,7 @@ public final class RunFolder {
     /**
      * The run's settings.
      *
-     * @throws InputException if they are damaged, or the folder has come to lie among the run's own tasks
+     * @throws InputException if they are damaged, or the run folder was moved into that of its own tasks
      */
     public TrainConfig config() {
         TrainConfig config = TrainConfig.read(path.resolve(CONFIG), List.of());
@@ -214,16 +214,16 @@ public final class RunFolder {
     /**
      * Makes the folder with what the run begins with in it.
      *
-     * @param initial nullable: the adapter to begin from, where the config's seed does not tell
+     * @param initial the adapter to begin from; null where the config's seed determines it
      * @return the right to change the folder, until it is closed
      * @throws InputException if the folder can't be made, or another training came first; nothing in it was changed then
      */
     RunLock create(TrainConfig config, RunStart start, LoraAdapter initial) {
         AtomicFile.makeFolder(path, ADVICE);
-        unused(path); // again, before the lock's file is there: reading the model took its time
+        unused(path); // again, before the lock's file is there: reading the model took a while
         RunLock lock = RunLock.take(path);
         try {
-            unused(path, () -> !lock.isNew()); // and again: now nobody else can make it one that is used
+            unused(path, () -> !lock.isNew()); // and again: from now on no other training can use it
             lock.sign();
             AtomicFile.removeLeftovers(path);
             AtomicFile.delete(initialAdapter()); // of a run that was killed here

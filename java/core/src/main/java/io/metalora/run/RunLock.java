@@ -21,12 +21,12 @@ import java.util.concurrent.locks.LockSupport;
 import java.util.regex.Pattern;
 
 /**
- * The right to train in a run folder, which one thread of one process has at a time. The system's lock on a file, which
- * goes with the process however that ends; the file tells others who holds it and stays when the lock is gone.
+ * The right to train in a run folder, which one thread of one process has at a time. It is the system's lock on a file, which
+ * ends with the process, however that ends; the file names the holder to others and stays when the lock is gone.
  */
 final class RunLock implements AutoCloseable {
 
-    /** In the run folder. Never removed: who opened it just before would lock a file that nobody else sees. */
+    /** In the run folder. Never removed: a process that had just opened it would lock a file that no other sees. */
     static final String FILE = "run.lock";
 
     private static final Pattern PROCESS = Pattern.compile("process (\\d{1,18}) on (\\S+), .*");
@@ -80,7 +80,7 @@ final class RunLock implements AutoCloseable {
                     channel = FileChannel.open(file, StandardOpenOption.READ, StandardOpenOption.WRITE);
                 }
                 for (int attempt = 0; channel.tryLock() == null; attempt++) {
-                    // Between lock and signature, and between the end and the lock's, the file names nobody or one before.
+                    // Before the holder signs, and after it ends, the file names nobody or an earlier holder.
                     String other = signature(channel);
                     if (isCurrent(other) || attempt == ATTEMPTS) {
                         throw busy(folder, other.isEmpty() ? "another process" : other);
@@ -108,7 +108,7 @@ final class RunLock implements AutoCloseable {
         return isNew;
     }
 
-    /** Who trains in a folder, as far as the lock's file tells: it may be the last one still, if that was killed. */
+    /** Who trains in a folder, as far as the lock's file says: after a kill it may still name the last one. */
     static synchronized Optional<String> holder(Path folder) {
         try {
             String held = HELD.get(folder.toRealPath());
@@ -155,7 +155,7 @@ final class RunLock implements AutoCloseable {
         }
     }
 
-    /** Gives the lock back; what is left in the file tells no one anything then. */
+    /** Gives the lock back; the file then names no holder. */
     @Override
     public void close() {
         synchronized (RunLock.class) {

@@ -91,13 +91,13 @@ final class RunLog implements AutoCloseable {
 
     // ---- reading
 
-    /** Hears of the lines of a log. */
+    /** Is called with each line of a log. */
     @FunctionalInterface
     interface Reader {
         /**
-         * One more line.
+         * Takes one more line.
          *
-         * @throws InputException if it can't be; the message goes behind file and line
+         * @throws InputException if the line is wrong; its file and number are put before the message
          */
         void line(ObjectNode line);
     }
@@ -149,7 +149,7 @@ final class RunLog implements AutoCloseable {
                 return object;
             }
         } catch (JsonProcessingException e) {
-            // said below: what exactly the parser met helps nobody
+            // reported below: details of the parser would not help
         }
         throw new InputException("the line is damaged: it is not a JSON object");
     }

@@ -14,10 +14,11 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
 
-/** Hears of a run's progress. Called on the training thread; each method but {@link #trained} and {@link #trainedApart} should return quickly. */
+/** Is told of the progress of a run. Called on the training thread; each method but {@link #trained} and
+ * {@link #trainedApart} should return quickly. */
 public interface TrainListener {
 
-    /** Hears nothing. */
+    /** Ignores everything. */
     TrainListener SILENT = new TrainListener() {
     };
 
@@ -37,8 +38,8 @@ public interface TrainListener {
     }
 
     /**
-     * All memory that the run takes is held, but for what the GPU's driver takes for recorded passes: their number depends on
-     * the lengths of the examples, and where there is none left for them, passes run unrecorded.
+     * All memory that the run takes is held, but for what the GPU's driver takes for recorded passes: their number depends on the
+     * lengths of the examples, and if no memory is left for them, passes run unrecorded.
      *
      * @param buffers what was counted before they were made; the weights are 0 where the model was loaded by the caller
      * @param scratch bytes that the largest op takes for its own use, which are set aside; 0 on the CPU, whose ops take them as
@@ -61,10 +62,11 @@ public interface TrainListener {
     }
 
     /**
-     * The run is over or was interrupted, its adapter is saved, and all other memory of the training is free again; the model
-     * stays loaded, the adapter open and the run's folder locked until this returns, however long that takes.
+     * The run is over or was interrupted. Its adapter is saved, unless it was interrupted before the first iteration; all other
+     * memory of the training is free again. The model stays loaded, the adapter open and the run folder locked until this
+     * returns, however long that takes.
      *
-     * @param adapter what was trained, with the values that were saved; stays the run's
+     * @param adapter the trained adapter, with the values that were saved; closed by the run
      */
     default void trained(TrainingRun.Outcome outcome, LoadedModel loaded, LoraAdapter adapter) {
     }
@@ -77,7 +79,7 @@ public interface TrainListener {
     default void trainedApart(TrainingRun.Outcome outcome, LoadedModel loaded, Map<String, LoraAdapter> adapters) {
     }
 
-    /** Something the user should read, such as a damaged checkpoint that was passed over. */
+    /** Something that the user should know, such as a damaged checkpoint that was passed over. */
     default void warning(String message) {
     }
 

@@ -79,9 +79,9 @@ public final class TrainingRun {
      * Starts a run in {@code config.output()}, which must not hold one.
      *
      * @param stop asked before every pass through the model; once true, a checkpoint is written and the run ends
-     * @throws InputException            if a setting, a file or an example is bad, or another training came first; nothing has been
-     *                                   written then, but where weights of the model turn out not to be finite, which the first
-     *                                   iteration shows
+     * @throws InputException            if a setting, a file or an example is bad, or another training came first; nothing has
+     *                                   been written then, unless weights of the model turn out not to be finite, which only the
+     *                                   first iteration shows
      * @throws TrainingDivergedException if training came to numbers that are not finite; the last good state is kept
      * @throws UncheckedIOException      if a file of the run can't be written, naming it; what was written before is whole
      */
@@ -204,15 +204,15 @@ public final class TrainingRun {
             start = folder.start();
         } catch (InputException e) {
             if (!allowChangedModel) {
-                throw new InputException(e.getMessage() + ". It tells what the run began with: restore it from a copy, or go on without it "
+                throw new InputException(e.getMessage() + ". It records what the run began with: restore it from a copy, or go on without it "
                         + "by --allow-changed-model", e);
             }
             listener.warning(e.getMessage());
             return Optional.empty();
         }
         if (start.isEmpty()) {
-            listener.warning(folder.path() + " was made by an earlier version, which did not note what the run began with: whether the base "
-                    + "model has changed since can't be told");
+            listener.warning(folder.path() + " was made by an earlier version, which did not record what the run began with: a change of the "
+                    + "base model since then can't be noticed");
         }
         return start;
     }
@@ -329,7 +329,7 @@ public final class TrainingRun {
     }
 
     /**
-     * Trains, and hands on what that gave. Until then nobody else may change the folder.
+     * Trains, and passes the trained adapter to the listener; until that returns, no other training may change the folder.
      *
      * @param point of a run that is resumed; null of a new one
      */

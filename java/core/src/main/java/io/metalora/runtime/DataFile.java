@@ -17,9 +17,9 @@ import java.nio.file.attribute.FileTime;
 import java.util.Objects;
 
 /**
- * A file that values are read from, of any size. It is read, not mapped into memory: where it shrinks meanwhile, that is an
- * exception here, and not the end of a process that touches a page which is no longer there. The tensors of a file are read
- * when they are used: using one after {@link #close} is an IllegalStateException.
+ * A file of any size that values are read from. It is read, not mapped into memory: if it shrinks meanwhile, reading throws an
+ * exception, where touching a mapped page that is gone would end the process. Tensors of a file are read when they are used;
+ * using one after {@link #close} throws an IllegalStateException.
  */
 public final class DataFile implements AutoCloseable {
     private final Path path;
@@ -90,8 +90,8 @@ public final class DataFile implements AutoCloseable {
     }
 
     /**
-     * Refuses what was read so far where the file was written to since it was opened. Renaming or replacing it is harmless: the
-     * open file stays as it was.
+     * Throws if the file was written to since it was opened, so that what was read so far cannot be relied on. Renaming or
+     * replacing it is harmless: the open file stays as it was.
      *
      * @throws UncheckedIOException if it changed
      */

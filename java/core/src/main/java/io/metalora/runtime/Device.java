@@ -24,9 +24,10 @@ import java.util.function.ToIntBiFunction;
 import java.util.function.ToIntFunction;
 
 /**
- * A place where ops run, with the memory held there. It serves one thread at a time: a call made while another thread's
- * runs is refused with {@link Status#BUSY} and changes nothing, or waits ({@link WhenBusy}). Closing a device frees every tensor, weight and graph that
- * is still open; closing those afterwards does nothing, and using them is an IllegalStateException.
+ * A place where ops run, with the memory held there. It serves one thread at a time: a call made while a call of another thread
+ * is running is refused with {@link Status#BUSY} and changes nothing, or waits ({@link WhenBusy}). Closing a device frees every
+ * tensor, weight and graph that is still open; closing those afterwards does nothing, and using them throws an
+ * IllegalStateException.
  */
 public final class Device implements AutoCloseable {
     /** Small enough for a processor's cache, large enough to give all cores rows of a matrix. */
@@ -79,8 +80,9 @@ public final class Device implements AutoCloseable {
     }
 
     /**
-     * Opens a device. AUTO falls back to the CPU and {@link DeviceInfo#reason} says why; CUDA where it cannot run is
-     * an InputException with the reason.
+     * Opens a device. AUTO falls back to the CPU, and {@link DeviceInfo#reason} says why.
+     *
+     * @throws InputException if CUDA is asked for and cannot run here, with the reason
      */
     public static Device open(DeviceOptions options) {
         NativeLibrary.load();
@@ -149,7 +151,7 @@ public final class Device implements AutoCloseable {
     }
 
     /** The ops' scratch memory (workspace): part of {@link DeviceInfo#memoryInUse}, kept and used again by later ops. */
-    public long scratchBytes() {
+    long scratchBytes() {
         try (var _ = turn()) {
             long bytes = ml_context_info.memory_in_use(readInfo());
             for (var resource : open) {
@@ -182,10 +184,10 @@ public final class Device implements AutoCloseable {
     }
 
     /**
-     * A tensor without memory, until {@link Tensor#allocate}: before that it can be asked for its size, viewed, and handed on, but
-     * not used.
+     * A tensor that has no memory until {@link Tensor#allocate}: before that, its size can be asked for and views of it can be
+     * made, but ops cannot use it.
      */
-    public Tensor planned(DType dtype, long... shape) {
+    Tensor planned(DType dtype, long... shape) {
         return new Tensor(this, dtype, shape, null);
     }
 
@@ -199,17 +201,13 @@ public final class Device implements AutoCloseable {
         }
     }
 
-    /** Copies a matrix [out, in] into the layout of the device's kernels, held as {@code storage} (F32 or BF16). */
-    public FrozenWeight freeze(HostTensor source, DType storage) {
-        return freeze(List.of(source), storage, 0);
-    }
-
     /**
-     * Matrices [out, in] of one input as one weight, each below the one before.
+     * Stacks matrices [out, in] that read the same input into one weight, each below the one before.
      *
-     * @param adapterColumns room beside it for the adapters of one product, where {@link #gainsByAdapterRoom}; 0: the default
+     * @param adapterColumns columns to reserve beside the weight for the adapters of one product (the K-tail), where {@link
+     *                       #gainsByAdapterRoom}; 0: the default
      */
-    public FrozenWeight freeze(List<HostTensor> sources, DType storage, long adapterColumns) {
+    FrozenWeight freeze(List<HostTensor> sources, DType storage, long adapterColumns) {
         long out = 0;
         for (var source : sources) {
             var shape = source.shape();
@@ -241,7 +239,7 @@ public final class Device implements AutoCloseable {
     }
 
     /**
-     * Some rows at a time, through memory of the process's own: a file that shrinks under native code would end the process.
+     * Copies some rows at a time through host memory: if native code read the file itself, its shrinking would end the process.
      */
     private void write(FrozenWeight weight, long first, HostTensor source, MemorySegment desc) {
         try (var call = Arena.ofConfined()) {
@@ -262,8 +260,8 @@ public final class Device implements AutoCloseable {
         }
     }
 
-    /** Bytes that {@link #freeze} will hold for matrices of together this shape. */
-    public long frozenBytes(DType storage, long outFeatures, long inFeatures, long adapterColumns) {
+    /** Bytes that {@link #freeze} will take for matrices that together have this shape. */
+    long frozenBytes(DType storage, long outFeatures, long inFeatures, long adapterColumns) {
         try (var _ = turn(); var call = Arena.ofConfined()) {
             return bytesOf(describe(call, storage, outFeatures, inFeatures, adapterColumns));
         }
@@ -286,18 +284,21 @@ public final class Device implements AutoCloseable {
         return desc;
     }
 
-    /** Whether Linears of one input are faster as one weight. */
-    public boolean gainsByStacking() {
+    /** Whether Linears that read the same input are faster when stacked into one weight. */
+    boolean gainsByStacking() {
         return can(Metalora.ML_GAINS_BY_STACKING());
     }
 
-    /** Whether LoRA linears are faster with room for their adapters beside the weight and behind the rows of its input. */
-    public boolean gainsByAdapterRoom() {
+    /**
+     * Whether LoRA linears are faster with room for a K-tail: for their adapters beside the weight, and behind the rows of the
+     * input.
+     */
+    boolean gainsByAdapterRoom() {
         return can(Metalora.ML_GAINS_BY_ADAPTER_ROOM());
     }
 
     /** Whether the device has memory of its own: {@link DeviceInfo#memoryFree} says how much of it is left. */
-    public boolean hasOwnMemory() {
+    boolean hasOwnMemory() {
         return can(Metalora.ML_HAS_OWN_MEMORY());
     }
 
@@ -306,18 +307,18 @@ public final class Device implements AutoCloseable {
     }
 
     /** Whether ops can be recorded here, by {@link #record}, and planned, by {@link #plan}. */
-    public boolean canRecord() {
+    boolean canRecord() {
         return can(Metalora.ML_CAN_RECORD());
     }
 
     /**
-     * Records the ops that {@code ops} calls, without running them. They have to have run once before. In between no
-     * tensor of the device can be made, closed, uploaded or downloaded, and other threads are refused.
+     * Records the ops that {@code ops} calls, without running them. They must have run once before. While they are recorded, no
+     * tensor of the device can be created, closed, uploaded or downloaded, and other threads are refused.
      *
-     * @throws NativeException of {@link Status#UNSUPPORTED} unless {@link #canRecord}, of {@link Status#INVALID_ARGUMENT}
-     *                         where an op cannot be recorded
+     * @throws NativeException with {@link Status#UNSUPPORTED} unless {@link #canRecord}, with {@link Status#INVALID_ARGUMENT} if
+     *                         an op cannot be recorded
      */
-    public Graph record(Runnable ops) {
+    Graph record(Runnable ops) {
         try (var _ = turn(); var call = Arena.ofConfined()) {
             var out = call.allocate(ValueLayout.ADDRESS);
             recordBetween(Metalora::ml_graph_begin, ops, Metalora::ml_graph_end, out);
@@ -328,15 +329,15 @@ public final class Device implements AutoCloseable {
     }
 
     /**
-     * Sets scratch memory aside for the ops that {@code ops} calls: they are checked and counted, not run, and need no more
-     * when they do run. In between no tensor of the device can be made or closed, uploads and downloads move nothing, and other
-     * threads are refused.
+     * Reserves scratch memory for the ops that {@code ops} calls: they are checked and the memory they need is counted, but they
+     * do not run; when they do, they need no more. Meanwhile no tensor of the device can be created or closed, uploads and
+     * downloads do nothing, and other threads are refused.
      *
-     * @return bytes that the largest of them takes; 0 unless {@link #canRecord}: ops then take memory as they run, and
-     *         {@code ops} is not called
-     * @throws NativeException of {@link Status#OUT_OF_MEMORY} where the device has less left
+     * @return bytes that the largest op needs; 0, without calling {@code ops}, unless {@link #canRecord}: ops then allocate as
+     *         they run
+     * @throws NativeException with {@link Status#OUT_OF_MEMORY} if the device has too little left
      */
-    public long plan(Runnable ops) {
+    long plan(Runnable ops) {
         if (!canRecord()) {
             return 0;
         }
@@ -352,7 +353,10 @@ public final class Device implements AutoCloseable {
         }
     }
 
-    /** The ops between begin and end are recorded, not run; the device is held throughout, since another thread's would be too. */
+    /**
+     * The ops between begin and end are recorded, not run; the device is held throughout, since another thread's ops would be
+     * recorded too.
+     */
     private void recordBetween(
             ToIntFunction<MemorySegment> begin, Runnable ops, ToIntBiFunction<MemorySegment, MemorySegment> end,
             MemorySegment out) {
@@ -387,7 +391,7 @@ public final class Device implements AutoCloseable {
     }
 
     /**
-     * Two threads may close a device: one of them does, the other waits for it.
+     * If two threads close a device, one of them does and the other waits.
      *
      * @throws NativeException of {@link Status#BUSY} while another thread's call runs; the device is then as it was
      */
@@ -458,7 +462,7 @@ public final class Device implements AutoCloseable {
         open.remove(tensor);
     }
 
-    /** After it was given back. */
+    /** Called once the handle was freed. */
     void forget(NativeHandle handle) {
         open.remove(handle);
     }
@@ -500,6 +504,61 @@ public final class Device implements AutoCloseable {
         @Override
         protected MemorySegment handle(FrozenWeight weight) {
             return weight.handle();
+        }
+
+        @Override
+        public long scratchBytes(Device device) {
+            return device.scratchBytes();
+        }
+
+        @Override
+        public Tensor planned(Device device, DType dtype, long... shape) {
+            return device.planned(dtype, shape);
+        }
+
+        @Override
+        public void allocate(Tensor planned) {
+            planned.allocate();
+        }
+
+        @Override
+        public FrozenWeight freeze(Device device, List<HostTensor> sources, DType storage, long adapterColumns) {
+            return device.freeze(sources, storage, adapterColumns);
+        }
+
+        @Override
+        public long frozenBytes(Device device, DType storage, long outFeatures, long inFeatures, long adapterColumns) {
+            return device.frozenBytes(storage, outFeatures, inFeatures, adapterColumns);
+        }
+
+        @Override
+        public boolean gainsByStacking(Device device) {
+            return device.gainsByStacking();
+        }
+
+        @Override
+        public boolean gainsByAdapterRoom(Device device) {
+            return device.gainsByAdapterRoom();
+        }
+
+        @Override
+        public boolean hasOwnMemory(Device device) {
+            return device.hasOwnMemory();
+        }
+
+        @Override
+        public boolean canRecord(Device device) {
+            return device.canRecord();
+        }
+
+        @Override
+        public Graph record(Device device, Runnable ops) {
+            return device.record(ops);
+        }
+
+        @Override
+        public long plan(Device device, Runnable ops) {
+            return device.plan(ops);
         }
     }
 }

@@ -10,7 +10,7 @@ package io.metalora.runtime;
  * @param memoryTotal bytes of the device
  * @param memoryInUse bytes held through this device
  * @param memoryPeak  the highest memoryInUse so far
- * @param memoryFree  free bytes of a device with memory of its own ({@link Device#hasOwnMemory}); -1 where the driver does not
+ * @param memoryFree  free bytes of a device with memory of its own; -1 where the driver does not
  *                    say, and on the CPU
  */
 public record DeviceInfo(

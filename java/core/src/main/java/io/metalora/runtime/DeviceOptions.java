@@ -9,7 +9,7 @@ import java.util.Objects;
  * @param threads     CPU threads that compute, the caller's included, up to {@link #MAX_THREADS}; 0 = all physical cores
  * @param isa         which CPU kernels; ignored on a GPU
  * @param activations element type of activations: F32, or on CUDA BF16; null = BF16 on CUDA, F32 on the CPU
- * @param whenBusy    what becomes of a second thread's call
+ * @param whenBusy    what happens to a second thread's call
  */
 public record DeviceOptions(Backend backend, int threads, InstructionSet isa, DType activations, WhenBusy whenBusy) {
     /** The most CPU threads of a device. */
@@ -24,7 +24,7 @@ public record DeviceOptions(Backend backend, int threads, InstructionSet isa, DT
         }
     }
 
-    /** A second thread is refused. */
+    /** With {@link WhenBusy#REFUSE}. */
     public DeviceOptions(Backend backend, int threads, InstructionSet isa, DType activations) {
         this(backend, threads, isa, activations, WhenBusy.REFUSE);
     }
@@ -39,11 +39,12 @@ public record DeviceOptions(Backend backend, int threads, InstructionSet isa, DT
         this(backend, threads, InstructionSet.AUTO);
     }
 
-    /** This, for a device that several threads share. */
+    /** A copy with this {@code whenBusy}, such as {@link WhenBusy#WAIT} for a device that several threads share. */
     public DeviceOptions withWhenBusy(WhenBusy whenBusy) {
         return new DeviceOptions(backend, threads, isa, activations, whenBusy);
     }
 
+    /** The CPU with all physical cores and its fastest kernels. */
     public static DeviceOptions cpu() {
         return new DeviceOptions(Backend.CPU, 0);
     }

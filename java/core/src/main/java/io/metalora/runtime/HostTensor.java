@@ -8,10 +8,10 @@ import java.util.Objects;
 import java.util.Optional;
 
 /**
- * Values of the host, row-major: a range of a {@link DataFile}, or a Java array. Read-only. One of a file is read each time
- * it is used, and is usable until the file is closed.
+ * Values outside device memory, row-major and read-only: a Java array, or a range of a {@link DataFile}, which is read each time
+ * it is used and can be used until the file is closed.
  *
- * @see DataFile what a read throws where the file cannot be read any more
+ * @see DataFile what reading throws if the file can no longer be read
  */
 public final class HostTensor {
     private static final ValueLayout.OfFloat FLOAT =

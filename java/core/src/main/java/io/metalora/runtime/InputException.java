@@ -2,7 +2,7 @@ package io.metalora.runtime;
 
 /**
  * Input (a file, a configuration, data) that cannot be used. The message says what is wrong, where, and what to do, in one line:
- * control characters that a file brought into it are shown as {@code &#92;u000a}.
+ * control characters that come from a file are escaped, as in {@code &#92;u000a}.
  */
 public class InputException extends RuntimeException {
     private static final long serialVersionUID = 1L;

@@ -13,7 +13,7 @@ abstract sealed class NativeHandle implements AutoCloseable permits FrozenWeight
         this.handle = handle;
     }
 
-    /** Gives the handle back; the caller holds the device. */
+    /** Frees the handle; the caller holds the device. */
     abstract void destroy(MemorySegment handle);
 
     /** What this is, for the start of an error's text. */

@@ -7,9 +7,9 @@ import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 
 /**
- * Values in device memory, row-major. A tensor from {@link Device#zeros} or {@link Device#planned} is dense and owns its memory
- * until {@link #close}; a {@link #view} or {@link #columns} shares the memory of its tensor and has nothing to close. Columns
- * are not dense: their rows lie apart, which the ops that say so can use.
+ * Values in device memory, row-major. A tensor from {@link Device#zeros} is dense and owns its memory
+ * until {@link #close}; a {@link #view} or {@link #columns} shares the memory of its tensor and has nothing to close. Columns are
+ * not dense: there are gaps between their rows, and only ops that say so take them.
  */
 public final class Tensor implements AutoCloseable {
     private final Device device;
@@ -53,11 +53,11 @@ public final class Tensor implements AutoCloseable {
     }
 
     /**
-     * Takes the memory of a {@link Device#planned} tensor, all zeros.
+     * Allocates the memory of a {@link Device#planned} tensor, filled with zeros.
      *
-     * @throws IllegalStateException if it has some, is closed, or is a view
+     * @throws IllegalStateException if it has memory already, is closed, or is a view
      */
-    public void allocate() {
+    void allocate() {
         requireOpen();
         if (owner != this || pointer != null) {
             throw new IllegalStateException("the tensor " + this + (owner == this ? " has its memory" : " is a view of another"));
@@ -141,7 +141,7 @@ public final class Tensor implements AutoCloseable {
 
     /**
      * Copies {@code rows} rows of {@code source} from {@code sourceRow} on to row {@code row} on; both are matrices of that
-     * width. What is read and what is written may not reach into each other.
+     * width. The rows that are read and those that are written may not overlap.
      */
     public void copyRows(Tensor source, long sourceRow, long row, long rows) {
         if (source.dtype != dtype || source.device != device || source.width() != width()) {
@@ -170,7 +170,7 @@ public final class Tensor implements AutoCloseable {
         }
     }
 
-    /** Elements {@code elementOffset} on, of shape {@code shape}, in the same memory. */
+    /** A view of this shape on the elements from {@code elementOffset} on. */
     public Tensor view(long elementOffset, long... shape) {
         long count = Shapes.elements("view", shape);
         requireRange(elementOffset, count);
@@ -178,12 +178,12 @@ public final class Tensor implements AutoCloseable {
         return new Tensor(owner, shape, count, offset + elementOffset * dtype.bytes(), 0, 0);
     }
 
-    /** Columns {@code first} on of this matrix, {@code width} of them, in the same memory. */
+    /** A view of {@code width} columns of this matrix, from {@code first} on. */
     public Tensor columns(long first, long width) {
         return columns(first, width, 0);
     }
 
-    /** The first {@code width} columns of this matrix; an op that can use them may write to those behind. */
+    /** A view of the first {@code width} columns of this matrix; ops that use spare columns may write to those behind them. */
     public Tensor withSpare(long width) {
         return columns(0, width, width() - width);
     }

@@ -1,9 +1,9 @@
 package io.metalora.runtime;
 
-/** What becomes of a call to a {@link Device} while another thread's call runs. */
+/** What happens to a call on a {@link Device} while a call of another thread is running. */
 public enum WhenBusy {
-    /** It is refused and changes nothing: two threads that share a device by mistake notice. */
+    /** The call is refused and changes nothing, so that sharing a device by mistake is noticed. */
     REFUSE,
-    /** It waits until the other call has ended. Calls of several threads then mix, each whole. */
+    /** The call waits until the other one has ended. Calls of several threads may alternate, each of them whole. */
     WAIT
 }

@@ -42,7 +42,7 @@ public interface Composition {
     /**
      * Goes on from a state.
      *
-     * @throws IllegalArgumentException if it is none of this composition's
+     * @throws IllegalArgumentException if it is not a state of this composition
      */
     default void restore(float[] state) {
         if (state.length != 0) {

@@ -82,7 +82,8 @@ public final class EncodedTask {
      *
      * @param overLength {@link OverLength#DROP}: in place of an example that is too long, the next one is taken that the seed
      *                   chooses, while there are any
-     * @throws InputException if a task has no training examples or one can't be encoded; all that are too long are said at once
+     * @throws InputException if a task has no training examples or one can't be encoded; all that are too long are reported at
+     *                        once
      */
     public static List<EncodedTask> encode(List<Task> tasks, ExampleEncoder encoder, int samples, long seed, OverLength overLength) {
         return encode(tasks, encoder, samples, seed, overLength, OverLength.ADVICE);
@@ -118,7 +119,7 @@ public final class EncodedTask {
         int[] order = wanted == available ? IntStream.range(0, available).toArray()
                 : new CounterRandom(seed, CounterRandom.Purpose.SUBSET, 0, task.name()).distinct(most, available);
         if (most == wanted) {
-            Arrays.sort(order); // so that what is wrong is said in the file's order
+            Arrays.sort(order); // so that errors are reported in the file's order
         }
         var chosen = new TreeMap<Integer, EncodedExample>();
         int before = tooLong.count();

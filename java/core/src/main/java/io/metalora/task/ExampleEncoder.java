@@ -53,11 +53,11 @@ public final class ExampleEncoder {
      * @throws InputException if the model's config names no end of sequence token
      */
     public static ExampleEncoder forTraining(TextTokenizer tokenizer, ModelConfig config) {
-        if (config.eosTokenIds().length == 0) {
+        if (config.eosTokenIds().isEmpty()) {
             throw new InputException("the model's config.json has no eos_token_id, so no end of sequence can be taught; "
                     + "add one, or train with data.append_eos: false");
         }
-        return forTraining(tokenizer::encode, config.maxPositions(), config.vocabSize(), config.eosTokenIds()[0]);
+        return forTraining(tokenizer::encode, config.maxPositions(), config.vocabSize(), config.eosTokenIds().getFirst());
     }
 
     /** As above, with the tokenizer, the model's positions, its vocabulary and its end token given one by one. */
@@ -79,7 +79,7 @@ public final class ExampleEncoder {
     /**
      * All examples, in order.
      *
-     * @throws InputException as from {@link #encode(Example)}; all that are too long are said at once
+     * @throws InputException as from {@link #encode(Example)}; all that are too long are reported at once
      */
     public List<EncodedExample> encode(List<Example> examples) {
         TooLong tooLong = noneTooLong();
@@ -104,7 +104,7 @@ public final class ExampleEncoder {
         return encoded.orElseThrow();
     }
 
-    /** To gather examples in that are too long for this encoder. */
+    /** An empty collection for examples that are too long for this encoder. */
     public TooLong noneTooLong() {
         return new TooLong(limit);
     }
@@ -118,7 +118,7 @@ public final class ExampleEncoder {
         int[] prompt = tokens(example.prompt(), true, example);
         int[] completion = tokens(example.completion(), false, example);
         if (prompt.length == 0) {
-            throw new InputException(example.source() + ": the prompt gives no token (this tokenizer adds none by itself), so "
+            throw new InputException(example.source() + ": the prompt gives no token (this tokenizer adds none of its own), so "
                     + "the first token of the completion can't be predicted; give it a prompt");
         }
         if (completion.length == 0) {

@@ -6,8 +6,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
- * Counts the Java heap that examples take, since all of a folder are held at once: better a message than an end in the middle of
- * something else. They may take a quarter: beside the texts their ids are held, four bytes a token, and all else that a run needs.
+ * Counts the Java heap that examples take, since all of a folder are held at once: a message is better than running out of memory
+ * later. They may take a quarter: beside the texts their ids are held, four bytes a token, and all else that a run needs.
  */
 final class HeapShare {
 

@@ -1,12 +1,12 @@
 package io.metalora.task;
 
-/** What becomes of examples with more tokens than the model, or a pass, can take. */
+/** What happens to examples with more tokens than the model, or a pass, can take. */
 public enum OverLength {
-    /** All of them are named, and nothing is done. */
+    /** They are reported, and nothing is done. */
     REFUSE,
-    /** They are left out, counted and said. */
+    /** They are left out, and their number is reported. */
     DROP;
 
-    /** To those who train with a configuration, beside shortening the examples. */
+    /** Advice for users of a configuration, beside shortening the examples. */
     public static final String ADVICE = ", or leave such examples out with data.over_length: drop";
 }

@@ -8,12 +8,12 @@ import java.util.Collections;
 import java.util.List;
 
 /**
- * Lays the examples of several adapter slots out as packs: sequences one after the other without padding, those of a
- * slot together, slots ascending. A batch over the token limit becomes several packs, micro-batches whose gradients add
- * up to the batch's: {@code rowScale} is 1 / (loss tokens of the slot in the whole batch), so every slot's loss is the
- * mean over its completion tokens (and the end token where it was encoded), however the batch was split.
+ * Lays the examples of several adapter slots out as packs: sequences one after the other without padding, those of a slot
+ * together, slots ascending. A batch over the token limit becomes several packs, micro-batches whose gradients add up to the
+ * batch's: {@code rowScale} is 1 / (loss tokens of the slot in the whole batch), so every slot's loss is the mean over its
+ * completion tokens (and the end token where it was encoded), however the batch was split.
  *
- * <p>The packs are the builder's own and are written over by the next {@link #build}.
+ * <p>The packs are the builder's own and are overwritten by the next {@link #build}.
  */
 public final class PackBuilder {
 

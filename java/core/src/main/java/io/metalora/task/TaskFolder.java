@@ -49,7 +49,7 @@ public final class TaskFolder {
             if (Files.isDirectory(entry)) {
                 found.add(name);
             } else if (!Files.exists(entry)) {
-                found.add(name); // a link that leads nowhere, or a place that may not be read; said where the task is read
+                found.add(name); // a link that leads nowhere, or a place that may not be read: reported when the task is read
             } else if (name.endsWith(".jsonl")) {
                 throw new InputException(entry + ": examples must lie in a folder of their task, as "
                         + folder.resolve("TASK").resolve(name) + "; if " + folder + " is itself one task, give the folder above it");
@@ -115,7 +115,7 @@ public final class TaskFolder {
         List<Example> examples = ExampleFile.read(file, share);
         for (Example example : examples) {
             if (isBlank(example.completion())) {
-                throw new InputException(example.source() + ": the completion is white space alone, which nothing can be learnt from; "
+                throw new InputException(example.source() + ": the completion is white space alone, which nothing can be learned from; "
                         + "remove the line or give it a completion");
             }
         }

@@ -7,10 +7,10 @@ import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Set;
 
-/** Examples with too many tokens, gathered so that all of them can be said at once. Not thread-safe. */
+/** Examples with too many tokens, collected so that all of them can be reported at once. Not thread-safe. */
 public final class TooLong {
 
-    /** Of many examples so many are named. */
+    /** The most examples that a message names. */
     private static final int NAMED = 5;
 
     private final String limit;

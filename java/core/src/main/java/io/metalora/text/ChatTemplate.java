@@ -3,7 +3,10 @@ package io.metalora.text;
 import io.metalora.runtime.InputException;
 import java.util.List;
 
-/** How a model wants a conversation written. What reads the templates of Hugging Face's models is in the launcher's module. */
+/**
+ * How a model's conversations are written as text. The core reads no templates; {@code io.metalora.launcher.chat.JinjaTemplate}
+ * reads those of Hugging Face models.
+ */
 @FunctionalInterface
 public interface ChatTemplate {
 

@@ -8,9 +8,10 @@ import java.util.Arrays;
 /**
  * A model's tokenizer: its tokenizer.json, run by Hugging Face's own tokenizers library. Neither pads nor truncates.
  *
- * <p>The library is native and ends the process on some files. A file is therefore checked first and, the first time it is
+ * <p>The library is native and aborts the process on some files. A file is therefore checked first and, the first time it is
  * seen, tried in a JVM of its own (about half a second); the system property {@value TokenizerTrial#PROPERTY} set to {@code off}
- * leaves that out.
+ * leaves that out. Loading the library also sets the system property {@code OPT_OUT_TRACKING}, unless the application or the
+ * environment has set it: otherwise DJL would report its use over the network.
  */
 public final class TextTokenizer implements AutoCloseable {
 

@@ -18,8 +18,8 @@ import java.util.Set;
 import java.util.TreeSet;
 
 /**
- * A tokenizer.json, checked before the tokenizers library sees it. That library is compiled Rust: what it did not expect ends
- * the whole process. Refused here is what its version 0.21.4 is known to end on, when it reads the file or at some text later.
+ * A tokenizer.json, checked before the tokenizers library sees it. That library is compiled Rust: what it does not expect aborts
+ * the whole process. Files are refused on which its version 0.21.4 is known to abort, when it reads them or at some text later.
  *
  * @param json              the file's contents in UTF-8, without a byte order mark
  * @param vocabSize         the highest id plus one
@@ -29,7 +29,7 @@ record TokenizerFile(Path file, byte[] json, int vocabSize, String patternCharac
 
     private static final long MAX_BYTES = 256L << 20; // the largest known have some 35 MB
 
-    /** The library ends on a decoder of 64 levels, each of two brackets; real files have 10 brackets. */
+    /** The library aborts on a decoder of 64 levels, each of two brackets; real files have 10 brackets. */
     private static final int MAX_DEPTH = 64;
     /** It takes tokens apart by recursion: 20,000 bytes are too many for a thread's stack. */
     private static final int MAX_UNIGRAM_TOKEN = 1024;
@@ -200,7 +200,7 @@ record TokenizerFile(Path file, byte[] json, int vocabSize, String patternCharac
             }
         }
 
-        /** The rest of a value that has begun. */
+        /** Skips the rest of a value, of which {@code begun} was read. */
         private void skip(JsonToken begun) throws IOException {
             for (int depth = begun.isStructStart() ? 1 : 0; depth > 0; ) {
                 JsonToken token = next();

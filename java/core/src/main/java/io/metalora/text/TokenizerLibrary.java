@@ -17,15 +17,15 @@ import java.util.Map;
 import java.util.jar.JarEntry;
 
 /**
- * Hugging Face's tokenizers library: where its native part lies, and how DJL is told. The native part is unpacked beside
- * libmetalora, so that one folder has to be writable, unless one of {@link #PLACES} names another place.
+ * Hugging Face's tokenizers library: where its native part is, and the settings by which DJL finds it. The native part is
+ * unpacked beside libmetalora, so that one folder has to be writable, unless one of {@link #PLACES} names another place.
  */
 final class TokenizerLibrary {
 
     /** DJL's own settings, as environment variables or system properties; the first names an unpacked library. */
     static final List<String> PLACES = List.of("RUST_LIBRARY_PATH", "ENGINE_CACHE_DIR", "DJL_CACHE_DIR");
 
-    /** All that a second process has to be told, to use the library as this one does. */
+    /** The settings that a second process needs to use the library as this one does. */
     static final List<String> SETTINGS = List.of("RUST_LIBRARY_PATH", "ENGINE_CACHE_DIR", "DJL_CACHE_DIR", "RUST_FLAVOR",
             "ai.djl.offline", "OPT_OUT_TRACKING", "user.home", "java.io.tmpdir");
 
@@ -36,7 +36,7 @@ final class TokenizerLibrary {
     private static Path file;
 
     static {
-        // Else DJL tells its makers of every first use, over the network.
+        // Otherwise DJL reports every first use to its makers, over the network.
         setUnlessChosen("OPT_OUT_TRACKING", "true");
     }
 
@@ -123,7 +123,7 @@ final class TokenizerLibrary {
         if (resource == null || platform.getOsPrefix().equals("win")) { // Windows needs three more beside it
             return null;
         }
-        // A damaged or older copy has another length or lies under another checksum: 15 MB need not be read to know it.
+        // A damaged copy has another length, an older one another checksum in its path: 15 MB need not be read to tell.
         long size = -1;
         String sum = "classes";
         if (resource.openConnection() instanceof JarURLConnection jar) {

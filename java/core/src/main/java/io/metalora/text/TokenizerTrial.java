@@ -25,7 +25,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 
 /**
- * Tries a tokenizer in a JVM of its own, since the tokenizers library may end the process that uses it. What has passed is
+ * Tries a tokenizer in a JVM of its own, since the tokenizers library may abort the process that uses it. What has passed is
  * remembered by its hash, in this process and in the user's cache; the embedded model's tokenizer is known beforehand.
  */
 final class TokenizerTrial {
@@ -37,7 +37,7 @@ final class TokenizerTrial {
     private static final int EDITION = 1;
 
     private static final long LIMIT_SECONDS = 120;
-    /** Exit codes beyond it tell that a signal ended the process. */
+    /** Exit codes above it mean that a signal ended the process. */
     private static final int SIGNAL = 128;
     private static final int KILLED = SIGNAL + 9;
     /** What others send to end a process in an orderly way: SIGHUP, SIGINT, SIGTERM. */
@@ -87,7 +87,7 @@ final class TokenizerTrial {
         return classPath().isPresent() ? Optional.empty() : Optional.of("the jars do not lie as files");
     }
 
-    /** Whether the file passed; false where the process ended for a reason of its own, which tells nothing. */
+    /** Whether the file passed; false where the process ended for a reason of its own, which says nothing about the file. */
     static boolean hold(TokenizerFile file, long seconds) {
         Process process;
         try {
@@ -116,7 +116,7 @@ final class TokenizerTrial {
     }
 
     /**
-     * What the end of the process tells: true where it passed, false where it ended for a reason of its own.
+     * What the exit code of the process means: true where it passed, false where it ended for a reason of its own.
      *
      * @param output of the process, complete once it has ended
      * @throws InputException where a signal ended it
@@ -194,7 +194,7 @@ final class TokenizerTrial {
                 kept.write(buffer, 0, Math.min(n, MOST_OUTPUT - kept.size()));
             }
         } catch (IOException e) {
-            // What has come has to do.
+            // What was read so far must do.
         }
         return kept.toString(StandardCharsets.UTF_8);
     }

@@ -10,7 +10,7 @@ import java.util.stream.LongStream;
 /**
  * The process in which a tokenizer is tried: reads from the standard input how many ids it has (int), the characters of its
  * regular expressions (UTF) and its tokenizer.json, uses it on texts that are hard, and ends with 0. If the tokenizers library
- * ends it, then with another code, and the library's reason on the error stream.
+ * aborts it, then with another code, and the library's reason on the error stream.
  *
  * <p>Needs no more on its class path than the library and this module.
  */

@@ -49,9 +49,10 @@ final class EpisodeGradients implements AutoCloseable {
     }
 
     /**
-     * Sets scratch memory aside for this and for what follows it in an iteration.
+     * Reserves scratch memory for this and for what follows it in an iteration.
      *
-     * @return bytes that the largest op takes
+     * @param following queues the rest of an iteration
+     * @return bytes that the largest op needs
      */
     long plan(Runnable following) {
         return pass.plan(slots, () -> {
@@ -67,7 +68,7 @@ final class EpisodeGradients implements AutoCloseable {
     }
 
     /**
-     * Queues stage 1 and the query gradients, which will lie in the slots, the i-th episode's in slot i.
+     * Queues stage 1 and the query gradients, which will be in the slots: those of the i-th episode in slot i.
      *
      * @param batch   an episode a slot
      * @param measure whether the support losses after stage 1 are measured too
@@ -92,7 +93,7 @@ final class EpisodeGradients implements AutoCloseable {
     /**
      * Waits for what was queued.
      *
-     * @param batch     of the same
+     * @param batch     the episodes that were queued
      * @param iteration for messages, from 1
      * @throws TrainingDivergedException if a loss is not finite
      */
@@ -117,7 +118,7 @@ final class EpisodeGradients implements AutoCloseable {
         }
     }
 
-    /** The slots in which the gradients lie. */
+    /** The slots that hold the gradients. */
     AdapterSlots slots() {
         return slots;
     }

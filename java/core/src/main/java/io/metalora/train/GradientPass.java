@@ -17,12 +17,12 @@ import java.util.function.BooleanSupplier;
 import java.util.function.Supplier;
 
 /**
- * Loss and gradient of a batch at the adapter slots it is laid out for: the batch's packs go through the model one after
- * the other, their gradients add up. Losses are there after {@link #await}; until then nobody waits for the device.
+ * Loss and gradient of a batch at the adapter slots it is laid out for: the batch's packs go through the model one after the
+ * other, their gradients add up. Losses are available after {@link #await}; until then the host does not wait for the device.
  */
 final class GradientPass implements AutoCloseable {
 
-    /** Whose losses are kept before the host waits for them: as many as an iteration usually has. */
+    /** The passes whose losses are kept before the host waits for them: as many as an iteration usually has. */
     private static final int PASSES = 16;
 
     private final Held held = new Held();
@@ -55,10 +55,10 @@ final class GradientPass implements AutoCloseable {
     }
 
     /**
-     * Sets scratch memory aside for what {@code work} does, which queues as any work does, on batches of no matter what: its
-     * passes count as the largest there can be. Nothing runs.
+     * Reserves scratch memory for what {@code work} queues: nothing runs, and whatever the batches are, each pass counts as the
+     * largest possible.
      *
-     * @return bytes that the largest op takes; see {@link ModelPass#plan}
+     * @return bytes that the largest op needs; see {@link ModelPass#plan}
      */
     long plan(AdapterSlots slots, Runnable work) {
         return pass.plan(slots, work);
@@ -111,7 +111,7 @@ final class GradientPass implements AutoCloseable {
     }
 
     /**
-     * Runs an iteration, or an adaptation, on these passes. One that ends with an exception leaves no losses and no tokens to
+     * Runs an iteration, or an adaptation, on these passes. If it ends with an exception, no losses and no tokens are left for
      * the next.
      *
      * @throws InputException where it diverged because of the model's own weights
@@ -130,9 +130,9 @@ final class GradientPass implements AutoCloseable {
     }
 
     /**
-     * Looks at losses from before anything was learnt, which no rate of learning can have spoilt.
+     * Checks losses from before anything was learned, which no learning rate can have spoiled.
      *
-     * @throws InputException where one is not finite
+     * @throws InputException if one is not finite
      */
     void requireFiniteBeginning(double[] losses) {
         if (!Arrays.stream(losses).allMatch(Double::isFinite)) {

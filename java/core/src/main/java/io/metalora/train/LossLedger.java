@@ -20,7 +20,7 @@ final class LossLedger implements AutoCloseable {
     private final double[][] loss;
     private int used;
 
-    /** @param rows loss rows that are kept before the ledger awaits them by itself; at least those of a pass */
+    /** @param rows loss rows that are kept before {@link #record} waits for the device; at least those of a pass */
     LossLedger(Device device, int rows) {
         this.logprob = new float[rows];
         this.scale = new float[rows];

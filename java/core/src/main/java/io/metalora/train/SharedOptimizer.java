@@ -78,7 +78,8 @@ final class SharedOptimizer implements AutoCloseable {
         }
         if (!Float.isFinite(normsOnHost[1])) {
             throw new TrainingDivergedException("step " + (step + 1) + ": with a rate of " + lr + " and a gradient of norm "
-                    + normsOnHost[0] + ", AdamW would give numbers that are not finite; lower optimizer.lr or optimizer.weight_decay, set optimizer.clip or raise optimizer.eps");
+                    + normsOnHost[0] + ", AdamW would give numbers that are not finite; lower optimizer.lr or "
+                    + "optimizer.weight_decay, set optimizer.clip or raise optimizer.eps");
         }
         step++;
         return normsOnHost[0];

@@ -24,7 +24,8 @@ public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLor
      * <p>One that ends with an exception leaves the shared adapter and the trainer as they were after the last whole iteration.
      *
      * @throws TrainingDivergedException                  if a loss, a gradient or the step is not finite
-     * @throws io.metalora.runtime.InputException         if that comes of weights of the model that are not, or is so before anything is learnt
+     * @throws io.metalora.runtime.InputException         if the cause is weights of the model that are not finite, or a loss is
+     *                                                    not finite before anything is learned
      * @throws java.util.concurrent.CancellationException if a stop was asked for
      */
     IterationReport iterate();

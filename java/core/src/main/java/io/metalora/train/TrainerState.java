@@ -4,7 +4,7 @@ import java.util.Optional;
 
 /**
  * The whole state of training between two iterations: every draw is a function of the iteration and of this. Its vectors may be
- * large and are not copied: whoever gives or takes one leaves it as it is.
+ * large and are not copied: neither side may change them.
  */
 public final class TrainerState {
 

@@ -1,5 +1,5 @@
 /**
- * Training: the two-stage MeTA-LoRA optimizer (arXiv 2510.11598) and joint LoRA beside it, with their settings, run
- * folder, logs and checkpoints.
+ * The algorithm alone: the two-stage MeTA-LoRA optimizer (arXiv 2510.11598) and, to compare it with, joint LoRA. Settings come from
+ * {@code config}; run folders, logs and checkpoints are in {@code run}.
  */
 package io.metalora.train;

@@ -145,17 +145,17 @@ class TaskEvaluatorTest {
         var examples = new ArrayList<Example>();
         var expected = new ArrayList<Boolean>();
         var random = new SplittableRandom(9);
-        int[] end = model.config().eosTokenIds();
+        List<Integer> end = model.config().eosTokenIds();
         try (var generator = new Generator(model, null, 90)) {
             for (int i = 0; examples.size() < 24 && i < 4000; i++) {
                 int[] prompt = random.ints(4, 2, 320).toArray();
-                int[] said = generator.generate(prompt, GenerationOptions.greedy(12, end));
+                int[] said = generator.generate(prompt, new GenerationOptions(12, 0, 1, 0, end));
                 String text = tokenizer.decode(prompt, true);
                 String answer = tokenizer.decode(said, true);
                 boolean faithful = said.length > 0 && Arrays.equals(tokenizer.encode(answer, false), said);
                 int[] read = tokenizer.encode(text, true);
                 if (faithful && Arrays.equals(Arrays.copyOfRange(read, 1, read.length), prompt)) {
-                    int[] again = generator.generate(read, GenerationOptions.greedy(40, end));
+                    int[] again = generator.generate(read, new GenerationOptions(40, 0, 1, 0, end));
                     examples.add(new Example(text, tokenizer.decode(again, true).isEmpty() ? answer : tokenizer.decode(again, true),
                             "x:" + examples.size()));
                     int[] wanted = tokenizer.encode(examples.getLast().completion(), false);

@@ -38,22 +38,26 @@ public final class Reading {
      * @param file what a message has to name
      */
     public static void check(String file, byte[] input, Runnable reader) {
-        check(file, input, MOST_SECONDS, reader);
+        check(file, input, MOST_SECONDS, MOST_BYTES, reader);
     }
 
-    /** Of a reader that may take more time, as what runs a program does: it may allocate as long as it may run. */
+    /** Of what runs a program: bounded in time, and not in what it allocates and drops in that time. */
     public static void check(String file, byte[] input, int seconds, Runnable reader) {
+        check(file, input, seconds, Long.MAX_VALUE, reader);
+    }
+
+    private static void check(String file, byte[] input, int seconds, long mostBytes, Runnable reader) {
         long begin = System.nanoTime();
         long before = THREADS.getTotalThreadAllocatedBytes();
         run(file, input, reader);
-        if (bounded(input, seconds, begin, before) == null) {
+        if (bounded(input, seconds, mostBytes, begin, before) == null) {
             return;
         }
         // Classes that were loaded, or another process: what counts is the second time.
         begin = System.nanoTime();
         before = THREADS.getTotalThreadAllocatedBytes();
         run(file, input, reader);
-        String excess = bounded(input, seconds, begin, before);
+        String excess = bounded(input, seconds, mostBytes, begin, before);
         if (excess != null) {
             throw new AssertionError(excess);
         }
@@ -68,10 +72,10 @@ public final class Reading {
     }
 
     /** What was too much since then, or null. */
-    private static String bounded(byte[] input, int seconds, long begin, long before) {
+    private static String bounded(byte[] input, int seconds, long mostBytes, long begin, long before) {
         long bytes = THREADS.getTotalThreadAllocatedBytes() - before;
         long nanos = System.nanoTime() - begin;
-        return bytes > MOST_BYTES / MOST_SECONDS * seconds ? input.length + " bytes of input took " + (bytes >> 20) + " MiB of memory"
+        return bytes > mostBytes ? input.length + " bytes of input took " + (bytes >> 20) + " MiB of memory"
                 : nanos > TimeUnit.SECONDS.toNanos(seconds) ? input.length + " bytes of input took " + TimeUnit.NANOSECONDS.toSeconds(nanos) + " s" : null;
     }
 

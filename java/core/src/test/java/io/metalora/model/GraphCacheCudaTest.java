@@ -10,6 +10,7 @@ import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Graph;
 import io.metalora.runtime.Tensor;
+import io.metalora.runtime.op.DeviceAccess;
 import io.metalora.runtime.op.Ops;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -44,7 +45,7 @@ class GraphCacheCudaTest {
         if (refusal != null) {
             throw new NativeException(refusal, "on purpose");
         }
-        return device.record(ops);
+        return DeviceAccess.get().record(device, ops);
     }
 
     /** Fills with the key. */

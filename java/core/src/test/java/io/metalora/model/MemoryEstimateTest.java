@@ -8,6 +8,7 @@ import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.TargetModules;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.op.DeviceAccess;
 import java.math.BigInteger;
 import java.util.List;
 import net.jqwik.api.ForAll;
@@ -86,7 +87,7 @@ class MemoryEstimateTest {
     }
 
     private static long withoutScratch(Device device) {
-        return device.info().memoryInUse() - device.scratchBytes();
+        return device.info().memoryInUse() - DeviceAccess.get().scratchBytes(device);
     }
 
     @Test

@@ -8,6 +8,8 @@ import io.metalora.runtime.CudaDevice;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.op.DeviceAccess;
+import java.util.List;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
@@ -45,12 +47,12 @@ class PlanCudaTest {
     @Test
     void scratchMemoryThatIsHeldIsNotAskedForOnceMore() {
         try (var device = CudaDevice.open(DType.F32); var values = device.zeros(DType.F32, 1 << 20);
-                var weight = device.freeze(HostTensor.of("w", new float[64 * 64], 64, 64), DType.F32)) {
-            long before = device.scratchBytes();
+                var weight = DeviceAccess.get().freeze(device, List.of(HostTensor.of("w", new float[64 * 64], 64, 64)), DType.F32, 0)) {
+            long before = DeviceAccess.get().scratchBytes(device);
             var almostAll = new MemoryEstimate(device.info().memoryFree() - (1L << 30) + before, 0, 0);
             almostAll.requireFits(device, "It", "");
-            device.plan(() -> values.copyFrom(values, 0, 1, values.elements() - 1));
-            long after = device.scratchBytes();
+            DeviceAccess.get().plan(device, () -> values.copyFrom(values, 0, 1, values.elements() - 1));
+            long after = DeviceAccess.get().scratchBytes(device);
             assertThat(after).isEqualTo(1 << 22);
             assertThat(device.info().memoryInUse()).isEqualTo((1 << 22) + after + 64 * 64 * Float.BYTES);
             assertThat(weight.inFeatures()).isEqualTo(64);

@@ -14,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.FileTime;
+import java.util.List;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -57,7 +58,7 @@ class DataFileTest {
             truncate();
 
             for (Runnable use : new Runnable[] {
-                tensor::toFloats, () -> device.freeze(tensor, DType.F32), () -> file.read(8000, 1000),
+                tensor::toFloats, () -> device.freeze(List.of(tensor), DType.F32, 0), () -> file.read(8000, 1000),
                 () -> tensor.copyBytes(8192, new byte[8], 0, 8), file::requireUnchanged}) {
                 assertThatThrownBy(use::run).isInstanceOf(UncheckedIOException.class)
                         .hasMessageContaining(path + ": the file was changed while it was read");
@@ -114,7 +115,7 @@ class DataFileTest {
             Files.write(path, bytes(rows * columns));
             try (var file = DataFile.open(path); var device = Device.cpu();
                     var x = device.zeros(DType.F32, 1, columns); var y = device.zeros(DType.F32, 1, rows);
-                    var weight = device.freeze(file.tensor("w", 0, DType.F32, rows, columns), DType.F32)) {
+                    var weight = device.freeze(List.of(file.tensor("w", 0, DType.F32, rows, columns)), DType.F32, 0)) {
                 var one = new float[columns];
                 one[columns - 1] = 1;
                 x.upload(one);

@@ -136,7 +136,7 @@ class DeviceTest {
         var device = Device.cpu();
         var tensor = device.zeros(DType.F32, 4);
         var view = tensor.view(1, 2);
-        var weight = device.freeze(HostTensor.of("w", new float[6], 2, 3), DType.F32);
+        var weight = device.freeze(List.of(HostTensor.of("w", new float[6], 2, 3)), DType.F32, 0);
         weight.close();
         assertThatThrownBy(() -> Ops.of(device).embedding(weight, null, null, 1)).isInstanceOf(IllegalStateException.class)
                 .hasMessageContaining("closed");
@@ -338,7 +338,7 @@ class DeviceTest {
                 Ops.of(device).linear(LoraLinear.frozen(both), x, null, y, 1);
             }
             assertThat(y.toFloats()).containsExactly(21, 43, 65);
-            try (var one = device.freeze(second, DType.F32)) {
+            try (var one = device.freeze(List.of(second), DType.F32, 0)) {
                 assertThatThrownBy(() -> Ops.of(device).linear(LoraLinear.frozen(one), x, null, null, 1)).hasMessageContaining("y is missing");
             }
             assertThat(device.frozenBytes(DType.F32, 3, 2, 0)).isPositive();

@@ -7,7 +7,7 @@ import java.util.Locale;
 /** Wordings that reports share. */
 final class Descriptions {
 
-    /** How accuracy comes about. */
+    /** How accuracy is measured. */
     static final String JUDGING = "A task with a closed set of labels is answered by ranking them by log-probability, any other by greedy "
             + "decoding, which must give the completion exactly.";
 
@@ -22,7 +22,7 @@ final class Descriptions {
         };
     }
 
-    /** The method with the settings that make most of it. */
+    /** The method with its most important settings. */
     static String method(TrainConfig config) {
         var adapter = config.adapter();
         String lora = String.format(Locale.ROOT, "rank %d, alpha %s, learning rate %s", adapter.rank(), adapter.alpha(),

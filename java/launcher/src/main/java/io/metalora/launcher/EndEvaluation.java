@@ -61,7 +61,7 @@ final class EndEvaluation extends TrainProgress {
     private final Progress progress;
     private final StopSignal stop;
     private final TrainConfig config;
-    private final boolean left;
+    private final boolean skipped;
     private final int samples;
     private final int mostTasks;
     private Split split;
@@ -76,18 +76,18 @@ final class EndEvaluation extends TrainProgress {
     private RuntimeException failure;
 
     /**
-     * @param left      whether nothing is to be evaluated
+     * @param skipped   whether nothing is to be evaluated
      * @param split     null: test where every task has it, else none
      * @param samples   most items to answer, and samples to adapt on, of a task; 0 for all
      * @param mostTasks most tasks; 0 for all
      */
-    EndEvaluation(CommandSpec spec, Progress progress, StopSignal stop, TrainConfig config, boolean left, Split split, int samples,
+    EndEvaluation(CommandSpec spec, Progress progress, StopSignal stop, TrainConfig config, boolean skipped, Split split, int samples,
             int mostTasks) {
         super(spec, "train", progress, TRAINING);
         this.progress = progress;
         this.stop = stop;
         this.config = config;
-        this.left = left;
+        this.skipped = skipped;
         this.split = split;
         this.samples = samples;
         this.mostTasks = mostTasks;
@@ -101,13 +101,13 @@ final class EndEvaluation extends TrainProgress {
         return config;
     }
 
-    /** What to evaluate at the end: a missing split is better said before the training than after it. */
+    /** What to evaluate at the end: a missing split is better reported before the training than after it. */
     @Override
     public void prepared(List<Task> read, List<EncodedTask> all, TextTokenizer tokenizer, ModelConfig modelConfig, ModelFingerprint model) {
         List<Task> tasks = read;
         List<String> untested = tasks.stream().filter(task -> task.test().isEmpty()).map(Task::name).toList();
-        if (left || split == null && !untested.isEmpty()) {
-            if (!left && untested.size() < tasks.size()) {
+        if (skipped || split == null && !untested.isEmpty()) {
+            if (!skipped && untested.size() < tasks.size()) {
                 warning("nothing is evaluated at the end, since " + untested.size() + " of the " + tasks.size()
                         + " tasks have no test.jsonl, such as " + Shown.plain(untested.getFirst())
                         + "; give them one, choose the tasks with data.names, or another split with --eval");
@@ -202,7 +202,7 @@ final class EndEvaluation extends TrainProgress {
             }
         } catch (CancellationException e) {
             stopped = true;
-        } catch (RuntimeException e) { // what is answered is to be told all the same
+        } catch (RuntimeException e) { // what was answered is reported all the same
             failure = e;
         }
     }
@@ -225,22 +225,22 @@ final class EndEvaluation extends TrainProgress {
         return String.format(Locale.ROOT, "%08x", crc.getValue());
     }
 
-    /** How far it came; empty where nothing was evaluated. */
+    /** The results so far; empty where nothing was evaluated. */
     Optional<Comparison> comparison() {
         return Optional.ofNullable(comparison);
     }
 
-    /** Whether it ended on request, before all was answered. */
+    /** Whether it was stopped on request before everything was answered. */
     boolean stopped() {
         return stopped;
     }
 
-    /** What it failed of, if it did. */
+    /** The failure that ended it, if one did. */
     Optional<RuntimeException> failure() {
         return Optional.ofNullable(failure);
     }
 
-    /** What the table shows, and of how much of the data. */
+    /** What the table shows, and on how much of the data. */
     String caption() {
         var text = new StringBuilder("Accuracy on ").append(split).append(" in percent");
         var parts = new ArrayList<String>();

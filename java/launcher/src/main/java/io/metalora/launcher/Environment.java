@@ -52,7 +52,7 @@ final class Environment {
         return ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class);
     }
 
-    /** The processor's vector features, as the kernel names them; empty where the system doesn't tell. */
+    /** The processor's vector features, as the kernel names them; empty where the system doesn't say. */
     static List<String> cpuFeatures() {
         String flags = cpuInfo("flags");
         return Arrays.stream((flags.isEmpty() ? cpuInfo("Features") : flags).split("\\s+")).filter(FEATURES::contains).toList();

@@ -96,7 +96,7 @@ final class Errors implements IParameterExceptionHandler, IExecutionExceptionHan
         };
     }
 
-    /** Twice so many bytes in GiB, rounded up: at least 1. */
+    /** Twice as many bytes, in GiB, rounded up: at least 1. */
     static long doubled(long bytes) {
         return Math.ceilDiv(bytes, 1L << 29);
     }

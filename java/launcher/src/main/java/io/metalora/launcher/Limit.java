@@ -4,7 +4,7 @@ import java.math.BigInteger;
 import picocli.CommandLine.TypeConversionException;
 
 /**
- * How many of something at most, as options give it: a number, or {@code all}.
+ * An upper limit as options give it: a number, or {@code all}.
  *
  * @param most 0 for all
  */

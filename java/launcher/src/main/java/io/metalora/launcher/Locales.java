@@ -2,7 +2,10 @@ package io.metalora.launcher;
 
 import io.metalora.runtime.InputException;
 
-/** What the process' locale does to arguments and names of files: Java decodes them by it, and loses what it has no letters for. */
+/**
+ * What the process' locale does to arguments and names of files: Java decodes them by it, and loses what it has no characters
+ * for.
+ */
 final class Locales {
 
     /** How to get all letters. */

@@ -11,7 +11,7 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.ScopeType;
 import picocli.CommandLine;
 
-/** The command line's entry: {@code metalora VERB}. */
+/** The entry point of the command line: {@code metalora VERB}. */
 @Command(
         name = "metalora",
         description = "Multi-task LoRA fine-tuning (MeTA-LoRA) of Hugging Face models, without Python.",

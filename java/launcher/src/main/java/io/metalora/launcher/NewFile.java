@@ -16,8 +16,8 @@ import java.nio.file.attribute.BasicFileAttributes;
 import java.util.concurrent.ThreadLocalRandom;
 
 /**
- * A file that a verb writes: it must not exist, and appears with all its content or not at all. It grows under another name
- * beside it, so that a folder that can't be written is found out before the work.
+ * A file that a verb writes: it must not exist, and appears with all its content or not at all. It is written under another name
+ * beside it, so that a folder that can't be written to is noticed before the work.
  */
 final class NewFile implements AutoCloseable {
 
@@ -26,7 +26,7 @@ final class NewFile implements AutoCloseable {
     private final BufferedWriter writer;
 
     /**
-     * @throws InputException       if there is such a file already, or the place is none where one can be made
+     * @throws InputException       if there is such a file already, or no file can be made at that place
      * @throws UncheckedIOException if making it fails for another reason, such as a full disk
      */
     NewFile(Path file) {
@@ -90,7 +90,7 @@ final class NewFile implements AutoCloseable {
         return new InputException(file + ": already exists, and nothing was written over it; give another file or remove it");
     }
 
-    /** Without {@link #finish} nothing stays. */
+    /** Removes what was written, unless {@link #finish} was called. */
     @Override
     public void close() {
         try {

@@ -7,7 +7,7 @@ import java.nio.file.Path;
 import picocli.CommandLine.TypeConversionException;
 import picocli.CommandLine;
 
-/** How the values of options are read, with messages for those who don't write Java. */
+/** How the values of options are read, with messages that need no knowledge of Java. */
 final class OptionTypes {
 
     private OptionTypes() {

@@ -7,8 +7,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
- * A stream to whoever reads what a verb says. {@link java.io.PrintWriter} keeps an IOException to itself; of this one the
- * first failure reaches the verb as a {@link Failure}, so that work whose result is lost stops. What comes after is dropped.
+ * The stream that a verb prints to. {@link java.io.PrintWriter} hides an IOException; the first failure of this stream reaches
+ * the verb as a {@link Failure}, so that work stops whose result would be lost. Later output is dropped.
  */
 final class Output extends OutputStream {
 
@@ -24,13 +24,13 @@ final class Output extends OutputStream {
             this.readerGone = readerGone;
         }
 
-        /** Whether nobody reads any more, as after {@code | head -1}, which is no failure to speak of. */
+        /** Whether nobody reads any more, as after {@code | head -1}, which is not reported as a failure. */
         boolean readerGone() {
             return readerGone;
         }
     }
 
-    /** What the standard output is, where the system tells. */
+    /** What the standard output is, where the system says. */
     private static final Path OWN = Path.of("/proc/self/fd/1");
 
     private final OutputStream to;
@@ -53,7 +53,7 @@ final class Output extends OutputStream {
         return new Output(to, own, true);
     }
 
-    /** The messages' stream: work goes on without its reader, and {@link #failed} tells at the end. */
+    /** The messages' stream: work goes on without its reader, and {@link #failed} says so at the end. */
     static Output messages(OutputStream to) {
         return new Output(to, false, false);
     }

@@ -13,9 +13,9 @@ import me.tongfei.progressbar.ProgressBarStyle;
 import picocli.CommandLine.Model.CommandSpec;
 
 /**
- * Shows how far long work is, stage by stage, with the time left for the stage and for all of them: a bar on a terminal, else
- * a plain line now and then, whether or not anything has moved since. It goes to the error stream, so that what a verb prints
- * stays clean.
+ * Shows the progress of long work, stage by stage, with the time left for the stage and for all of them: a bar on a terminal,
+ * else a plain line now and then, whether or not anything has moved since. It goes to the error stream, so that what a verb
+ * prints stays clean.
  */
 final class Progress implements AutoCloseable {
 
@@ -105,7 +105,7 @@ final class Progress implements AutoCloseable {
     /** A stage begins, and the one before is over. */
     synchronized void begin(int number, double alreadyDone) {
         long now = clock.getAsLong();
-        // What was done before this process is no measure of how fast it is.
+        // What was done before this process says nothing about its speed.
         workBefore += workOf(stage, startedAt, done);
         secondsBefore += (now - begun) / NANOS;
         stage = number;
@@ -144,7 +144,7 @@ final class Progress implements AutoCloseable {
         if (bar != null) {
             shownLeft = secondsLeft();
             bar.stepTo(Math.round(BAR_STEPS * share()));
-            bar.setExtraMessage(title() + remark()); // the bar itself tells how far all of it is
+            bar.setExtraMessage(title() + remark()); // the bar itself shows how far all of the work is
         }
     }
 

@@ -29,7 +29,7 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
-/** {@code quickstart}: the method and what it is compared with, on the embedded model and generated tasks. */
+/** {@code quickstart}: MeTA-LoRA and the methods it is compared with, on the embedded model and generated tasks. */
 @Command(
         name = "quickstart",
         description = {
@@ -88,7 +88,7 @@ final class QuickstartCommand implements Callable<Integer> {
         stages.addAll(newTasks.stages());
         var outcomes = new ArrayList<QuickstartSetting>();
         Optional<QuickstartNewTasks> use = Optional.empty();
-        // What is said of a stop is said while the signal is held: the process may be gone once it is closed.
+        // A stop is reported before the signal is closed: the process may end right after that.
         try (var stop = new StopSignal(() -> spec.commandLine().getErr().println("\nstopping: what is done is reported"));
                 var loaded = LoadedModel.open(model, device.options())) {
             stop.arm();

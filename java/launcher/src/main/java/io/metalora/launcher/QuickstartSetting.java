@@ -32,9 +32,9 @@ import java.util.function.BooleanSupplier;
 import picocli.CommandLine.Model.CommandSpec;
 
 /**
- * One setting of the quickstart, run; as far as it came, where it was stopped.
+ * The results of one setting of the quickstart; if it was stopped, as far as it came.
  *
- * @param setting    what it was
+ * @param setting    what was compared
  * @param trained    the arms that were trained
  * @param comparison all arms, evaluated: the base model, each trained arm, and MeTA-LoRA after stage 1
  */
@@ -104,7 +104,7 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
     }
 
     /**
-     * Trains every arm and evaluates all on the test split; what is stopped on request is a part of it.
+     * Trains every arm and evaluates all of them on the test split; if stopped on request, returns what was done.
      *
      * @param stage the progress' stage that is the setting's first
      */
@@ -164,12 +164,12 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
                 Progress.time(Math.round(record.seconds()))));
     }
 
-    /** Where the adapter of an arm lies. */
+    /** The folder of the adapter of an arm. */
     Path adapter(Arm arm) {
         return trained.stream().filter(t -> t.arm() == arm).findFirst().orElseThrow().outcome().folder().adapter();
     }
 
-    /** What the table shows, in words: nothing but its numbers decides them. */
+    /** What the table shows, in words that follow from its numbers alone. */
     List<String> conclusions() {
         if (!complete()) {
             return List.of("Not complete: it was stopped.");

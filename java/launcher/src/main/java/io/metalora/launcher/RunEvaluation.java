@@ -42,7 +42,7 @@ final class RunEvaluation {
         return new Progress.Stage(name, "items", items.stream().mapToLong(TaskItems::size).sum(), Work.answers(items, tokensACharacter));
     }
 
-    /** The stage of {@link #adapted}, of which the adaptation costs so much. */
+    /** The stage of {@link #adapted}; {@code adaptation} is the work of stage 1. */
     static Progress.Stage adaptedStage(String name, List<TaskItems> items, double tokensACharacter, double adaptation) {
         return new Progress.Stage(name, "tasks", items.size(), Work.answers(items, tokensACharacter) + adaptation);
     }
@@ -122,7 +122,7 @@ final class RunEvaluation {
                 Arrays.stream(places).map(task::line).toArray());
     }
 
-    /** Tells the progress of answers. */
+    /** Reports the progress of answers. */
     private final class Items implements TaskEvaluator.Listener {
 
         @Override
@@ -136,7 +136,7 @@ final class RunEvaluation {
         }
     }
 
-    /** Tells the progress of groups of tasks, a task being as far as its share of adaptation and answers is done. */
+    /** Reports the progress of groups of tasks; a task is as far along as its share of adaptation and answers. */
     private final class Groups implements TaskEvaluator.Listener {
 
         private double tasks;
@@ -144,7 +144,7 @@ final class RunEvaluation {
         private double perToken;
         private double perItem;
 
-        /** A group begins, of which so many tasks count. */
+        /** A group begins, in which {@code open} tasks are to be answered. */
         void begin(long open, List<TaskItems> items, List<EncodedTask> adapted, int steps) {
             long samples = adapted.stream().mapToLong(task -> task.examples().size()).sum();
             double length = adapted.stream().flatMap(task -> task.examples().stream()).mapToInt(EncodedExample::length).average().orElse(1);

@@ -4,9 +4,9 @@ import java.util.concurrent.CountDownLatch;
 import java.util.function.BooleanSupplier;
 
 /**
- * Lets work end in order when the process is told to (Ctrl-C, SIGTERM, SIGHUP): once this is armed, the virtual machine's
- * shutdown waits until it is closed, and the work sees the request by asking. Before, the process ends at once: there is
- * nothing to keep.
+ * Lets work end in an orderly way when the process is asked to stop (Ctrl-C, SIGTERM, SIGHUP): once this is armed, the virtual
+ * machine's shutdown waits until it is closed, and the work sees the request by asking. Before, the process ends at once: there
+ * is nothing to keep.
  */
 final class StopSignal implements BooleanSupplier, AutoCloseable {
 
@@ -15,7 +15,7 @@ final class StopSignal implements BooleanSupplier, AutoCloseable {
     private volatile boolean requested;
     private boolean armed;
 
-    /** @param said is run when the request comes, to tell the user that it was heard */
+    /** @param said runs when the request comes, to show the user that it was received */
     StopSignal(Runnable said) {
         hook = new Thread(() -> {
             requested = true;
@@ -55,7 +55,7 @@ final class StopSignal implements BooleanSupplier, AutoCloseable {
             try {
                 Runtime.getRuntime().removeShutdownHook(hook);
             } catch (IllegalStateException e) {
-                // The shutdown has just begun; its hook finds the work finished.
+                // The shutdown has just begun; its hook then finds the work finished.
             }
         }
     }

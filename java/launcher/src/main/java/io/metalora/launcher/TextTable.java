@@ -30,7 +30,7 @@ final class TextTable {
         return text.toString();
     }
 
-    /** A row as it stands in the table, by itself. */
+    /** One row, laid out as in the table. */
     String line(List<String> row) {
         var line = new StringBuilder();
         for (int i = 0; i < row.size(); i++) {

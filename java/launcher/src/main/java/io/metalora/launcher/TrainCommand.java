@@ -43,7 +43,7 @@ import picocli.CommandLine.Spec;
                 "  metalora train --resume run"})
 final class TrainCommand implements Callable<Integer> {
 
-    /** Rows of the table that a terminal is spared. */
+    /** The most rows of the table on a terminal. */
     private static final int MOST_ROWS = 60;
 
     @Parameters(arity = "0..*", paramLabel = "CONFIG.yaml [key=value ...]",
@@ -102,7 +102,7 @@ final class TrainCommand implements Callable<Integer> {
             try {
                 record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
                 HtmlReport.write(RunReport.of(outcome, record, evaluation.section(), evaluation.device()), report);
-            } catch (RuntimeException e) { // the results are told all the same
+            } catch (RuntimeException e) { // the results are reported all the same
                 failure = Optional.of(failure.orElse(e));
             }
             tell(outcome, record, evaluation);
@@ -133,7 +133,7 @@ final class TrainCommand implements Callable<Integer> {
             throw new InputException("--allow-changed-model is for --resume RUN: a new run takes the model as it is");
         }
         TrainConfig config = configured ? config() : RunFolder.existing(resume).config();
-        // A run that was evaluated before goes on as it was begun.
+        // An evaluation that was begun goes on with its own settings.
         Optional<EvaluationLog.Settings> before = resume == null ? Optional.empty()
                 : EvaluationLog.settings(EndEvaluation.file(RunFolder.existing(resume)));
         return new EndEvaluation(spec, progress, stop, config, unevaluated,
@@ -171,7 +171,7 @@ final class TrainCommand implements Callable<Integer> {
         return text.matches("[\\w@%+=:,./-]+") ? text : "'" + text.replace("'", "'\\''") + "'";
     }
 
-    /** What a resumed run is to be told again. */
+    /** The options that must be given again to resume the run. */
     private String options() {
         var options = new StringBuilder();
         if (allowChangedModel) {

@@ -13,7 +13,7 @@ import java.util.List;
 import java.util.Locale;
 import picocli.CommandLine.Model.CommandSpec;
 
-/** Shows a training as a stage of longer work: iterations, time left, loss, tokens a second. */
+/** Shows training as a stage of longer work: iterations, time left, loss, tokens a second. */
 class TrainProgress implements TrainListener {
 
     /** Weight of the newest iteration in the rate and the loss that are shown. */

@@ -5,11 +5,11 @@ import io.metalora.eval.TaskItems;
 import java.util.List;
 
 /**
- * What stages of work cost, in tokens that go forward through the model. It tells the time left, so about right is enough.
+ * What stages of work cost, in tokens that go forward through the model: for the time left, for which a rough figure is enough.
  */
 final class Work {
 
-    /** What a token costs that goes forward and backward, by that of one that goes forward. */
+    /** The cost of a token that goes forward and backward, relative to one that goes forward only. */
     static final double TRAINED = 2.5;
 
     private Work() {
@@ -40,7 +40,7 @@ final class Work {
         };
     }
 
-    /** Stage 1 of tasks, on so many samples of all of them together. */
+    /** Stage 1 of tasks, on {@code samples} samples of all of them together. */
     static double adaptation(TrainConfig config, long samples, double tokens) {
         return TRAINED * tokens * config.meta().innerSteps() * samples;
     }

@@ -14,7 +14,7 @@ class ArchitectureTest {
     @ArchTest
     static final ArchRule THE_CORE_KNOWS_NO_LAUNCHER = noClasses().that().resideOutsideOfPackage("io.metalora.launcher..")
             .should().dependOnClassesThat().resideInAnyPackage("io.metalora.launcher..", "picocli..", "j2html..", "com.hubspot..",
-                    "me.tongfei..");
+                    "me.tongfei..", "org.jline..");
 
     @ArchTest
     static final ArchRule ROOMS_KNOW_NO_VERB = noClasses().that().resideInAnyPackage("io.metalora.launcher.*..")

@@ -44,7 +44,7 @@ class GenerateCommandTest {
         try (var loaded = LoadedModel.open(Cli.model(), DeviceOptions.cpu());
                 var generator = new Generator(loaded.model(), null, 90)) {
             int[] ids = loaded.tokenizer().encode(prompt, true);
-            int[] next = generator.generate(ids, GenerationOptions.greedy(count, loaded.model().config().eosTokenIds()));
+            int[] next = generator.generate(ids, new GenerationOptions(count, 0, 1, 0, loaded.model().config().eosTokenIds()));
             int[] all = java.util.Arrays.copyOf(ids, ids.length + next.length);
             System.arraycopy(next, 0, all, ids.length, next.length);
             return loaded.tokenizer().decode(all, true).substring(loaded.tokenizer().decode(ids, true).length());

@@ -19,10 +19,11 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.DisabledOnOs;
 import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * {@code train} as users run it, killed by SIGKILL at random moments of loading, training, evaluating and writing the report, and
@@ -32,7 +33,7 @@ import org.junit.jupiter.api.io.TempDir;
 @DisabledOnOs(OS.WINDOWS)
 class KillTest {
 
-    private static final int KILLS = Integer.getInteger("metalora.kills", 5);
+    private static final int KILLS = Integer.getInteger("metalora.kills", 5); // of each method
     private static final long SEED = Long.getLong("metalora.kills.seed", 1);
     private static final int MOST_A_RUN = 5;
     private static final long MOST_MINUTES = 5;
@@ -61,12 +62,13 @@ class KillTest {
         }
     }
 
-    @Test
-    void endsAsIfItHadNeverBeenKilled() throws IOException, InterruptedException {
+    @ParameterizedTest
+    @ValueSource(strings = {"meta-lora", "joint-lora"})
+    void endsAsIfItHadNeverBeenKilled(String method) throws IOException, InterruptedException {
         Path tasks = Cli.tasks(folder);
         Path straight = folder.resolve("straight");
         long begin = System.nanoTime();
-        Process whole = train(tasks, straight);
+        Process whole = train(method, tasks, straight);
         awaitStage(whole, straight, TRAINING);
         long loading = System.nanoTime() - begin;
         assertThat(exitCode(whole)).as(Files.readString(folder.resolve("err"))).isZero();
@@ -81,7 +83,7 @@ class KillTest {
             Path run = folder.resolve("run-" + number);
             var moments = new ArrayList<String>();
             for (int again = 1 + random.nextInt(MOST_A_RUN); again > 0 && (kills < KILLS || missing(where).isPresent()); again--) {
-                Process process = train(tasks, run);
+                Process process = train(method, tasks, run);
                 var missing = missing(where);
                 long moment = moment(random, loading, working);
                 if (missing.isPresent()) { // each of these once at least, however fast the machine is just now
@@ -97,14 +99,14 @@ class KillTest {
                     where.merge(stage(run), 1, Integer::sum);
                 }
             }
-            String what = "seed " + SEED + ", run " + number + ", killed after " + moments;
-            Process last = train(tasks, run);
+            String what = method + ", seed " + SEED + ", run " + number + ", killed after " + moments;
+            Process last = train(method, tasks, run);
             assertThat(exitCode(last)).as(what + ": " + Files.readString(folder.resolve("err"))).isZero();
             assertThat(Result.of(run, Files.readString(folder.resolve("out")))).as(what).usingRecursiveComparison().isEqualTo(expected);
             assertThat(names(run)).as(what).isEqualTo(files);
             delete(run);
         }
-        System.out.println(kills + " kills: " + where);
+        System.out.println(kills + " kills of " + method + ": " + where);
     }
 
     private static Optional<String> missing(Map<String, Integer> where) {
@@ -134,13 +136,13 @@ class KillTest {
     }
 
     /** Starts the run, or goes on with it. */
-    private Process train(Path tasks, Path run) throws IOException {
+    private Process train(String method, Path tasks, Path run) throws IOException {
         var arguments = new ArrayList<Object>(List.of("train"));
         if (Files.exists(run.resolve("config.resolved.yaml"))) {
             arguments.addAll(List.of("--resume", run));
         } else {
             arguments.addAll(List.of(Cli.config(folder, tasks, run), "compute.backend=cpu", "compute.threads=1", "compute.checkpoint_every=1",
-                    "meta.iterations=40"));
+                    "meta.iterations=40", "joint.epochs=8", "method=" + method));
         }
         return new ProcessBuilder(JavaCommand.of(Main.class, arguments.toArray())).redirectOutput(folder.resolve("out").toFile())
                 .redirectError(folder.resolve("err").toFile()).start();

@@ -131,7 +131,7 @@ class NotFiniteTest {
         try (var loaded = LoadedModel.open(model, new DeviceOptions(Backend.CPU, 1))) {
             assertThat(loaded.model().notFinite(null)).hasMessageContaining("numbers that are not finite, though its weights are;");
             Files.delete(model.resolve("model.safetensors"));
-            assertThat(loaded.model().notFinite(null)).hasMessageContaining("whether its weights are can't be told any more")
+            assertThat(loaded.model().notFinite(null)).hasMessageContaining("whether its weights are can no longer be checked")
                     .hasMessageContaining("model.safetensors").hasMessageNotContaining("though its weights are");
         }
     }
@@ -169,8 +169,8 @@ class NotFiniteTest {
         write(file, tensors, false);
         var results = everyVerb(Cli.model(), adapter);
         refused(results.subList(0, 3), "not finite, though its weights are; the adapter's values are too large");
-        // Before anything is learnt no learning rate is to blame.
-        refused(results.subList(3, 5), "not finite before anything is learnt", "the adapter that training begins from holds values that are too large");
+        // Before anything is learned no learning rate is to blame.
+        refused(results.subList(3, 5), "not finite before anything is learned", "the adapter that training begins from holds values that are too large");
         assertThat(results).noneMatch(result -> result.err().contains("lower optimizer.lr"));
 
         Path model = Cli.copyOfModel(folder);

@@ -6,20 +6,20 @@ import java.util.function.Consumer;
 import java.util.function.Supplier;
 
 /**
- * What an owner holds, closed together, the newest first. Where making one more fails, those made before are closed: a
- * constructor that ends with an exception leaves nothing on the device.
+ * The resources of an owner, closed together, the newest first. If creating one more fails, those created before are closed, so
+ * that a constructor that throws leaves nothing on the device.
  */
 public final class Held implements AutoCloseable {
     private final Deque<Runnable> closings = new ArrayDeque<>();
 
-    /** Makes one that {@link #close} closes. */
+    /** Creates a resource that {@link #close} closes. */
     public <T> T add(Supplier<T> make, Consumer<? super T> closing) {
         T made = orClose(make);
         closings.push(() -> closing.accept(made));
         return made;
     }
 
-    /** A step of the constructor that makes nothing to be closed, but may fail. */
+    /** Runs a step of the constructor that may fail, but creates nothing to be closed. */
     public <T> T orClose(Supplier<T> step) {
         try {
             return step.get();

@@ -7,7 +7,7 @@ import io.metalora.runtime.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** Of {@link Ops#attention} and its backward. */
+/** The descriptor of {@link Ops#attention} and its backward. */
 final class AttentionDescriptor extends Descriptor {
     private final MemorySegment d;
 

@@ -3,7 +3,7 @@ package io.metalora.runtime.op;
 import io.metalora.runtime.Tensor;
 
 /**
- * What attention reads, or the gradients of that, which lie as it does. Each may be columns; k and v lie alike.
+ * What attention reads, or its gradients, laid out in the same way. Each may be columns; k and v have the same stride.
  *
  * @param q [tokens, heads * headDim]
  * @param k [tokens, kvHeads * headDim]

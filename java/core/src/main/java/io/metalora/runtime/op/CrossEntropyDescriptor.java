@@ -8,7 +8,7 @@ import io.metalora.runtime.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** Of {@link Ops#crossEntropy}. */
+/** The descriptor of {@link Ops#crossEntropy}. */
 final class CrossEntropyDescriptor extends Descriptor {
     private final MemorySegment d;
 

@@ -8,7 +8,7 @@ import io.metalora.runtime.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** Of {@link Ops#embedding}. */
+/** The descriptor of {@link Ops#embedding}. */
 final class EmbeddingDescriptor extends Descriptor {
     private final MemorySegment d;
 

@@ -3,7 +3,7 @@ package io.metalora.runtime.op;
 import io.metalora.runtime.Tensor;
 
 /**
- * The two halves that SwiGLU multiplies, or their gradients. Both may be columns, and lie alike.
+ * The two halves that SwiGLU multiplies, or their gradients. Both may be columns, with the same stride.
  *
  * @param gate [rows, width]
  * @param up   the same

@@ -4,7 +4,7 @@ import io.metalora.runtime.FrozenWeight;
 import io.metalora.runtime.Tensor;
 
 /**
- * A frozen Linear with its low-rank term, or several Linears of one input that are held as one.
+ * A frozen Linear with its low-rank term, or several Linears that read the same input, stacked into one weight.
  *
  * @param weight [out, in]
  * @param bias   F32 [out], nullable

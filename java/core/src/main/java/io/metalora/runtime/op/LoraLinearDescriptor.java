@@ -10,7 +10,7 @@ import io.metalora.runtime.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** Of {@link Ops#linear} and its backward. */
+/** The descriptor of {@link Ops#linear} and its backward. */
 final class LoraLinearDescriptor extends Descriptor {
     private final MemorySegment d;
     private final MemorySegment[] terms;

@@ -40,7 +40,7 @@ public final class Ops {
         this.vectors = new VectorDescriptors(device, arena);
     }
 
-    /** Those of a device. */
+    /** The ops of a device. */
     public static Ops of(Device device) {
         return ACCESS.ops(device);
     }
@@ -142,7 +142,7 @@ public final class Ops {
     /**
      * Causal attention, a sequence at a time.
      *
-     * @param keys where each sequence's keys and values lie, those of a cache; null: where its queries do
+     * @param keys where the keys and values of each sequence are in a cache; null: at the places of its queries
      */
     public void attention(
             AttentionShape shape, AttentionInput in, AttentionOutput out, Sequences queries, Sequences keys) {
@@ -171,7 +171,7 @@ public final class Ops {
      * y = W x + bias + residual + the low-rank term.
      *
      * @param x        [tokens, in]; may be columns, as may y
-     * @param residual [tokens, out], nullable; may be y; lies as y does
+     * @param residual [tokens, out], nullable; may be y; has the stride of y
      */
     public void linear(LoraLinear linear, Tensor x, Tensor residual, Tensor y, long tokens) {
         try (var _ = ACCESS.turn(device)) {
@@ -184,7 +184,7 @@ public final class Ops {
      * dx (+)= the gradient of x; with a low-rank term, the gradients of A and B are added to the term's.
      *
      * @param x  null without a low-rank term; may be columns, as may dy
-     * @param dx [tokens, in]; null where nobody needs it
+     * @param dx [tokens, in]; null where it is not needed
      */
     public void linearBackward(
             LoraLinear linear, Tensor x, Tensor dy, Tensor dx, boolean accumulate, long tokens) {

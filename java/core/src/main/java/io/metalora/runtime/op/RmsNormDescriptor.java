@@ -7,7 +7,7 @@ import io.metalora.runtime.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** Of {@link Ops#rmsnorm}, {@link Ops#headNorm} and their backward. */
+/** The descriptor of {@link Ops#rmsnorm}, {@link Ops#headNorm} and their backward. */
 final class RmsNormDescriptor extends Descriptor {
     private final MemorySegment d;
 

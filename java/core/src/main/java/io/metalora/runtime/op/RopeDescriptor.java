@@ -9,7 +9,7 @@ import io.metalora.runtime.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** Of {@link Ops#ropeTable}, {@link Ops#rope} and its backward. */
+/** The descriptor of {@link Ops#ropeTable}, {@link Ops#rope} and its backward. */
 final class RopeDescriptor extends Descriptor {
     private final MemorySegment table;
     private final MemorySegment d;

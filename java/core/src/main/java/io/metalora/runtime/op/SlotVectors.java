@@ -1,6 +1,6 @@
 package io.metalora.runtime.op;
 
-/** Vectors of a value for each parameter of an adapter: one a slot, {@code stride} floats from one to the next. */
+/** Vectors with a value for each parameter of an adapter: one per slot, {@code stride} floats from one to the next. */
 public record SlotVectors(long count, long stride, long slots) {
     public SlotVectors {
         if (count < 0 || slots < 0 || stride < count) {
@@ -8,7 +8,7 @@ public record SlotVectors(long count, long stride, long slots) {
         }
     }
 
-    /** One behind the other. */
+    /** Without gaps between the slots. */
     public static SlotVectors dense(long count, long slots) {
         return new SlotVectors(count, count, slots);
     }

@@ -6,7 +6,7 @@ import io.metalora.runtime.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** Of {@link Ops#swiglu} and its backward. */
+/** The descriptor of {@link Ops#swiglu} and its backward. */
 final class SwigluDescriptor extends Descriptor {
     private final MemorySegment d;
 

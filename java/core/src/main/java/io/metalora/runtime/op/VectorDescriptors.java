@@ -10,7 +10,7 @@ import io.metalora.runtime.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** Of the ops on vectors of parameters and gradients, which have a slot each. */
+/** The descriptors of the ops on vectors of parameters and gradients, one vector per slot. */
 final class VectorDescriptors extends Descriptor {
     private final MemorySegment clip;
     private final MemorySegment sgd;

@@ -26,9 +26,9 @@ import java.util.function.Supplier;
 import java.util.regex.Pattern;
 
 /**
- * How a model wants a conversation written: the Jinja template of its folder, rendered with the settings of
- * transformers' apply_chat_template. The template library knows most of Jinja but not all: what it would render wrongly
- * is an InputException that says so.
+ * How a model's conversations are written as text: the Jinja template in its folder, rendered with the settings of transformers'
+ * apply_chat_template. The template library knows most of Jinja but not all: what it would render wrongly is an InputException
+ * that says so.
  */
 public final class JinjaTemplate implements ChatTemplate {
     private static final long MAX_OUTPUT = 64L << 20;
@@ -39,7 +39,7 @@ public final class JinjaTemplate implements ChatTemplate {
 
     private static final Pattern CLASS_NAME = Pattern.compile("\\b(?:[a-z]\\w*\\.){2,}[A-Z][\\w$]*");
 
-    /** One for all templates: it is dear to make, and each rendering has a context of its own. */
+    /** One for all templates: creating it is expensive, and each rendering has a context of its own. */
     private static final Jinjava JINJA = jinja();
 
     private final String source; // of the template, for messages
@@ -79,7 +79,7 @@ public final class JinjaTemplate implements ChatTemplate {
                 .withMaxStringLength(MAX_OUTPUT)
                 .withMaxListSize(MAX_LIST)
                 .withMaxMapSize(MAX_LIST)
-                .withRangeLimit(MAX_LIST) // longer ranges are cut without a word, by itself at 1000
+                .withRangeLimit(MAX_LIST) // longer ranges are cut silently, by default at 1000
                 .withElResolver(new PythonStrings())
                 .withLegacyOverrides(LegacyOverrides.newBuilder()
                         .withEvaluateMapKeys(true)
@@ -168,7 +168,7 @@ public final class JinjaTemplate implements ChatTemplate {
         return result.getOutput();
     }
 
-    /** The library quotes what it stumbles over, however long, and names its own classes, which tell a user nothing. */
+    /** The library quotes what it stumbles over, however long, and names its own classes, which mean nothing to a user. */
     private static String brief(String message) {
         String told = message == null ? null : CLASS_NAME.matcher(message.replaceAll(" (in|of) class [\\w.$]+", "")
                 .replaceAll(" to class [\\w.$]+", " to another kind of value")).replaceAll("a value");

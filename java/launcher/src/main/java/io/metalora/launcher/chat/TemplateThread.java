@@ -9,8 +9,8 @@ import java.util.concurrent.TimeoutException;
 import java.util.function.Supplier;
 
 /**
- * Runs what a template makes the template library do, within a time. A template is a program: it can loop for ever, or be
- * nested deeper than a stack. What does not end is left behind in a daemon thread, since nothing can stop it.
+ * Runs the template library with a time limit. A template is a program: it can loop for ever, or be nested deeper than a stack. A
+ * rendering that does not end is left behind in a daemon thread, since nothing can stop it.
  */
 final class TemplateThread {
 

@@ -26,7 +26,7 @@ record Axis(double low, double high, double step) {
         return new Axis(Math.floor(low / step + 1e-9) * step, Math.ceil(high / step - 1e-9) * step, step);
     }
 
-    /** Where a value lies: 0 at the axis' start, 1 at its end. */
+    /** The position of a value: 0 at the start of the axis, 1 at its end. */
     double fraction(double value) {
         return (value - low) / (high - low);
     }

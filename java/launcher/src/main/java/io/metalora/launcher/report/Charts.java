@@ -19,7 +19,7 @@ import java.util.stream.DoubleStream;
  */
 final class Charts {
 
-    /** Points a curve is thinned to: more can't be seen in a small chart, but make the page large. */
+    /** The most points of a curve: more can't be seen in a small chart, but make the page large. */
     private static final int MAX_POINTS = 240;
     /** Weight of the newest value in the smoothed curve. */
     private static final double SMOOTHING = 0.1;

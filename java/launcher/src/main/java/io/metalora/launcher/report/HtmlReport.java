@@ -49,9 +49,9 @@ import java.util.Locale;
 import java.util.stream.IntStream;
 
 /**
- * Lays a {@link Report} out as one self-contained HTML page: style and charts are in it, nothing is fetched, no script
- * runs. All data is escaped. Readable in light and dark, on paper, and with any number of tasks: of what is too much for a
- * page the first part is shown, and said to be.
+ * Lays a {@link Report} out as one self-contained HTML page: style and charts are in it, nothing is fetched, no script runs. All
+ * data is escaped. Readable in light and dark, on paper, and with any number of tasks: what is too much for a page is cut, and
+ * the page says so.
  */
 public final class HtmlReport {
 

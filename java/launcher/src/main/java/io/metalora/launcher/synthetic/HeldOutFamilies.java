@@ -25,7 +25,7 @@ final class HeldOutFamilies {
                 wish(Language.ENGLISH), wish(Language.GERMAN), wish(Language.SPANISH), wish(Language.DUTCH));
     }
 
-    /** Do two things move by themselves? Animals and vehicles do. */
+    /** Do two things move on their own? Animals and vehicles do. */
     private static Family motion() {
         return Family.closed("motion", Language.ENGLISH, List.of("moving", "still", "mixed"), draws -> {
             int moving = draws.number(0, 2);

@@ -356,7 +356,7 @@ final class PretrainingFamilies {
                                     draws.word(kinds.get(0)), colours.get(yes ? 0 : 1)),
                             draws.yesNo(yes));
                 }),
-                // Examples of a made-up naming of kinds, then one more to be named: answers are learnt from context.
+                // Examples of a made-up naming of kinds, then one more to be named: answers are learned from context.
                 Family.open("new-names", language, draws -> {
                     var kinds = draws.kinds(2);
                     var labels = draws.words("label", 2);

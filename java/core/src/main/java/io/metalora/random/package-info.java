@@ -1,0 +1,2 @@
+/** The bits behind every seeded draw. Not exported. */
+package io.metalora.random;
