@@ -24,8 +24,6 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** Runs whose tasks are composed, and their gradients weighed, in other ways than by default; and runs that repeat another's draws. */
 class CompositionRunTest {
 
-    private static final TrainListener SILENT = new TrainListener() {
-    };
 
     @TempDir
     private Path folder;
@@ -42,7 +40,7 @@ class CompositionRunTest {
 
     private Path run(String name, String... overrides) {
         Path output = folder.resolve(name);
-        TrainingRun.start(RunFixture.config(tasks, output, overrides), SILENT, () -> false);
+        TrainingRun.start(RunFixture.config(tasks, output, overrides), TrainListener.SILENT, () -> false);
         return output;
     }
 
@@ -69,10 +67,10 @@ class CompositionRunTest {
         Path straight = run("straight", settings);
         int[] passes = {0};
         Path stopped = folder.resolve("stopped");
-        var outcome = TrainingRun.start(RunFixture.config(tasks, stopped, settings), SILENT, () -> ++passes[0] > 17);
+        var outcome = TrainingRun.start(RunFixture.config(tasks, stopped, settings), TrainListener.SILENT, () -> ++passes[0] > 17);
         assertThat(outcome.interrupted()).isTrue();
         assertThat(outcome.done()).isBetween(1L, 7L);
-        TrainingRun.resume(stopped, SILENT, () -> false);
+        TrainingRun.resume(stopped, TrainListener.SILENT, () -> false);
         requireSame(stopped, straight);
         assertThat(Files.mismatch(stopped.resolve("draws.jsonl"), straight.resolve("draws.jsonl"))).isEqualTo(-1);
         for (JsonNode line : draws(straight)) {
@@ -117,15 +115,15 @@ class CompositionRunTest {
         Path straight = run("straight", "meta.replay=" + log);
         int[] passes = {0};
         Path stopped = folder.resolve("stopped");
-        TrainingRun.start(RunFixture.config(tasks, stopped, "meta.replay=" + log), SILENT, () -> ++passes[0] > 17);
+        TrainingRun.start(RunFixture.config(tasks, stopped, "meta.replay=" + log), TrainListener.SILENT, () -> ++passes[0] > 17);
         Files.delete(log);
         Path copy = stopped.resolve("replay.jsonl");
         byte[] whole = Files.readAllBytes(copy);
         Files.writeString(copy, Files.readString(copy).replace("\"iteration\":8,", "\"iteration\":8 ,"));
-        assertThatThrownBy(() -> TrainingRun.resume(stopped, SILENT, () -> false)).isInstanceOf(InputException.class)
+        assertThatThrownBy(() -> TrainingRun.resume(stopped, TrainListener.SILENT, () -> false)).isInstanceOf(InputException.class)
                 .hasMessageContaining("does not hold the draws that the run began to repeat");
         Files.write(copy, whole);
-        TrainingRun.resume(stopped, SILENT, () -> false);
+        TrainingRun.resume(stopped, TrainListener.SILENT, () -> false);
         requireSame(stopped, straight);
     }
 
@@ -154,7 +152,7 @@ class CompositionRunTest {
         var settings = new ArrayList<>(List.of(overrides));
         settings.add("meta.replay=" + log);
         Path output = folder.resolve("refused");
-        assertThatThrownBy(() -> TrainingRun.start(RunFixture.config(tasks, output, settings.toArray(String[]::new)), SILENT, () -> false))
+        assertThatThrownBy(() -> TrainingRun.start(RunFixture.config(tasks, output, settings.toArray(String[]::new)), TrainListener.SILENT, () -> false))
                 .isInstanceOf(InputException.class).hasMessageContaining(message);
         assertThat(output).doesNotExist();
     }

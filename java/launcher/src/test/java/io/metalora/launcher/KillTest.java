@@ -48,7 +48,7 @@ class KillTest {
     private Path folder;
 
     /** What a run comes to. */
-    private record Result(byte[] adapter, String adapterConfig, String draws, List<ObjectNode> metrics, String table) {
+    private record Result(Map<String, byte[]> adapters, String draws, List<ObjectNode> metrics, String table) {
 
         private static Result of(Path run, String out) throws IOException {
             var mapper = new ObjectMapper();
@@ -57,13 +57,24 @@ class KillTest {
                 metrics.add(((ObjectNode) mapper.readTree(line)).without(List.of("seconds", "tokens_per_second")));
             }
             String table = out.substring(out.indexOf("Accuracy on "), out.indexOf("device   "));
-            return new Result(Files.readAllBytes(run.resolve("adapter/adapter_model.safetensors")),
-                    Files.readString(run.resolve("adapter/adapter_config.json")), Files.readString(run.resolve("draws.jsonl")), metrics, table);
+            return new Result(adapters(run), Files.readString(run.resolve("draws.jsonl")), metrics, table);
+        }
+
+        /** The files of all adapters, whether there is one or one a task. */
+        private static Map<String, byte[]> adapters(Path run) throws IOException {
+            var adapters = new TreeMap<String, byte[]>();
+            try (var files = Files.walk(run)) {
+                for (Path file : files.filter(file -> file.getFileName().toString().startsWith("adapter_")).toList()) {
+                    adapters.put(run.relativize(file).toString(), Files.readAllBytes(file));
+                }
+            }
+            assertThat(adapters).isNotEmpty();
+            return adapters;
         }
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"meta-lora", "joint-lora"})
+    @ValueSource(strings = {"meta-lora", "joint-lora", "separate-lora"})
     void endsAsIfItHadNeverBeenKilled(String method) throws IOException, InterruptedException {
         Path tasks = Cli.tasks(folder);
         Path straight = folder.resolve("straight");
@@ -153,7 +164,7 @@ class KillTest {
         if (Files.exists(run.resolve("report.html"))) {
             return REPORTED;
         }
-        if (Files.exists(run.resolve("adapter/adapter_config.json"))) {
+        if (Files.exists(run.resolve("adapter/adapter_config.json")) || Files.exists(run.resolve("adapters"))) {
             return EVALUATING;
         }
         return Files.exists(run.resolve("config.resolved.yaml")) ? TRAINING : STARTING;

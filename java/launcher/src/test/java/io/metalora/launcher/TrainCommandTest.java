@@ -8,6 +8,8 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
+import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -103,6 +105,41 @@ class TrainCommandTest {
         int steps = method.equals("meta-lora") ? 3 : 8; // 60 samples in batches of 8
         assertThat(Files.readAllLines(run.resolve("metrics.jsonl"))).hasSize(steps);
         assertThat(Files.readString(run.resolve("report.html"))).contains("<svg").doesNotContain("<h2>Results</h2>");
+    }
+
+    @Test
+    void separateLoraGivesEachTaskAnAdapterThatDoesWhatTheTableSays() throws IOException {
+        Path tasks = Cli.tasks(folder);
+        Path run = folder.resolve("run");
+        var result = Cli.run("train", Cli.config(folder, tasks, run), "method=separate-lora", "optimizer.lr=0.02", "joint.epochs=6");
+        assertThat(result.code()).as(result.err()).isZero();
+        assertThat(result.out()).contains("own adapter", "adapters " + run.resolve("adapters") + ", a folder a task");
+        assertThat(run.resolve("report.html")).content().contains("LoRA of each task", "own adapter");
+        for (String task : new String[] {"colour", "echo", "side"}) {
+            var own = Cli.run("eval", "--model", Cli.model(), "--adapter", run.resolve("adapters").resolve(task), "--tasks", tasks, "--json", "--threads", "2");
+            assertThat(own.code()).as(own.err()).isZero();
+            var evaluated = StreamSupport.stream(new ObjectMapper().readTree(own.out()).get("tasks").spliterator(), false)
+                    .filter(line -> line.get("task").asText().equals(task)).findFirst().orElseThrow();
+            String accuracy = String.format(Locale.ROOT, "%.1f", 100 * evaluated.get("accuracy").asDouble());
+            assertThat(result.out().lines().filter(line -> line.startsWith(task))).singleElement().asString().endsWith(accuracy);
+        }
+        var again = Cli.run("train", "--resume", run);
+        assertThat(again.code()).as(again.err()).isZero();
+        assertThat(again.out()).contains("own adapter");
+    }
+
+    @Test
+    void replayRepeatsAnotherRunsDraws() throws IOException {
+        Path tasks = Cli.tasks(folder);
+        Path first = folder.resolve("first");
+        assertThat(Cli.run("train", Cli.config(folder, tasks, first), "--no-eval").code()).isZero();
+        Path second = folder.resolve("second");
+        var result = Cli.run("train", Cli.config(folder, tasks, second), "--no-eval", "--replay", first.resolve("draws.jsonl"));
+        assertThat(result.code()).as(result.err()).isZero();
+        assertThat(Files.mismatch(first.resolve("adapter/adapter_model.safetensors"), second.resolve("adapter/adapter_model.safetensors"))).isEqualTo(-1);
+        var resumed = Cli.run("train", "--resume", second, "--replay", first.resolve("draws.jsonl"));
+        assertThat(resumed.code()).isEqualTo(2);
+        assertThat(resumed.err()).contains("--replay is for a new run");
     }
 
     @Test

@@ -1,0 +1,140 @@
+package io.metalora.run;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.metalora.adapter.LoraAdapter;
+import io.metalora.io.Safetensors;
+import io.metalora.model.LoadedModel;
+import io.metalora.runtime.InputException;
+import io.metalora.train.TrainingDivergedException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Runs of method separate-lora. */
+class SeparateRunTest {
+
+    private static final List<String> TASKS = List.of("add", "copy", "upper");
+    private static final String[] SETTINGS = {"method=separate-lora", "joint.epochs=3", "joint.batch_size=4", "adapter.dropout=0",
+        "optimizer.lr=0.01"};
+
+    @TempDir
+    private Path folder;
+
+    private Path tasks;
+
+    @BeforeEach
+    void tasks() throws IOException {
+        tasks = RunFixture.tasks(folder.resolve("tasks"));
+        Path add = tasks.resolve("add/train.jsonl");
+        Files.write(add, Files.readAllLines(add).subList(0, 5)); // of unequal sizes
+    }
+
+    private Path run(String name, String... more) {
+        var settings = new ArrayList<>(List.of(SETTINGS));
+        settings.addAll(List.of(more));
+        Path output = folder.resolve(name);
+        TrainingRun.start(RunFixture.config(tasks, output, settings.toArray(String[]::new)), TrainListener.SILENT, () -> false);
+        return output;
+    }
+
+    private static float[] values(Path adapter, String tensor) {
+        try (var weights = Safetensors.open(adapter.resolve("adapter_model.safetensors"))) {
+            return weights.tensor(tensor).toFloats();
+        }
+    }
+
+    private static void requireAlike(Path adapter, Path other) {
+        try (var weights = Safetensors.open(adapter.resolve("adapter_model.safetensors"))) {
+            for (String name : weights.names()) {
+                float[] actual = values(adapter, name);
+                float[] expected = values(other, name);
+                double difference = 0;
+                double norm = 0;
+                for (int i = 0; i < actual.length; i++) {
+                    difference += Math.pow(actual[i] - expected[i], 2);
+                    norm += Math.pow(expected[i], 2);
+                }
+                assertThat(Math.sqrt(difference)).as(name).isLessThanOrEqualTo(1e-5 * Math.sqrt(norm));
+            }
+        }
+    }
+
+    @Test
+    void eachTaskGetsTheAdapterOfARunOnItAlone() throws IOException {
+        Path all = run("all");
+        assertThat(all.resolve("adapter")).doesNotExist();
+        for (String task : TASKS) {
+            requireAlike(all.resolve("adapters").resolve(task), run("alone-" + task, "data.names=[" + task + "]").resolve("adapters").resolve(task));
+        }
+        assertThat(Files.mismatch(all.resolve("adapters/add/adapter_model.safetensors"), all.resolve("adapters/copy/adapter_model.safetensors")))
+                .isNotEqualTo(-1);
+        // The longest tasks have 10 samples: 3 steps in each of 3 epochs.
+        assertThat(RunFixture.metrics(all)).hasSize(9);
+    }
+
+    @Test
+    void aRunThatWasStoppedGoesOnWithTheSameBits() throws IOException {
+        Path straight = run("straight");
+        int[] passes = {0};
+        Path stopped = folder.resolve("stopped");
+        var outcome = TrainingRun.start(RunFixture.config(tasks, stopped, SETTINGS), TrainListener.SILENT, () -> ++passes[0] > 5);
+        assertThat(outcome.interrupted()).isTrue();
+        TrainingRun.resume(stopped, TrainListener.SILENT, () -> false);
+        for (String task : TASKS) {
+            String file = "adapters/" + task + "/adapter_model.safetensors";
+            assertThat(Files.mismatch(stopped.resolve(file), straight.resolve(file))).as(task).isEqualTo(-1);
+        }
+        assertThat(RunFixture.metrics(stopped)).isEqualTo(RunFixture.metrics(straight));
+        assertThat(Files.mismatch(stopped.resolve("draws.jsonl"), straight.resolve("draws.jsonl"))).isEqualTo(-1);
+    }
+
+    @Test
+    void theListenerGetsTheAdaptersThatAreSaved() throws IOException {
+        var seen = new ArrayList<String>();
+        var listener = new TrainListener() {
+            @Override
+            public void trainedApart(TrainingRun.Outcome outcome, LoadedModel loaded, Map<String, LoraAdapter> adapters) {
+                adapters.forEach((task, adapter) -> {
+                    seen.add(task);
+                    adapter.save(folder.resolve("seen").resolve(task), "model");
+                });
+            }
+        };
+        Path run = folder.resolve("run");
+        TrainingRun.start(RunFixture.config(tasks, run, SETTINGS), listener, () -> false);
+        assertThat(seen).containsExactlyElementsOf(TASKS);
+        for (String task : TASKS) {
+            assertThat(Files.mismatch(folder.resolve("seen").resolve(task).resolve("adapter_model.safetensors"),
+                    run.resolve("adapters").resolve(task).resolve("adapter_model.safetensors"))).isEqualTo(-1);
+        }
+    }
+
+    @Test
+    void whatDivergesIsSaidAndNotSaved() {
+        assertThatThrownBy(() -> run("diverged", "optimizer.lr=3e37", "optimizer.beta1=0")).isInstanceOf(TrainingDivergedException.class)
+                .hasMessageContaining("3 of 3 tasks came to numbers that are not finite").hasMessageContaining("lower optimizer.lr");
+        assertThat(folder.resolve("diverged/adapters")).doesNotExist();
+    }
+
+    @Test
+    void whatIsInTheWayOfAnAdapterIsSaidBeforeARunGoesOn() throws IOException {
+        int[] passes = {0};
+        Path stopped = folder.resolve("stopped");
+        TrainingRun.start(RunFixture.config(tasks, stopped, SETTINGS), TrainListener.SILENT, () -> ++passes[0] > 5);
+        Path mine = stopped.resolve("adapters/copy");
+        for (String file : List.of("adapter_config.json", "adapter_model.safetensors")) {
+            Files.delete(mine.resolve(file));
+        }
+        Files.writeString(mine.resolve("mine.txt"), "mine");
+        assertThatThrownBy(() -> TrainingRun.resume(stopped, TrainListener.SILENT, () -> false)).isInstanceOf(InputException.class)
+                .hasMessageContaining("adapters/copy").hasMessageContaining("mine.txt");
+    }
+}
