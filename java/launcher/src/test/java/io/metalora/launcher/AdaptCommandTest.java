@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -33,7 +34,7 @@ class AdaptCommandTest {
     }
 
     private static Cli.Result adapt(Object output, Object... more) {
-        var arguments = new java.util.ArrayList<Object>(List.of("adapt", "--model", Cli.model(), "--adapter", adapter, "--tasks", tasks, "--output",
+        var arguments = new ArrayList<Object>(List.of("adapt", "--model", Cli.model(), "--adapter", adapter, "--tasks", tasks, "--output",
                 output, "--threads", "2"));
         arguments.addAll(List.of(more));
         return Cli.run(arguments.toArray());
@@ -80,6 +81,25 @@ class AdaptCommandTest {
         assertThat(again.out()).contains("task", "samples", "before", "after", "mean");
         assertThat(Files.mismatch(output.resolve("echo/adapter_model.safetensors"), folder.resolve("again/echo/adapter_model.safetensors")))
                 .as("the same seed gives the same bits").isEqualTo(-1);
+    }
+
+    @Test
+    void ctrlCKeepsWhatIsDoneAndSaysWhatIsNot() throws IOException, InterruptedException {
+        Path output = folder.resolve("stopped");
+        Process process = JavaProcess.start(folder, List.of(), "adapt", "--model", Cli.model(), "--adapter", adapter, "--tasks", tasks, "--output",
+                output, "--epochs", "100000");
+        long end = System.nanoTime() + 60_000_000_000L;
+        while (!Files.exists(output) && process.isAlive() && System.nanoTime() < end) {
+            Thread.sleep(20);
+        }
+        Thread.sleep(1000);
+        JavaProcess.interrupt(process);
+        var stopped = JavaProcess.await(process, folder);
+        assertThat(stopped.code()).as(stopped.err()).isEqualTo(130);
+        assertThat(stopped.err()).contains("stopped: 0 of 3 tasks have their adapter");
+        JsonNode kept = new ObjectMapper().readTree(output.resolve("adapt.json").toFile());
+        assertThat(kept.get("complete").asBoolean(true)).isFalse();
+        assertThat(kept.at("/results/tasks")).hasSize(3);
     }
 
     @Test
