@@ -79,7 +79,24 @@ def mean_loss(model, sequences):
     return total / count
 
 
-def meta_lora(base_folder, adapter_folder, iterations, inner, inner_lr, inner_clip, steps, out):
+def exact_gradient(model, shared, episode, inner_lr, steps):
+    """The gradient of the query loss at the adapted parameters by the parameters before, through the inner steps of SGD."""
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    start = [p.detach().clone().requires_grad_() for p in shared]
+    current = start
+
+    def loss(values, sequences):
+        def call(**kwargs):
+            return torch.func.functional_call(model, dict(zip(names, values)), kwargs=kwargs)
+        return mean_loss(call, sequences)
+
+    for _ in range(steps):
+        gradients = torch.autograd.grad(loss(current, episode["support"]), current, create_graph=True)
+        current = [value - inner_lr * gradient for value, gradient in zip(current, gradients)]
+    return torch.autograd.grad(loss(current, episode["query"]), start)
+
+
+def meta_lora(base_folder, adapter_folder, iterations, inner, inner_lr, inner_clip, steps, out, exact=False):
     torch.manual_seed(3)
     base = LlamaForCausalLM.from_pretrained(base_folder, dtype=torch.float32, attn_implementation="eager")
     model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, task_type="CAUSAL_LM",
@@ -122,6 +139,10 @@ def meta_lora(base_folder, adapter_folder, iterations, inner, inner_lr, inner_cl
             query = mean_loss(model, episode["query"])
             query.backward()
             gradients.append([p.grad.detach().clone() for p in shared])
+            if exact:
+                for parameter, value in zip(shared, theta):
+                    parameter.data.copy_(value)
+                gradients[-1] = [g.detach().clone() for g in exact_gradient(model, shared, episode, inner_lr, steps)]
             tasks.append({"task": episode["task"], "support_loss": support_losses, "adapted_loss": adapted,
                           "query_loss": query.item()})
         for i, parameter in enumerate(shared):
@@ -167,6 +188,7 @@ def main():
     meta_lora(base, adapter, iterations, "sgd", 0.05, 0.5, 2, folder / "meta-sgd-clip")
     meta_lora(base, adapter, iterations, "adamw", 0.01, 0.0, 3, folder / "meta-adamw")
     meta_lora(base, adapter, iterations, "sgd", 0.0, 0.0, 0, folder / "meta-k0")
+    meta_lora(base, adapter, iterations, "sgd", 0.2, 0.0, 3, folder / "meta-exact", exact=True)
     schedules(folder / "schedules.json")
 
 

@@ -71,6 +71,10 @@ final class ConfigCheck {
         require(meta.querySize() >= 1, "meta.query_size", meta.querySize(), "must be at least 1");
         nonNegative("meta.inner_lr", meta.innerLr());
         nonNegative("meta.inner_clip", meta.innerClip());
+        require(meta.outer() == OuterDirection.FIRST_ORDER || meta.innerSteps() > 0, "meta.outer", meta.outer().name().toLowerCase(Locale.ROOT),
+                "without inner steps there is only first-order");
+        require(meta.outer() != OuterDirection.EXACT || meta.innerOptimizer() == InnerOptimizer.SGD && meta.innerClip() == 0, "meta.outer", "exact",
+                "takes meta.inner_optimizer: sgd and meta.inner_clip: 0, through which it is known");
         require(meta.compositionTemperature() >= 1e-3 && meta.compositionTemperature() <= 1e6, "meta.composition_temperature",
                 meta.compositionTemperature(), "must be between 0.001 and 1000000");
         require(meta.cagradC() >= 0 && meta.cagradC() < 1, "meta.cagrad_c", meta.cagradC(), "must be at least 0 and below 1");

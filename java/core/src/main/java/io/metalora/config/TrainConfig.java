@@ -78,6 +78,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param innerOptimizer    what takes the inner steps
      * @param innerLr           its learning rate
      * @param innerClip         largest norm of a task's inner gradient; 0: no limit
+     * @param outer             what a task contributes to the outer step
      * @param composition       which tasks form an iteration
      * @param compositionTemperature how strongly it prefers some: the smaller, the more
      * @param aggregation       how the tasks' query gradients become one
@@ -87,10 +88,11 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      *                          one forward pass each; 0: never
      */
     public record Meta(long iterations, int tasksPerIteration, int supportSize, int querySize, int innerSteps,
-                       InnerOptimizer innerOptimizer, double innerLr, double innerClip, CompositionRule composition, double compositionTemperature,
+                       InnerOptimizer innerOptimizer, double innerLr, double innerClip, OuterDirection outer, CompositionRule composition, double compositionTemperature,
                        AggregationRule aggregation, double cagradC, Path replay,
                        int supportAfterEvery) {
         public Meta {
+            Objects.requireNonNull(outer, "outer");
             Objects.requireNonNull(composition, "composition");
             Objects.requireNonNull(aggregation, "aggregation");
             Objects.requireNonNull(innerOptimizer, "innerOptimizer");
@@ -176,7 +178,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     public static final TrainConfig DEFAULTS = new TrainConfig(Method.META_LORA, null, null, 0,
             new Adapter(8, 16, false, 0, TargetModules.allLinear(), null),
             new Data(null, List.of(), 0, true, OverLength.REFUSE),
-            new Meta(100, 4, 8, 8, 3, InnerOptimizer.SGD, 0.02, 0, CompositionRule.UNIFORM, 1, AggregationRule.MEAN, 0.4, null, 10),
+            new Meta(100, 4, 8, 8, 3, InnerOptimizer.SGD, 0.02, 0, OuterDirection.FIRST_ORDER, CompositionRule.UNIFORM, 1, AggregationRule.MEAN, 0.4, null, 10),
             new Joint(3, 8),
             new Optimizer(1e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0),
             new Compute(Backend.AUTO, 0, InstructionSet.AUTO, WeightStorage.AUTO, 0, 50));
@@ -248,7 +250,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
                 new Adapter(adapter.rank, adapter.alpha, adapter.rslora, adapter.dropout, adapter.targetModules, Folders.absolute(adapter.init)),
                 new Data(Folders.absolute(data.folder), data.names, data.samplesPerTask, data.appendEos, data.overLength),
                 new Meta(meta.iterations, meta.tasksPerIteration, meta.supportSize, meta.querySize, meta.innerSteps, meta.innerOptimizer, meta.innerLr,
-                        meta.innerClip, meta.composition, meta.compositionTemperature, meta.aggregation, meta.cagradC, Folders.absolute(meta.replay),
+                        meta.innerClip, meta.outer, meta.composition, meta.compositionTemperature, meta.aggregation, meta.cagradC, Folders.absolute(meta.replay),
                         meta.supportAfterEvery), joint, optimizer, compute);
     }
 }

@@ -207,6 +207,7 @@ public final class TrainConfigBuilder {
         private InnerOptimizer innerOptimizer;
         private double innerLr;
         private double innerClip;
+        private OuterDirection outer;
         private CompositionRule composition;
         private double compositionTemperature;
         private AggregationRule aggregation;
@@ -223,6 +224,7 @@ public final class TrainConfigBuilder {
             this.innerOptimizer = from.innerOptimizer();
             this.innerLr = from.innerLr();
             this.innerClip = from.innerClip();
+            this.outer = from.outer();
             this.composition = from.composition();
             this.compositionTemperature = from.compositionTemperature();
             this.aggregation = from.aggregation();
@@ -271,6 +273,11 @@ public final class TrainConfigBuilder {
             return this;
         }
 
+        public Meta outer(OuterDirection outer) {
+            this.outer = outer;
+            return this;
+        }
+
         public Meta composition(CompositionRule composition) {
             this.composition = composition;
             return this;
@@ -302,7 +309,7 @@ public final class TrainConfigBuilder {
         }
 
         private TrainConfig.Meta build() {
-            return new TrainConfig.Meta(iterations, tasksPerIteration, supportSize, querySize, innerSteps, innerOptimizer, innerLr, innerClip, composition,
+            return new TrainConfig.Meta(iterations, tasksPerIteration, supportSize, querySize, innerSteps, innerOptimizer, innerLr, innerClip, outer, composition,
                     compositionTemperature, aggregation, cagradC, replay, supportAfterEvery);
         }
     }

@@ -1,6 +1,7 @@
 package io.metalora.train;
 
 import io.metalora.adapter.LoraAdapter;
+import io.metalora.config.OuterDirection;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
@@ -14,7 +15,8 @@ import java.util.function.BooleanSupplier;
 import java.util.function.Supplier;
 
 /**
- * Stage 1 on the support sets of a batch of episodes, and the gradient of each query loss at the parameters that stage 1 gave:
+ * Stage 1 on the support sets of a batch of episodes, and what each task contributes to the outer step, by default the gradient
+ * of its query loss at the parameters that stage 1 gave:
  * what an iteration of MeTA-LoRA does before the tasks' gradients become one.
  */
 final class EpisodeGradients implements AutoCloseable {
@@ -27,6 +29,8 @@ final class EpisodeGradients implements AutoCloseable {
     private final AdapterSlots slots;
     private final GradientPass pass;
     private final InnerLoop inner;
+    private final OuterDirection outer;
+    private final ExactDirection exact; // null unless outer is
     private final double[][] supportLoss;
     private final double[] adaptedLoss;
     private final double[] queryLoss;
@@ -43,6 +47,9 @@ final class EpisodeGradients implements AutoCloseable {
         this.slots = held.add(() -> new AdapterSlots(device, shared.layout(), n, true), AdapterSlots::close);
         this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits, stop), GradientPass::close);
         this.inner = held.add(() -> new InnerLoop(device, slots, options), InnerLoop::close);
+        this.outer = options.outer();
+        this.exact = outer == OuterDirection.EXACT
+                ? held.add(() -> new ExactDirection(device, slots, steps, options.innerLr()), ExactDirection::close) : null;
         this.supportLoss = new double[steps][n];
         this.adaptedLoss = new double[n];
         this.queryLoss = new double[n];
@@ -82,12 +89,24 @@ final class EpisodeGradients implements AutoCloseable {
     }
 
     private void queue(List<List<EncodedExample>> support, List<List<EncodedExample>> query, int count, boolean measure, long dropoutSeed) {
-        inner.queue(shared.parameters(), support, count, pass, dropoutSeed, supportLoss);
+        inner.queue(shared.parameters(), support, count, pass, dropoutSeed, supportLoss, step -> {
+            if (exact != null) {
+                exact.keep(step);
+            }
+        });
         if (measure && count > 0) {
             pass.forward(support, slots, adaptedLoss);
         }
+        if (outer == OuterDirection.REPTILE) {
+            pass.forward(query, slots, queryLoss);
+            inner.queueWayBack(shared.parameters());
+            return;
+        }
         slots.zeroGradients();
         pass.backward(query, slots, dropoutSeed + count, queryLoss);
+        if (exact != null) {
+            exact.through(support, count, pass, dropoutSeed);
+        }
     }
 
     /**

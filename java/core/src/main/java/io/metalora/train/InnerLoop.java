@@ -12,6 +12,7 @@ import io.metalora.runtime.op.Ops;
 import io.metalora.runtime.op.SlotVectors;
 import io.metalora.task.EncodedExample;
 import java.util.List;
+import java.util.function.IntConsumer;
 
 /**
  * Stage 1: every slot starts from the shared adapter and takes k gradient steps on its own support set,
@@ -52,15 +53,23 @@ final class InnerLoop implements AutoCloseable {
      * @param steps       k
      * @param dropoutSeed of inner step i: {@code dropoutSeed + i}
      * @param losses      [k][slots], written by {@link GradientPass#await}: the support losses at the start of each step
+     * @param before      is called with the number of each step before it is taken
      */
     void queue(Tensor shared, List<List<EncodedExample>> support, int steps, GradientPass pass, long dropoutSeed,
-               double[][] losses) {
+               double[][] losses, IntConsumer before) {
         begin(shared);
         for (int step = 0; step < steps; step++) {
+            before.accept(step);
             slots.zeroGradients();
             pass.backward(support, slots, dropoutSeed + step, losses[step]);
             descend(step);
         }
+    }
+
+    /** Queues the way from the slots' parameters back to the shared ones, theta - theta_i, into the slots' gradients. */
+    void queueWayBack(Tensor shared) {
+        ops.broadcast(vectors, slots.gradients(), shared);
+        ops.sgd(vectors, slots.gradients(), slots.parameters(), 1, 0);
     }
 
     /** Queues the norm of each slot's parameters, which is not finite where one of them is not. */

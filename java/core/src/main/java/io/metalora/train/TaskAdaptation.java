@@ -101,7 +101,7 @@ public final class TaskAdaptation implements AutoCloseable {
     }
 
     private void queue(List<List<EncodedExample>> examples, int count, double[][] losses) {
-        inner.queue(shared.parameters(), examples, count, pass, dropoutSeed, losses);
+        inner.queue(shared.parameters(), examples, count, pass, dropoutSeed, losses, step -> { });
         inner.queueNorms();
     }
 

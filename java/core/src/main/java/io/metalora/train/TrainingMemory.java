@@ -3,6 +3,7 @@ package io.metalora.train;
 import io.metalora.adapter.AdapterLayout;
 import io.metalora.config.InnerOptimizer;
 import io.metalora.config.Method;
+import io.metalora.config.OuterDirection;
 import io.metalora.config.TrainConfig;
 import io.metalora.io.ModelConfig;
 import io.metalora.model.CausalLM;
@@ -35,7 +36,8 @@ public final class TrainingMemory {
         };
         // A slot's parameters and gradient, and its moments; then the shared adapter, its moments and, of MeTA-LoRA, its gradient.
         long vectors = switch (config.method()) {
-            case META_LORA -> (config.meta().innerOptimizer() == InnerOptimizer.ADAMW ? 4L : 2L) * config.slots(tasks.size()) + 4;
+            case META_LORA -> (config.meta().innerOptimizer() == InnerOptimizer.ADAMW ? 4L : 2L) * config.slots(tasks.size())
+                    + (config.meta().outer() == OuterDirection.EXACT ? (config.meta().innerSteps() + 2L) * config.slots(tasks.size()) : 0) + 4;
             case JOINT_LORA -> 2 + 3;
             case SEPARATE_LORA -> 4L * tasks.size() + 1; // where all begin
         };

@@ -108,7 +108,7 @@ class ConfigPropertiesTest {
         Arbitrary<TrainConfig.Meta> meta = Combinators.combine(Arbitraries.longs().greaterOrEqual(1), Arbitraries.integers().between(1, 4096),
                 Arbitraries.integers().greaterOrEqual(1), Arbitraries.integers().greaterOrEqual(1), Arbitraries.integers().between(0, 10_000),
                 Arbitraries.of(InnerOptimizer.class), positive(), Arbitraries.of(AggregationRule.class)).as((iterations, tasks, support, query,
-                        steps, optimizer, lr, rule) -> new TrainConfig.Meta(iterations, tasks, support, query, steps, optimizer, lr, 0,
+                        steps, optimizer, lr, rule) -> new TrainConfig.Meta(iterations, tasks, support, query, steps, optimizer, lr, 0, OuterDirection.FIRST_ORDER,
                                 CompositionRule.values()[rule.ordinal()], 1 + steps, tasks < 2 ? AggregationRule.MEAN : rule, Math.min(lr, 0.9), null, support / 2));
         Arbitrary<TrainConfig.Optimizer> optimizer = Combinators.combine(positive(), positive(), Arbitraries.of(Schedule.class),
                 Arbitraries.longs().greaterOrEqual(0)).as((lr, eps, schedule, warmup) ->

@@ -176,11 +176,21 @@ class TrainConfigTest {
             model="a            | override model="a: malformed YAML: the quote that is opened here is not closed
             seed=[1]            | override seed=[1]: seed: expected a whole number, but is "[1]"
             meta.query_size=0   | override meta.query_size=0: meta.query_size is 0, but must be at least 1
+            meta.outer=second   | override meta.outer=second: meta.outer: "second" is not one of first-order, reptile, exact
             meta.cagrad_c=1   | override meta.cagrad_c=1: meta.cagrad_c is 1.0, but must be at least 0 and below 1
             meta.aggregation=sum   | override meta.aggregation=sum: meta.aggregation: "sum" is not one of mean, weighted, pcgrad, cagrad, mgda
             """)
     void namesTheOverrideThatIsWrong(String override, String message) {
         assertThatThrownBy(() -> TrainConfig.of(override)).isInstanceOf(InputException.class).hasMessageStartingWith(message.strip());
+    }
+
+    @Test
+    void refusesAnOuterDirectionThatIsNotKnown() {
+        assertThatThrownBy(() -> TrainConfig.of("meta.outer=exact", "meta.inner_optimizer=adamw")).isInstanceOf(InputException.class)
+                .hasMessageContaining("meta.outer").hasMessageContaining("inner_optimizer: sgd");
+        assertThatThrownBy(() -> TrainConfig.of("meta.outer=exact", "meta.inner_clip=1")).isInstanceOf(InputException.class);
+        assertThatThrownBy(() -> TrainConfig.of("meta.outer=reptile", "meta.inner_steps=0")).hasMessageContaining("without inner steps");
+        assertThatThrownBy(() -> TrainConfig.of("meta.aggregation=mgda", "meta.tasks_per_iteration=1")).hasMessageContaining("takes two tasks or more");
     }
 
     @ParameterizedTest

@@ -56,6 +56,45 @@ class MetaLoraParityTest {
         }
     }
 
+    /**
+     * Through the inner steps, against PyTorch's second-order gradient. A central difference of float gradients has an error of its
+     * own; without the Hessian's part the update is far away.
+     */
+    @ParameterizedTest
+    @CsvSource({"exact, 1e-3", "first-order, 0"})
+    void theExactDirectionIsTheGradientThroughTheInnerSteps(String outer, double tolerance) throws IOException {
+        JsonNode log = Goldens.json("meta-exact.json");
+        List<List<Episode>> episodes = TinyLlama.episodes();
+        TrainConfig config = TrainConfig.of("meta.iterations=8", "meta.tasks_per_iteration=3", "meta.support_size=3", "meta.query_size=2",
+                "meta.inner_steps=3", "meta.inner_lr=0.2", "meta.outer=" + outer, "optimizer.lr=0.01", "optimizer.weight_decay=0.01",
+                "optimizer.clip=1", "optimizer.schedule=cosine", "optimizer.warmup_steps=1");
+        try (var llama = llama();
+             var shared = llama.adapter();
+             var expected = llama.adapter(expected("meta-exact"));
+             var meta = new MetaLora(llama.model(), shared, TinyLlama.tasks(), config)) {
+            float[] start = shared.parameters().toFloats();
+            for (int i = 0; i < episodes.size(); i++) {
+                var report = meta.iterate(episodes.get(i));
+                if (tolerance > 0) {
+                    assertThat(report.gradientNorm()).isCloseTo(log.get(i).get("gradient_norm").doubleValue(), Percentage.withPercentage(100 * tolerance));
+                    for (int a = 0; a < 3; a++) {
+                        for (int b = 0; b < 3; b++) {
+                            assertThat(report.gram().cosine(a, b)).isCloseTo(log.get(i).get("gradient_cosines").get(a).get(b).doubleValue(), within(tolerance));
+                        }
+                    }
+                }
+            }
+            float[] theirs = expected.parameters().toFloats();
+            double error = TinyLlama.relativeError(TinyLlama.minus(shared.parameters().toFloats(), start), TinyLlama.minus(theirs, start));
+            System.out.printf("%s direction: relative error of the update %.1e%n", outer, error);
+            if (tolerance > 0) {
+                assertThat(error).isLessThan(tolerance);
+            } else {
+                assertThat(error).isGreaterThan(1e-2);
+            }
+        }
+    }
+
     /** Where it runs; a subclass takes another device. */
     TinyLlama llama() {
         return new TinyLlama();

@@ -394,6 +394,28 @@ class MetaLoraTest {
         }
     }
 
+    @Test
+    void reptileGoesTowardsTheAdaptedParameters() {
+        TrainConfig config = config("meta.outer=reptile");
+        var episodes = new EpisodeSampler(tasks(), Composition.uniform(4, 3, config.seed()), 3, 2, config.seed());
+        List<Episode> batch = episodes.draw(0);
+        try (var shared = llama.adapter(); var meta = new MetaLora(llama.model(), shared, tasks(), config)) {
+            float[] start = shared.parameters().toFloats();
+            float[] directions = meta.gradients(batch).toFloats();
+            List<LoraAdapter> adapted = TaskAdaptation.adapt(llama.model(), shared, batch.stream().map(Episode::supportExamples).toList(),
+                    config.meta().innerSteps(), config);
+            for (int i = 0; i < adapted.size(); i++) {
+                float[] direction = Arrays.copyOfRange(directions, i * start.length, (i + 1) * start.length);
+                float[] expected = TinyLlama.minus(start, adapted.get(i).parameters().toFloats());
+                assertThat(TinyLlama.relativeError(direction, expected)).isLessThan(ROUNDING);
+                adapted.get(i).close();
+            }
+            var report = meta.iterate(batch);
+            assertThat(report.tasks()).allSatisfy(task -> assertThat(task.queryLoss()).isPositive());
+            assertThat(shared.parameters().toFloats()).isNotEqualTo(start);
+        }
+    }
+
     /** Weights from the Gram matrix: here all of it on the task with the longest gradient. */
     @Test
     void theTasksGradientsBecomeOneAsTheAggregationWeighsThem() {

@@ -3,7 +3,6 @@ package io.metalora.train;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
-import io.metalora.config.Method;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.CausalLM;
 import io.metalora.model.LoadOptions;
@@ -17,13 +16,16 @@ import org.junit.jupiter.params.provider.ValueSource;
 class TrainingMemoryTest {
 
     @ParameterizedTest
-    @ValueSource(strings = {"method=meta-lora", "meta.inner_optimizer=adamw", "method=joint-lora"})
+    @ValueSource(strings = {"method=meta-lora", "meta.inner_optimizer=adamw", "meta.outer=exact", "method=joint-lora", "method=separate-lora"})
     void estimateIsWhatARunHolds(String method) throws IOException {
         TrainConfig config = RunFixture.config(Path.of("tasks"), Path.of("run"), method, "meta.tasks_per_iteration=3");
         var tasks = TinyLlama.tasks();
         try (var llama = new TinyLlama(); var adapter = llama.adapter();
-             var trainer = config.method() == Method.JOINT_LORA ? new JointLora(llama.model(), adapter, tasks, config)
-                     : new MetaLora(llama.model(), adapter, tasks, config)) {
+             Trainer trainer = switch (config.method()) {
+                 case META_LORA -> new MetaLora(llama.model(), adapter, tasks, config);
+                 case JOINT_LORA -> new JointLora(llama.model(), adapter, tasks, config);
+                 case SEPARATE_LORA -> new SeparateLora(llama.model(), adapter, tasks, FineTuning.of(config), () -> false);
+             }) {
             long held = llama.device().info().memoryInUse();
             long working = 512; // norms, task weights, the Gram matrix
 
