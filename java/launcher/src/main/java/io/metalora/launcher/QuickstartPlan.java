@@ -43,10 +43,10 @@ record QuickstartPlan(List<Setting> settings, Arm jointFew, Arm jointAll, Arm me
                     new Arm("joint", "joint LoRA", 0, List.of(
                             "method=joint-lora", "data.samples_per_task=40", "joint.epochs=6", "joint.batch_size=8", "optimizer.lr=4e-3",
                             "optimizer.warmup_ratio=0.06")),
-                    new Arm("meta", "MeTA-LoRA", 12, List.of(
-                            "method=meta-lora", "data.samples_per_task=40", "meta.tasks_per_iteration=4", "meta.support_size=12",
+                    new Arm("meta", "MeTA-LoRA", 17, List.of(
+                            "method=meta-lora", "data.samples_per_task=40", "meta.tasks_per_iteration=2", "meta.support_size=12",
                             "meta.query_size=12", "meta.inner_steps=3", "meta.inner_optimizer=adamw", "meta.inner_lr=0.015",
-                            "optimizer.lr=8e-3", "optimizer.warmup_ratio=0.06")),
+                            "optimizer.lr=4e-3", "optimizer.warmup_ratio=0.06")),
                     List.of(4, 8, 16, 40), 20, 8,
                     new TrainConfig.Optimizer(8e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0)));
 

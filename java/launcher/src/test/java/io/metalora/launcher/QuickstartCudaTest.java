@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.within;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.metalora.launcher.QuickstartPlan.Arm;
+import io.metalora.launcher.QuickstartPlan.NewTasks;
 import io.metalora.launcher.QuickstartPlan.Setting;
 import io.metalora.launcher.synthetic.SyntheticTasks;
 import io.metalora.runtime.CudaDevice;
@@ -32,7 +33,7 @@ class QuickstartCudaTest {
             cut(QuickstartPlan.DEFAULT.jointFew(), "joint.epochs=1"),
             cut(QuickstartPlan.DEFAULT.jointAll(), "joint.epochs=1", "joint.batch_size=8"),
             cut(QuickstartPlan.DEFAULT.metaFew(), "meta.tasks_per_iteration=2", "meta.query_size=4"),
-            QuickstartCommandTest.cut(QuickstartPlan.DEFAULT.newTasks()));
+            cut(QuickstartPlan.DEFAULT.newTasks()));
 
     @TempDir
     private Path folder;
@@ -43,6 +44,12 @@ class QuickstartCudaTest {
         // AdamW's first steps are signs of gradients, some of which rounding decides: small ones leave the losses alike.
         all.addAll(List.of("data.samples_per_task=" + LINES, "optimizer.lr=5e-4"));
         return new Arm(arm.name(), arm.label(), Math.min(1, arm.iterationsPerTask()), all);
+    }
+
+    private static NewTasks cut(NewTasks plan) {
+        return new NewTasks(plan.name(), plan.title(), QuickstartCudaTest::writeTasks, QuickstartCudaTest::writeTasks, cut(plan.joint(), "joint.epochs=1"),
+                cut(plan.meta(), "meta.tasks_per_iteration=2", "meta.support_size=2", "meta.query_size=2", "meta.inner_steps=1"), List.of(2), 1,
+                plan.batchSize(), plan.optimizer());
     }
 
     private static void writeTasks(long seed, Path folder) throws IOException {
