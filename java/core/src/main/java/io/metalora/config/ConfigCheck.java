@@ -37,6 +37,9 @@ final class ConfigCheck {
     /** Far more than a method of few steps needs, and few enough for a record of each task's loss at each step. */
     private static final int MOST_INNER_STEPS = 10_000;
 
+    /** Of the rules that depend on the gradients: their cost on the host grows with the third power of the tasks. */
+    private static final int MOST_AGGREGATED = 256;
+
     private ConfigCheck() {
     }
 
@@ -75,6 +78,12 @@ final class ConfigCheck {
                 "without inner steps there is only first-order");
         require(meta.outer() != OuterDirection.EXACT || meta.innerOptimizer() == InnerOptimizer.SGD && meta.innerClip() == 0, "meta.outer", "exact",
                 "takes meta.inner_optimizer: sgd and meta.inner_clip: 0, through which it is known");
+        require(!(meta.composition() == CompositionRule.AGREE || meta.composition() == CompositionRule.COVER) || meta.tasksPerIteration() >= 2,
+                "meta.composition", meta.composition().name().toLowerCase(Locale.ROOT), "takes two tasks or more, and meta.tasks_per_iteration is "
+                        + meta.tasksPerIteration());
+        require(meta.aggregation() == AggregationRule.MEAN || meta.aggregation() == AggregationRule.WEIGHTED
+                || meta.tasksPerIteration() <= MOST_AGGREGATED, "meta.aggregation", meta.aggregation().name().toLowerCase(Locale.ROOT),
+                "is computed for at most " + MOST_AGGREGATED + " tasks, and meta.tasks_per_iteration is " + meta.tasksPerIteration());
         require(meta.compositionTemperature() >= 1e-3 && meta.compositionTemperature() <= 1e6, "meta.composition_temperature",
                 meta.compositionTemperature(), "must be between 0.001 and 1000000");
         require(meta.cagradC() >= 0 && meta.cagradC() < 1, "meta.cagrad_c", meta.cagradC(), "must be at least 0 and below 1");

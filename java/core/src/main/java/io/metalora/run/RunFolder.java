@@ -11,7 +11,6 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -167,7 +166,7 @@ public final class RunFolder {
     }
 
     /** One folder in the other would be read as a task, or changed by the run. */
-    static void requireApart(Path run, Path data, String help) {
+    public static void requireApart(Path run, Path data, String help) {
         Path realRun = real(run.toAbsolutePath());
         Path realData = real(data.toAbsolutePath());
         if (realRun.startsWith(realData) || realData.startsWith(realRun)) {
@@ -215,10 +214,11 @@ public final class RunFolder {
      * Makes the folder with what the run begins with in it.
      *
      * @param initial the adapter to begin from; null where the config's seed determines it
+     * @param replayed a hash of the draws to repeat, as they were checked; null without any
      * @return the right to change the folder, until it is closed
      * @throws InputException if the folder can't be made, or another training came first; nothing in it was changed then
      */
-    RunLock create(TrainConfig config, RunStart start, LoraAdapter initial) {
+    RunLock create(TrainConfig config, RunStart start, LoraAdapter initial, String replayed) {
         AtomicFile.makeFolder(path, ADVICE);
         unused(path); // again, before the lock's file is there: reading the model took a while
         RunLock lock = RunLock.take(path);
@@ -234,8 +234,12 @@ public final class RunFolder {
                 begun = start.withInitialAdapter(initialAdapter());
             }
             if (config.meta().replay() != null) {
-                Files.copy(config.meta().replay(), replay(), StandardCopyOption.REPLACE_EXISTING);
+                AtomicFile.write(replay(), Files.readAllBytes(config.meta().replay()));
                 begun = begun.withReplay(replay());
+                if (!begun.repeats(replayed)) {
+                    throw new InputException("meta.replay: " + config.meta().replay() + " was written to while it was read; give the log of a run that "
+                            + "is over");
+                }
             }
             begun.write(fingerprint());
             AtomicFile.write(path.resolve(CONFIG), config.toYaml().getBytes(StandardCharsets.UTF_8));

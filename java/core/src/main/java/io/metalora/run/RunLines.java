@@ -26,8 +26,10 @@ final class RunLines {
         ObjectNode line = JSON.objectNode();
         line.put("iteration", report.iteration());
         line.put("lr", report.lr());
-        line.put("loss", report.loss());
-        line.put("gradient_norm", report.gradientNorm());
+        if (Double.isFinite(report.loss())) { // of separate LoRA there is none where the last task diverges
+            line.put("loss", report.loss());
+            line.put("gradient_norm", report.gradientNorm());
+        }
         report.supportLossBefore().ifPresent(loss -> line.put("support_loss_before", loss));
         report.supportLossAfter().ifPresent(loss -> line.put("support_loss_after", loss));
         if (!report.tasks().isEmpty()) {

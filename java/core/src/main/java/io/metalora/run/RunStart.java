@@ -66,10 +66,14 @@ record RunStart(ModelFingerprint model, Map<String, String> settings, Map<String
 
     /** Whether the copy is what the run began to repeat. */
     boolean repeats(Path copy) {
-        return digest(copy).equals(settings.get(REPLAYED));
+        return repeats(digest(copy));
     }
 
-    private static String digest(Path file) {
+    boolean repeats(String digest) {
+        return digest.equals(settings.get(REPLAYED));
+    }
+
+    static String digest(Path file) {
         try {
             return Sha256.of(file);
         } catch (IOException e) {

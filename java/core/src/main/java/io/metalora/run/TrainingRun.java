@@ -5,6 +5,7 @@ import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.config.Method;
 import io.metalora.config.TrainConfig;
+import io.metalora.file.AtomicFile;
 import io.metalora.file.Folders;
 import io.metalora.io.ModelConfig;
 import io.metalora.model.CausalLM;
@@ -15,7 +16,6 @@ import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.Held;
 import io.metalora.task.EncodedTask;
-import io.metalora.task.EpisodeSource;
 import io.metalora.task.ExampleEncoder;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
@@ -31,6 +31,8 @@ import io.metalora.train.TrainingMemory;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -51,8 +53,17 @@ public final class TrainingRun {
      * @param done        iterations done
      * @param total       iterations of the whole run
      * @param interrupted whether it stopped on request; {@link #resume} then goes on
+     * @param diverged    of method separate-lora: tasks that came to numbers that are not finite, and how; they have no adapter
      */
-    public record Outcome(RunFolder folder, long done, long total, boolean interrupted) {
+    public record Outcome(RunFolder folder, long done, long total, boolean interrupted, Map<String, String> diverged) {
+
+        public Outcome {
+            diverged = Collections.unmodifiableMap(new LinkedHashMap<>(diverged));
+        }
+
+        private Outcome diverged(Map<String, String> failures) {
+            return new Outcome(folder, done, total, interrupted, failures);
+        }
     }
 
     /** Of a state: a Java array holds no more. */
@@ -97,7 +108,7 @@ public final class TrainingRun {
         TrainingRun run = begin(config, listener, stop);
         CausalLM model = loaded.model();
         List<EncodedTask> encoded = run.encode(loaded.tokenizer(), model.config(), tasks);
-        EpisodeSource replay = run.replay(encoded);
+        Replay replay = run.replay(encoded);
         ModelFingerprint fingerprint = ModelFingerprint.of(run.config.model());
         listener.prepared(tasks, encoded, loaded.tokenizer(), model.config(), fingerprint);
         AdapterLayout layout = run.layout(model.config());
@@ -168,8 +179,9 @@ public final class TrainingRun {
         ModelConfig modelConfig = ModelConfig.read(config.model());
         try (var tokenizer = TextTokenizer.load(config.model())) {
             List<EncodedTask> encoded = encode(tokenizer, modelConfig, tasks);
-            EpisodeSource replay = replay(encoded);
+            Replay replay = replay(encoded);
             AdapterLayout layout = layout(modelConfig);
+            parameters(layout, encoded);
             ResumePoint point = null;
             if (resumed) {
                 requireAdaptersCanBeWritten(encoded);
@@ -305,7 +317,7 @@ public final class TrainingRun {
     }
 
     /** The draws that the run repeats, from its own copy once there is one; null where it draws anew. */
-    private EpisodeSource replay(List<EncodedTask> tasks) {
+    private Replay replay(List<EncodedTask> tasks) {
         return config.meta().replay() == null ? null : Replay.read(resumed ? folder.replay() : config.meta().replay(), tasks, config);
     }
 
@@ -333,7 +345,7 @@ public final class TrainingRun {
      *
      * @param point of a run that is resumed; null of a new one
      */
-    private Outcome run(LoadedModel loaded, List<EncodedTask> tasks, EpisodeSource replay, MemoryEstimate memory, RunStart start, ResumePoint point) {
+    private Outcome run(LoadedModel loaded, List<EncodedTask> tasks, Replay replay, MemoryEstimate memory, RunStart start, ResumePoint point) {
         try (var lock = new Held(); var adapter = untrained(loaded)) {
             parameters(adapter.layout(), tasks);
             return config.method() == Method.SEPARATE_LORA ? trainApart(loaded, adapter, tasks, memory, start, point, lock)
@@ -341,14 +353,14 @@ public final class TrainingRun {
         }
     }
 
-    private Outcome trainShared(LoadedModel loaded, LoraAdapter adapter, List<EncodedTask> tasks, EpisodeSource replay, MemoryEstimate memory,
+    private Outcome trainShared(LoadedModel loaded, LoraAdapter adapter, List<EncodedTask> tasks, Replay replay, MemoryEstimate memory,
                                 RunStart start, ResumePoint point, Held lock) {
         CausalLM model = loaded.model();
         Outcome outcome;
         try (Trainer trainer = replay != null ? new MetaLora(model, adapter, tasks, config, replay, stop)
                 : config.method() == Method.META_LORA ? new MetaLora(model, adapter, tasks, config, stop)
                 : new JointLora(model, adapter, tasks, config, stop)) {
-            outcome = train(trainer, model, adapter, tasks, memory, start, point, lock,
+            outcome = train(trainer, model, adapter, tasks, memory, start, point, lock, replay == null ? null : replay.digest(),
                     () -> adapter.save(folder.adapter(), config.model().toString()));
         }
         listener.trained(outcome, loaded, adapter);
@@ -359,15 +371,13 @@ public final class TrainingRun {
     private Outcome trainApart(LoadedModel loaded, LoraAdapter first, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start,
                                ResumePoint point, Held lock) {
         try (var trainer = new SeparateLora(loaded.model(), first, tasks, FineTuning.of(config), stop)) {
-            Outcome outcome = train(trainer, loaded.model(), first, tasks, memory, start, point, lock, () -> trainer.adapters().forEach(
-                    (task, adapter) -> adapter.save(folder.adapters().resolve(task), config.model().toString())));
-            Map<String, String> failures = trainer.failures();
+            Outcome outcome = train(trainer, loaded.model(), first, tasks, memory, start, point, lock, null, () -> {
+                trainer.adapters().forEach((task, adapter) -> adapter.save(folder.adapters().resolve(task), config.model().toString()));
+                // Of a run that was stopped before they diverged.
+                trainer.failures().keySet().forEach(task -> AtomicFile.delete(folder.adapters().resolve(task)));
+            }).diverged(trainer.failures());
+            trainer.finish();
             listener.trainedApart(outcome, loaded, trainer.adapters());
-            if (!failures.isEmpty() && !outcome.interrupted()) {
-                throw new TrainingDivergedException(failures.size() + " of " + tasks.size() + " tasks came to numbers that are not finite, and have no "
-                        + "adapter: " + failures.entrySet().stream().map(e -> e.getKey() + " at " + e.getValue()).collect(Collectors.joining("; "))
-                        + "; lower optimizer.lr for them. The adapters of the others are in " + folder.adapters(), null);
-            }
             return outcome;
         }
     }
@@ -379,7 +389,7 @@ public final class TrainingRun {
 
     /** @param save writes what is trained to the run's folder */
     private Outcome train(Trainer trainer, CausalLM model, LoraAdapter adapter, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start,
-                          ResumePoint point, Held lock, Runnable save) {
+                          ResumePoint point, Held lock, String replayed, Runnable save) {
         listener.planned(memory, trainer.scratchBytes());
         var layout = adapter.layout();
         int slots = config.slots(tasks.size());
@@ -392,7 +402,7 @@ public final class TrainingRun {
         }
         try {
             if (!resumed) {
-                lock.add(() -> folder.create(config, start, initial() == null ? null : adapter), RunLock::close);
+                lock.add(() -> folder.create(config, start, initial() == null ? null : adapter, replayed), RunLock::close);
             }
             return train(trainer, tasks, point, save);
         } catch (UncheckedIOException e) {
@@ -412,7 +422,7 @@ public final class TrainingRun {
             if (trainer.done() > 0) { // before the first there is no state to go on from, and nothing trained
                 save.run();
             }
-            return new Outcome(folder, trainer.done(), trainer.total(), interrupted);
+            return new Outcome(folder, trainer.done(), trainer.total(), interrupted, Map.of());
         } catch (TrainingDivergedException e) {
             throw diverged(e, trainer.done(), save);
         }

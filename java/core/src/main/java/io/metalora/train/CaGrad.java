@@ -9,7 +9,11 @@ import java.util.Arrays;
  */
 final class CaGrad implements Aggregation {
 
-    private static final double ACCURACY = 1e-9;
+    private static final double ACCURACY = 1e-6;
+    private static final double ROUNDING = 1e-15; // of the longest gradient's square
+
+    /** Shorter than this, by the longest gradient, a combination of float gradients has no direction. */
+    private static final double CANCELLED = 1e-6;
 
     private final double c;
 
@@ -46,9 +50,10 @@ final class CaGrad implements Aggregation {
             for (int i = 0; i < n; i++) {
                 slope[i] = ofMean[i] + (length > 0 ? radius * slope[i] / length : 0);
             }
-        }, scale, ACCURACY);
+        }, ACCURACY, ROUNDING * scale);
         double length = times(gram, w, new double[n]);
-        double more = length > 0 ? radius / length : 0; // all gradients cancel: the mean is as good as any
+        // Where gradients cancel, the way to go is rounding, and no way serves the worst-off: the mean is as good as any.
+        double more = length > CANCELLED * Math.sqrt(scale) ? radius / length : 0;
         for (int i = 0; i < n; i++) {
             weights[i] = (float) (1.0 / n + more * w[i]);
         }

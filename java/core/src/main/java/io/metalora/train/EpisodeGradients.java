@@ -6,7 +6,9 @@ import io.metalora.config.TrainConfig;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
 import io.metalora.model.PassLimits;
+import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
+import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.Held;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.Episode;
@@ -48,6 +50,10 @@ final class EpisodeGradients implements AutoCloseable {
         this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits, stop), GradientPass::close);
         this.inner = held.add(() -> new InnerLoop(device, slots, options), InnerLoop::close);
         this.outer = options.outer();
+        if (outer == OuterDirection.EXACT && device.activationType() != DType.F32) {
+            throw new InputException("meta.outer: exact takes differences of gradients that are too small for activations in "
+                    + device.activationType() + ", in which this device computes; use first-order or reptile, or compute.backend: cpu");
+        }
         this.exact = outer == OuterDirection.EXACT
                 ? held.add(() -> new ExactDirection(device, slots, steps, options.innerLr()), ExactDirection::close) : null;
         this.supportLoss = new double[steps][n];

@@ -63,7 +63,9 @@ final class GradientReduction implements AutoCloseable {
 
     /** [n, n], row-major, of the reduction that was queued; waits for it. */
     double[] awaitGram() {
-        gram.download(gramOnHost);
+        if (!aggregation.dependsOnGradients()) { // else it is there
+            gram.download(gramOnHost);
+        }
         return gramOnHost;
     }
 

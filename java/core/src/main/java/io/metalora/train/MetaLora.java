@@ -26,11 +26,12 @@ import java.util.OptionalDouble;
 import java.util.function.BooleanSupplier;
 
 /**
- * MeTA-LoRA (arXiv 2510.11598), first order. One iteration:
+ * MeTA-LoRA (arXiv 2510.11598). One iteration:
  * <ol>
  * <li>n tasks are drawn, from each a support set S_i and a query set Q_i, disjoint;
  * <li>stage 1: theta_i &lt;- theta, then k inner steps on S_i ({@link InnerLoop});
- * <li>stage 2: g_i = gradient of the loss on Q_i at theta_i; theta takes one AdamW step along mean_i g_i.
+ * <li>stage 2: g_i = gradient of the loss on Q_i at theta_i, or what {@link io.metalora.config.OuterDirection} says; theta takes one
+ *     AdamW step along sum_i w_i g_i, by default their mean ({@link Aggregation}).
  * </ol>
  * The tasks' sequences are packed together and every task has its own adapter slot, so that one pass over the frozen
  * weights serves all of them. With k = 0 this is multi-task LoRA on the query sets, every task weighing the same.
@@ -104,6 +105,10 @@ public final class MetaLora implements Trainer {
         int n = tasks.size();
         int count = meta.tasksPerIteration();
         double temperature = meta.compositionTemperature();
+        if (meta.composition() != CompositionRule.UNIFORM && count == n) {
+            throw new InputException("meta.composition chooses among tasks, but meta.tasks_per_iteration takes all " + n + " of them; lower it, or use "
+                    + "uniform");
+        }
         return switch (meta.composition()) {
             case UNIFORM -> Composition.uniform(n, count, config.seed());
             case SIZE -> new SizeComposition(tasks.stream().mapToInt(task -> task.examples().size()).toArray(), count, temperature, config.seed());

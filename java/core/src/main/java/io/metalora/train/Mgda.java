@@ -8,7 +8,8 @@ import java.util.Arrays;
  */
 final class Mgda implements Aggregation {
 
-    private static final double ACCURACY = 1e-9;
+    private static final double ACCURACY = 1e-6;
+    private static final double ROUNDING = 1e-15; // of the longest gradient's square
 
     @Override
     public boolean dependsOnGradients() {
@@ -33,7 +34,7 @@ final class Mgda implements Aggregation {
                     slope[i] += gram[i * n + j] * at[j];
                 }
             }
-        }, scale, ACCURACY);
+        }, ACCURACY, ROUNDING * scale);
         for (int i = 0; i < n; i++) {
             weights[i] = (float) w[i];
         }

@@ -3,8 +3,11 @@ package io.metalora.train;
 import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.InnerOptimizer;
+import io.metalora.file.Shown;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
+import io.metalora.model.MemoryEstimate;
+import io.metalora.model.ModelPass;
 import io.metalora.model.PassLimits;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
@@ -58,6 +61,7 @@ public final class SeparateLora implements Trainer {
     private final class Slot {
 
         private final EncodedTask task;
+        private final int number;
         private final int samples;
         private final int batch;
         private final long total;
@@ -76,6 +80,7 @@ public final class SeparateLora implements Trainer {
         Slot(EncodedTask task, int slot) {
             long count = slots.layout().parameters();
             this.task = task;
+            this.number = slot;
             this.samples = task.examples().size();
             this.batch = options.batch(samples);
             this.total = options.stepsFor(samples);
@@ -162,6 +167,7 @@ public final class SeparateLora implements Trainer {
         for (int i = 0; i < n; i++) {
             all.add(new Slot(tasks.get(i), i));
         }
+        requireRate(all);
         this.tasks = List.copyOf(all);
         this.losses = new double[n];
         this.total = all.stream().mapToLong(slot -> slot.total).max().orElseThrow();
@@ -172,6 +178,25 @@ public final class SeparateLora implements Trainer {
                 this.tasks.forEach(Slot::queueStep);
             });
         });
+    }
+
+    /** A warm-up that takes all of a task's steps at a rate of 0 would leave it as it was. */
+    private void requireRate(List<Slot> all) {
+        var rule = options.optimizer();
+        List<String> none = all.stream().filter(slot -> rule.lr() > 0 && slot.total <= rule.warmup(slot.total) && slot.total == 1)
+                .map(slot -> Shown.plain(slot.task.name())).toList();
+        if (!none.isEmpty()) {
+            throw new InputException("the warm-up takes the only step of " + String.join(", ", none) + " at a learning rate of 0, so that nothing would be "
+                    + "learned; train for more epochs, in smaller batches, or without warm-up");
+        }
+    }
+
+    /** Memory of a training beside the model: the pass, and each task's parameters, gradient and moments. */
+    public static MemoryEstimate estimate(CausalLM model, AdapterLayout layout, List<EncodedTask> tasks, FineTuning options) {
+        PassLimits limits = limits(tasks, options);
+        return ModelPass.estimate(model.config(), model.device(), model.options(), limits, layout, true)
+                .plus(new MemoryEstimate(0, GradientPass.ledgerBytes(limits),
+                        MemoryEstimate.product(4L, tasks.size(), Float.BYTES, layout.parameters())));
     }
 
     /** Tasks that are trained together: as many as their parameters, gradients and moments leave within 1 GiB. */
@@ -193,10 +218,10 @@ public final class SeparateLora implements Trainer {
         norms.copyFrom(norms, 0, slots.slots(), slots.slots());
     }
 
-    /** Of the longest task. */
+    /** The steps of the longest task; those done, once no task can take another. */
     @Override
     public long total() {
-        return total;
+        return tasks.stream().anyMatch(Slot::isActive) ? total : done;
     }
 
     @Override
@@ -265,28 +290,38 @@ public final class SeparateLora implements Trainer {
         }
         var reports = new ArrayList<IterationReport.TaskReport>();
         for (Slot slot : active) {
-            int i = tasks.indexOf(slot);
+            int i = slot.number;
             slot.check(losses[i], normsOnHost[i], normsOnHost[tasks.size() + i]);
             if (slot.failedAt == 0) {
                 reports.add(new IterationReport.TaskReport(slot.task.name(), List.of(), OptionalDouble.empty(), losses[i], normsOnHost[i]));
             }
         }
         done++;
-        double loss = reports.stream().mapToDouble(IterationReport.TaskReport::queryLoss).average().orElse(0);
-        double norm = reports.stream().mapToDouble(IterationReport.TaskReport::gradientNorm).average().orElse(0);
+        // Not a number where no task is left to have one.
+        double loss = reports.stream().mapToDouble(IterationReport.TaskReport::queryLoss).average().orElse(Double.NaN);
+        double norm = reports.stream().mapToDouble(IterationReport.TaskReport::gradientNorm).average().orElse(Double.NaN);
         double seconds = (System.nanoTime() - begin) * 1e-9;
         return new IterationReport(done, lr, loss, norm, pass.takeTokens(), seconds, reports, Gram.NONE, draws);
     }
 
+    /** Gives back what only further steps need; the slots stay. */
+    public void finish() {
+        pass.close();
+    }
+
     @Override
     public TrainerState state() {
-        var failed = new float[tasks.size()]; // exact: a float holds every step that a task of so few samples comes to
+        var failed = new float[tasks.size()]; // exact up to step 2^24; beyond it only the message would name a step nearby
         for (int i = 0; i < failed.length; i++) {
             failed[i] = tasks.get(i).failedAt;
         }
         float[] none = new float[0];
-        return new TrainerState(done, slots.parameters().toFloats(), moments == null ? none : moments.m().toFloats(),
+        var state = new TrainerState(done, slots.parameters().toFloats(), moments == null ? none : moments.m().toFloats(),
                 moments == null ? none : moments.v().toFloats(), failed);
+        state.notFinite().ifPresent(what -> {
+            throw new TrainingDivergedException("the state after " + done + " steps can't be kept: " + what);
+        });
+        return state;
     }
 
     /** @throws InputException if it is of other tasks or an adapter of another size */
@@ -297,6 +332,9 @@ public final class SeparateLora implements Trainer {
             throw new InputException("the state is of " + state.composition().length + " tasks with " + state.parameters().length
                     + " parameters together, not of " + tasks.size() + " with " + count);
         }
+        state.notFinite().ifPresent(what -> {
+            throw new InputException("the state after " + state.step() + " steps is of no use: " + what);
+        });
         slots.parameters().upload(state.parameters());
         if (moments != null) {
             moments.m().upload(state.m());

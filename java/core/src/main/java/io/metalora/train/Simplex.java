@@ -8,7 +8,7 @@ import java.util.Arrays;
  */
 final class Simplex {
 
-    private static final int MOST_STEPS = 100_000;
+    private static final int MOST_STEPS = 10_000;
 
     /** Halvings of the step's range: as many as a double can tell apart. */
     private static final int HALVINGS = 60;
@@ -26,10 +26,11 @@ final class Simplex {
     /**
      * A minimum, from the middle on.
      *
-     * @param scale    of the function's values
-     * @param relative the most by which the function may lie above its minimum, by {@code scale}
+     * @param relative the most by which the slope along w may exceed its least component, as a share of the former: for w^T G w, by
+     *                 how much of its own square the combination may fail to serve the worst-off
+     * @param rounding the same at least, below which the slope is rounding
      */
-    static double[] minimize(int n, Slope function, double scale, double relative) {
+    static double[] minimize(int n, Slope function, double relative, double rounding) {
         var w = new double[n];
         Arrays.fill(w, 1.0 / n);
         var slope = new double[n];
@@ -44,7 +45,7 @@ final class Simplex {
                 worst = w[i] > 0 && (worst < 0 || slope[i] > slope[worst]) ? i : worst;
                 mean += w[i] * slope[i];
             }
-            if (!(mean - slope[best] > relative * scale)) { // the gap to the minimum is no larger than this
+            if (!(mean - slope[best] > Math.max(relative * Math.abs(mean), rounding))) { // the gap to the minimum is no larger than this
                 return w;
             }
             double low = 0;

@@ -5,7 +5,7 @@ public final class TrainingDivergedException extends RuntimeException {
 
     private static final long serialVersionUID = 1;
 
-    TrainingDivergedException(String message) {
+    public TrainingDivergedException(String message) {
         super(message);
     }
 

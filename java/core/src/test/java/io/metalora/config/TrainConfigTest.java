@@ -191,6 +191,8 @@ class TrainConfigTest {
         assertThatThrownBy(() -> TrainConfig.of("meta.outer=exact", "meta.inner_clip=1")).isInstanceOf(InputException.class);
         assertThatThrownBy(() -> TrainConfig.of("meta.outer=reptile", "meta.inner_steps=0")).hasMessageContaining("without inner steps");
         assertThatThrownBy(() -> TrainConfig.of("meta.aggregation=mgda", "meta.tasks_per_iteration=1")).hasMessageContaining("takes two tasks or more");
+        assertThatThrownBy(() -> TrainConfig.of("meta.aggregation=pcgrad", "meta.tasks_per_iteration=257")).hasMessageContaining("at most 256 tasks");
+        assertThatThrownBy(() -> TrainConfig.of("meta.composition=cover", "meta.tasks_per_iteration=1")).hasMessageContaining("takes two tasks or more");
     }
 
     @ParameterizedTest

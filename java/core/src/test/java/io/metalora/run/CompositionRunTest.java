@@ -137,10 +137,17 @@ class CompositionRunTest {
         refused(log, ":2: it draws from task \"copy\", which is none of this run's", "data.names=[add, more, upper]");
         refused(log, "the training examples of task \"add\" are not those", "data.samples_per_task=8");
         refused(write(text.replaceFirst("\"query\":\\[\\d+", "\"query\":[99")), "it draws sample \"99\" of task");
+        refused(write(text.replaceFirst("\"query\":\\[\\d+", "\"query\":[3.7")), "it draws sample \"3.7\" of task");
+        refused(write(text.replaceFirst("\"query\":\\[(\\d+),\\d+\\]", "\"query\":{\"a\":$1,\"b\":2}")), "it has 2 query samples");
+        refused(write(text.replaceFirst("\"query\":\\[(\\d+),\\d+\\]", "\"query\":[$1,$1]")), "or a sample of it, twice");
+        refused(write(text.replace("{\"iteration\":1,", "{\"iteration\":1,\"iteration\":1,")), "the line is damaged");
+        refused(write(text.substring(text.indexOf('\n') + 1)), "of whose samples the log has no line");
         refused(write(text.substring(0, text.length() - 5)), "the line is damaged");
         refused(write(text.replace("\"iteration\":2", "\"iteration\":3")), "must be that of iteration 2");
         refused(folder.resolve("none.jsonl"), "none.jsonl can't be read: no such file");
         refused(tasks, "tasks");
+        assertThatThrownBy(() -> run("whole", "meta.composition=size", "meta.tasks_per_iteration=4")).isInstanceOf(InputException.class)
+                .hasMessageContaining("meta.tasks_per_iteration takes all 4 of them");
         assertThatThrownBy(() -> TrainConfig.of("method=joint-lora", "meta.replay=x")).hasMessageContaining("meta-lora alone");
     }
 

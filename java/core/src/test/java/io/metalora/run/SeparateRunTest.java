@@ -7,7 +7,6 @@ import io.metalora.adapter.LoraAdapter;
 import io.metalora.io.Safetensors;
 import io.metalora.model.LoadedModel;
 import io.metalora.runtime.InputException;
-import io.metalora.train.TrainingDivergedException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -62,7 +61,7 @@ class SeparateRunTest {
                     difference += Math.pow(actual[i] - expected[i], 2);
                     norm += Math.pow(expected[i], 2);
                 }
-                assertThat(Math.sqrt(difference)).as(name).isLessThanOrEqualTo(1e-5 * Math.sqrt(norm));
+                assertThat(Math.sqrt(difference)).as(name).isLessThanOrEqualTo(1e-6 * Math.sqrt(norm));
             }
         }
     }
@@ -118,10 +117,42 @@ class SeparateRunTest {
     }
 
     @Test
-    void whatDivergesIsSaidAndNotSaved() {
-        assertThatThrownBy(() -> run("diverged", "optimizer.lr=3e37", "optimizer.beta1=0")).isInstanceOf(TrainingDivergedException.class)
-                .hasMessageContaining("3 of 3 tasks came to numbers that are not finite").hasMessageContaining("lower optimizer.lr");
-        assertThat(folder.resolve("diverged/adapters")).doesNotExist();
+    void whatDivergesIsToldAndNotSaved() throws IOException {
+        Path output = folder.resolve("diverged");
+        var outcome = TrainingRun.start(RunFixture.config(tasks, output, "method=separate-lora", "optimizer.lr=3e37", "optimizer.beta1=0"),
+                TrainListener.SILENT, () -> false);
+        assertThat(outcome.diverged()).containsOnlyKeys(TASKS);
+        assertThat(outcome.diverged().get("add")).startsWith("step 2: ");
+        assertThat(outcome.done()).as("nothing is left to train").isEqualTo(2);
+        assertThat(output.resolve("adapters")).doesNotExist();
+        assertThat(RunFixture.metrics(output)).satisfiesExactly(line -> assertThat(line.get("loss").asDouble()).isPositive(),
+                line -> assertThat(line.has("loss")).isFalse());
+        var again = TrainingRun.resume(output, TrainListener.SILENT, () -> false);
+        assertThat(again.diverged()).containsOnlyKeys(TASKS);
+    }
+
+    /** One task takes a single step, which it survives; the others diverge in their second, before or after the run was stopped. */
+    @Test
+    void whatDivergesAfterAStopLeavesNoAdapterEither() throws IOException {
+        Path one = tasks.resolve("add/train.jsonl");
+        Files.write(one, Files.readAllLines(one).subList(0, 2));
+        String[] settings = {"method=separate-lora", "joint.epochs=1", "joint.batch_size=2", "adapter.dropout=0", "optimizer.lr=1e15",
+            "optimizer.schedule=constant", "optimizer.clip=0", "compute.token_budget=0"};
+        Path straight = folder.resolve("straight");
+        var whole = TrainingRun.start(RunFixture.config(tasks, straight, settings), TrainListener.SILENT, () -> false);
+        assertThat(whole.diverged()).containsOnlyKeys("copy", "upper");
+        Path stopped = folder.resolve("stopped");
+        int[] passes = {0};
+        TrainingRun.start(RunFixture.config(tasks, stopped, settings), TrainListener.SILENT, () -> ++passes[0] > 1);
+        assertThat(stopped.resolve("adapters/copy")).as("it was trained so far").exists();
+        var resumed = TrainingRun.resume(stopped, TrainListener.SILENT, () -> false);
+        assertThat(resumed.diverged()).containsOnlyKeys("copy", "upper");
+        for (Path run : List.of(straight, stopped)) {
+            assertThat(run.resolve("adapters/add/adapter_model.safetensors")).exists();
+            assertThat(run.resolve("adapters/copy")).doesNotExist();
+        }
+        assertThat(Files.mismatch(straight.resolve("adapters/add/adapter_model.safetensors"),
+                stopped.resolve("adapters/add/adapter_model.safetensors"))).isEqualTo(-1);
     }
 
     @Test

@@ -158,6 +158,44 @@ class CompositionTest {
         assertThat(firsts[2]).isGreaterThan(firsts[0] + 0.05);
     }
 
+    /** By hand: the newer mean goes half of the way to a new loss, the older one a tenth; the ratio counts up to 2. */
+    @Test
+    void byLossTheMeansForgetAsTheyShould() {
+        var composition = new LossComposition(2, 1, 1, 2);
+        composition.observe(new int[] {0}, new double[] {4}, cosines(0, 1));
+        composition.observe(new int[] {0}, new double[] {2}, cosines(0, 1));
+        composition.observe(new int[] {0}, new double[] {2}, cosines(0, 1));
+        assertThat(composition.state()).containsExactly(2.5f, 3.62f, 0, 0);
+        double[] firsts = firsts(composition, 2);
+        double measured = Math.exp(2.5 / 3.62);
+        assertThat(firsts[0]).isCloseTo(measured / (measured + Math.E), within(NOISE));
+        composition.observe(new int[] {1}, new double[] {1}, cosines(0, 1));
+        composition.observe(new int[] {1}, new double[] {1000}, cosines(0, 1));
+        double capped = Math.exp(2);
+        assertThat(firsts(composition, 2)[1]).isCloseTo(capped / (capped + measured), within(NOISE));
+    }
+
+    @Test
+    void aThirdTaskIsJudgedByTheMeanOfItsCosinesWithTheFirstTwo() {
+        var composition = new GradientComposition(4, 3, true, 0.5, 6);
+        double[] cosines = {1, 0, 0.6, -0.2, 0, 1, 0.8, -0.4, 0.6, 0.8, 1, 0, -0.2, -0.4, 0, 1};
+        for (int i = 0; i < 200; i++) {
+            composition.observe(new int[] {0, 1, 2, 3}, new double[4], cosines);
+        }
+        int pairs = 0;
+        int chosen = 0;
+        for (int i = 0; i < DRAWS; i++) {
+            var drawn = composition.draw(i);
+            if (drawn.get(0).task() < 2 && drawn.get(1).task() < 2) {
+                pairs++;
+                chosen += drawn.get(2).task() == 2 ? 1 : 0;
+            }
+        }
+        double two = Math.exp((0.6 + 0.8) / 2 / 0.5);
+        double three = Math.exp((-0.2 - 0.4) / 2 / 0.5);
+        assertThat((double) chosen / pairs).isCloseTo(two / (two + three), within(5 * Math.sqrt(0.25 / pairs)));
+    }
+
     @Test
     void aSmallTemperatureLeavesThePreferenceAndDrawsAreStillMade() {
         var composition = new LossComposition(3, 2, 1e-3, 2);

@@ -12,9 +12,11 @@ import io.metalora.eval.Split;
 import io.metalora.eval.TaskItems;
 import io.metalora.eval.TaskResult;
 import io.metalora.file.AtomicFile;
+import io.metalora.file.Shown;
 import io.metalora.io.ModelConfig;
 import io.metalora.model.LoadOptions;
 import io.metalora.model.LoadedModel;
+import io.metalora.run.RunFolder;
 import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.ExampleEncoder;
@@ -93,7 +95,8 @@ final class AdaptCommand implements Callable<Integer> {
     private InnerOptimizer optimizer;
 
     @Option(names = "--lr", paramLabel = "RATE", defaultValue = "2e-3",
-            description = "Highest learning rate, which falls along half a cosine to 0 (default: ${DEFAULT-VALUE}).")
+            description = "Highest learning rate, which falls along half a cosine to 0 (default: ${DEFAULT-VALUE}). Try several: the embedded "
+                    + "2.8 M model takes 8e-3, SmolLM2-135M 5e-4.")
     private float lr;
 
     @Option(names = "--seed", paramLabel = "S", defaultValue = "0",
@@ -114,6 +117,7 @@ final class AdaptCommand implements Callable<Integer> {
     private CommandSpec spec;
 
     private static final int DEFAULT_EPOCHS = 20;
+    private static final String RECORD = "adapt.json";
 
     /** @param before share of right answers, null without a test split; after likewise, and where it diverged or was not reached */
     @JsonPropertyOrder({"task", "samples", "before", "after"})
@@ -132,6 +136,7 @@ final class AdaptCommand implements Callable<Integer> {
         if (Files.exists(output, LinkOption.NOFOLLOW_LINKS)) {
             throw new InputException(output + ": already exists, and nothing was written over it; give another --output or remove it");
         }
+        RunFolder.requireApart(output, tasks, "give another --output");
         List<Task> read = TaskFolder.read(tasks);
         requireSamples(read);
         ModelConfig config = ModelConfig.read(model);
@@ -142,6 +147,8 @@ final class AdaptCommand implements Callable<Integer> {
             List<EncodedTask> encoded = EncodedTask.encode(read, ExampleEncoder.forTraining(tokenizer, config), samples.most(), seed);
             LoadOptions room = LoadOptions.defaults().withRoomFor(layout, SeparateLora.groupSize(layout, read.size()));
             try (var loaded = LoadedModel.load(model, opened, tokenizer, room); var start = loaded.loadAdapter(adapter)) {
+                SeparateLora.estimate(loaded.model(), layout, encoded.subList(0, SeparateLora.groupSize(layout, encoded.size())), options).requireFits(opened,
+                        "Adapting", "free memory, choose a smaller model, or shorten the longest sample");
                 return adapt(loaded, start, options, encoded, tested.stream().map(task -> TaskItems.of(task, Split.TEST, evalSamples.most())).toList());
             }
         }
@@ -169,12 +176,15 @@ final class AdaptCommand implements Callable<Integer> {
     }
 
     private void requireSamples(List<Task> read) {
+        if (read.stream().anyMatch(task -> task.name().equals(RECORD))) {
+            throw new InputException("a task in " + tasks + " is named " + RECORD + ", as the file that is written beside the adapters; rename its folder");
+        }
         read.stream().filter(task -> task.train().isEmpty()).findFirst().ifPresent(task -> {
-            throw new InputException("task " + task.name() + " in " + tasks + " has no train.jsonl, so there is nothing to adapt to; add one, or "
+            throw new InputException("task " + Shown.plain(task.name()) + " in " + tasks + " has no train.jsonl, so there is nothing to adapt to; add one, or "
                     + "move its folder elsewhere");
         });
         List<String> few = read.stream().filter(task -> task.train().size() < samples.most())
-                .map(task -> task.name() + " has " + task.train().size()).toList();
+                .map(task -> Shown.plain(task.name()) + " has " + task.train().size()).toList();
         if (!few.isEmpty()) {
             throw new InputException("--samples is " + samples + ", but of the tasks in " + tasks + " " + String.join(", ", few)
                     + " training samples; lower --samples or give them more");
@@ -211,7 +221,7 @@ final class AdaptCommand implements Callable<Integer> {
             }
             failures = tuned.failures();
             Results results = results(encoded, items, log);
-            AtomicFile.write(output.resolve("adapt.json"), (Json.pretty(record(options, encoded, failures, results, !stopped)) + "\n")
+            AtomicFile.write(output.resolve(RECORD), (Json.pretty(record(options, encoded, failures, results, !stopped)) + "\n")
                     .getBytes(StandardCharsets.UTF_8));
             if (json) {
                 out.println(Json.pretty(results));
@@ -220,14 +230,13 @@ final class AdaptCommand implements Callable<Integer> {
             }
             if (stopped) {
                 err.println("stopped: " + written.size() + " of " + encoded.size() + " tasks have their adapter in " + output
-                        + "; adapt the others into another --output");
+                        + "; to adapt the others, move the folders of these out of " + tasks + ", and give another --output");
                 return ExitCode.INTERRUPTED;
             }
         }
         if (!failures.isEmpty()) {
-            String list = failures.entrySet().stream().map(e -> e.getKey() + " at " + e.getValue()).reduce((a, b) -> a + "; " + b).orElseThrow();
             err.println("error: " + failures.size() + " of " + encoded.size() + " tasks came to numbers that are not finite, and have no adapter: "
-                    + failures.entrySet().stream().map(e -> e.getKey() + " at " + e.getValue()).collect(Collectors.joining("; "))
+                    + failures.entrySet().stream().map(e -> Shown.plain(e.getKey()) + " at " + e.getValue()).collect(Collectors.joining("; "))
                     + "; adapt them at a lower --lr");
             return ExitCode.FAILURE;
         }

@@ -79,6 +79,7 @@ final class FineTunedTasks {
                     progress.step(Work.TRAINED * report.tokens());
                 }
                 failures.putAll(training.failures());
+                training.finish();
                 handOn(group, training.slots(), taker);
                 evaluate(arm, group, training.slots(), items, log);
             }

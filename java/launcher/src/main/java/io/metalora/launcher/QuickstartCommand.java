@@ -131,7 +131,7 @@ final class QuickstartCommand implements Callable<Integer> {
         out.println("Look at one answer:  metalora generate --model " + model + " --adapter "
                 + outcomes.getFirst().adapter(plan.metaFew()) + " --prompt '...'");
         out.println("Adapt to new tasks:  metalora adapt --model " + model + " --adapter " + use.orElseThrow().adapter(plan.newTasks().meta())
-                + " --tasks " + newTasks.useFolder() + " --samples 16 --output adapted");
+                + " --tasks " + newTasks.useFolder() + " --samples 16 --lr 8e-3 --output adapted");
         return ExitCode.OK;
     }
 

@@ -4,8 +4,8 @@ import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.config.InnerOptimizer;
 import io.metalora.config.TrainConfig;
-import io.metalora.eval.Comparison;
 import io.metalora.eval.Comparison.Difference;
+import io.metalora.eval.Comparison;
 import io.metalora.eval.EvaluationLog;
 import io.metalora.eval.Split;
 import io.metalora.eval.TaskItems;
@@ -19,13 +19,14 @@ import io.metalora.launcher.report.Report.Series;
 import io.metalora.launcher.report.Report.Table;
 import io.metalora.launcher.report.Report.Text;
 import io.metalora.model.LoadedModel;
-import io.metalora.run.TrainingRun;
 import io.metalora.run.TrainingRun.Outcome;
+import io.metalora.run.TrainingRun;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.ExampleEncoder;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
 import io.metalora.train.FineTuning;
+import io.metalora.train.TrainingDivergedException;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Path;
@@ -157,8 +158,11 @@ record QuickstartNewTasks(NewTasks plan, List<TrainedArm> trained, Comparison co
                 int k = plan.samples().get(i);
                 arms.add(arm(start, k));
                 progress.begin(stage + 1 + i, 0);
-                new FineTunedTasks(loaded, options, progress, stop).run(arms.getLast(), adapter, EncodedTask.encode(prepared.use(), encoder, k, seed),
-                        log, (task, adapted) -> { });
+                var tuned = new FineTunedTasks(loaded, options, progress, stop);
+                tuned.run(arms.getLast(), adapter, EncodedTask.encode(prepared.use(), encoder, k, seed), log, (task, adapted) -> { });
+                if (!tuned.failures().isEmpty()) {
+                    throw new TrainingDivergedException(arms.getLast() + ": adapting came to numbers that are not finite: " + tuned.failures());
+                }
                 line.append(String.format(Locale.ROOT, "  %5.1f", mean()));
             }
             out.println(line.append(" %").toString());

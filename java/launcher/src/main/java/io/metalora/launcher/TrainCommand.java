@@ -5,6 +5,7 @@ import io.metalora.config.TrainConfig;
 import io.metalora.eval.Comparison;
 import io.metalora.eval.EvaluationLog;
 import io.metalora.eval.Split;
+import io.metalora.file.Shown;
 import io.metalora.launcher.report.HtmlReport;
 import io.metalora.launcher.report.RunRecord;
 import io.metalora.run.RunFolder;
@@ -19,6 +20,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
@@ -112,6 +114,12 @@ final class TrainCommand implements Callable<Integer> {
             spec.commandLine().getOut().println((stopped ? "Report so far: " : "report   ") + report);
             if (stopped) {
                 spec.commandLine().getOut().println("Go on with: metalora train --resume " + quoted(outcome.folder().path()) + options());
+            }
+            if (!stopped && !outcome.diverged().isEmpty()) {
+                err.println("error: " + outcome.diverged().size() + " tasks came to numbers that are not finite and have no adapter: "
+                        + outcome.diverged().entrySet().stream().map(e -> Shown.plain(e.getKey()) + " at " + e.getValue()).collect(Collectors.joining("; "))
+                        + "; train them with a lower optimizer.lr, another output and data.names");
+                return ExitCode.FAILURE;
             }
             return stopped ? ExitCode.INTERRUPTED : ExitCode.OK;
         }

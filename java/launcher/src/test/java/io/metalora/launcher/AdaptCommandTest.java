@@ -137,6 +137,10 @@ class AdaptCommandTest {
         refused("--lr is 0.0", "--lr", "0");
         refused("'nan' is not a number", "--lr", "nan");
         refused("--optimizer", "--optimizer", "adam");
+        var inside = adapt(tasks.resolve("adapted"));
+        assertThat(inside.code()).isEqualTo(2);
+        assertThat(inside.err()).contains("one is inside the other", "give another --output");
+        assertThat(tasks.resolve("adapted")).doesNotExist();
         Files.createDirectories(folder.resolve("there"));
         var exists = adapt(folder.resolve("there"));
         assertThat(exists.code()).isEqualTo(2);

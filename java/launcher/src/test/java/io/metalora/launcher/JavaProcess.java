@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Assumptions;
+import org.opentest4j.TestAbortedException;
 
 /** The launcher in a virtual machine of its own, as users run it. */
 final class JavaProcess {
@@ -64,7 +65,12 @@ final class JavaProcess {
             case "TERM" -> 1 << 14;
             default -> throw new IllegalArgumentException(name);
         };
-        assumeHeard("/proc/" + process.pid() + "/status", name, bit);
+        try {
+            assumeHeard("/proc/" + process.pid() + "/status", name, bit);
+        } catch (TestAbortedException e) {
+            process.destroyForcibly().waitFor(); // or it goes on in a folder that is removed now
+            throw e;
+        }
         new ProcessBuilder("kill", "-" + name, Long.toString(process.pid())).start().waitFor();
     }
 

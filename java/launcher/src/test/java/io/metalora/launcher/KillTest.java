@@ -74,7 +74,7 @@ class KillTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"meta-lora", "joint-lora", "separate-lora"})
+    @ValueSource(strings = {"meta-lora", "joint-lora", "separate-lora", "meta-lora meta.composition=cover meta.aggregation=pcgrad"})
     void endsAsIfItHadNeverBeenKilled(String method) throws IOException, InterruptedException {
         Path tasks = Cli.tasks(folder);
         Path straight = folder.resolve("straight");
@@ -153,7 +153,8 @@ class KillTest {
             arguments.addAll(List.of("--resume", run));
         } else {
             arguments.addAll(List.of(Cli.config(folder, tasks, run), "compute.backend=cpu", "compute.threads=1", "compute.checkpoint_every=1",
-                    "meta.iterations=40", "joint.epochs=8", "method=" + method));
+                    "meta.iterations=40", "joint.epochs=8"));
+            arguments.addAll(List.of(("method=" + method).split(" ")));
         }
         return new ProcessBuilder(JavaCommand.of(Main.class, arguments.toArray())).redirectOutput(folder.resolve("out").toFile())
                 .redirectError(folder.resolve("err").toFile()).start();
