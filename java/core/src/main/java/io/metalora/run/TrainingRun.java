@@ -105,16 +105,30 @@ public final class TrainingRun {
      * one model. Such a run resumes only if {@code config.model()} and {@code config.data().folder()} name the same.
      */
     public static Outcome start(TrainConfig config, LoadedModel loaded, List<Task> tasks, TrainListener listener, BooleanSupplier stop) {
-        TrainingRun run = begin(config, listener, stop);
+        return begin(config, listener, stop).runOn(loaded, tasks);
+    }
+
+    /** Goes on with a run that was started on a loaded model and given tasks; the same ones must be given. */
+    public static Outcome resume(Path run, LoadedModel loaded, List<Task> tasks, TrainListener listener, BooleanSupplier stop) {
+        RunFolder folder = RunFolder.existing(Folders.absolute(run));
+        try (var _ = folder.lock()) {
+            return new TrainingRun(folder.config(), folder, true, false, listener, stop).runOn(loaded, tasks);
+        }
+    }
+
+    private Outcome runOn(LoadedModel loaded, List<Task> tasks) {
+        ModelFingerprint fingerprint = ModelFingerprint.of(config.model());
+        Optional<RunStart> before = requireSameStart(fingerprint);
         CausalLM model = loaded.model();
-        List<EncodedTask> encoded = run.encode(loaded.tokenizer(), model.config(), tasks);
-        Replay replay = run.replay(encoded);
-        ModelFingerprint fingerprint = ModelFingerprint.of(run.config.model());
+        List<EncodedTask> encoded = encode(loaded.tokenizer(), model.config(), tasks);
+        Replay replay = replay(encoded);
+        AdapterLayout layout = layout(model.config());
+        ResumePoint point = resumePoint(before, fingerprint, encoded, layout);
         listener.prepared(tasks, encoded, loaded.tokenizer(), model.config(), fingerprint);
-        AdapterLayout layout = run.layout(model.config());
-        RunStart started = RunStart.of(fingerprint, run.config, loaded.device().info());
-        return run.run(loaded, encoded, replay, TrainingMemory.besideModel(run.config, model.config(), model.options(), layout, encoded,
-                loaded.device()), started, null);
+        RunStart now = RunStart.of(fingerprint, config, loaded.device().info());
+        before.ifPresent(start -> warnOfOtherCompute(start, now));
+        return run(loaded, encoded, replay, TrainingMemory.besideModel(config, model.config(), model.options(), layout, encoded, loaded.device()),
+                now, point);
     }
 
     private static TrainingRun begin(TrainConfig config, TrainListener listener, BooleanSupplier stop) {
@@ -170,11 +184,7 @@ public final class TrainingRun {
     /** Reads and checks what is small before loading what is large. */
     private Outcome load() {
         ModelFingerprint fingerprint = ModelFingerprint.of(config.model());
-        Optional<RunStart> before = resumed ? startOf() : Optional.empty();
-        before.ifPresent(start -> requireSameModel(start.model(), fingerprint));
-        before.ifPresent(this::requireSameSettings);
-        before.ifPresent(this::requireSameInitialAdapter);
-        before.ifPresent(this::requireSameReplay);
+        Optional<RunStart> before = requireSameStart(fingerprint);
         List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
         ModelConfig modelConfig = ModelConfig.read(config.model());
         try (var tokenizer = TextTokenizer.load(config.model())) {
@@ -182,13 +192,7 @@ public final class TrainingRun {
             Replay replay = replay(encoded);
             AdapterLayout layout = layout(modelConfig);
             parameters(layout, encoded);
-            ResumePoint point = null;
-            if (resumed) {
-                requireAdaptersCanBeWritten(encoded);
-                point = ResumePoint.find(folder, parameters(layout, encoded), folder.config().compute().checkpointEvery(), listener::warning);
-                point.requireSameData(folder, encoded, config.data().folder(),
-                        before.map(start -> start.model().encodesAs(fingerprint)).orElse(true));
-            }
+            ResumePoint point = resumePoint(before, fingerprint, encoded, layout);
             listener.prepared(tasks, encoded, tokenizer, modelConfig, fingerprint);
             var compute = config.compute();
             int processors = Runtime.getRuntime().availableProcessors();
@@ -208,7 +212,30 @@ public final class TrainingRun {
         }
     }
 
+    /** Where a run that is resumed goes on; null of a new one. */
+    private ResumePoint resumePoint(Optional<RunStart> before, ModelFingerprint fingerprint, List<EncodedTask> encoded, AdapterLayout layout) {
+        if (!resumed) {
+            return null;
+        }
+        requireAdaptersCanBeWritten(encoded);
+        var point = ResumePoint.find(folder, parameters(layout, encoded), folder.config().compute().checkpointEvery(), listener::warning);
+        point.requireSameData(folder, encoded, config.data().folder(), before.map(start -> start.model().encodesAs(fingerprint)).orElse(true));
+        return point;
+    }
+
     // ---- what a resumed run began with
+
+    /** What the run began with, as far as it is one that is resumed and that was recorded. */
+    private Optional<RunStart> requireSameStart(ModelFingerprint fingerprint) {
+        Optional<RunStart> before = resumed ? startOf() : Optional.empty();
+        before.ifPresent(start -> {
+            requireSameModel(start.model(), fingerprint);
+            requireSameSettings(start);
+            requireSameInitialAdapter(start);
+            requireSameReplay(start);
+        });
+        return before;
+    }
 
     private Optional<RunStart> startOf() {
         Optional<RunStart> start;

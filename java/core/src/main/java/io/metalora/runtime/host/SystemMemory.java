@@ -19,6 +19,22 @@ public final class SystemMemory {
         return available(Path.of("/proc"), Path.of("/sys/fs/cgroup"));
     }
 
+    /** Forgets {@link #peak} so far, where the system lets a process do so; returns whether it did. */
+    public static boolean resetPeak() {
+        try {
+            Files.writeString(Path.of("/proc/self/clear_refs"), "5");
+            return true;
+        } catch (IOException e) {
+            return false;
+        }
+    }
+
+    /** The most memory that this process has held, in bytes; empty where that is not known. */
+    public static OptionalLong peak() {
+        var kib = number(Path.of("/proc/self/status"), "VmHWM:");
+        return kib.isPresent() ? OptionalLong.of(kib.getAsLong() * 1024) : kib;
+    }
+
     static long available(Path proc, Path cgroups) {
         return Math.min(machine(proc).orElse(Long.MAX_VALUE), group(proc, cgroups));
     }

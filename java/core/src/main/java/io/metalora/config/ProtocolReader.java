@@ -1,0 +1,421 @@
+package io.metalora.config;
+
+import io.metalora.config.Protocol.Adaptation;
+import io.metalora.config.Protocol.Arm;
+import io.metalora.config.Protocol.FineTune;
+import io.metalora.config.Protocol.On;
+import io.metalora.config.Protocol.Question;
+import io.metalora.config.Protocol.Row;
+import io.metalora.config.Protocol.Source;
+import io.metalora.config.Protocol.Tasks;
+import io.metalora.config.Protocol.Trial;
+import io.metalora.file.Shown;
+import io.metalora.runtime.InputException;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.function.Function;
+import java.util.regex.Pattern;
+
+/** YAML to {@link Protocol}; every message names file, line and key. */
+final class ProtocolReader {
+
+    /** Arms name folders and files. */
+    private static final Pattern NAME = Pattern.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}");
+    /** What a comparison sets itself. */
+    private static final Set<String> OWN = Set.of("model", "output", "seed", "data.folder", "data.names", "adapter.init", "meta.replay");
+    private static final String ALL = "all";
+    private static final FineTune DEFAULTS = new FineTune(20, 0, 8, 2e-3, InnerOptimizer.ADAMW);
+
+    private final String file;
+
+    private ProtocolReader(String file) {
+        this.file = file;
+    }
+
+    static Protocol parse(String file, String yaml) {
+        Yaml.Node root = Yaml.parse(line -> file + ":" + line, yaml).orElseThrow(() -> new InputException(
+                file + ": is empty; a protocol has model, tasks, seeds and arms"));
+        return new ProtocolReader(file).protocol(root);
+    }
+
+    /** The keys of a section that are set, each known and set once. */
+    private final class Section {
+
+        private final String name;
+        private final int line;
+        private final Map<String, Yaml.Entry> entries = new LinkedHashMap<>();
+
+        Section(String name, Yaml.Node node, String... known) {
+            this.name = name;
+            this.line = node.line();
+            if (!(node instanceof Yaml.Mapping mapping)) {
+                throw fail(node.line(), (name.isEmpty() ? "a protocol" : name) + " is a section with keys of its own: "
+                        + (known.length == 0 ? "one for each arm" : String.join(", ", known)));
+            }
+            for (Yaml.Entry entry : mapping.entries()) {
+                if (known.length > 0 && !List.of(known).contains(entry.key())) {
+                    throw fail(entry.line(), "unknown key " + Shown.quoted(key(entry.key())) + "; did you mean \""
+                            + key(Closest.to(entry.key(), List.of(known))) + "\"? Known here: " + String.join(", ", known));
+                }
+                Yaml.Entry before = entries.putIfAbsent(entry.key(), entry);
+                if (before != null) {
+                    throw fail(entry.line(), key(entry.key()) + " is set a second time; it was set at line " + before.line());
+                }
+            }
+        }
+
+        String key(String of) {
+            return name.isEmpty() ? of : name + "." + of;
+        }
+
+        Optional<Yaml.Node> get(String key) {
+            return Optional.ofNullable(entries.get(key)).map(Yaml.Entry::value)
+                    .filter(node -> !(node instanceof Yaml.Scalar scalar && scalar.isNull()));
+        }
+
+        Yaml.Node require(String key, String what) {
+            return get(key).orElseThrow(() -> fail(line, key(key) + " is missing: " + what));
+        }
+
+        <T> T value(String key, Class<T> boxed, Class<?> type, T otherwise) {
+            return get(key).map(node -> boxed.cast(read(type, node, key(key)))).orElse(otherwise);
+        }
+
+        String text(String key, String otherwise) {
+            return value(key, String.class, String.class, otherwise);
+        }
+
+        int whole(String key, int otherwise, int least) {
+            int value = value(key, Integer.class, int.class, otherwise);
+            if (value < least) {
+                throw fail(entries.get(key).line(), key(key) + " is " + value + ", but must be at least " + least);
+            }
+            return value;
+        }
+
+        /** A number of samples or items, or {@code all}, which is 0. */
+        int count(String key, int otherwise) {
+            return get(key).map(node -> ProtocolReader.this.count(node, key(key))).orElse(otherwise);
+        }
+
+        double number(String key, double otherwise) {
+            return value(key, Double.class, double.class, otherwise);
+        }
+
+        <T> List<T> list(String key, Function<Yaml.Node, T> item) {
+            return get(key).map(node -> items(node, key(key)).stream().map(item).toList()).orElse(List.of());
+        }
+
+        List<String> names(String key) {
+            return list(key, node -> (String) read(String.class, node, key(key)));
+        }
+    }
+
+    private Protocol protocol(Yaml.Node root) {
+        var top = new Section("", root, "title", "model", "tasks", "seeds", "tuning_seed", "trials", "margin", "settings", "arms", "questions");
+        String model = (String) read(String.class, top.require("model", "the folder of the base model, or " + Protocol.EMBEDDED), "model");
+        Tasks tasks = tasks(new Section("tasks", top.require("tasks", "what is trained on, and what is held out"), "trained", "trained_names",
+                "unseen", "unseen_names", "tuning", "tuning_names", "dev_from_train", "dev_items", "test_items"));
+        Yaml.Node seedsNode = top.require("seeds", "a list such as [1, 2, 3]");
+        List<Long> seeds = items(seedsNode, "seeds").stream().map(node -> (Long) read(long.class, node, "seeds")).toList();
+        long tuningSeed = top.value("tuning_seed", Long.class, long.class, 0L);
+        if (seeds.isEmpty() || new HashSet<>(seeds).size() < seeds.size()) {
+            throw fail(seedsNode.line(), seeds.isEmpty() ? "seeds is an empty list; give one at least" : "seeds holds a seed twice");
+        }
+        if (seeds.contains(tuningSeed)) {
+            throw fail(seedsNode.line(), "seeds holds tuning_seed, " + tuningSeed + ": what was tuned with a seed is not to be reported with it; take "
+                    + "another one for either");
+        }
+        int trials = top.whole("trials", 1, 1);
+        double margin = margin(top, 0);
+        Map<String, String> settings = settings(top.get("settings"), "settings");
+        var armsSection = new Section("arms", top.require("arms", "what is compared"));
+        var arms = new LinkedHashMap<String, Arm>();
+        for (Yaml.Entry entry : armsSection.entries.values()) {
+            if (!NAME.matcher(entry.key()).matches()) {
+                throw fail(entry.line(), "the arm " + Shown.quoted(entry.key()) + ": a name is up to 64 letters, digits, - _ and ., the first a "
+                        + "letter or digit; a label can be anything");
+            }
+            arms.put(entry.key(), arm(entry, tasks, settings, trials));
+        }
+        if (arms.isEmpty()) {
+            throw fail(armsSection.line, "arms is empty; there is nothing to compare");
+        }
+        List<Question> questions = top.list("questions", node -> question(node, arms, margin));
+        return new Protocol(top.text("title", file), model, tasks, seeds, tuningSeed, trials, margin, arms, questions);
+    }
+
+    private double margin(Section section, double otherwise) {
+        double margin = section.number("margin", otherwise);
+        if (!(margin >= 0 && margin < 100)) {
+            throw fail(section.entries.get("margin").line(), section.key("margin") + " is " + margin + ", but is in points of accuracy, from 0 to 100");
+        }
+        return margin;
+    }
+
+    private Tasks tasks(Section section) {
+        String folder = (String) read(String.class, section.require("trained", "the folder of the tasks that are trained on"), "tasks.trained");
+        var trained = new Source(folder, section.names("trained_names"));
+        List<String> unseenNames = section.names("unseen_names");
+        String unseenFolder = section.text("unseen", unseenNames.isEmpty() ? null : folder);
+        String tuningFolder = section.text("tuning", section.names("tuning_names").isEmpty() ? null : folder);
+        if (folder.equals(unseenFolder) && (unseenNames.isEmpty() || trained.names().isEmpty())) {
+            throw fail(section.line, "tasks.trained and tasks.unseen are the same folder; say with trained_names and unseen_names which are which");
+        }
+        if (tuningFolder != null && unseenFolder == null) {
+            throw fail(section.line, "tasks.tuning chooses the settings for unseen tasks, but there is no tasks.unseen; set it, or leave tuning out");
+        }
+        return new Tasks(trained, Optional.ofNullable(unseenFolder).map(of -> new Source(of, unseenNames)),
+                Optional.ofNullable(tuningFolder).map(of -> new Source(of, section.names("tuning_names"))), section.whole("dev_from_train", 0, 0),
+                section.count("dev_items", 0), section.count("test_items", 0));
+    }
+
+    private Arm arm(Yaml.Entry entry, Tasks tasks, Map<String, String> common, int trials) {
+        String name = entry.key();
+        String key = "arms." + name;
+        // An arm with nothing set is the base model.
+        Yaml.Node node = entry.value() instanceof Yaml.Scalar scalar && scalar.isNull() ? new Yaml.Mapping(List.of(), entry.line()) : entry.value();
+        var section = new Section(key, node, "label", "shots", "train", "adapt", "on", "grid");
+        int shots = section.whole("shots", 0, 0);
+        boolean trains = section.entries.containsKey("train");
+        Optional<Section> adapts = Optional.ofNullable(section.entries.get("adapt")).map(of -> new Section(key + ".adapt", of.value(), "samples",
+                "choose_at", "epochs", "steps", "batch_size", "lr", "optimizer"));
+        if (shots > 0 && (trains || adapts.isPresent())) {
+            throw fail(section.line, key + ": shots are samples in the prompt of the base model; an arm that trains or adapts has none");
+        }
+        Optional<Adaptation> adaptation = adapts.map(of -> adaptation(of));
+        List<On> on = on(section, tasks);
+        var setOfArm = new LinkedHashMap<>(common);
+        setOfArm.putAll(settings(section.get("train"), key + ".train"));
+        FineTune fineTune = adapts.map(of -> fineTune(of)).orElse(DEFAULTS);
+        List<Trial> grid = grid(section, trains, adaptation.isPresent(), setOfArm, fineTune, trials);
+        return new Arm(name, section.text("label", name), shots, trains, adaptation, on, grid);
+    }
+
+    private Adaptation adaptation(Section section) {
+        Yaml.Node node = section.require("samples", "the training samples of each task to adapt on, as [8, 16]");
+        List<Integer> samples = items(node, section.key("samples")).stream().map(item -> count(item, section.key("samples"))).toList();
+        if (samples.isEmpty() || new HashSet<>(samples).size() < samples.size()) {
+            throw fail(node.line(), section.key("samples") + (samples.isEmpty() ? " is an empty list" : " holds a number twice"));
+        }
+        int chooseAt = section.count("choose_at", samples.getLast());
+        if (!samples.contains(chooseAt)) {
+            throw fail(section.entries.get("choose_at").line(), section.key("choose_at") + " is none of " + section.key("samples"));
+        }
+        return new Adaptation(samples, chooseAt);
+    }
+
+    private List<On> on(Section section, Tasks tasks) {
+        Optional<Yaml.Node> node = section.get("on");
+        List<On> on = section.list("on", item -> (On) read(On.class, item, section.key("on")));
+        if (node.isEmpty()) {
+            return List.of(On.TRAINED);
+        }
+        int line = node.get().line();
+        if (on.isEmpty() || new HashSet<>(on).size() < on.size()) {
+            throw fail(line, section.key("on") + " is [trained], [unseen] or both");
+        }
+        if (on.contains(On.UNSEEN) && tasks.unseen().isEmpty()) {
+            throw fail(line, section.key("on") + " names unseen tasks, but there is no tasks.unseen");
+        }
+        return on;
+    }
+
+    private FineTune fineTune(Section section) {
+        int epochs = section.whole("epochs", DEFAULTS.epochs(), 1);
+        long steps = section.value("steps", Long.class, long.class, 0L);
+        if (steps < 0 || steps > 0 && section.get("epochs").isPresent()) {
+            throw fail(section.entries.get("steps").line(), section.key("steps") + (steps < 0 ? " is below 0" : " takes the place of epochs; omit one"));
+        }
+        double lr = section.number("lr", DEFAULTS.lr());
+        if (!(lr > 0 && lr <= Float.MAX_VALUE)) {
+            throw fail(section.entries.get("lr").line(), section.key("lr") + " is " + lr + ", but must be above 0");
+        }
+        return new FineTune(epochs, steps, section.whole("batch_size", DEFAULTS.batchSize(), 1), lr,
+                section.value("optimizer", InnerOptimizer.class, InnerOptimizer.class, DEFAULTS.optimizer()));
+    }
+
+    private List<Trial> grid(Section section, boolean trains, boolean adapts, Map<String, String> common, FineTune fineTune, int trials) {
+        Optional<Yaml.Node> node = section.get("grid");
+        if (!trains && !adapts) {
+            if (node.isPresent()) {
+                throw fail(node.get().line(), section.key("grid") + ": the arm neither trains nor adapts, so there is nothing to try");
+            }
+            return List.of(new Trial(Map.of(), common, fineTune));
+        }
+        List<Yaml.Node> items = node.map(of -> items(of, section.key("grid"))).orElse(List.of());
+        if (items.size() != trials && !(items.isEmpty() && trials == 1)) {
+            throw fail(node.map(Yaml.Node::line).orElse(section.line), section.key("grid") + " has " + items.size() + " trials, but every arm has as many as "
+                    + "trials says, " + trials);
+        }
+        if (items.isEmpty()) {
+            return List.of(trial(Map.of(), section.line, section.name, trains, adapts, common, fineTune));
+        }
+        var grid = new ArrayList<Trial>();
+        var seen = new HashSet<Map<String, String>>();
+        for (Yaml.Node item : items) {
+            Map<String, String> varied = settings(Optional.of(item), section.key("grid"));
+            if (!seen.add(varied)) {
+                throw fail(item.line(), section.key("grid") + " holds the same trial twice");
+            }
+            grid.add(trial(varied, item.line(), section.key("grid"), trains, adapts, common, fineTune));
+        }
+        return grid;
+    }
+
+    /** A trial's keys are the training's, and those of adapting under {@code adapt.}. */
+    private Trial trial(Map<String, String> varied, int line, String key, boolean trains, boolean adapts, Map<String, String> common,
+                        FineTune fineTune) {
+        var train = new LinkedHashMap<>(common);
+        var adapt = new ArrayList<Yaml.Entry>();
+        varied.forEach((setting, value) -> {
+            if (setting.startsWith("adapt.")) {
+                adapt.add(new Yaml.Entry(setting.substring("adapt.".length()), line, new Yaml.Scalar(value, true, line)));
+            } else {
+                train.put(setting, value);
+            }
+        });
+        if (!adapt.isEmpty() && !adapts) {
+            throw fail(line, key + " sets adapt." + adapt.getFirst().key() + ", but the arm does not adapt");
+        }
+        if (!trains && adapt.size() < varied.size()) {
+            throw fail(line, key + " sets " + varied.keySet().stream().filter(of -> !of.startsWith("adapt.")).findFirst().orElseThrow()
+                    + ", but the arm does not train");
+        }
+        // Those of the arm, and over them those of the trial.
+        for (Yaml.Entry of : List.of(
+                new Yaml.Entry("epochs", line, text(fineTune.epochs(), line)), new Yaml.Entry("batch_size", line, text(fineTune.batchSize(), line)),
+                new Yaml.Entry("lr", line, text(fineTune.lr(), line)), new Yaml.Entry("optimizer", line, text(fineTune.optimizer(), line)))) {
+            if (adapt.stream().noneMatch(set -> set.key().equals(of.key()) || set.key().equals("steps") && of.key().equals("epochs"))
+                    && !(of.key().equals("epochs") && fineTune.steps() > 0)) {
+                adapt.add(of);
+            }
+        }
+        if (fineTune.steps() > 0 && adapt.stream().noneMatch(set -> set.key().equals("steps") || set.key().equals("epochs"))) {
+            adapt.add(new Yaml.Entry("steps", line, text(fineTune.steps(), line)));
+        }
+        var trial = new Trial(varied, train, fineTune(new Section(key + ": adapt", new Yaml.Mapping(adapt, line), "epochs", "steps", "batch_size", "lr",
+                "optimizer")));
+        requireConfig(trial, line, key, trains);
+        return trial;
+    }
+
+    private static Yaml.Scalar text(Object value, int line) {
+        return new Yaml.Scalar(value.toString(), true, line);
+    }
+
+    private void requireConfig(Trial trial, int line, String key, boolean trains) {
+        TrainConfig config;
+        try {
+            config = trial.config();
+        } catch (InputException e) {
+            throw new InputException(file + ":" + line + ": " + key + ": " + e.getMessage(), e);
+        }
+        if (trains && config.method() == Method.SEPARATE_LORA) {
+            throw fail(line, key + ": method is separate-lora; LoRA of each task is an arm with adapt and without train");
+        }
+    }
+
+    private Question question(Yaml.Node node, Map<String, Arm> arms, double margin) {
+        var section = new Section("questions", node, "ask", "arm", "against", "on", "samples", "against_samples", "margin");
+        Row row = row(section, "arm", arms, section.value("on", On.class, On.class, null), samples(section, "samples"));
+        // The other row is the same for another arm, where it has one such.
+        Row against = row(section, "against", arms, row.on(), samples(section, "against_samples").or(() -> samples(section, "samples")));
+        if (row.equals(against)) {
+            throw fail(section.line, "questions: a row is compared with itself, " + row);
+        }
+        return new Question(section.text("ask", row + " against " + against), row, against, margin(section, margin));
+    }
+
+    private static Optional<Integer> samples(Section section, String key) {
+        return section.get(key).map(node -> section.count(key, 0));
+    }
+
+    private Row row(Section section, String key, Map<String, Arm> arms, On on, Optional<Integer> samples) {
+        Yaml.Node node = section.require(key, "the name of an arm");
+        String name = (String) read(String.class, node, section.key(key));
+        Arm arm = Optional.ofNullable(arms.get(name)).orElseThrow(() -> fail(node.line(), section.key(key) + ": there is no arm " + Shown.quoted(name)
+                + "; did you mean " + Closest.to(name, arms.keySet()) + "? There are " + String.join(", ", arms.keySet())));
+        List<Row> rows = arm.rows().stream().filter(row -> (on == null || row.on() == on)
+                && (row.samples() == Protocol.NO_ADAPTATION || samples.isEmpty() || row.samples() == samples.get())).toList();
+        if (rows.size() != 1) {
+            throw fail(node.line(), section.key(key) + ": " + (rows.isEmpty() ? "no row of " + name + " is meant" : "which row of " + name + " is meant")
+                    + "? It has " + String.join("; ", arm.rows().stream().map(Row::toString).toList()) + ". Choose with on and samples");
+        }
+        return rows.getFirst();
+    }
+
+    /** Settings of a training by dotted key, as a section of keys, nested or dotted. */
+    private Map<String, String> settings(Optional<Yaml.Node> node, String key) {
+        var settings = new LinkedHashMap<String, String>();
+        node.ifPresent(of -> {
+            if (!(of instanceof Yaml.Mapping mapping)) {
+                throw fail(of.line(), key + " is a section of settings, as {optimizer.lr: 1e-3}");
+            }
+            settings(mapping, "", key, settings);
+        });
+        return Collections.unmodifiableMap(settings);
+    }
+
+    private void settings(Yaml.Mapping mapping, String prefix, String where, Map<String, String> into) {
+        for (Yaml.Entry entry : mapping.entries()) {
+            String key = prefix + entry.key();
+            if (OWN.contains(key)) {
+                throw fail(entry.line(), where + ": " + key + " is set by the comparison itself; leave it out");
+            }
+            String value = switch (entry.value()) {
+                case Yaml.Mapping child -> {
+                    settings(child, key + ".", where, into);
+                    yield null;
+                }
+                case Yaml.Sequence list -> "[" + String.join(", ", list.items().stream().map(item -> Yaml.quoted(
+                        (String) read(String.class, item, key))).toList()) + "]";
+                case Yaml.Scalar scalar -> scalar.text();
+            };
+            if (value != null && into.putIfAbsent(key, value) != null) {
+                throw fail(entry.line(), where + ": " + key + " is set a second time");
+            }
+        }
+    }
+
+    // ---- values
+
+    private Object read(Class<?> type, Yaml.Node node, String key) {
+        try {
+            if (node instanceof Yaml.Mapping) {
+                throw new InputException("is a value, it has no keys of its own");
+            }
+            return ConfigValues.read(type, node);
+        } catch (InputException e) {
+            throw new InputException(file + ":" + node.line() + ": " + key + ": " + e.getMessage(), e);
+        }
+    }
+
+    private int count(Yaml.Node node, String key) {
+        if (node instanceof Yaml.Scalar scalar && scalar.text().equals(ALL)) {
+            return 0;
+        }
+        int count = (int) read(int.class, node, key);
+        if (count < 1) {
+            throw fail(node.line(), key + " is " + count + ", but is a number from 1 on, or " + ALL);
+        }
+        return count;
+    }
+
+    private List<Yaml.Node> items(Yaml.Node node, String key) {
+        if (!(node instanceof Yaml.Sequence sequence)) {
+            throw fail(node.line(), key + " is a list, as [a, b]");
+        }
+        return sequence.items();
+    }
+
+    private InputException fail(int line, String what) {
+        return new InputException(file + ":" + line + ": " + what);
+    }
+}
