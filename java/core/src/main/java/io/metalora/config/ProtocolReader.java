@@ -16,6 +16,7 @@ import java.util.Collections;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
@@ -29,6 +30,9 @@ final class ProtocolReader {
     private static final Pattern NAME = Pattern.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}");
     /** What a comparison sets itself. */
     private static final Set<String> OWN = Set.of("model", "output", "seed", "data.folder", "data.names", "adapter.init", "meta.replay");
+    private static final Set<String> MACHINE = Set.of("compute.backend", "compute.threads", "compute.isa");
+    /** The section of what all arms have in common. */
+    private static final String FOR_ALL = "settings";
     private static final String ALL = "all";
     private static final FineTune DEFAULTS = new FineTune(20, 0, 8, 2e-3, InnerOptimizer.ADAMW);
 
@@ -134,7 +138,7 @@ final class ProtocolReader {
         }
         int trials = top.whole("trials", 1, 1);
         double margin = margin(top, 0);
-        Map<String, String> settings = settings(top.get("settings"), "settings");
+        Map<String, String> settings = settings(top.get(FOR_ALL), FOR_ALL);
         var armsSection = new Section("arms", top.require("arms", "what is compared"));
         var arms = new LinkedHashMap<String, Arm>();
         for (Yaml.Entry entry : armsSection.entries.values()) {
@@ -291,7 +295,7 @@ final class ProtocolReader {
         // Those of the arm, and over them those of the trial.
         for (Yaml.Entry of : List.of(
                 new Yaml.Entry("epochs", line, text(fineTune.epochs(), line)), new Yaml.Entry("batch_size", line, text(fineTune.batchSize(), line)),
-                new Yaml.Entry("lr", line, text(fineTune.lr(), line)), new Yaml.Entry("optimizer", line, text(fineTune.optimizer(), line)))) {
+                new Yaml.Entry("lr", line, text(fineTune.lr(), line)), new Yaml.Entry("optimizer", line, text(fineTune.optimizer().name().toLowerCase(Locale.ROOT), line)))) {
             if (adapt.stream().noneMatch(set -> set.key().equals(of.key()) || set.key().equals("steps") && of.key().equals("epochs"))
                     && !(of.key().equals("epochs") && fineTune.steps() > 0)) {
                 adapt.add(of);
@@ -351,7 +355,7 @@ final class ProtocolReader {
         return rows.getFirst();
     }
 
-    /** Settings of a training by dotted key, as a section of keys, nested or dotted. */
+    /** Settings of a training by dotted key, as a section of keys, nested or dotted. Only for all arms those of how it computes. */
     private Map<String, String> settings(Optional<Yaml.Node> node, String key) {
         var settings = new LinkedHashMap<String, String>();
         node.ifPresent(of -> {
@@ -368,6 +372,12 @@ final class ProtocolReader {
             String key = prefix + entry.key();
             if (OWN.contains(key)) {
                 throw fail(entry.line(), where + ": " + key + " is set by the comparison itself; leave it out");
+            }
+            if (MACHINE.contains(key)) {
+                throw fail(entry.line(), where + ": " + key + " is not the protocol's; it is chosen on the command line");
+            }
+            if (key.startsWith("compute.") && !where.equals(FOR_ALL)) {
+                throw fail(entry.line(), where + ": " + key + " is the same for all arms; set it in " + FOR_ALL);
             }
             String value = switch (entry.value()) {
                 case Yaml.Mapping child -> {

@@ -20,7 +20,7 @@ public enum Split {
     }
 
     /** The task with other examples in the split. */
-    Task with(Task task, List<Example> examples) {
+    public Task with(Task task, List<Example> examples) {
         return new Task(task.name(), this == TRAIN ? examples : task.train(), this == DEV ? examples : task.dev(),
                 this == TEST ? examples : task.test());
     }

@@ -90,6 +90,11 @@ public final class TaskItems {
         return labels.isEmpty() ? "exact match" : "ranking " + labels.size() + " labels";
     }
 
+    /** Size of the closed set of answers; 0 where answers are open. */
+    public int labelCount() {
+        return labels.size();
+    }
+
     /** The closed set of answers, sorted; empty where answers are open. */
     List<String> labels() {
         return labels;

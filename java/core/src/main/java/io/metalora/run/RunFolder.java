@@ -32,7 +32,9 @@ import java.util.function.BooleanSupplier;
  */
 public final class RunFolder {
 
-    private static final String CONFIG = "config.resolved.yaml";
+    /** The resolved configuration: where it is, there is a run. */
+    public static final String CONFIG = "config.resolved.yaml";
+
     private static final String FINGERPRINT = "fingerprint.json";
     private static final String REPLAY = "replay.jsonl";
     private static final String INITIAL_ADAPTER = "initial_adapter";

@@ -37,6 +37,8 @@ final class FineTunedTasks {
     private final Progress progress;
     private final BooleanSupplier stop;
     private final Map<String, String> failures = new LinkedHashMap<>();
+    private long tokens;
+    private double seconds;
 
     /** @param stop asked before every pass; true ends what runs with a {@link CancellationException} */
     FineTunedTasks(LoadedModel loaded, FineTuning options, Progress progress, BooleanSupplier stop) {
@@ -75,6 +77,8 @@ final class FineTunedTasks {
                 while (training.done() < training.total()) {
                     var report = training.iterate();
                     progress.note(String.format(Locale.ROOT, "loss %.3f", report.loss()));
+                    tokens += report.tokens();
+                    seconds += report.seconds();
                     progress.tokens(report.tokens());
                     progress.step(Work.TRAINED * report.tokens());
                 }
@@ -121,5 +125,15 @@ final class FineTunedTasks {
     /** Tasks that came to numbers that are not finite, and how; they were handed on to nobody. */
     Map<String, String> failures() {
         return failures;
+    }
+
+    /** Tokens that training has taken so far. */
+    long tokens() {
+        return tokens;
+    }
+
+    /** Seconds that it has taken. */
+    double seconds() {
+        return seconds;
     }
 }

@@ -4,7 +4,9 @@ import static j2html.TagCreator.tag;
 
 import io.metalora.launcher.report.Report.BeforeAfter;
 import io.metalora.launcher.report.Report.Curves;
+import io.metalora.launcher.report.Report.Differences;
 import io.metalora.launcher.report.Report.LearningCurves;
+import io.metalora.launcher.report.Report.Points;
 import io.metalora.launcher.report.Report.Series;
 import j2html.tags.ContainerTag;
 import java.util.ArrayList;
@@ -143,6 +145,78 @@ final class Charts {
                                         item.before(), item.after()))));
             }
             y += rowHeight;
+        }
+        return svg;
+    }
+
+    /** One row an item: a dot with its interval, a line at 0, and a mark at minus the margin. */
+    static ContainerTag<?> differences(Differences section) {
+        double width = 760;
+        double left = 20;
+        double right = width - 20;
+        double rowHeight = 40;
+        double top = 24;
+        double bottom = top + rowHeight * section.items().size();
+        double low = section.items().stream().mapToDouble(item -> Math.min(item.low(), -item.margin())).min().orElse(-1);
+        double high = section.items().stream().mapToDouble(Differences.Item::high).max().orElse(1);
+        Axis axis = Axis.covering(Math.min(0, low), Math.max(0, high), 8);
+        var svg = svg(width, bottom + 6, section.title());
+        for (double tick : axis.ticks()) {
+            double x = left + axis.fraction(tick) * (right - left);
+            svg.with(line(x, top - 4, x, bottom, "grid"), text(x, top - 9, "middle", axis.label(tick)));
+        }
+        double zero = left + axis.fraction(0) * (right - left);
+        svg.with(line(zero, top - 4, zero, bottom, "zero"));
+        double y = top;
+        for (Differences.Item item : section.items()) {
+            double at = y + 28;
+            double value = left + axis.fraction(item.value()) * (right - left);
+            svg.with(text(left, y + 13, "start", shortened(item.name(), 110)).withClass("name"),
+                    line(left + axis.fraction(item.low()) * (right - left), at, left + axis.fraction(item.high()) * (right - left), at, "interval"));
+            if (item.margin() > 0) {
+                double margin = left + axis.fraction(-item.margin()) * (right - left);
+                svg.with(line(margin, at - 7, margin, at + 7, "margin"));
+            }
+            svg.with(dot(value, at, "after").with(tag("title").withText(String.format(Locale.ROOT, "%s: %+.1f (%+.1f to %+.1f)", item.name(),
+                    item.value(), item.low(), item.high()))));
+            y += rowHeight;
+        }
+        return svg;
+    }
+
+    /** Each point with its name; positions by the logarithm, those at 0 at the left end. */
+    static ContainerTag<?> points(Points points) {
+        double width = 760;
+        double height = 360;
+        double left = 40;
+        double right = width - 220;
+        double top = 12;
+        double bottom = height - 26;
+        double[] positive = points.items().stream().mapToDouble(Points.Item::x).filter(x -> x > 0).toArray();
+        double least = Math.floor(Math.log10(DoubleStream.of(positive).min().orElse(1)));
+        double most = Math.max(least + 1, Math.ceil(Math.log10(DoubleStream.of(positive).max().orElse(10))));
+        Axis yAxis = Axis.covering(0, Math.max(1e-9, points.items().stream().mapToDouble(Points.Item::y).max().orElse(1)), 5);
+        var svg = svg(width, height, points.title());
+        for (double tick : yAxis.ticks()) {
+            double y = bottom - yAxis.fraction(tick) * (bottom - top);
+            svg.with(line(left, y, right, y, "grid"), text(left - 6, y + 3.5, "end", yAxis.label(tick)));
+        }
+        for (double power = least; power <= most; power++) {
+            svg.with(text(left + (power - least) / (most - least) * (right - left), height - 8, "middle", String.format(Locale.ROOT, "1e%.0f", power)));
+        }
+        var heights = new ArrayList<Double>();
+        for (int i = 0; i < points.items().size(); i++) {
+            Points.Item item = points.items().get(i);
+            double x = item.x() > 0 ? left + (Math.log10(item.x()) - least) / (most - least) * (right - left) : left;
+            double y = bottom - yAxis.fraction(item.y()) * (bottom - top);
+            double at = y;
+            while (!isFree(heights, at)) {
+                at += 1;
+            }
+            heights.add(at);
+            svg.with(line(x, y, right + 8, at, "leader"),
+                    dot(x, y, "dot series" + i % 4).with(tag("title").withText(String.format(Locale.ROOT, "%s: %,.0f, %.1f", item.name(), item.x(), item.y()))),
+                    text(right + 12, at + 4, "start", shortened(item.name(), 32)).withClass("name"));
         }
         return svg;
     }

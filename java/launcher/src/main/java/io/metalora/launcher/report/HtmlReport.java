@@ -33,8 +33,10 @@ import io.metalora.file.AtomicFile;
 import io.metalora.launcher.report.Report.BeforeAfter;
 import io.metalora.launcher.report.Report.Code;
 import io.metalora.launcher.report.Report.Curves;
+import io.metalora.launcher.report.Report.Differences;
 import io.metalora.launcher.report.Report.Facts;
 import io.metalora.launcher.report.Report.LearningCurves;
+import io.metalora.launcher.report.Report.Points;
 import io.metalora.launcher.report.Report.Section;
 import io.metalora.launcher.report.Report.Table;
 import io.metalora.launcher.report.Report.Text;
@@ -106,6 +108,11 @@ public final class HtmlReport {
                     Charts.beforeAfter(new BeforeAfter(pairs.title(), pairs.caption(), pairs.label(), first(pairs.items(), MOST_ROWS)))
                             .withClass("wide"),
                     notShown(pairs.items().size(), MOST_ROWS, "lines"));
+            case Differences all -> figure(figcaption(all.caption()), span(all.label()).withClass("axis"),
+                    Charts.differences(new Differences(all.title(), all.caption(), all.label(), first(all.items(), MOST_ROWS))).withClass("wide"),
+                    notShown(all.items().size(), MOST_ROWS, "lines"));
+            case Points points -> figure(figcaption(points.caption()),
+                    p(points.yLabel() + " over " + points.xLabel() + ", logarithmic").withClass("axis"), Charts.points(points).withClass("wide"));
             case Code code -> div(pre(code.text().substring(0, Math.min(code.text().length(), MOST_CODE))),
                     notShown(code.text().length(), MOST_CODE, "characters"));
         };

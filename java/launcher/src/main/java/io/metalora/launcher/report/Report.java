@@ -109,6 +109,38 @@ public record Report(String title, String subtitle, List<Section> sections) {
         }
     }
 
+    /**
+     * Differences with their intervals on a common axis, one line each: a forest plot.
+     *
+     * @param label what the axis counts
+     */
+    public record Differences(String title, String caption, String label, List<Item> items) implements Section {
+        public Differences {
+            items = List.copyOf(items);
+        }
+
+        /**
+         * A difference.
+         *
+         * @param low    lower end of its interval
+         * @param high   its upper end
+         * @param margin below 0 by how much it may lie and still not count as inferior; 0: not asked
+         */
+        public record Item(String name, double value, double low, double high, double margin) {
+        }
+    }
+
+    /** Named points in one chart; the x axis is logarithmic. */
+    public record Points(String title, String caption, String xLabel, String yLabel, List<Item> items) implements Section {
+        public Points {
+            items = List.copyOf(items);
+        }
+
+        /** @param x 0 stands at the left end */
+        public record Item(String name, double x, double y) {
+        }
+    }
+
     /** Text shown as it stands, such as a configuration. */
     public record Code(String title, String text) implements Section {
     }

@@ -1,0 +1,112 @@
+package io.metalora.launcher;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.metalora.config.Protocol.Row;
+import io.metalora.eval.EvaluationLog;
+import io.metalora.eval.TaskItems;
+import io.metalora.eval.TaskResult;
+import io.metalora.run.RunCost;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalLong;
+
+/**
+ * What one cell gave: an arm with the settings of one trial and one seed.
+ *
+ * @param rows       what was answered
+ * @param training   of the shared adapter, which cells of the same settings and seed share; zero where there was none
+ * @param peakMemory of the process in bytes while the cell ran; empty where the system doesn't tell
+ * @param diverged   how it came to numbers that are not finite; then there are no rows
+ */
+record CompareCell(Map<Row, Answers> rows, RunCost training, OptionalLong peakMemory, Optional<String> diverged) {
+
+    /**
+     * Of one row.
+     *
+     * @param results one a task, in the tasks' order
+     * @param tokens  that adapting took, of all tasks together; seconds likewise
+     */
+    record Answers(List<TaskResult> results, long tokens, double seconds) {
+    }
+
+    /** With an answer to every item. */
+    static Answers answers(EvaluationLog log, String arm, long tokens, double seconds) {
+        return new Answers(log.results(arm), tokens, seconds);
+    }
+
+    /** As the cell's file holds it. */
+    ObjectNode json(String arm, long seed, Map<String, String> settings) {
+        ObjectNode json = JsonNodeFactory.instance.objectNode().put("arm", arm).put("seed", seed);
+        ObjectNode set = json.putObject("settings");
+        settings.forEach(set::put);
+        json.putObject("training").put("iterations", training.iterations()).put("tokens", training.tokens()).put("seconds", training.seconds());
+        peakMemory.ifPresent(bytes -> json.put("peak_memory", bytes));
+        diverged.ifPresent(how -> json.put("diverged", how));
+        var list = json.putArray("rows");
+        rows.forEach((row, answers) -> {
+            ObjectNode one = list.addObject().put("on", row.on().toString()).put("samples", row.samples()).put("tokens", answers.tokens())
+                    .put("seconds", answers.seconds());
+            ObjectNode tasks = one.putObject("correct");
+            answers.results().forEach(result -> tasks.put(result.task(), bits(result)));
+        });
+        return json;
+    }
+
+    private static String bits(TaskResult result) {
+        var text = new StringBuilder();
+        for (boolean correct : result.correct()) {
+            text.append(correct ? '1' : '0');
+        }
+        return text.toString();
+    }
+
+    /**
+     * From the cell's file.
+     *
+     * @param items for each row the items that are answered
+     * @return empty if the file is not of these
+     */
+    static Optional<CompareCell> of(JsonNode json, Map<Row, List<TaskItems>> items) {
+        JsonNode training = json.path("training");
+        var cost = new RunCost(training.path("iterations").asLong(), training.path("tokens").asLong(), training.path("seconds").asDouble());
+        OptionalLong peak = json.has("peak_memory") ? OptionalLong.of(json.get("peak_memory").asLong()) : OptionalLong.empty();
+        if (json.has("diverged")) {
+            return Optional.of(new CompareCell(Map.of(), cost, peak, Optional.of(json.get("diverged").asText())));
+        }
+        var rows = new LinkedHashMap<Row, Answers>();
+        for (Row row : items.keySet()) {
+            for (JsonNode one : json.path("rows")) {
+                if (one.path("on").asText().equals(row.on().toString()) && one.path("samples").asInt() == row.samples()) {
+                    var results = new ArrayList<TaskResult>();
+                    for (TaskItems of : items.get(row)) {
+                        String correct = one.path("correct").path(of.task()).asText();
+                        if (correct.length() != of.size() || !correct.matches("[01]*")) {
+                            return Optional.empty();
+                        }
+                        results.add(new TaskResult(of.task(), of.method(), of.labelCount(), bits(correct)));
+                    }
+                    rows.put(row, new Answers(results, one.path("tokens").asLong(), one.path("seconds").asDouble()));
+                }
+            }
+        }
+        return rows.size() == items.size() ? Optional.of(new CompareCell(rows, cost, peak, Optional.empty())) : Optional.empty();
+    }
+
+    private static boolean[] bits(String text) {
+        boolean[] correct = new boolean[text.length()];
+        for (int i = 0; i < correct.length; i++) {
+            correct[i] = text.charAt(i) == '1';
+        }
+        return correct;
+    }
+
+    /** The mean accuracy of a row; not a number where the cell diverged. */
+    double accuracy(Row row) {
+        return rows.containsKey(row) ? TaskResult.macroMean(rows.get(row).results()) : Double.NaN;
+    }
+}

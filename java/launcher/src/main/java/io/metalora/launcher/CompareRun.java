@@ -1,0 +1,405 @@
+package io.metalora.launcher;
+
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.metalora.adapter.AdapterLayout;
+import io.metalora.adapter.LoraAdapter;
+import io.metalora.adapter.LoraLayout;
+import io.metalora.config.Protocol.Arm;
+import io.metalora.config.Protocol.FineTune;
+import io.metalora.config.Protocol.Row;
+import io.metalora.config.Protocol.Trial;
+import io.metalora.config.Protocol;
+import io.metalora.config.Schedule;
+import io.metalora.config.TrainConfig;
+import io.metalora.eval.EvaluationLog;
+import io.metalora.eval.Split;
+import io.metalora.eval.TaskItems;
+import io.metalora.file.AtomicFile;
+import io.metalora.file.Sha256;
+import io.metalora.io.ModelConfig;
+import io.metalora.model.LoadOptions;
+import io.metalora.model.LoadedModel;
+import io.metalora.run.RunCost;
+import io.metalora.run.RunFolder;
+import io.metalora.run.TrainingRun.Outcome;
+import io.metalora.run.TrainingRun;
+import io.metalora.runtime.host.SystemMemory;
+import io.metalora.task.CounterRandom;
+import io.metalora.task.EncodedTask;
+import io.metalora.task.Example;
+import io.metalora.task.ExampleEncoder;
+import io.metalora.task.Task;
+import io.metalora.train.FineTuning;
+import io.metalora.train.SeparateLora;
+import io.metalora.train.TrainingDivergedException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashSet;
+import java.util.HexFormat;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.concurrent.CancellationException;
+import java.util.function.BooleanSupplier;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import picocli.CommandLine.Model.CommandSpec;
+
+/**
+ * Runs the cells of a comparison that are not there yet: first every trial of every arm on dev splits, then, with the settings
+ * chosen by these, every arm with every seed on test splits, which are read by nothing before.
+ */
+final class CompareRun {
+
+    private static final String COST = "cost.json";
+    private static final int NAME_BYTES = 8;
+
+    /**
+     * What is run at once.
+     *
+     * @param trial its place in the arm's grid
+     * @param rows  what is answered
+     */
+    record Cell(Arm arm, int trial, long seed, Split split, List<Row> rows) {
+
+        Trial settings() {
+            return arm.grid().get(trial);
+        }
+
+        /** Within the arm's cells. */
+        String name() {
+            return split == Split.DEV ? "trial-" + (trial + 1) : "seed-" + seed;
+        }
+    }
+
+    private final CommandSpec spec;
+    private final Protocol protocol;
+    private final Path model;
+    private final CompareTasks tasks;
+    private final CompareFolder folder;
+    private final DeviceChoice device;
+    private final BooleanSupplier stop;
+    private final Map<Cell, CompareCell> done = new LinkedHashMap<>();
+
+    CompareRun(CommandSpec spec, Protocol protocol, Path model, CompareTasks tasks, CompareFolder folder, DeviceChoice device,
+               BooleanSupplier stop) {
+        this.spec = spec;
+        this.protocol = protocol;
+        this.model = model;
+        this.tasks = tasks;
+        this.folder = folder;
+        this.device = device;
+        this.stop = stop;
+    }
+
+    // ---- what there is to do
+
+    /** The trials, by arm; none where there is one alone. */
+    List<Cell> trials() {
+        return protocol.arms().values().stream().filter(arm -> arm.grid().size() > 1).flatMap(arm -> IntStream
+                .range(0, arm.grid().size()).mapToObj(i -> new Cell(arm, i, protocol.tuningSeed(), Split.DEV, List.of(arm.chosenBy())))).toList();
+    }
+
+    /** The cells whose results are reported, each arm with the trial at its place in {@code chosen}. */
+    List<Cell> reported(Map<String, Integer> chosen) {
+        return protocol.seeds().stream().flatMap(seed -> protocol.arms().values().stream()
+                // The base model answers the same with every seed.
+                .filter(arm -> arm.isTuned() || arm.shots() > 0 || seed.equals(protocol.seeds().getFirst()))
+                .map(arm -> new Cell(arm, chosen.get(arm.name()), seed, Split.TEST, arm.rows()))).toList();
+    }
+
+    /** For each arm the trial of the highest accuracy on dev, the first of equals; those that diverged are never taken. */
+    Map<String, Integer> chosen() {
+        var chosen = new LinkedHashMap<String, Integer>();
+        for (Arm arm : protocol.arms().values()) {
+            int best = 0;
+            double highest = Double.NEGATIVE_INFINITY;
+            for (Cell trial : trials()) {
+                double accuracy = trial.arm() == arm ? done.get(trial).accuracy(arm.chosenBy()) : Double.NaN;
+                if (accuracy > highest) {
+                    highest = accuracy;
+                    best = trial.trial();
+                }
+            }
+            chosen.put(arm.name(), best);
+        }
+        return chosen;
+    }
+
+    /** Every cell that is done. */
+    Map<Cell, CompareCell> done() {
+        return done;
+    }
+
+    /** How the model is to be loaded for every arm. */
+    LoadOptions loadOptions(ModelConfig config) {
+        // The same for all arms.
+        LoadOptions options = new LoadOptions(protocol.arms().values().iterator().next().grid().getFirst().config().compute().weights());
+        int most = Math.max(tasks.trained().size(), Math.max(tasks.unseen().size(), tasks.tuning().size()));
+        for (Arm arm : protocol.arms().values()) {
+            for (Trial trial : arm.grid()) {
+                AdapterLayout layout = new LoraLayout(config, trial.config().adapter().lora());
+                int slots = Math.max(arm.train() ? trial.config().slots(tasks.trained().size()) : 1,
+                        arm.adapt().isPresent() ? SeparateLora.groupSize(layout, most) : 1);
+                LoadOptions with = options.withRoomFor(layout, slots);
+                options = with.adapterColumns() > options.adapterColumns() ? with : options;
+            }
+        }
+        return options;
+    }
+
+    /** The items of a row. */
+    List<TaskItems> items(Row row, Split split) {
+        int most = split == Split.DEV ? protocol.tasks().devItems() : protocol.tasks().testItems();
+        return tasks.on(row.on(), split).stream().map(task -> TaskItems.of(task, split, most)).toList();
+    }
+
+    // ---- doing it
+
+    /**
+     * Runs what is not done yet.
+     *
+     * @throws CancellationException once a stop is asked for; what is finished, and the state of the training at work, is kept
+     */
+    void run(LoadedModel loaded) {
+        List<Cell> trials = trials();
+        trials.forEach(this::recall);
+        // What is reported costs the same whichever trial is chosen, nearly.
+        var first = protocol.arms().keySet().stream().collect(Collectors.toMap(name -> name, name -> 0));
+        var plan = new Plan();
+        trials.forEach(plan::add);
+        reported(first).forEach(plan::add);
+        try (var progress = Progress.of(spec, "compare", plan.stages())) {
+            int stage = 0;
+            for (Cell cell : trials) {
+                stage = run(cell, loaded, progress, stage);
+            }
+            List<Cell> reported = reported(chosen());
+            reported.forEach(this::recall);
+            var now = new Plan();
+            trials.forEach(now::add);
+            reported.forEach(now::add);
+            progress.plan(now.stages());
+            stage = trials.stream().mapToInt(cell -> stagesOf(cell)).sum();
+            for (Cell cell : reported) {
+                stage = run(cell, loaded, progress, stage);
+            }
+        }
+    }
+
+    private void recall(Cell cell) {
+        CompareFolder.read(folder.cell(cell.arm().name(), cell.name())).flatMap(json -> CompareCell.of(json, itemsOf(cell)))
+                .ifPresent(result -> done.put(cell, result));
+    }
+
+    private Map<Row, List<TaskItems>> itemsOf(Cell cell) {
+        var items = new LinkedHashMap<Row, List<TaskItems>>();
+        cell.rows().forEach(row -> items.put(row, items(row, cell.split())));
+        return items;
+    }
+
+    /** Returns the stage after it. */
+    private int run(Cell cell, LoadedModel loaded, Progress progress, int stage) {
+        int after = stage + stagesOf(cell);
+        if (done.containsKey(cell)) {
+            return after;
+        }
+        if (stop.getAsBoolean()) {
+            throw new CancellationException("stopped on request");
+        }
+        boolean known = SystemMemory.resetPeak();
+        CompareCell result = answer(cell, loaded, progress, stage);
+        result = new CompareCell(result.rows(), result.training(), known ? SystemMemory.peak() : OptionalLong.empty(), result.diverged());
+        CompareFolder.write(folder.cell(cell.arm().name(), cell.name()), result.json(cell.arm().name(), cell.seed(), cell.settings().varied()));
+        done.put(cell, result);
+        return after;
+    }
+
+    private CompareCell answer(Cell cell, LoadedModel loaded, Progress progress, int stage) {
+        Arm arm = cell.arm();
+        Optional<Path> run = arm.train() ? Optional.of(folder.run(runName(cell))) : Optional.empty();
+        if (run.isPresent()) {
+            train(cell, run.get(), loaded, progress, stage);
+        }
+        ObjectNode cost = run.flatMap(of -> CompareFolder.read(of.resolve(COST))).orElse(JsonNodeFactory.instance.objectNode());
+        var training = new RunCost(cost.path("iterations").asLong(), cost.path("tokens").asLong(), cost.path("seconds").asDouble());
+        if (cost.has("diverged")) {
+            return new CompareCell(Map.of(), training, OptionalLong.empty(), Optional.of(cost.get("diverged").asText()));
+        }
+        var rows = new LinkedHashMap<Row, CompareCell.Answers>();
+        try (LoraAdapter adapter = run.isPresent() ? loaded.loadAdapter(RunFolder.existing(run.get()).adapter())
+                : arm.adapt().isEmpty() ? null : LoraAdapter.create(loaded.device(), layout(cell, loaded), cell.seed())) {
+            int next = stage + (arm.train() ? 1 : 0);
+            for (Row row : cell.rows()) {
+                rows.put(row, arm.adapt().isPresent() ? adapted(cell, row, adapter, loaded, progress, next)
+                        : asItIs(cell, row, adapter, loaded, progress, next));
+                next++;
+            }
+        } catch (TrainingDivergedException e) {
+            return new CompareCell(Map.of(), training, OptionalLong.empty(), Optional.of(e.getMessage()));
+        }
+        return new CompareCell(rows, training, OptionalLong.empty(), Optional.empty());
+    }
+
+    private static AdapterLayout layout(Cell cell, LoadedModel loaded) {
+        return new LoraLayout(loaded.model().config(), cell.settings().config().adapter().lora());
+    }
+
+    // ---- training
+
+    /** Arms of the same settings share the training with the same seed. */
+    private static String runName(Cell cell) {
+        String settings = cell.settings().train().toString() + " seed " + cell.seed();
+        return HexFormat.of().formatHex(Sha256.digest().digest(settings.getBytes(StandardCharsets.UTF_8)), 0, NAME_BYTES);
+    }
+
+    private void train(Cell cell, Path run, LoadedModel loaded, Progress progress, int stage) {
+        if (Files.exists(run.resolve(COST))) {
+            return;
+        }
+        var listener = new TrainProgress(spec, stageName(cell), progress, stage);
+        String diverged = null;
+        try {
+            Outcome outcome = Files.exists(run.resolve(RunFolder.CONFIG)) ? TrainingRun.resume(run, loaded, tasks.trained(), listener, stop)
+                    : TrainingRun.start(config(cell, run), loaded, tasks.trained(), listener, stop);
+            if (outcome.interrupted()) {
+                throw new CancellationException("stopped on request");
+            }
+        } catch (TrainingDivergedException e) {
+            diverged = e.getMessage();
+        }
+        RunCost cost = RunCost.of(RunFolder.existing(run));
+        ObjectNode json = JsonNodeFactory.instance.objectNode().put("iterations", cost.iterations()).put("tokens", cost.tokens())
+                .put("seconds", cost.seconds());
+        if (diverged != null) {
+            json.put("diverged", diverged);
+        }
+        CompareFolder.write(run.resolve(COST), json);
+        AtomicFile.delete(run.resolve("checkpoints")); // of use to nobody now, and the largest part of the run
+    }
+
+    private TrainConfig config(Cell cell, Path run) {
+        return cell.settings().config().with("model=" + model.toAbsolutePath(), "data.folder=" + tasks.folder().orElse(folder.path().resolve("tasks")).toAbsolutePath(),
+                "output=" + run.toAbsolutePath(), "seed=" + cell.seed(),
+                "compute.backend=" + device.options().backend().name().toLowerCase(Locale.ROOT), "compute.threads=" + device.options().threads(),
+                "compute.isa=" + device.options().isa().name().toLowerCase(Locale.ROOT));
+    }
+
+    // ---- answering
+
+    private CompareCell.Answers asItIs(Cell cell, Row row, LoraAdapter adapter, LoadedModel loaded, Progress progress, int stage) {
+        List<TaskItems> items = cell.arm().shots() == 0 ? items(row, cell.split()) : withShots(cell, row);
+        try (var log = EvaluationLog.inMemory(items)) {
+            new RunEvaluation(loaded, log, progress, stop).shared(cell.arm().name(), adapter, stage);
+            return CompareCell.answers(log, cell.arm().name(), 0, 0);
+        }
+    }
+
+    /** The items with training samples of their task in front of each prompt, chosen by the seed as those of trainings are. */
+    private List<TaskItems> withShots(Cell cell, Row row) {
+        int most = cell.split() == Split.DEV ? protocol.tasks().devItems() : protocol.tasks().testItems();
+        return shotTasks(cell, row).stream().map(task -> TaskItems.of(task, cell.split(), most)).toList();
+    }
+
+    /** The tasks of a row of an arm with shots, as they are asked. */
+    List<Task> shotTasks(Cell cell, Row row) {
+        return tasks.on(row.on(), cell.split()).stream().map(task -> withShots(task, cell.arm().shots(), cell.seed(), cell.split())).toList();
+    }
+
+    private static Task withShots(Task task, int shots, long seed, Split split) {
+        int[] chosen = new CounterRandom(seed, CounterRandom.Purpose.SUBSET, 0, task.name()).distinct(shots, task.train().size());
+        String before = Arrays.stream(chosen).mapToObj(task.train()::get).map(example -> example.prompt() + example.completion() + "\n\n")
+                .collect(Collectors.joining());
+        return split.with(task, split.of(task).stream().map(example -> new Example(before + example.prompt(), example.completion(), example.source()))
+                .toList());
+    }
+
+    private CompareCell.Answers adapted(Cell cell, Row row, LoraAdapter start, LoadedModel loaded, Progress progress, int stage) {
+        List<TaskItems> items = items(row, cell.split());
+        var encoder = ExampleEncoder.forTraining(loaded.tokenizer(), loaded.model().config());
+        List<EncodedTask> samples = EncodedTask.encode(tasks.on(row.on(), cell.split()), encoder, row.samples(), cell.seed());
+        progress.begin(stage, 0);
+        var tuned = new FineTunedTasks(loaded, fineTuning(cell), progress, stop);
+        try (var log = EvaluationLog.inMemory(items)) {
+            tuned.run(cell.arm().name(), start, samples, log, (task, adapter) -> { });
+            if (!tuned.failures().isEmpty()) {
+                throw new TrainingDivergedException(row + ": adapting came to numbers that are not finite: " + tuned.failures());
+            }
+            return CompareCell.answers(log, cell.arm().name(), tuned.tokens(), tuned.seconds());
+        }
+    }
+
+    private FineTuning fineTuning(Cell cell) {
+        FineTune how = cell.settings().adapt();
+        var rule = TrainConfig.DEFAULTS.optimizer();
+        return new FineTuning(how.steps(), how.epochs(), how.batchSize(), how.optimizer(), new TrainConfig.Optimizer(how.lr(), rule.beta1(),
+                rule.beta2(), rule.eps(), 0, 1, Schedule.COSINE, 0, 0), cell.seed(), cell.settings().config().compute().tokenBudget());
+    }
+
+    // ---- stages of the progress
+
+    private static int stagesOf(Cell cell) {
+        return (cell.arm().train() ? 1 : 0) + cell.rows().size();
+    }
+
+    private String stageName(Cell cell) {
+        return cell.arm().name() + ", " + (cell.split() == Split.DEV ? "trial " + (cell.trial() + 1) + " of " + cell.arm().grid().size()
+                : "seed " + cell.seed());
+    }
+
+    /** The stages of cells, in their order; what is done already costs nothing. Characters stand for tokens: only the ratios matter. */
+    private final class Plan {
+
+        private final List<Progress.Stage> stages = new ArrayList<>();
+        private final HashSet<String> trained = new HashSet<>();
+
+        List<Progress.Stage> stages() {
+            return stages;
+        }
+
+        void add(Cell cell) {
+            boolean isDone = done.containsKey(cell);
+            String name = stageName(cell);
+            if (cell.arm().train()) {
+                TrainConfig config = cell.settings().config();
+                int most = config.data().samplesPerTask();
+                List<Integer> counts = tasks.trained().stream().map(task -> most == 0 ? task.train().size() : Math.min(most, task.train().size()))
+                        .toList();
+                boolean isTrained = isDone | !trained.add(runName(cell)) | Files.exists(folder.run(runName(cell)).resolve(COST));
+                double work = isTrained ? 0 : Work.training(config, counts.stream().mapToLong(Integer::longValue).sum(), length(tasks.trained()));
+                stages.add(new Progress.Stage(name + ", training", "iterations", Work.iterations(config, counts), work));
+            }
+            for (Row row : cell.rows()) {
+                List<TaskItems> items = items(row, cell.split());
+                String what = name + ", " + row.on() + (row.samples() < 0 ? "" : " on " + (row.samples() == 0 ? "all" : row.samples()));
+                if (cell.arm().adapt().isEmpty()) {
+                    var stage = RunEvaluation.sharedStage(what, items, 1 + cell.arm().shots());
+                    stages.add(isDone ? new Progress.Stage(what, stage.unit(), stage.total(), 0) : stage);
+                } else {
+                    double all = adaptation(cell, row) + Work.answers(items, 1);
+                    stages.add(new Progress.Stage(what, "tokens' worth", all, isDone ? 0 : all));
+                }
+            }
+        }
+
+        private double adaptation(Cell cell, Row row) {
+            FineTuning how = fineTuning(cell);
+            List<Task> of = tasks.on(row.on(), cell.split());
+            return Work.TRAINED * length(of) * of.stream().mapToDouble(task -> {
+                int samples = row.samples() == 0 ? task.train().size() : row.samples();
+                return how.stepsFor(samples) * (double) Math.min(how.batchSize(), samples);
+            }).sum();
+        }
+
+        private static double length(List<Task> of) {
+            return of.stream().flatMap(task -> task.train().stream()).mapToInt(e -> e.prompt().length() + e.completion().length()).average().orElse(1);
+        }
+    }
+}
