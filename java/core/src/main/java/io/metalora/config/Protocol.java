@@ -199,13 +199,19 @@ public record Protocol(String title, String model, Tasks tasks, List<Long> seeds
         return arms.values().stream().flatMap(arm -> arm.rows().stream()).toList();
     }
 
-    /** With another model or other folders of tasks; an empty one stays as it is. */
+    /**
+     * With another model or other folders of tasks; an empty one stays as it is. Tasks that are held out of the folder of the trained
+     * ones move with it.
+     */
     public Protocol with(Optional<Path> otherModel, Optional<Path> trained, Optional<Path> unseen, Optional<Path> tuning) {
-        var others = new Tasks(
-                trained.map(folder -> new Source(folder.toString(), tasks.trained.names())).orElse(tasks.trained),
-                unseen.map(folder -> new Source(folder.toString(), tasks.unseen.map(Source::names).orElse(List.of()))).or(() -> tasks.unseen),
-                tuning.map(folder -> new Source(folder.toString(), tasks.tuning.map(Source::names).orElse(List.of()))).or(() -> tasks.tuning),
-                tasks.devFromTrain, tasks.devItems, tasks.testItems);
+        var others = new Tasks(trained.map(folder -> new Source(folder.toString(), tasks.trained.names())).orElse(tasks.trained),
+                moved(tasks.unseen, trained, unseen), moved(tasks.tuning, trained, tuning), tasks.devFromTrain, tasks.devItems, tasks.testItems);
         return new Protocol(title, otherModel.map(Path::toString).orElse(model), others, seeds, tuningSeed, trials, margin, arms, questions);
+    }
+
+    private Optional<Source> moved(Optional<Source> source, Optional<Path> trained, Optional<Path> other) {
+        List<String> names = source.map(Source::names).orElse(List.of());
+        return other.or(() -> trained.filter(folder -> source.isPresent() && source.get().folder().equals(tasks.trained.folder())))
+                .map(folder -> new Source(folder.toString(), names)).or(() -> source);
     }
 }

@@ -3,6 +3,7 @@ package io.metalora.run;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import com.code_intelligence.jazzer.junit.FuzzTest;
+import io.metalora.config.Protocol;
 import io.metalora.config.TrainConfig;
 import io.metalora.fuzz.MutatedSeeds;
 import io.metalora.fuzz.Reading;
@@ -20,6 +21,12 @@ class RunFilesFuzzTest extends MutatedSeeds {
     void configuration(byte[] yaml) {
         Path file = Reading.write(FOLDER.resolve("config.yaml"), yaml);
         Reading.check("config.yaml", yaml, () -> requireStable(TrainConfig.read(file, List.of())));
+    }
+
+    @FuzzTest
+    void protocol(byte[] yaml) {
+        Path file = Reading.write(FOLDER.resolve("protocol.yaml"), yaml);
+        Reading.check("protocol.yaml", yaml, () -> Protocol.read(file).arms().values().forEach(arm -> arm.grid().forEach(Protocol.Trial::config)));
     }
 
     /** The lines are overrides on the command line. */

@@ -1,0 +1,79 @@
+package io.metalora.launcher;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.metalora.files.JavaCommand;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Random;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.DisabledOnOs;
+import org.junit.jupiter.api.condition.OS;
+import org.junit.jupiter.api.io.TempDir;
+
+/** {@code compare}, killed at random moments and started again by the same command: as if nothing had happened. */
+@DisabledOnOs(OS.WINDOWS)
+class CompareKillTest {
+
+    private static final int KILLS = Integer.getInteger("metalora.kills", 5);
+    private static final long SEED = Long.getLong("metalora.kills.seed", 1);
+
+    @TempDir
+    private Path folder;
+
+    @Test
+    void endsAsIfItHadNeverBeenKilled() throws IOException, InterruptedException {
+        Path protocol = CompareFixture.protocol(folder, CompareFixture.tasks(folder));
+        Path straight = folder.resolve("straight");
+        long begin = System.nanoTime();
+        end(start(protocol, straight));
+        long whole = System.nanoTime() - begin;
+
+        Path killed = folder.resolve("killed");
+        var random = new Random(SEED);
+        var moments = new ArrayList<Long>();
+        for (int i = 0; i < KILLS; i++) {
+            if (Files.exists(killed.resolve("results.json"))) {
+                killed = folder.resolve("killed-" + i);
+            }
+            Process process = start(protocol, killed);
+            moments.add((long) (random.nextDouble() * whole) / 1_000_000);
+            if (!process.waitFor(moments.getLast(), TimeUnit.MILLISECONDS)) {
+                process.toHandle().destroyForcibly();
+                process.waitFor();
+            }
+        }
+        end(start(protocol, killed));
+        String what = "seed " + SEED + ", killed after " + moments + " ms";
+        assertThat(CompareFixture.timeless(CompareFixture.results(killed))).as(what)
+                .isEqualTo(CompareFixture.timeless(CompareFixture.results(straight)));
+        assertThat(names(killed)).as(what).isEqualTo(names(straight));
+        for (String file : names(straight)) {
+            if (file.endsWith("adapter_model.safetensors")) {
+                assertThat(Files.mismatch(killed.resolve(file), straight.resolve(file))).as(what + ": " + file).isEqualTo(-1);
+            }
+        }
+    }
+
+    private Process start(Path protocol, Path output) throws IOException {
+        return new ProcessBuilder(JavaCommand.of(Main.class, "compare", protocol, "--output", output, "--threads", "1"))
+                .redirectOutput(folder.resolve("out").toFile()).redirectError(folder.resolve("err").toFile()).start();
+    }
+
+    private void end(Process process) throws IOException, InterruptedException {
+        assertThat(process.waitFor(5, TimeUnit.MINUTES)).as("it hangs").isTrue();
+        assertThat(process.exitValue()).as(Files.readString(folder.resolve("err"))).isZero();
+    }
+
+    private static Set<String> names(Path output) throws IOException {
+        try (var all = Files.walk(output)) {
+            return all.filter(Files::isRegularFile).map(file -> output.relativize(file).toString()).collect(Collectors.toCollection(TreeSet::new));
+        }
+    }
+}
