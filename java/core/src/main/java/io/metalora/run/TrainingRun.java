@@ -27,7 +27,6 @@ import io.metalora.train.MetaLora;
 import io.metalora.train.SeparateLora;
 import io.metalora.train.Trainer;
 import io.metalora.train.TrainingDivergedException;
-import io.metalora.train.TrainingMemory;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -113,7 +112,7 @@ public final class TrainingRun {
         listener.prepared(tasks, encoded, loaded.tokenizer(), model.config(), fingerprint);
         AdapterLayout layout = run.layout(model.config());
         RunStart started = RunStart.of(fingerprint, run.config, loaded.device().info());
-        return run.run(loaded, encoded, replay, TrainingMemory.besideModel(run.config, model.config(), model.options(), layout, encoded,
+        return run.run(loaded, encoded, replay, Trainer.estimate(run.config, model.config(), model.options(), layout, encoded,
                 loaded.device()), started, null);
     }
 
