@@ -26,5 +26,6 @@ module io.metalora {
     exports io.metalora.train;
 
     exports io.metalora.file to io.metalora.launcher;
+    exports io.metalora.random to io.metalora.launcher;
     exports io.metalora.runtime.host to io.metalora.launcher;
 }

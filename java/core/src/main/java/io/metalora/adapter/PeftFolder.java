@@ -3,7 +3,7 @@ package io.metalora.adapter;
 import io.metalora.file.AtomicFile;
 import io.metalora.file.JsonObject;
 import io.metalora.file.Sha256;
-import io.metalora.io.Safetensors;
+import io.metalora.io.safetensors.Safetensors;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.FileFailure;

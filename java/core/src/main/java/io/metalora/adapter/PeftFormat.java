@@ -1,7 +1,7 @@
 package io.metalora.adapter;
 
 import io.metalora.io.ModelConfig;
-import io.metalora.io.Safetensors;
+import io.metalora.io.safetensors.Safetensors;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import java.nio.file.Path;

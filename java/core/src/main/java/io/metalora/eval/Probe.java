@@ -1,6 +1,6 @@
 package io.metalora.eval;
 
-import io.metalora.model.TokenPack;
+import io.metalora.model.pass.TokenPack;
 import java.util.Arrays;
 
 /** A sequence, and what is asked about it. Each question is a loss row of the pack that the probe goes into. */

@@ -3,9 +3,10 @@ package io.metalora.eval;
 import io.metalora.eval.Probe.Answer;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
-import io.metalora.model.ModelPass;
-import io.metalora.model.PassLimits;
-import io.metalora.model.TokenPack;
+import io.metalora.model.pass.Pass;
+import io.metalora.model.pass.PassAccess;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.model.pass.TokenPack;
 import io.metalora.runtime.InputException;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -28,7 +29,7 @@ final class ProbeRunner implements AutoCloseable {
     private final AdapterSlots slots;
     private final BooleanSupplier stop;
     private PassLimits limits;
-    private ModelPass pass;
+    private Pass pass;
     private TokenPack pack;
 
     /**
@@ -93,7 +94,7 @@ final class ProbeRunner implements AutoCloseable {
             close();
             var larger = new PassLimits(tokens, TOKEN_BUDGET, rows, slots == null ? 1 : slots.slots());
             pack = new TokenPack(larger);
-            pass = new ModelPass(model, larger, slots == null ? null : slots.layout(), false);
+            pass = PassAccess.get().evaluation(model, larger, slots == null ? null : slots.layout());
             limits = larger;
         }
     }

@@ -1,8 +1,8 @@
 package io.metalora.eval;
 
+import io.metalora.random.CounterRandom.Purpose;
+import io.metalora.random.CounterRandom;
 import io.metalora.runtime.InputException;
-import io.metalora.task.CounterRandom.Purpose;
-import io.metalora.task.CounterRandom;
 import io.metalora.task.Example;
 import io.metalora.task.Task;
 import java.nio.charset.StandardCharsets;

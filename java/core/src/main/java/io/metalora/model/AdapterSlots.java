@@ -3,6 +3,7 @@ package io.metalora.model;
 import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraLayout;
+import io.metalora.model.pass.BufferPlan;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.HostTensor;
@@ -25,7 +26,7 @@ public final class AdapterSlots implements AutoCloseable {
     private final boolean hasBase; // behind the n slots there is one of zeros
     private final Tensor parameters;
     private final Tensor gradients;
-    private final Held held = new Held(); // nothing where the memory is an adapter's
+    private final Held held = new Held(); // nothing where the memory is an adapter's or a plan's
 
     /** n slots of zeros. */
     public AdapterSlots(Device device, AdapterLayout layout, int slots, boolean gradients) {
@@ -42,6 +43,16 @@ public final class AdapterSlots implements AutoCloseable {
         this.vectors = SlotVectors.dense(layout.parameters(), slots);
         this.parameters = held.add(() -> device.zeros(DType.F32, hasBase ? slots + 1L : slots, layout.parameters()), Tensor::close);
         this.gradients = gradients ? held.add(() -> device.zeros(DType.F32, slots, layout.parameters()), Tensor::close) : null;
+    }
+
+    /** n slots of zeros with gradients, in a plan, which owns their memory. */
+    AdapterSlots(BufferPlan plan, AdapterLayout layout, int slots) {
+        this.layout = layout;
+        this.slots = slots;
+        this.hasBase = false;
+        this.vectors = SlotVectors.dense(layout.parameters(), slots);
+        this.parameters = plan.floats(slots, layout.parameters());
+        this.gradients = plan.floats(slots, layout.parameters());
     }
 
     private AdapterSlots(LoraAdapter adapter) {

@@ -1,6 +1,7 @@
 package io.metalora.model;
 
 import io.metalora.adapter.Projection;
+import io.metalora.model.pass.BufferPlan;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.op.AttentionInput;
 

@@ -3,7 +3,8 @@ package io.metalora.model;
 import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.Projection;
 import io.metalora.io.ModelConfig;
-import io.metalora.io.ModelFiles;
+import io.metalora.io.safetensors.ModelFiles;
+import io.metalora.model.pass.PassAccess;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.FrozenWeight;
@@ -24,10 +25,14 @@ import java.util.Optional;
 
 /**
  * A decoder-only language model of the Llama family (Llama, SmolLM2, Mistral, Qwen2, Qwen3): frozen weights on a
- * device. It holds no activations; {@link ModelPass} and {@link Generator} bring their own, and several of them may
+ * device. It holds no activations; training, evaluation and {@link Generator} bring their own, and several of them may
  * share one model as long as they take turns.
  */
 public final class CausalLM implements AutoCloseable {
+    static {
+        PassAccess.give(new ModelPassAccess());
+    }
+
     private final Path folder;
     private final ModelConfig config;
     private final Device device;

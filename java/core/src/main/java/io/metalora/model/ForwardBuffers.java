@@ -1,5 +1,6 @@
 package io.metalora.model;
 
+import io.metalora.model.pass.BufferPlan;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.op.RopeTable;
 

@@ -3,6 +3,7 @@ package io.metalora.model;
 import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.Projection;
+import io.metalora.model.pass.BufferPlan;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.op.LoraTerm;
 import java.util.ArrayList;

@@ -39,7 +39,7 @@ public record MemoryEstimate(long weights, long activations, long adapters) {
     }
 
     /** a + b of numbers that are not negative; Long.MAX_VALUE where it is more. */
-    static long sum(long a, long b) {
+    public static long sum(long a, long b) {
         return b > Long.MAX_VALUE - a ? Long.MAX_VALUE : a + b;
     }
 

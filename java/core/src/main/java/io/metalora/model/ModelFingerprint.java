@@ -1,8 +1,8 @@
 package io.metalora.model;
 
-import io.metalora.io.ModelConfig;
-import io.metalora.io.ModelFiles;
 import io.metalora.file.Sha256;
+import io.metalora.io.ModelConfig;
+import io.metalora.io.safetensors.ModelFiles;
 import io.metalora.runtime.HostTensor;
 import io.metalora.text.TextTokenizer;
 import java.lang.reflect.RecordComponent;

@@ -4,6 +4,11 @@ import io.metalora.adapter.AdapterLayout;
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.Status;
 import io.metalora.io.ModelConfig;
+import io.metalora.model.pass.BufferPlan;
+import io.metalora.model.pass.PackShape;
+import io.metalora.model.pass.Pass;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.model.pass.TokenPack;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
@@ -13,12 +18,8 @@ import io.metalora.runtime.op.Ops;
 import java.util.Arrays;
 import java.util.stream.IntStream;
 
-/**
- * Forward, and forward with backward, of packs up to a limit. All buffers are allocated once, here; a pass allocates
- * nothing. A pass for training keeps, for every layer from the first adapted one on, what the backward needs; one for
- * evaluation holds the activations of a single layer.
- */
-public final class ModelPass implements AutoCloseable {
+/** The {@link Pass} over a {@link CausalLM}. All buffers are allocated once, here; a pass allocates nothing. */
+final class ModelPass implements Pass {
     private static final String HELP = "lower the token budget, or adapt fewer layers, or free memory";
 
     private final CausalLM model;
@@ -49,7 +50,7 @@ public final class ModelPass implements AutoCloseable {
      * @param layout   of the adapters the passes will use, which are for a model of this shape; null for the base model alone
      * @param training whether {@link #forwardBackward} will be called; it needs a layout
      */
-    public ModelPass(CausalLM model, PassLimits limits, AdapterLayout layout, boolean training) {
+    ModelPass(CausalLM model, PassLimits limits, AdapterLayout layout, boolean training) {
         var device = model.device();
         boolean replays = replays(device, layout, training);
         this.model = model;
@@ -99,7 +100,7 @@ public final class ModelPass implements AutoCloseable {
     }
 
     /** What the buffers of such a pass take, on a model loaded with {@code options}. */
-    public static MemoryEstimate estimate(
+    static MemoryEstimate estimate(
             ModelConfig config, Device device, LoadOptions options, PassLimits limits, AdapterLayout layout, boolean training) {
         var plan = new BufferPlan(device);
         PassBuffers.in(plan, ModelShape.of(config, device, options), replays(device, layout, training) ? PackShape.room(limits) : limits,
@@ -111,11 +112,7 @@ public final class ModelPass implements AutoCloseable {
         return new MemoryEstimate(0, plan.bytes(), 0);
     }
 
-    /**
-     * The log-probability and the most probable token of every loss row.
-     *
-     * @param adapters null for the base model; else at least as many slots as the pack's
-     */
+    @Override
     public void forward(TokenPack tokens, AdapterSlots adapters) {
         runForward(tokens, adapters);
         logprobOnDevice.download(logprob, pack.lossRows());
@@ -123,7 +120,7 @@ public final class ModelPass implements AutoCloseable {
         argmaxValid = true;
     }
 
-    /** As {@link #forward}, without waiting for the device: what it computes stays there, for {@link #copyLogprob}. */
+    @Override
     public void runForward(TokenPack tokens, AdapterSlots adapters) {
         begin(tokens, adapters);
         argmaxValid = false;
@@ -139,13 +136,8 @@ public final class ModelPass implements AutoCloseable {
         ops.crossEntropy(model.head(), hidden, pack.loss(), logprobOnDevice, argmaxOnDevice, null, pack.tokens());
     }
 
-    /**
-     * The log-probability of every loss row, and into {@code adapters.gradients()}, added, the gradients of {@code sum_rows
-     * rowScale * -logprob}.
-     *
-     * @param dropoutStream distinguishes the packs of one seed
-     */
-    public void forwardBackward(TokenPack tokens, AdapterSlots adapters, long dropoutSeed, long dropoutStream) {
+    /** As {@link #runForwardBackward}; the log-probability of every loss row is then in {@link #logprob}. */
+    void forwardBackward(TokenPack tokens, AdapterSlots adapters, long dropoutSeed, long dropoutStream) {
         runForwardBackward(tokens, adapters, dropoutSeed, dropoutStream);
         logprobOnDevice.download(logprob, pack.lossRows());
         for (int row = 0, to = 0; row < pack.lossRows(); row++) {
@@ -155,10 +147,7 @@ public final class ModelPass implements AutoCloseable {
         }
     }
 
-    /**
-     * As {@link #forwardBackward}, without waiting for the device. Where the device records graphs and there is no dropout,
-     * the pack is filled up to one of few shapes, and the ops of a shape that comes again are replayed.
-     */
+    @Override
     public void runForwardBackward(TokenPack tokens, AdapterSlots adapters, long dropoutSeed, long dropoutStream) {
         if (backward == null) {
             throw new IllegalStateException("this pass was made for evaluation");
@@ -181,15 +170,7 @@ public final class ModelPass implements AutoCloseable {
         graphs.run(new PassKey(shape, adapters), this::opsForwardBackward);
     }
 
-    /**
-     * Reserves scratch memory for what {@code work} calls: ops, {@link #planForwardBackward} and {@link #planForward}, which
-     * stand for a pass over any pack within the limits. Nothing runs, and afterwards none of these ops allocates device memory.
-     * The driver needs memory of its own to keep recorded passes; if none is left for that, passes run op by op.
-     *
-     * @param adapters with as many slots as packs will have
-     * @return bytes that the largest op needs; 0 on the CPU, whose ops take host memory as they run
-     * @throws InputException if the device has too little memory left
-     */
+    @Override
     public long plan(AdapterSlots adapters, Runnable work) {
         if (backward == null) {
             throw new IllegalStateException("this pass was made for evaluation");
@@ -212,18 +193,18 @@ public final class ModelPass implements AutoCloseable {
         }
     }
 
-    /** Whether {@link #plan} is running. */
+    @Override
     public boolean isPlanning() {
         return planning;
     }
 
-    /** The ops of {@link #runForwardBackward}. */
+    @Override
     public void planForwardBackward() {
         lora.dropout(layout.config().dropout(), 0, 0);
         opsForwardBackward();
     }
 
-    /** The ops of {@link #runForward}. */
+    @Override
     public void planForward() {
         opsForward();
     }
@@ -239,7 +220,7 @@ public final class ModelPass implements AutoCloseable {
         }
     }
 
-    /** Copies the log-probabilities of the last pass, on the device, to {@code to} from element {@code at} on. */
+    @Override
     public void copyLogprob(Tensor to, long at) {
         for (int row = 0; row < pack.lossRows(); row++) {
             int first = row;
@@ -295,12 +276,12 @@ public final class ModelPass implements AutoCloseable {
         return forward.finalNorm(layers[layers.length - 1].out(), rstdFinal, tokens);
     }
 
-    /** Natural-log probability of each loss row's target in the last pack; [lossRows], longer than what is in use. */
+    @Override
     public float[] logprob() {
         return logprob;
     }
 
-    /** The most probable token at each loss row of the last {@link #forward}, the lowest id on ties. */
+    @Override
     public int[] argmax() {
         if (!argmaxValid) {
             throw new IllegalStateException("only forward gives the most probable tokens");
@@ -318,7 +299,7 @@ public final class ModelPass implements AutoCloseable {
         return graphs == null ? 0 : graphs.recorded();
     }
 
-    /** Passes so far that were replayed from a recording. */
+    @Override
     public long replayed() {
         return graphs == null ? 0 : graphs.replayed();
     }

@@ -1,6 +1,9 @@
 package io.metalora.model;
 
 import io.metalora.io.ModelConfig;
+import io.metalora.model.pass.BufferPlan;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.model.pass.TokenPack;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.op.LossRows;

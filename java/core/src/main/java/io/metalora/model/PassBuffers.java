@@ -1,6 +1,8 @@
 package io.metalora.model;
 
 import io.metalora.adapter.AdapterLayout;
+import io.metalora.model.pass.BufferPlan;
+import io.metalora.model.pass.PassLimits;
 import io.metalora.runtime.Tensor;
 import java.util.Arrays;
 

@@ -1,7 +1,7 @@
 package io.metalora.run;
 
 import io.metalora.file.Sha256;
-import io.metalora.io.Safetensors;
+import io.metalora.io.safetensors.Safetensors;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;

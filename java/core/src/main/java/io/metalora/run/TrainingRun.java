@@ -27,7 +27,6 @@ import io.metalora.train.MetaLora;
 import io.metalora.train.SeparateLora;
 import io.metalora.train.Trainer;
 import io.metalora.train.TrainingDivergedException;
-import io.metalora.train.TrainingMemory;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -127,7 +126,7 @@ public final class TrainingRun {
         listener.prepared(tasks, encoded, loaded.tokenizer(), model.config(), fingerprint);
         RunStart now = RunStart.of(fingerprint, config, loaded.device().info());
         before.ifPresent(start -> warnOfOtherCompute(start, now));
-        return run(loaded, encoded, replay, TrainingMemory.besideModel(config, model.config(), model.options(), layout, encoded, loaded.device()),
+        return run(loaded, encoded, replay, Trainer.estimate(config, model.config(), model.options(), layout, encoded, loaded.device()),
                 now, point);
     }
 

@@ -1,5 +1,6 @@
 package io.metalora.task;
 
+import io.metalora.random.CounterRandom;
 import java.util.ArrayList;
 import java.util.List;
 

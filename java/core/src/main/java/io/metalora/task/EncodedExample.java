@@ -33,9 +33,9 @@ public final class EncodedExample {
         return Arrays.copyOf(ids, promptLength);
     }
 
-    /** The ids themselves, which are not to be changed. */
-    int[] sharedIds() {
-        return ids;
+    /** Copies the ids to the first elements of {@code to}. */
+    public void copyIds(int[] to) {
+        System.arraycopy(ids, 0, to, 0, ids.length);
     }
 
     /** How many of the ids are the prompt's. */

@@ -1,5 +1,6 @@
 package io.metalora.task;
 
+import io.metalora.random.CounterRandom;
 import io.metalora.runtime.InputException;
 import java.util.Arrays;
 import java.util.List;

@@ -1,6 +1,7 @@
 package io.metalora.task;
 
-import io.metalora.task.CounterRandom.Purpose;
+import io.metalora.random.CounterRandom.Purpose;
+import io.metalora.random.CounterRandom;
 import java.util.Arrays;
 import java.util.List;
 

@@ -1,11 +1,8 @@
 package io.metalora.train;
 
-import io.metalora.runtime.DType;
-import io.metalora.runtime.Device;
+import io.metalora.model.pass.BufferPlan;
 import io.metalora.runtime.Tensor;
-import io.metalora.runtime.host.Held;
 import io.metalora.runtime.op.AdamW;
-import java.util.List;
 
 /**
  * First and second moments of AdamW.
@@ -13,20 +10,13 @@ import java.util.List;
  * @param m [slots, P] or [P]
  * @param v the same shape
  */
-record AdamWState(Tensor m, Tensor v) implements AutoCloseable {
+record AdamWState(Tensor m, Tensor v) {
 
-    static AdamWState zeros(Device device, long... shape) {
-        var held = new Held();
-        var m = held.add(() -> device.zeros(DType.F32, shape), Tensor::close);
-        return new AdamWState(m, held.orClose(() -> device.zeros(DType.F32, shape)));
+    static AdamWState in(BufferPlan plan, long... shape) {
+        return new AdamWState(plan.floats(shape), plan.floats(shape));
     }
 
     AdamW.Vectors of(Tensor parameter, Tensor gradient) {
         return new AdamW.Vectors(parameter, gradient, m, v);
-    }
-
-    @Override
-    public void close() {
-        Held.closeAll(List.of(m, v), Tensor::close);
     }
 }

@@ -1,15 +1,17 @@
 package io.metalora.train;
 
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.OuterDirection;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
-import io.metalora.model.PassLimits;
+import io.metalora.model.pass.BufferPlan;
+import io.metalora.model.pass.PassAccess;
+import io.metalora.model.pass.PassLimits;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
-import io.metalora.runtime.host.Held;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.Episode;
 import java.util.List;
@@ -25,7 +27,6 @@ final class EpisodeGradients implements AutoCloseable {
 
     private static final String LOWER_INNER = "lower meta.inner_lr, or set meta.inner_clip";
 
-    private final Held held = new Held();
     private final LoraAdapter shared;
     private final int steps;
     private final AdapterSlots slots;
@@ -38,24 +39,39 @@ final class EpisodeGradients implements AutoCloseable {
     private final double[] queryLoss;
 
     /**
-     * @param shared where every task starts; stays the caller's
-     * @param stop   asked before every pass
+     * What it holds beside the buffers of a pass.
+     *
+     * @param exact null unless the outer direction is
      */
-    EpisodeGradients(CausalLM model, LoraAdapter shared, PassLimits limits, TrainConfig.Meta options, BooleanSupplier stop) {
+    record Buffers(AdapterSlots slots, InnerLoop inner, ExactDirection exact, LossLedger losses) {
+
+        static Buffers in(BufferPlan plan, AdapterLayout layout, PassLimits limits, TrainConfig.Meta options) {
+            AdapterSlots slots = PassAccess.get().slots(plan, layout, options.tasksPerIteration());
+            return new Buffers(slots, new InnerLoop(plan, slots, options),
+                    options.outer() == OuterDirection.EXACT ? new ExactDirection(plan, slots, options.innerSteps(), options.innerLr()) : null,
+                    new LossLedger(plan, limits));
+        }
+    }
+
+    /**
+     * @param shared  where every task starts; stays the caller's
+     * @param buffers for passes within the limits; stay the caller's
+     * @param stop    asked before every pass
+     */
+    EpisodeGradients(CausalLM model, LoraAdapter shared, PassLimits limits, Buffers buffers, TrainConfig.Meta options, BooleanSupplier stop) {
         int n = options.tasksPerIteration();
         Device device = model.device();
-        this.shared = shared;
-        this.steps = options.innerSteps();
-        this.slots = held.add(() -> new AdapterSlots(device, shared.layout(), n, true), AdapterSlots::close);
-        this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits, stop), GradientPass::close);
-        this.inner = held.add(() -> new InnerLoop(device, slots, options), InnerLoop::close);
         this.outer = options.outer();
         if (outer == OuterDirection.EXACT && device.activationType() != DType.F32) {
             throw new InputException("meta.outer: exact takes differences of gradients that are too small for activations in "
                     + device.activationType() + ", in which this device computes; use first-order or reptile, or compute.backend: cpu");
         }
-        this.exact = outer == OuterDirection.EXACT
-                ? held.add(() -> new ExactDirection(device, slots, steps, options.innerLr()), ExactDirection::close) : null;
+        this.shared = shared;
+        this.steps = options.innerSteps();
+        this.slots = buffers.slots();
+        this.inner = buffers.inner();
+        this.exact = buffers.exact();
+        this.pass = new GradientPass(model, shared.layout(), limits, buffers.losses(), stop);
         this.supportLoss = new double[steps][n];
         this.adaptedLoss = new double[n];
         this.queryLoss = new double[n];
@@ -168,13 +184,13 @@ final class EpisodeGradients implements AutoCloseable {
         return pass.takeTokens();
     }
 
-    /** Passes that were replayed; see {@link io.metalora.model.ModelPass#replayed}. */
+    /** Passes that were replayed; see {@link io.metalora.model.pass.Pass#replayed}. */
     long replayed() {
         return pass.replayed();
     }
 
     @Override
     public void close() {
-        held.close();
+        pass.close();
     }
 }

@@ -1,10 +1,8 @@
 package io.metalora.train;
 
 import io.metalora.model.AdapterSlots;
-import io.metalora.runtime.DType;
-import io.metalora.runtime.Device;
+import io.metalora.model.pass.BufferPlan;
 import io.metalora.runtime.Tensor;
-import io.metalora.runtime.host.Held;
 import io.metalora.runtime.op.Ops;
 import io.metalora.runtime.op.SlotVectors;
 import io.metalora.task.EncodedExample;
@@ -16,7 +14,7 @@ import java.util.List;
  * v_j = v_{j+1} - alpha H(theta_j) v_{j+1}. The product with the Hessian is a central difference of gradients,
  * (grad L(theta_j + e v) - grad L(theta_j - e v)) / (2 e): two more passes over the support set for each inner step.
  */
-final class ExactDirection implements AutoCloseable {
+final class ExactDirection {
 
     /**
      * Length of the difference's half, relative to the length of the parameters. Measured against PyTorch: an update is off by 1.1e-3
@@ -24,7 +22,6 @@ final class ExactDirection implements AutoCloseable {
      */
     private static final double STEP = 5e-4;
 
-    private final Held held = new Held();
     private final Ops ops;
     private final AdapterSlots slots;
     private final SlotVectors vectors;
@@ -39,18 +36,18 @@ final class ExactDirection implements AutoCloseable {
     private final double[] unused;
 
     /** @param slots parameters and gradients; stay the caller's */
-    ExactDirection(Device device, AdapterSlots slots, int steps, double innerLr) {
+    ExactDirection(BufferPlan plan, AdapterSlots slots, int steps, double innerLr) {
         int n = slots.slots();
-        this.ops = Ops.of(device);
+        this.ops = Ops.of(plan.device());
         this.slots = slots;
         this.count = slots.layout().parameters();
         this.vectors = SlotVectors.dense(count, n);
         this.one = SlotVectors.dense(count, 1);
         this.innerLr = innerLr;
-        this.path = held.add(() -> device.zeros(DType.F32, steps, n, count), Tensor::close);
-        this.direction = held.add(() -> device.zeros(DType.F32, n, count), Tensor::close);
-        this.ahead = held.add(() -> device.zeros(DType.F32, n, count), Tensor::close);
-        this.norms = held.add(() -> device.zeros(DType.F32, 2L * n), Tensor::close);
+        this.path = plan.floats(steps, n, count);
+        this.direction = plan.floats(n, count);
+        this.ahead = plan.floats(n, count);
+        this.norms = plan.floats(2L * n);
         this.normsOnHost = new float[2 * n];
         this.unused = new double[n];
     }
@@ -114,10 +111,5 @@ final class ExactDirection implements AutoCloseable {
     /** to += factor * of, in a slot. */
     private void add(Tensor to, int slot, Tensor of, float factor) {
         ops.sgd(one, to.view(slot * count, count), of.view(slot * count, count), -factor, 0);
-    }
-
-    @Override
-    public void close() {
-        held.close();
     }
 }

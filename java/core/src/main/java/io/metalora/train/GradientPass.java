@@ -3,13 +3,12 @@ package io.metalora.train;
 import io.metalora.adapter.AdapterLayout;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
-import io.metalora.model.ModelPass;
-import io.metalora.model.PassLimits;
-import io.metalora.model.TokenPack;
+import io.metalora.model.pass.Pass;
+import io.metalora.model.pass.PassAccess;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.model.pass.TokenPack;
 import io.metalora.runtime.InputException;
-import io.metalora.runtime.host.Held;
 import io.metalora.task.EncodedExample;
-import io.metalora.task.PackBuilder;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CancellationException;
@@ -22,12 +21,8 @@ import java.util.function.Supplier;
  */
 final class GradientPass implements AutoCloseable {
 
-    /** The passes whose losses are kept before the host waits for them: as many as an iteration usually has. */
-    private static final int PASSES = 16;
-
-    private final Held held = new Held();
     private final CausalLM model;
-    private final ModelPass pass;
+    private final Pass pass;
     private final PackBuilder packs;
     private final BooleanSupplier stop;
     private final LossLedger losses;
@@ -35,36 +30,28 @@ final class GradientPass implements AutoCloseable {
 
     /**
      * @param limits of one pack; buffers of this size are held
+     * @param losses of these passes
      * @param stop   asked before every pack; true abandons the batch with a {@link CancellationException}
      */
-    GradientPass(CausalLM model, AdapterLayout layout, PassLimits limits, BooleanSupplier stop) {
+    GradientPass(CausalLM model, AdapterLayout layout, PassLimits limits, LossLedger losses, BooleanSupplier stop) {
         this.model = model;
-        this.pass = held.add(() -> new ModelPass(model, limits, layout, true), ModelPass::close);
+        this.pass = PassAccess.get().training(model, limits, layout);
         this.packs = new PackBuilder(limits);
         this.stop = stop;
-        this.losses = held.add(() -> new LossLedger(model.device(), ledgerRows(limits)), LossLedger::close);
-    }
-
-    private static int ledgerRows(PassLimits limits) {
-        return (int) Math.min((long) PASSES * limits.lossRows(), PassLimits.MOST);
-    }
-
-    /** What is held beside the pass. */
-    static long ledgerBytes(PassLimits limits) {
-        return (long) PASSES * limits.lossRows() * Float.BYTES;
+        this.losses = losses;
     }
 
     /**
      * Reserves scratch memory for what {@code work} queues: nothing runs, and whatever the batches are, each pass counts as the
      * largest possible.
      *
-     * @return bytes that the largest op needs; see {@link ModelPass#plan}
+     * @return bytes that the largest op needs; see {@link Pass#plan}
      */
     long plan(AdapterSlots slots, Runnable work) {
         return pass.plan(slots, work);
     }
 
-    /** Passes that were replayed; see {@link ModelPass#replayed}. */
+    /** Passes that were replayed; see {@link Pass#replayed}. */
     long replayed() {
         return pass.replayed();
     }
@@ -155,6 +142,6 @@ final class GradientPass implements AutoCloseable {
 
     @Override
     public void close() {
-        held.close();
+        pass.close();
     }
 }

@@ -1,17 +1,14 @@
 package io.metalora.train;
 
 import io.metalora.model.AdapterSlots;
-import io.metalora.runtime.DType;
-import io.metalora.runtime.Device;
+import io.metalora.model.pass.BufferPlan;
 import io.metalora.runtime.Tensor;
-import io.metalora.runtime.host.Held;
 import io.metalora.runtime.op.Ops;
 import io.metalora.runtime.op.SlotVectors;
 
 /** From the gradients of the slots to one, by an {@link Aggregation}, with their Gram matrix. */
-final class GradientReduction implements AutoCloseable {
+final class GradientReduction {
 
-    private final Held held = new Held();
     private final Ops ops;
     private final AdapterSlots slots;
     private final SlotVectors vectors;
@@ -23,15 +20,15 @@ final class GradientReduction implements AutoCloseable {
     private final double[] gramOnHost;
 
     /** @param slots whose gradients are reduced; stay the caller's */
-    GradientReduction(Device device, AdapterSlots slots, Aggregation aggregation) {
+    GradientReduction(BufferPlan plan, AdapterSlots slots, Aggregation aggregation) {
         int n = slots.slots();
-        this.ops = Ops.of(device);
+        this.ops = Ops.of(plan.device());
         this.slots = slots;
         this.vectors = SlotVectors.dense(slots.layout().parameters(), slots.slots());
         this.aggregation = aggregation;
-        this.weights = held.add(() -> device.zeros(DType.F32, n), Tensor::close);
-        this.gradient = held.add(() -> device.zeros(DType.F32, slots.layout().parameters()), Tensor::close);
-        this.gram = held.add(() -> device.zeros(DType.F64, n, n), Tensor::close);
+        this.weights = plan.floats(n);
+        this.gradient = plan.floats(slots.layout().parameters());
+        this.gram = plan.doubles(n, n);
         this.weightsOnHost = new float[n];
         this.gramOnHost = new double[n * n];
     }
@@ -67,10 +64,5 @@ final class GradientReduction implements AutoCloseable {
             gram.download(gramOnHost);
         }
         return gramOnHost;
-    }
-
-    @Override
-    public void close() {
-        held.close();
     }
 }

@@ -3,10 +3,8 @@ package io.metalora.train;
 import io.metalora.config.InnerOptimizer;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.AdapterSlots;
-import io.metalora.runtime.DType;
-import io.metalora.runtime.Device;
+import io.metalora.model.pass.BufferPlan;
 import io.metalora.runtime.Tensor;
-import io.metalora.runtime.host.Held;
 import io.metalora.runtime.op.AdamW;
 import io.metalora.runtime.op.Ops;
 import io.metalora.runtime.op.SlotVectors;
@@ -18,14 +16,13 @@ import java.util.function.IntConsumer;
  * Stage 1: every slot starts from the shared adapter and takes k gradient steps on its own support set,
  * theta_i &lt;- theta_i - alpha grad L_{S_i}(theta_i). One pass over the frozen weights serves the step of all slots.
  */
-final class InnerLoop implements AutoCloseable {
+final class InnerLoop {
 
     // torch.optim.AdamW's defaults; no weight decay, which would pull the copies away from the shared adapter.
     private static final float BETA1 = 0.9f;
     private static final float BETA2 = 0.999f;
     private static final float EPS = 1e-8f;
 
-    private final Held held = new Held();
     private final Ops ops;
     private final AdapterSlots slots;
     private final SlotVectors vectors;
@@ -34,15 +31,13 @@ final class InnerLoop implements AutoCloseable {
     private final Tensor norms;
 
     /** @param slots parameters and gradients; stay the caller's */
-    InnerLoop(Device device, AdapterSlots slots, TrainConfig.Meta options) {
-        this.ops = Ops.of(device);
+    InnerLoop(BufferPlan plan, AdapterSlots slots, TrainConfig.Meta options) {
+        this.ops = Ops.of(plan.device());
         this.slots = slots;
         this.vectors = SlotVectors.dense(slots.layout().parameters(), slots.slots());
         this.options = options;
-        long[] shape = slots.parameters().shape();
-        this.adamW = options.innerOptimizer() == InnerOptimizer.ADAMW
-                ? held.add(() -> AdamWState.zeros(device, shape), AdamWState::close) : null;
-        this.norms = held.add(() -> device.zeros(DType.F32, slots.slots()), Tensor::close);
+        this.adamW = options.innerOptimizer() == InnerOptimizer.ADAMW ? AdamWState.in(plan, slots.parameters().shape()) : null;
+        this.norms = plan.floats(slots.slots());
     }
 
     /**
@@ -100,10 +95,5 @@ final class InnerLoop implements AutoCloseable {
             case ADAMW -> ops.adamw(vectors, adamW.of(slots.parameters(), slots.gradients()), null, step + 1,
                     new AdamW(lr, BETA1, BETA2, EPS, 0));
         }
-    }
-
-    @Override
-    public void close() {
-        held.close();
     }
 }

@@ -1,18 +1,19 @@
 package io.metalora.train;
 
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
-import io.metalora.model.PassLimits;
-import io.metalora.runtime.Device;
+import io.metalora.model.pass.BufferPlan;
+import io.metalora.model.pass.PassAccess;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.random.CounterRandom;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.host.Held;
 import io.metalora.task.Composition;
-import io.metalora.task.CounterRandom;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
-import io.metalora.task.PackBuilder;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -73,13 +74,31 @@ public final class JointLora implements Trainer {
         int batch = Math.min(config.joint().batchSize(), samples.size());
         this.stepsPerEpoch = Math.ceilDiv(samples.size(), batch);
         this.total = stepsPerEpoch * config.joint().epochs();
-        Device device = model.device();
-        this.slot = held.add(() -> new AdapterSlots(device, shared.layout(), 1, true), AdapterSlots::close);
+        PassLimits limits = limits(tasks, config);
+        var plan = new BufferPlan(model.device());
+        var buffers = Buffers.in(plan, shared.layout(), shared.parameters(), limits, config, total);
+        held.add(plan::allocate, BufferPlan::close);
+        this.slot = buffers.slot();
         this.gradient = slot.gradients().view(0, shared.layout().parameters());
-        this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits(tasks, config), stop), GradientPass::close);
-        this.optimizer = held.add(
-                () -> new SharedOptimizer(device, shared.parameters(), config.optimizer(), total), SharedOptimizer::close);
+        this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits, buffers.losses(), stop), GradientPass::close);
+        this.optimizer = buffers.optimizer();
         this.scratchBytes = held.orClose(() -> pass.plan(slot, () -> queue(List.of(), 0)));
+    }
+
+    /** What training holds beside the shared adapter and the buffers of a pass. */
+    private record Buffers(AdapterSlots slot, SharedOptimizer optimizer, LossLedger losses) {
+
+        static Buffers in(BufferPlan plan, AdapterLayout layout, Tensor shared, PassLimits limits, TrainConfig config, long total) {
+            return new Buffers(PassAccess.get().slots(plan, layout, 1), new SharedOptimizer(plan, shared, config.optimizer(), total),
+                    new LossLedger(plan, limits));
+        }
+    }
+
+    /** As {@link MetaLora#plan}. */
+    static PassLimits plan(BufferPlan plan, AdapterLayout layout, List<EncodedTask> tasks, TrainConfig config) {
+        PassLimits limits = limits(tasks, config);
+        Buffers.in(plan, layout, plan.floats(layout.parameters()), limits, config, 1);
+        return limits;
     }
 
     /** Of a pass, for any batch of the tasks' samples. */

@@ -1,9 +1,9 @@
 package io.metalora.train;
 
-import io.metalora.model.ModelPass;
-import io.metalora.model.TokenPack;
-import io.metalora.runtime.DType;
-import io.metalora.runtime.Device;
+import io.metalora.model.pass.BufferPlan;
+import io.metalora.model.pass.Pass;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.model.pass.TokenPack;
 import io.metalora.runtime.Tensor;
 import java.util.Arrays;
 
@@ -11,7 +11,10 @@ import java.util.Arrays;
  * Losses of passes that may still be running: what makes them up stays on the device until {@link #await}, so that the
  * host does not wait for each pass.
  */
-final class LossLedger implements AutoCloseable {
+final class LossLedger {
+
+    /** The passes whose losses are kept before the host waits for them: as many as an iteration usually has. */
+    private static final int PASSES = 16;
 
     private final Tensor onDevice; // log-probabilities
     private final float[] logprob;
@@ -20,13 +23,14 @@ final class LossLedger implements AutoCloseable {
     private final double[][] loss;
     private int used;
 
-    /** @param rows loss rows that are kept before {@link #record} waits for the device; at least those of a pass */
-    LossLedger(Device device, int rows) {
+    /** @param limits of the passes */
+    LossLedger(BufferPlan plan, PassLimits limits) {
+        int rows = (int) Math.min((long) PASSES * limits.lossRows(), PassLimits.MOST);
         this.logprob = new float[rows];
         this.scale = new float[rows];
         this.slot = new int[rows];
         this.loss = new double[rows][];
-        this.onDevice = device.zeros(DType.F32, rows);
+        this.onDevice = plan.floats(rows);
     }
 
     /**
@@ -34,7 +38,7 @@ final class LossLedger implements AutoCloseable {
      *
      * @param loss [slots], to which {@link #await} adds each slot's share of its mean loss
      */
-    void record(TokenPack pack, ModelPass pass, double[] loss) {
+    void record(TokenPack pack, Pass pass, double[] loss) {
         if (used + pack.lossRows() > logprob.length) {
             await();
         }
@@ -64,10 +68,5 @@ final class LossLedger implements AutoCloseable {
     void clear() {
         Arrays.fill(loss, 0, used, null);
         used = 0;
-    }
-
-    @Override
-    public void close() {
-        onDevice.close();
     }
 }

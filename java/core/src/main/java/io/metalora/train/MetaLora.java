@@ -1,16 +1,17 @@
 package io.metalora.train;
 
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.CompositionRule;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.CausalLM;
-import io.metalora.model.PassLimits;
-import io.metalora.runtime.Device;
+import io.metalora.model.pass.BufferPlan;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.random.CounterRandom;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.host.Held;
 import io.metalora.task.Composition;
-import io.metalora.task.CounterRandom;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.Episode;
 import io.metalora.task.EpisodeSampler;
@@ -18,7 +19,6 @@ import io.metalora.task.EpisodeSource;
 import io.metalora.task.GradientComposition;
 import io.metalora.task.LossComposition;
 import io.metalora.task.SizeComposition;
-import io.metalora.task.PackBuilder;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -72,15 +72,35 @@ public final class MetaLora implements Trainer {
     MetaLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config, BooleanSupplier stop, EpisodeSource episodes,
              Aggregation aggregation) {
         PassLimits limits = limits(tasks, config);
-        Device device = model.device();
         this.config = config;
         this.shared = shared;
         this.episodes = episodes;
-        this.gradients = held.add(() -> new EpisodeGradients(model, shared, limits, config.meta(), stop), EpisodeGradients::close);
-        this.reduction = held.add(() -> new GradientReduction(device, gradients.slots(), aggregation), GradientReduction::close);
-        this.optimizer = held.add(
-                () -> new SharedOptimizer(device, shared.parameters(), config.optimizer(), config.meta().iterations()), SharedOptimizer::close);
+        var plan = new BufferPlan(model.device());
+        var buffers = Buffers.in(plan, shared.layout(), shared.parameters(), limits, config, aggregation);
+        held.add(plan::allocate, BufferPlan::close);
+        this.gradients = held.add(
+                () -> new EpisodeGradients(model, shared, limits, buffers.episodes(), config.meta(), stop), EpisodeGradients::close);
+        this.reduction = buffers.reduction();
+        this.optimizer = buffers.optimizer();
         this.scratchBytes = held.orClose(() -> gradients.plan(() -> queueStep(new int[config.meta().tasksPerIteration()])));
+    }
+
+    /** What training holds beside the shared adapter and the buffers of a pass. */
+    private record Buffers(EpisodeGradients.Buffers episodes, GradientReduction reduction, SharedOptimizer optimizer) {
+
+        static Buffers in(
+                BufferPlan plan, AdapterLayout layout, Tensor shared, PassLimits limits, TrainConfig config, Aggregation aggregation) {
+            var episodes = EpisodeGradients.Buffers.in(plan, layout, limits, config.meta());
+            return new Buffers(episodes, new GradientReduction(plan, episodes.slots(), aggregation),
+                    new SharedOptimizer(plan, shared, config.optimizer(), config.meta().iterations()));
+        }
+    }
+
+    /** Lays out, in a plan that is not allocated, all that training holds beside the buffers of a pass; returns the limits of that. */
+    static PassLimits plan(BufferPlan plan, AdapterLayout layout, List<EncodedTask> tasks, TrainConfig config) {
+        PassLimits limits = limits(tasks, config);
+        Buffers.in(plan, layout, plan.floats(layout.parameters()), limits, config, Aggregation.of(config));
+        return limits;
     }
 
     /** @throws InputException if there are fewer tasks than a meta-batch needs, or a task has too few samples */
@@ -158,7 +178,7 @@ public final class MetaLora implements Trainer {
         return scratchBytes;
     }
 
-    /** Passes that were replayed; see {@link io.metalora.model.ModelPass#replayed}. */
+    /** Passes that were replayed; see {@link io.metalora.model.pass.Pass#replayed}. */
     long replayed() {
         return gradients.replayed();
     }

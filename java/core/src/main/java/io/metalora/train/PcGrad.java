@@ -1,7 +1,7 @@
 package io.metalora.train;
 
-import io.metalora.task.CounterRandom;
-import io.metalora.task.CounterRandom.Purpose;
+import io.metalora.random.CounterRandom.Purpose;
+import io.metalora.random.CounterRandom;
 import java.util.Arrays;
 
 /**

@@ -7,20 +7,18 @@ import io.metalora.file.Shown;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
 import io.metalora.model.MemoryEstimate;
-import io.metalora.model.ModelPass;
-import io.metalora.model.PassLimits;
-import io.metalora.runtime.DType;
-import io.metalora.runtime.Device;
+import io.metalora.model.pass.BufferPlan;
+import io.metalora.model.pass.PassAccess;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.random.CounterRandom;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.host.Held;
 import io.metalora.runtime.op.AdamW;
 import io.metalora.runtime.op.Ops;
 import io.metalora.runtime.op.SlotVectors;
-import io.metalora.task.CounterRandom;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
-import io.metalora.task.PackBuilder;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -150,19 +148,20 @@ public final class SeparateLora implements Trainer {
      * @param stop  asked before every pass; ends the iteration when true
      */
     public SeparateLora(CausalLM model, LoraAdapter start, List<EncodedTask> tasks, FineTuning options, BooleanSupplier stop) {
-        Device device = model.device();
         int n = tasks.size();
+        PassLimits limits = limits(tasks, options);
         this.options = options;
-        this.ops = Ops.of(device);
-        this.slots = held.add(() -> new AdapterSlots(device, start.layout(), n, true), AdapterSlots::close);
+        this.ops = Ops.of(model.device());
         this.vectors = SlotVectors.dense(start.layout().parameters(), n);
-        this.moments = options.algorithm() == InnerOptimizer.ADAMW
-                ? held.add(() -> AdamWState.zeros(device, n, start.layout().parameters()), AdamWState::close) : null;
-        this.before = moments == null
-                ? held.add(() -> device.zeros(DType.F32, n, start.layout().parameters()), Tensor::close) : null;
-        this.norms = held.add(() -> device.zeros(DType.F32, 2L * n), Tensor::close);
+        var plan = new BufferPlan(model.device());
+        var buffers = Buffers.in(plan, start.layout(), n, limits, options);
+        held.add(plan::allocate, BufferPlan::close);
+        this.slots = buffers.slots();
+        this.moments = buffers.moments();
+        this.before = buffers.before();
+        this.norms = buffers.norms();
         this.normsOnHost = new float[2 * n];
-        this.pass = held.add(() -> new GradientPass(model, start.layout(), limits(tasks, options), stop), GradientPass::close);
+        this.pass = held.add(() -> new GradientPass(model, start.layout(), limits, buffers.losses(), stop), GradientPass::close);
         var all = new ArrayList<Slot>();
         for (int i = 0; i < n; i++) {
             all.add(new Slot(tasks.get(i), i));
@@ -191,12 +190,36 @@ public final class SeparateLora implements Trainer {
         }
     }
 
-    /** Memory of a training beside the model: the pass, and each task's parameters, gradient and moments. */
-    public static MemoryEstimate estimate(CausalLM model, AdapterLayout layout, List<EncodedTask> tasks, FineTuning options) {
+    /**
+     * What training holds beside the adapter that all start from and the buffers of a pass.
+     *
+     * @param moments null with plain SGD
+     * @param before  null unless with plain SGD
+     * @param norms   [2, n]
+     */
+    private record Buffers(AdapterSlots slots, AdamWState moments, Tensor before, Tensor norms, LossLedger losses) {
+
+        static Buffers in(BufferPlan plan, AdapterLayout layout, int n, PassLimits limits, FineTuning options) {
+            boolean adamW = options.algorithm() == InnerOptimizer.ADAMW;
+            return new Buffers(PassAccess.get().slots(plan, layout, n), adamW ? AdamWState.in(plan, n, layout.parameters()) : null,
+                    adamW ? null : plan.floats(n, layout.parameters()), plan.floats(2L * n), new LossLedger(plan, limits));
+        }
+    }
+
+    /** As {@link MetaLora#plan}. */
+    static PassLimits plan(BufferPlan plan, AdapterLayout layout, List<EncodedTask> tasks, FineTuning options) {
         PassLimits limits = limits(tasks, options);
-        return ModelPass.estimate(model.config(), model.device(), model.options(), limits, layout, true)
-                .plus(new MemoryEstimate(0, GradientPass.ledgerBytes(limits),
-                        MemoryEstimate.product(4L, tasks.size(), Float.BYTES, layout.parameters())));
+        plan.floats(layout.parameters());
+        Buffers.in(plan, layout, tasks.size(), limits, options);
+        return limits;
+    }
+
+    /** What training holds beside the model, the adapter that all start from included. */
+    public static MemoryEstimate estimate(CausalLM model, AdapterLayout layout, List<EncodedTask> tasks, FineTuning options) {
+        var plan = new BufferPlan(model.device());
+        PassLimits limits = plan(plan, layout, tasks, options);
+        return PassAccess.get().trainingEstimate(model.config(), model.options(), limits, layout, model.device())
+                .plus(new MemoryEstimate(0, 0, plan.bytes()));
     }
 
     /** Tasks that are trained together: as many as their parameters, gradients and moments leave within 1 GiB. */

@@ -1,19 +1,16 @@
 package io.metalora.train;
 
 import io.metalora.config.TrainConfig;
-import io.metalora.runtime.DType;
-import io.metalora.runtime.Device;
+import io.metalora.model.pass.BufferPlan;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
-import io.metalora.runtime.host.Held;
 import io.metalora.runtime.op.AdamW;
 import io.metalora.runtime.op.Ops;
 import io.metalora.runtime.op.SlotVectors;
 
 /** Clip and AdamW with a schedule on the shared adapter. */
-final class SharedOptimizer implements AutoCloseable {
+final class SharedOptimizer {
 
-    private final Held held = new Held();
     private final Ops ops;
     private final Tensor parameters;
     private final long count;
@@ -29,13 +26,13 @@ final class SharedOptimizer implements AutoCloseable {
      * @param parameters [P], changed in place; stays the caller's
      * @param total      steps of the whole run, for the schedule
      */
-    SharedOptimizer(Device device, Tensor parameters, TrainConfig.Optimizer options, long total) {
-        this.ops = Ops.of(device);
+    SharedOptimizer(BufferPlan plan, Tensor parameters, TrainConfig.Optimizer options, long total) {
+        this.ops = Ops.of(plan.device());
         this.parameters = parameters;
         this.count = parameters.elements();
         this.vector = SlotVectors.dense(count, 1);
-        this.state = held.add(() -> AdamWState.zeros(device, count), AdamWState::close);
-        this.norms = held.add(() -> device.zeros(DType.F32, 2), Tensor::close);
+        this.state = AdamWState.in(plan, count);
+        this.norms = plan.floats(2);
         this.options = options;
         this.total = total;
     }
@@ -116,10 +113,5 @@ final class SharedOptimizer implements AutoCloseable {
         state.m().upload(snapshot.m());
         state.v().upload(snapshot.v());
         step = snapshot.step();
-    }
-
-    @Override
-    public void close() {
-        held.close();
     }
 }

@@ -1,20 +1,20 @@
 package io.metalora.train;
 
-import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.AdapterLayout;
+import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
-import io.metalora.model.PassLimits;
+import io.metalora.model.pass.BufferPlan;
+import io.metalora.model.pass.PassAccess;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.random.CounterRandom;
 import io.metalora.runtime.DType;
-import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.host.Held;
-import io.metalora.task.CounterRandom;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
-import io.metalora.task.PackBuilder;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CancellationException;
@@ -41,32 +41,52 @@ public final class TaskAdaptation implements AutoCloseable {
     private final InnerLoop inner;
 
     /**
+     * What will be adapted, and how.
+     *
+     * @param tasks  all of them, none without examples
+     * @param steps  k; 0 leaves copies of the shared adapter
+     * @param config its inner optimizer, token budget and seed
+     */
+    public record Plan(List<EncodedTask> tasks, int steps, TrainConfig config) {
+
+        public Plan {
+            tasks = List.copyOf(tasks);
+        }
+
+        private int groupSize() {
+            return TaskAdaptation.groupSize(config, tasks.size());
+        }
+
+        private PassLimits limits() {
+            int most = tasks.stream().mapToInt(task -> task.examples().size()).max().orElseThrow();
+            return PackBuilder.limits(groupSize(), most, EncodedTask.longest(tasks), config.compute().tokenBudget());
+        }
+    }
+
+    /**
      * Holds what the adaptation of one group needs, until closed.
      *
      * @param shared   where each task starts; unchanged, stays the caller's
-     * @param group    most tasks of a group; {@link #groupSize} is what the model is loaded for
-     * @param most     most examples of a task
-     * @param longest  tokens of the longest example
-     * @param steps    k; 0 leaves copies of the shared adapter
-     * @param config   its inner optimizer, token budget and seed
      * @param progress hears how many tokens went through the model, pass by pass
      * @param stop     asked before every pass; true ends an adaptation with a {@link CancellationException}
      */
-    public TaskAdaptation(CausalLM model, LoraAdapter shared, int group, int most, int longest, int steps, TrainConfig config,
-                          LongConsumer progress, BooleanSupplier stop) {
-        PassLimits limits = PackBuilder.limits(group, most, longest, config.compute().tokenBudget());
+    public TaskAdaptation(CausalLM model, LoraAdapter shared, Plan plan, LongConsumer progress, BooleanSupplier stop) {
+        TrainConfig config = plan.config();
         AdapterLayout layout = shared.layout();
-        Device device = model.device();
+        PassLimits limits = plan.limits();
+        var buffers = new BufferPlan(model.device());
         this.shared = shared;
-        this.steps = steps;
+        this.steps = plan.steps();
         this.dropoutSeed = new CounterRandom(config.seed(), CounterRandom.Purpose.DROPOUT, NO_ITERATION).nextLong();
         this.progress = progress;
-        this.slots = held.add(() -> new AdapterSlots(device, layout, group, true), AdapterSlots::close);
-        this.pass = held.add(() -> new GradientPass(model, layout, limits, () -> {
+        this.slots = PassAccess.get().slots(buffers, layout, plan.groupSize());
+        this.inner = new InnerLoop(buffers, slots, config.meta());
+        var losses = new LossLedger(buffers, limits);
+        held.add(buffers::allocate, BufferPlan::close);
+        this.pass = held.add(() -> new GradientPass(model, layout, limits, losses, () -> {
             tellProgress();
             return stop.getAsBoolean();
         }), GradientPass::close);
-        this.inner = held.add(() -> new InnerLoop(device, slots, config.meta()), InnerLoop::close);
         if (steps > 0) {
             // A step's ops are those of every step.
             held.orClose(() -> pass.plan(slots, () -> queue(List.of(), 1, new double[1][slots.slots()])));
@@ -137,15 +157,15 @@ public final class TaskAdaptation implements AutoCloseable {
      */
     public static List<LoraAdapter> adapt(CausalLM model, LoraAdapter shared, List<List<EncodedExample>> examples, int steps,
                                           TrainConfig config) {
-        int group = groupSize(config, examples.size());
-        int most = examples.stream().mapToInt(List::size).max().orElseThrow();
-        int longest = examples.stream().flatMap(List::stream).mapToInt(EncodedExample::length).max().orElseThrow();
+        List<EncodedTask> tasks = IntStream.range(0, examples.size()).mapToObj(i -> new EncodedTask(
+                Integer.toString(i + 1), examples.get(i), IntStream.range(0, examples.get(i).size()).toArray())).toList();
+        var plan = new Plan(tasks, steps, config);
+        int group = plan.groupSize();
         var adapted = new ArrayList<LoraAdapter>();
-        try (var adaptation = new TaskAdaptation(model, shared, group, most, longest, steps, config, tokens -> { }, () -> false)) {
+        try (var adaptation = new TaskAdaptation(model, shared, plan, tokens -> { }, () -> false)) {
             long count = shared.layout().parameters();
-            for (int from = 0; from < examples.size(); from += group) {
-                List<EncodedTask> batch = IntStream.range(from, Math.min(examples.size(), from + group)).mapToObj(i -> new EncodedTask(
-                        Integer.toString(i + 1), examples.get(i), IntStream.range(0, examples.get(i).size()).toArray())).toList();
+            for (int from = 0; from < tasks.size(); from += group) {
+                List<EncodedTask> batch = tasks.subList(from, Math.min(tasks.size(), from + group));
                 AdapterSlots slots = adaptation.adapt(batch);
                 for (int slot = 0; slot < batch.size(); slot++) {
                     Tensor parameters = model.device().zeros(DType.F32, count);

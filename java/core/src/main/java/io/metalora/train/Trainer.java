@@ -1,10 +1,42 @@
 package io.metalora.train;
 
+import io.metalora.adapter.AdapterLayout;
+import io.metalora.config.TrainConfig;
+import io.metalora.io.ModelConfig;
+import io.metalora.model.LoadOptions;
+import io.metalora.model.MemoryEstimate;
+import io.metalora.model.pass.BufferPlan;
+import io.metalora.model.pass.PassAccess;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.runtime.Device;
+import io.metalora.task.EncodedTask;
+import java.util.List;
+
 /**
  * A way to train the shared adapter, or those of tasks apart, one iteration at a time. Iteration i does the same whether or not the iterations
  * before it ran in this process: with the state restored, a run goes on bit for bit.
  */
 public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLora, SeparateLora {
+
+    /**
+     * What training holds on a device beside the model: the shared adapter, the buffers of a pass, and what the method keeps. The
+     * code that lays these out gives their size; nothing is loaded or allocated for it.
+     *
+     * @param options with which the model is loaded, or will be
+     * @param layout  of the adapter
+     * @throws io.metalora.runtime.InputException if there are too few tasks or samples, or an example is longer than a pass
+     */
+    static MemoryEstimate estimate(
+            TrainConfig config, ModelConfig model, LoadOptions options, AdapterLayout layout, List<EncodedTask> tasks, Device device) {
+        var plan = new BufferPlan(device);
+        PassLimits limits = switch (config.method()) {
+            case META_LORA -> MetaLora.plan(plan, layout, tasks, config);
+            case JOINT_LORA -> JointLora.plan(plan, layout, tasks, config);
+            case SEPARATE_LORA -> SeparateLora.plan(plan, layout, tasks, FineTuning.of(config));
+        };
+        return PassAccess.get().trainingEstimate(model, options, limits, layout, device)
+                .plus(new MemoryEstimate(0, 0, plan.bytes()));
+    }
 
     /** Iterations of the whole run. */
     long total();

@@ -2,7 +2,9 @@ package io.metalora.model;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.metalora.io.Safetensors;
+import io.metalora.io.safetensors.Safetensors;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.model.pass.TokenPack;
 import java.io.IOException;
 import java.net.URISyntaxException;
 import java.nio.file.Path;

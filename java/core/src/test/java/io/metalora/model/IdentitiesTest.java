@@ -7,6 +7,8 @@ import static org.assertj.core.api.Assertions.within;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraConfig;
 import io.metalora.adapter.LoraLayout;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.model.pass.TokenPack;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import java.util.Arrays;

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.metalora.adapter.LoraConfig;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.TargetModules;
+import io.metalora.model.pass.PassLimits;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.op.DeviceAccess;

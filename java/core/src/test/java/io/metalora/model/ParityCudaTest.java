@@ -7,6 +7,7 @@ import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraConfig;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.Projection;
+import io.metalora.model.pass.PassLimits;
 import io.metalora.runtime.CudaDevice;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.within;
 
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraLayout;
+import io.metalora.model.pass.PassLimits;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.op.LoraLinear;
 import io.metalora.runtime.op.Ops;

@@ -3,6 +3,8 @@ package io.metalora.model;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.metalora.adapter.LoraAdapter;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.model.pass.TokenPack;
 import io.metalora.runtime.CudaDevice;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;

@@ -8,6 +8,8 @@ import io.metalora.adapter.LoraConfig;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.TargetModules;
 import io.metalora.io.ModelConfig;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.model.pass.TokenPack;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import java.io.IOException;

@@ -4,7 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.adapter.LoraAdapter;
-import io.metalora.io.Safetensors;
+import io.metalora.io.safetensors.Safetensors;
 import io.metalora.model.LoadedModel;
 import io.metalora.runtime.InputException;
 import java.io.IOException;

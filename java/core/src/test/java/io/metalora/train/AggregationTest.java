@@ -5,8 +5,8 @@ import static org.assertj.core.api.Assertions.within;
 
 import io.metalora.config.AggregationRule;
 import io.metalora.config.TrainConfig;
-import io.metalora.task.CounterRandom;
-import io.metalora.task.CounterRandom.Purpose;
+import io.metalora.random.CounterRandom.Purpose;
+import io.metalora.random.CounterRandom;
 import java.util.Arrays;
 import java.util.Locale;
 import java.util.Random;

@@ -25,7 +25,7 @@ import io.metalora.run.RunFolder;
 import io.metalora.run.TrainingRun.Outcome;
 import io.metalora.run.TrainingRun;
 import io.metalora.runtime.host.SystemMemory;
-import io.metalora.task.CounterRandom;
+import io.metalora.random.CounterRandom;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.Example;
 import io.metalora.task.ExampleEncoder;

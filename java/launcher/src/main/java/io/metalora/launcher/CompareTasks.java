@@ -10,7 +10,7 @@ import io.metalora.launcher.synthetic.Sample;
 import io.metalora.launcher.synthetic.SyntheticTask;
 import io.metalora.launcher.synthetic.SyntheticTasks;
 import io.metalora.runtime.InputException;
-import io.metalora.task.CounterRandom;
+import io.metalora.random.CounterRandom;
 import io.metalora.task.Example;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;

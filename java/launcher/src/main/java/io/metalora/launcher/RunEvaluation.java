@@ -7,8 +7,8 @@ import io.metalora.eval.TaskEvaluator;
 import io.metalora.eval.TaskItems;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.LoadedModel;
-import io.metalora.task.CounterRandom.Purpose;
-import io.metalora.task.CounterRandom;
+import io.metalora.random.CounterRandom.Purpose;
+import io.metalora.random.CounterRandom;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
 import io.metalora.train.TaskAdaptation;
@@ -79,11 +79,10 @@ final class RunEvaluation {
         List<TaskItems> items = log.items();
         List<EncodedTask> chosen = samples.stream().map(task -> chosen(task, most, config.seed())).toList();
         int group = TaskAdaptation.groupSize(config, items.size());
-        int largest = chosen.stream().mapToInt(task -> task.examples().size()).max().orElseThrow();
         progress.begin(stage, items.stream().filter(task -> log.complete(arm, task)).count());
         var told = new Groups();
-        try (var adaptation = new TaskAdaptation(loaded.model(), shared, group, largest, EncodedTask.longest(chosen),
-                config.meta().innerSteps(), config, told::adapted, stop)) {
+        var plan = new TaskAdaptation.Plan(chosen, config.meta().innerSteps(), config);
+        try (var adaptation = new TaskAdaptation(loaded.model(), shared, plan, told::adapted, stop)) {
             TaskEvaluator evaluator = null;
             try {
                 for (int from = 0; from < items.size(); from += group) {

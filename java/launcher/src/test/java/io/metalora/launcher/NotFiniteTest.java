@@ -3,7 +3,7 @@ package io.metalora.launcher;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.metalora.io.Safetensors;
+import io.metalora.io.safetensors.Safetensors;
 import io.metalora.model.LoadedModel;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.DeviceOptions;

@@ -1,8 +1,9 @@
-package io.metalora.task;
+package io.metalora.train;
 
-import io.metalora.model.PassLimits;
-import io.metalora.model.TokenPack;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.model.pass.TokenPack;
 import io.metalora.runtime.InputException;
+import io.metalora.task.EncodedExample;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
@@ -15,7 +16,7 @@ import java.util.List;
  *
  * <p>The packs are the builder's own and are overwritten by the next {@link #build}.
  */
-public final class PackBuilder {
+final class PackBuilder {
 
     /**
      * Most tokens of a pass where none is asked for. On the CPU larger passes are hardly faster (SmolLM2-135M: 4 % from
@@ -25,9 +26,10 @@ public final class PackBuilder {
 
     private final PassLimits limits;
     private final List<TokenPack> packs = new ArrayList<>();
+    private int[] ids = new int[0]; // of the example at hand
 
     /** @param limits no pack will be larger */
-    public PackBuilder(PassLimits limits) {
+    PackBuilder(PassLimits limits) {
         this.limits = limits;
     }
 
@@ -41,7 +43,7 @@ public final class PackBuilder {
      * @param tokenBudget 0: 512, or the longest example's tokens where they are more
      * @throws InputException if the longest example is over the budget, or the batch is more than any pass takes
      */
-    public static PassLimits limits(int slots, int perSlot, int longest, int tokenBudget) {
+    static PassLimits limits(int slots, int perSlot, int longest, int tokenBudget) {
         if (tokenBudget == 0) {
             return limits(slots, perSlot, longest, Math.max(DEFAULT_BUDGET, longest));
         }
@@ -60,7 +62,7 @@ public final class PackBuilder {
      * @param slots the examples of each slot; a slot may have none
      * @return one pack or more; none only if no slot has an example
      */
-    public List<TokenPack> build(List<List<EncodedExample>> slots) {
+    List<TokenPack> build(List<List<EncodedExample>> slots) {
         int used = 0;
         TokenPack pack = null;
         for (int slot = 0; slot < slots.size(); slot++) {
@@ -70,14 +72,18 @@ public final class PackBuilder {
             }
             float rowScale = 1f / lossTokens;
             for (EncodedExample example : slots.get(slot)) {
-                if (pack == null || !pack.fits(example.sharedIds(), example.promptLength())) {
+                if (pack == null || !pack.fits(example.length(), example.promptLength())) {
                     if (used == packs.size()) {
                         packs.add(new TokenPack(limits));
                     }
                     pack = packs.get(used++);
                     pack.clear(slots.size());
                 }
-                pack.add(slot, example.sharedIds(), example.promptLength(), rowScale);
+                if (ids.length < example.length()) {
+                    ids = new int[example.length()];
+                }
+                example.copyIds(ids);
+                pack.add(slot, ids, example.length(), example.promptLength(), rowScale);
             }
         }
         return Collections.unmodifiableList(packs.subList(0, used));

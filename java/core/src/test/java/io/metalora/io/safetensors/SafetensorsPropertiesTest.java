@@ -1,4 +1,4 @@
-package io.metalora.io;
+package io.metalora.io.safetensors;
 
 import static org.assertj.core.api.Assertions.assertThat;
 

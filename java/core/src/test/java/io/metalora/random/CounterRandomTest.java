@@ -1,8 +1,8 @@
-package io.metalora.task;
+package io.metalora.random;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.metalora.task.CounterRandom.Purpose;
+import io.metalora.random.CounterRandom.Purpose;
 import java.util.Arrays;
 import java.util.HashSet;
 import java.util.Set;

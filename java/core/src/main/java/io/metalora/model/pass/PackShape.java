@@ -1,4 +1,4 @@
-package io.metalora.model;
+package io.metalora.model.pass;
 
 /**
  * Everything about a pack that the ops of a pass depend on, except its contents: packs of one shape can go through the same
@@ -6,14 +6,14 @@ package io.metalora.model;
  *
  * @param maxLength no sequence is longer
  */
-record PackShape(int tokens, int sequences, int lossRows, int maxLength, int slots) {
+public record PackShape(int tokens, int sequences, int lossRows, int maxLength, int slots) {
     /**
      * The shape to which a pack is filled up, so that few are needed: counts are rounded up to powers of two, and above
      * 1024 to multiples of 512, within the limits of tokens.
      *
      * @param longest tokens that a sequence of the model may have; at least the pack's
      */
-    static PackShape bucketOf(TokenPack pack, int mostTokens, int longest) {
+    public static PackShape bucketOf(TokenPack pack, int mostTokens, int longest) {
         int tokens = Math.min(rounded(pack.tokens()), mostTokens);
         int maxLength = Math.min(rounded(pack.maxLength()), Math.min(longest, mostTokens));
         int sequences = rounded(pack.sequences() + Math.ceilDiv(tokens - pack.tokens(), maxLength));
@@ -22,7 +22,7 @@ record PackShape(int tokens, int sequences, int lossRows, int maxLength, int slo
     }
 
     /** Limits of buffers that hold every bucket of packs within {@code limits}. */
-    static PassLimits room(PassLimits limits) {
+    public static PassLimits room(PassLimits limits) {
         return new PassLimits(
                 limits.tokens(),
                 rounded(limits.sequences() + limits.tokens()),

@@ -1,8 +1,8 @@
-package io.metalora.model;
+package io.metalora.model.pass;
 
 import io.metalora.runtime.InputException;
 
-/** The largest pack a {@link ModelPass} takes. */
+/** The largest pack a {@link Pass} takes. */
 public record PassLimits(int tokens, int sequences, int lossRows, int slots) {
     /** The most tokens, sequences or loss rows: the sum of two of them still fits an int. */
     public static final int MOST = 1 << 29;

@@ -1,4 +1,4 @@
-package io.metalora.model;
+package io.metalora.model.pass;
 
 import io.metalora.runtime.InputException;
 import java.util.Arrays;
@@ -52,9 +52,9 @@ public final class TokenPack {
         Arrays.fill(slotOffsets, 0);
     }
 
-    /** Whether {@link #add} of {@code ids} would stay within the limits. */
-    public boolean fits(int[] ids, int firstTarget) {
-        return hasRoom(ids.length - 1, ids.length - firstTarget);
+    /** Whether {@link #add} of a sequence of {@code length} ids would stay within the limits. */
+    public boolean fits(int length, int firstTarget) {
+        return hasRoom(length - 1, length - firstTarget);
     }
 
     private boolean hasRoom(int moreTokens, int moreRows) {
@@ -74,19 +74,24 @@ public final class TokenPack {
      * @param scale       d loss / d (-logprob) of each row
      */
     public void add(int slot, int[] ids, int firstTarget, float scale) {
-        if (ids.length < 2 || firstTarget < 1 || firstTarget >= ids.length) {
+        add(slot, ids, ids.length, firstTarget, scale);
+    }
+
+    /** As above, of the first {@code length} ids. */
+    public void add(int slot, int[] ids, int length, int firstTarget, float scale) {
+        if (length < 2 || firstTarget < 1 || firstTarget >= length) {
             throw new IllegalArgumentException(
-                    "a sequence of " + ids.length + " tokens with its first target at " + firstTarget);
+                    "a sequence of " + length + " tokens with its first target at " + firstTarget);
         }
-        int start = append(slot, ids, ids.length - 1, ids.length - firstTarget);
-        for (int t = firstTarget; t < ids.length; t++) {
+        int start = append(slot, ids, length - 1, length - firstTarget);
+        for (int t = firstTarget; t < length; t++) {
             row(start + t - 1, ids[t], scale);
         }
     }
 
     /**
      * Appends a sequence whose last token is a loss row of each of {@code next}: what may follow a prompt, for the price
-     * of one sequence. All its tokens go into the pack. Only for {@link ModelPass#forward}.
+     * of one sequence. All its tokens go into the pack. Only for {@link Pass#forward}.
      *
      * @param slot of the adapter; not below the slot of the sequence before
      * @param ids  at least one
@@ -144,7 +149,7 @@ public final class TokenPack {
      *
      * @param own written: whether a row is the pack's own; [lossRows] are in use
      */
-    void fillUp(TokenPack pack, PackShape shape, boolean[] own) {
+    public void fillUp(TokenPack pack, PackShape shape, boolean[] own) {
         clear(shape.slots());
         System.arraycopy(pack.ids, 0, ids, 0, pack.tokens);
         System.arraycopy(pack.positions, 0, positions, 0, pack.tokens);

@@ -1,6 +1,6 @@
-package io.metalora.io;
+package io.metalora.io.safetensors;
 
-import static io.metalora.io.SafetensorsFiles.entry;
+import static io.metalora.io.safetensors.SafetensorsFiles.entry;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 

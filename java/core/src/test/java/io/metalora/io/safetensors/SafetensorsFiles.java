@@ -1,4 +1,4 @@
-package io.metalora.io;
+package io.metalora.io.safetensors;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;

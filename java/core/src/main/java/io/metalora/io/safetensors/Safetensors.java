@@ -1,4 +1,4 @@
-package io.metalora.io;
+package io.metalora.io.safetensors;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;

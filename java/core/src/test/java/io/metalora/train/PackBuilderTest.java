@@ -1,12 +1,13 @@
-package io.metalora.task;
+package io.metalora.train;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
-import io.metalora.model.PassLimits;
-import io.metalora.model.TokenPack;
+import io.metalora.model.pass.PassLimits;
+import io.metalora.model.pass.TokenPack;
 import io.metalora.runtime.InputException;
+import io.metalora.task.EncodedExample;
 import java.math.BigInteger;
 import java.util.ArrayList;
 import java.util.Arrays;

@@ -1,4 +1,4 @@
-package io.metalora.model;
+package io.metalora.model.pass;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
@@ -20,7 +20,7 @@ class TokenPackTest {
             for (int i = random.nextInt(4); i > 0 || pack.tokens() == 0; i--) {
                 var ids = random.ints(random.nextInt(2, LONGEST + 2), 5, 64).toArray(); // none is 0
                 int firstTarget = random.nextInt(1, ids.length);
-                if (!pack.fits(ids, firstTarget)) {
+                if (!pack.fits(ids.length, firstTarget)) {
                     break;
                 }
                 pack.add(slot, ids, firstTarget, 1 + random.nextFloat());

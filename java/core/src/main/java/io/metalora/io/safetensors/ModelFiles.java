@@ -1,6 +1,7 @@
-package io.metalora.io;
+package io.metalora.io.safetensors;
 
 import io.metalora.file.JsonObject;
+import io.metalora.io.ModelConfig;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.DataFile;
 import io.metalora.runtime.HostTensor;

@@ -1,5 +1,6 @@
-package io.metalora.model;
+package io.metalora.model.pass;
 
+import io.metalora.model.MemoryEstimate;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.Tensor;
@@ -12,31 +13,39 @@ import java.util.List;
  * Buffers that are allocated together: first laid out, which gives their size, then allocated. What a pass will hold is thus
  * known before any of it is allocated, from the code that lays it out.
  */
-final class BufferPlan implements AutoCloseable {
+public final class BufferPlan implements AutoCloseable {
     private final Device device;
     private final List<Tensor> tensors = new ArrayList<>();
     private final Held held = new Held();
     private long bytes;
 
-    BufferPlan(Device device) {
+    public BufferPlan(Device device) {
         this.device = device;
     }
 
+    public Device device() {
+        return device;
+    }
+
     /** A buffer in the activation type. */
-    Tensor activation(long... shape) {
+    public Tensor activation(long... shape) {
         return tensor(device.activationType(), shape);
     }
 
     /** Rows of activations that go into a Linear, with columns behind them that the op may use. */
-    Tensor rows(long rows, long width, long spare) {
+    public Tensor rows(long rows, long width, long spare) {
         return activation(rows, width + spare).withSpare(width);
     }
 
-    Tensor floats(long... shape) {
+    public Tensor floats(long... shape) {
         return tensor(DType.F32, shape);
     }
 
-    Tensor ints(long... shape) {
+    public Tensor doubles(long... shape) {
+        return tensor(DType.F64, shape);
+    }
+
+    public Tensor ints(long... shape) {
         return tensor(DType.I32, shape);
     }
 
@@ -48,22 +57,27 @@ final class BufferPlan implements AutoCloseable {
     }
 
     /** Of all buffers; Long.MAX_VALUE where they are more than that. */
-    long bytes() {
+    public long bytes() {
         return bytes;
     }
 
-    /** Allocates all buffers or, if that fails, none. */
-    void allocate() {
+    /**
+     * Allocates all buffers, filled with zeros, or, if that fails, none.
+     *
+     * @return this
+     */
+    public BufferPlan allocate() {
         for (var tensor : tensors) {
             held.add(() -> {
                 DeviceAccess.get().allocate(tensor);
                 return tensor;
             }, Tensor::close);
         }
+        return this;
     }
 
     /** Frees all buffers after a failure; if that fails too, it is added to the failure as suppressed. */
-    void closeAfter(Throwable failure) {
+    public void closeAfter(Throwable failure) {
         held.closeAfter(failure);
     }
 

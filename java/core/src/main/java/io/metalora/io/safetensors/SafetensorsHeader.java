@@ -1,4 +1,4 @@
-package io.metalora.io;
+package io.metalora.io.safetensors;
 
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
@@ -26,13 +26,13 @@ import java.util.TreeMap;
  * The header of a safetensors file, checked: the tensors cover the data section exactly, each with as many bytes as its
  * shape and type need.
  */
-record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadata) {
+public record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadata) {
 
     /** The format's own limit. */
     static final long MAX_LENGTH = 100_000_000;
 
     /** @param begin offset of the first byte, from the start of the data section */
-    record Entry(String dtype, long[] shape, long begin, long end) {}
+    public record Entry(String dtype, long[] shape, long begin, long end) {}
 
     /** Bits of one element of each type of the format. */
     private static final Map<String, Integer> BITS = Map.ofEntries(
@@ -64,7 +64,7 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
     }
 
     /** @param dataLength bytes of the file after the header */
-    static SafetensorsHeader parse(Path file, byte[] json, long dataLength) {
+    public static SafetensorsHeader parse(Path file, byte[] json, long dataLength) {
         String text;
         try {
             text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(json)).toString();

@@ -1,6 +1,5 @@
-package io.metalora.task;
+package io.metalora.random;
 
-import io.metalora.random.SplitMix64;
 
 /**
  * A counter-based random generator: draw {@code i} is a function of (seed, purpose, iteration, task, i) and of nothing
