@@ -9,12 +9,12 @@ import com.hubspot.jinjava.interpret.RenderResult;
 import com.hubspot.jinjava.lib.filter.Filter;
 import io.metalora.file.JsonObject;
 import io.metalora.file.JsonText;
+import io.metalora.file.RegularFile;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.InputException;
 import io.metalora.text.ChatTemplate;
 import io.metalora.text.Message;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
@@ -106,10 +106,10 @@ public final class JinjaTemplate implements ChatTemplate {
         ModelConfig.requireFolder(modelDir);
         Path file = modelDir.resolve("chat_template.jinja");
         Path configFile = modelDir.resolve("tokenizer_config.json");
-        Optional<JsonObject> config = Files.exists(configFile)
+        Optional<JsonObject> config = RegularFile.isNamed(configFile)
                 ? Optional.of(JsonObject.read(configFile)) : Optional.empty();
         Map<String, String> tokens = config.map(JinjaTemplate::specialTokens).orElse(Map.of());
-        if (Files.exists(file)) {
+        if (RegularFile.isNamed(file)) {
             byte[] text = JsonText.utf8(file.toString(), JsonText.read(file, MAX_TEMPLATE, "a chat template"));
             return Optional.of(new JinjaTemplate(file.toString(), new String(text, StandardCharsets.UTF_8), tokens));
         }
