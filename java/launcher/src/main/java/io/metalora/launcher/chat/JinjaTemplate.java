@@ -37,6 +37,8 @@ public final class JinjaTemplate implements ChatTemplate {
     private static final String DAMAGED =
             "; the template is damaged or uses more of Jinja than is supported: give the prompt as plain text instead";
 
+    /** {@code ArithmeticException when resolving ...}, {@code TemplateSyntaxException: ...} */
+    private static final Pattern EXCEPTION = Pattern.compile("\\b[A-Z]\\w*Exception(?:: | when )");
     private static final Pattern CLASS_NAME = Pattern.compile("\\b(?:[a-z]\\w*\\.){2,}[A-Z][\\w$]*");
 
     /** One for all templates: creating it is expensive, and each rendering has a context of its own. */
@@ -170,7 +172,7 @@ public final class JinjaTemplate implements ChatTemplate {
 
     /** The library quotes what it stumbles over, however long, and names its own classes, which mean nothing to a user. */
     private static String brief(String message) {
-        String told = message == null ? null : CLASS_NAME.matcher(message.replaceAll(" (in|of) class [\\w.$]+", "")
+        String told = message == null ? null : CLASS_NAME.matcher(EXCEPTION.matcher(message).replaceAll("").replaceAll(" (in|of) class [\\w.$]+", "")
                 .replaceAll(" to class [\\w.$]+", " to another kind of value")).replaceAll("a value");
         return told == null || told.length() <= 500 ? told : told.substring(0, 497) + "...";
     }
