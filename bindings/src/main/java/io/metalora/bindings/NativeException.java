@@ -4,20 +4,25 @@ package io.metalora.bindings;
 public final class NativeException extends RuntimeException {
     private final Status status;
 
-    /** @param message the reason; the status is put before it */
+    /** @param message the reason, for users; the status is for programs and stack traces */
     public NativeException(Status status, String message) {
-        super("ML_" + status + ": " + message);
+        super(message);
         this.status = status;
     }
 
-    /** @param message the reason; the status is put before it */
+    /** @param message the reason, for users; the status is for programs and stack traces */
     public NativeException(Status status, String message, Throwable cause) {
-        super("ML_" + status + ": " + message, cause);
+        super(message, cause);
         this.status = status;
     }
 
     /** What went wrong, as metalora.h names it. */
     public Status status() {
         return status;
+    }
+
+    @Override
+    public String toString() {
+        return getClass().getName() + " (ML_" + status + "): " + getMessage();
     }
 }

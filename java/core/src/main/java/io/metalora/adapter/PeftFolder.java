@@ -2,6 +2,7 @@ package io.metalora.adapter;
 
 import io.metalora.file.AtomicFile;
 import io.metalora.file.JsonObject;
+import io.metalora.file.RegularFile;
 import io.metalora.file.Sha256;
 import io.metalora.io.safetensors.Safetensors;
 import io.metalora.runtime.HostTensor;
@@ -23,6 +24,8 @@ import java.util.Map;
  * mixed.
  */
 final class PeftFolder {
+    private static final List<String> FILES = List.of(PeftConfig.FILE, PeftTensors.FILE);
+
     private PeftFolder() {}
 
     /** Refuses with an InputException a folder that holds anything but an adapter. */
@@ -35,6 +38,12 @@ final class PeftFolder {
         }
         if (!Files.isDirectory(dir)) {
             throw new InputException(dir + " is a file; choose a folder for the adapter");
+        }
+        for (String name : FILES) {
+            Path file = dir.resolve(name);
+            if (RegularFile.isNamed(file) && !Files.isRegularFile(file)) {
+                throw new InputException(file + " is not a file; choose another folder for the adapter, or move it away");
+            }
         }
         if (Files.exists(dir.resolve(PeftConfig.FILE))) {
             PeftConfig.checkSchema(JsonObject.read(dir.resolve(PeftConfig.FILE)));
@@ -88,9 +97,9 @@ final class PeftFolder {
     /** Of both files' bytes. */
     static String digest(Path dir) {
         var sha = Sha256.digest();
-        for (String name : List.of(PeftConfig.FILE, PeftTensors.FILE)) {
+        for (String name : FILES) {
             Path file = dir.resolve(name);
-            try (var in = new DigestInputStream(Files.newInputStream(file), sha)) {
+            try (var in = new DigestInputStream(RegularFile.open(file), sha)) {
                 in.transferTo(OutputStream.nullOutputStream());
             } catch (IOException e) {
                 throw new InputException(file + " cannot be read: " + FileFailure.reason(e), e);

@@ -27,7 +27,7 @@ final class ConfigFile {
         if (Files.notExists(file)) {
             throw new InputException(file + ": no such file; give the YAML file of a training run");
         }
-        byte[] bytes = JsonText.read(file, LARGEST, "a configuration");
+        byte[] bytes = JsonText.readAny(file, LARGEST, "a configuration");
         return new String(JsonText.utf8(file.toString(), bytes), StandardCharsets.UTF_8);
     }
 }

@@ -130,12 +130,15 @@ public final class AtomicFile {
 
     /**
      * Whether a file or folder can't be made or opened for writing because of the place that was chosen: no permission, read-only,
-     * below a file, or a name that is too long. Else it failed, of a full disk say. The file system is asked, since what it says
-     * depends on the user's language.
+     * below a file, where something else is, or a name that is too long. Else it failed, of a full disk say. The file system is
+     * asked, since what it says depends on the user's language.
      */
     public static boolean isRefused(Path target, IOException e) {
         // "No such file", of one that is to be made: a folder above is gone, or holds what the system shows, as /proc does.
         if (e instanceof AccessDeniedException || e instanceof FileAlreadyExistsException || e instanceof NoSuchFileException) {
+            return true;
+        }
+        if (RegularFile.isNamed(target) && !Files.exists(target)) { // a link that leads nowhere, or in a circle
             return true;
         }
         Path absolute = target.toAbsolutePath();
@@ -145,7 +148,7 @@ public final class AtomicFile {
                 return true;
             }
         }
-        return !Files.isWritable(there) || !Files.isDirectory(there) && !there.equals(absolute);
+        return !Files.isWritable(there) || !(there.equals(absolute) ? Files.isRegularFile(there) : Files.isDirectory(there));
     }
 
     /** The name that a file will get if it was written here and not renamed yet; empty for any other file. */

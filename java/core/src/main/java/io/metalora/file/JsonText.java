@@ -27,20 +27,33 @@ public final class JsonText {
 
     private JsonText() {}
 
+    private interface Opener {
+        InputStream open(Path file) throws IOException;
+    }
+
     /**
      * All bytes of {@code file}, as they are.
      *
      * @param limit bytes that no file of this kind exceeds
      * @param what  what the file should be, for messages: "a JSON configuration"
-     * @throws InputException if it is missing, unreadable or larger than the limit
+     * @throws InputException if it is missing, unreadable, no file (a pipe or a device) or larger than the limit
      */
     public static byte[] read(Path file, long limit, String what) {
+        return read(file, limit, what, RegularFile::open);
+    }
+
+    /** As {@link #read}, but of a pipe or a device too, which a user may name. */
+    public static byte[] readAny(Path file, long limit, String what) {
+        return read(file, limit, what, Files::newInputStream);
+    }
+
+    private static byte[] read(Path file, long limit, String what, Opener opener) {
         byte[] bytes;
-        try (InputStream in = Files.newInputStream(file)) {
+        try (InputStream in = opener.open(file)) {
             // Not by its size: a device or a pipe has none, and may never end.
             bytes = in.readNBytes(Math.toIntExact(limit) + 1);
         } catch (NoSuchFileException e) {
-            throw new InputException(file + ": no such file", e);
+            throw new InputException(file + ": no such file" + (Files.isSymbolicLink(file) ? " (it is a link that leads nowhere)" : ""), e);
         } catch (IOException e) {
             throw new InputException(file + " cannot be read: " + (Files.isDirectory(file) ? "it is a folder" : FileFailure.reason(e)), e);
         }

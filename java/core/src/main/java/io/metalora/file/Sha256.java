@@ -2,7 +2,6 @@ package io.metalora.file;
 
 import java.io.IOException;
 import java.io.OutputStream;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.DigestInputStream;
 import java.security.MessageDigest;
@@ -18,7 +17,7 @@ public final class Sha256 {
     /** Of a file's bytes, in hexadecimal. */
     public static String of(Path file) throws IOException {
         MessageDigest sha = digest();
-        try (var in = new DigestInputStream(Files.newInputStream(file), sha)) {
+        try (var in = new DigestInputStream(RegularFile.open(file), sha)) {
             in.transferTo(OutputStream.nullOutputStream());
         }
         return HexFormat.of().formatHex(sha.digest());

@@ -2,6 +2,7 @@ package io.metalora.io;
 
 import io.metalora.file.Folders;
 import io.metalora.file.JsonObject;
+import io.metalora.file.RegularFile;
 import io.metalora.runtime.InputException;
 import java.lang.System.Logger.Level;
 import java.lang.System.Logger;
@@ -84,7 +85,7 @@ public record ModelConfig(
     public static ModelConfig read(Path modelDir) {
         requireFolder(modelDir);
         Path file = modelDir.resolve("config.json");
-        if (Files.notExists(file)) {
+        if (!RegularFile.isNamed(file)) {
             String hint = Files.exists(modelDir.resolve("adapter_config.json"))
                     ? "; it holds an adapter: give the base model's folder as the model and this one as the adapter"
                     : "; give the folder of a Hugging Face model (config.json, model.safetensors, tokenizer.json)";
@@ -92,7 +93,7 @@ public record ModelConfig(
         }
         JsonObject json = JsonObject.read(file);
         Path generation = modelDir.resolve("generation_config.json");
-        return of(json, Files.exists(generation) ? JsonObject.read(generation) : null);
+        return of(json, RegularFile.isNamed(generation) ? JsonObject.read(generation) : null);
     }
 
     /** @param generation generation_config.json, or null */

@@ -3,6 +3,7 @@ package io.metalora.run;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.TrainConfig;
 import io.metalora.file.AtomicFile;
+import io.metalora.file.RegularFile;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.FileFailure;
 import java.io.IOException;
@@ -23,10 +24,13 @@ import java.util.function.BooleanSupplier;
  * config.resolved.yaml   every setting with its value; the last file of a new run, so that there is a run once it is there
  * fingerprint.json       the base model that the run began with
  * initial_adapter/       the values that adapter.init gave
+ * replay.jsonl           the draws that meta.replay gave
  * draws.jsonl            every task and sample drawn
  * metrics.jsonl          one line an iteration
  * checkpoints/           the last two states to resume from
  * adapter/               the trained adapter in PEFT's format
+ * evaluation.jsonl       the answers of the evaluation at the end
+ * report.html            of the run and the evaluation
  * run.lock               who trains in the folder now
  * </pre>
  */
@@ -41,7 +45,7 @@ public final class RunFolder {
     private static final String CHECKPOINTS = "checkpoints";
 
     /** What a run leaves that was killed before its config was written. */
-    private static final Set<String> BEFORE_CONFIG = Set.of(RunLock.FILE, FINGERPRINT, INITIAL_ADAPTER, CHECKPOINTS);
+    private static final Set<String> BEFORE_CONFIG = Set.of(RunLock.FILE, FINGERPRINT, REPLAY, INITIAL_ADAPTER, CHECKPOINTS);
     private static final String ADVICE = "give an output folder that can be written";
 
     private final Path path;
@@ -136,6 +140,15 @@ public final class RunFolder {
         return path.resolve("draws.jsonl");
     }
 
+    /** What the evaluation at the end has answered. */
+    public Path evaluation() {
+        return path.resolve("evaluation.jsonl");
+    }
+
+    public Path report() {
+        return path.resolve("report.html");
+    }
+
     Path checkpoints() {
         return path.resolve(CHECKPOINTS);
     }
@@ -193,15 +206,16 @@ public final class RunFolder {
 
     /** What the run began with; empty of one that an earlier version started. */
     Optional<RunStart> start() {
-        return Files.exists(fingerprint()) ? Optional.of(RunStart.read(fingerprint())) : Optional.empty();
+        return RegularFile.isNamed(fingerprint()) ? Optional.of(RunStart.read(fingerprint())) : Optional.empty();
     }
 
     /**
      * The right to change the folder of a run that is there, until it is closed.
      *
-     * @throws InputException if another training has it
+     * @throws InputException if another training has it, or something is in the way of the run's files
      */
     RunLock lock() {
+        requireFiles();
         RunLock lock = RunLock.take(path);
         try {
             lock.sign();
@@ -210,6 +224,27 @@ public final class RunFolder {
             lock.close();
             throw e;
         }
+    }
+
+    /** Better than when they are to be written, after the training. */
+    private void requireFiles() {
+        var files = new ArrayList<>(List.of(path.resolve(RunLock.FILE), metrics(), draws(), evaluation(), report()));
+        for (Path file : files) {
+            if (RegularFile.isNamed(file) && !Files.exists(file)) {
+                throw inTheWay(file, "a link that leads nowhere");
+            }
+        }
+        files.addAll(Checkpoint.list(checkpoints()));
+        for (Path file : files) {
+            if (Files.isDirectory(file)) {
+                throw inTheWay(file, "a folder");
+            }
+        }
+    }
+
+    private static InputException inTheWay(Path file, String what) {
+        return new InputException(file + ": is " + what + " where the run has a file; move it away, or restore the file from a copy. Nothing was "
+                + "changed");
     }
 
     /**
@@ -235,7 +270,9 @@ public final class RunFolder {
                 initial.save(initialAdapter(), config.model().toString());
                 begun = start.withInitialAdapter(initialAdapter());
             }
-            if (config.meta().replay() != null) {
+            if (config.meta().replay() == null) {
+                AtomicFile.delete(replay()); // likewise
+            } else {
                 AtomicFile.write(replay(), Files.readAllBytes(config.meta().replay()));
                 begun = begun.withReplay(replay());
                 if (!begun.repeats(replayed)) {

@@ -1,6 +1,7 @@
 package io.metalora.run;
 
 import io.metalora.file.AtomicFile;
+import io.metalora.file.RegularFile;
 import io.metalora.file.Shown;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.FileFailure;
@@ -77,6 +78,7 @@ final class RunLock implements AutoCloseable {
                     channel = FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.READ, StandardOpenOption.WRITE);
                 } catch (FileAlreadyExistsException e) {
                     isNew = false;
+                    RegularFile.require(file);
                     channel = FileChannel.open(file, StandardOpenOption.READ, StandardOpenOption.WRITE);
                 }
                 for (int attempt = 0; channel.tryLock() == null; attempt++) {
@@ -112,7 +114,7 @@ final class RunLock implements AutoCloseable {
     static synchronized Optional<String> holder(Path folder) {
         try {
             String held = HELD.get(folder.toRealPath());
-            String signature = held == null ? Files.readString(folder.resolve(FILE)) : held;
+            String signature = held == null ? signature(folder.resolve(FILE)) : held;
             return isCurrent(signature) ? Optional.of(signature) : Optional.empty();
         } catch (IOException e) {
             return Optional.empty();
@@ -132,6 +134,13 @@ final class RunLock implements AutoCloseable {
     private static InputException busy(Path folder, String holder) {
         return new InputException(folder + ": another training is at work in this folder (" + Shown.plain(holder)
                 + "); wait for its end or stop it, or give another output folder");
+    }
+
+    private static String signature(Path file) throws IOException {
+        RegularFile.require(file);
+        try (var channel = FileChannel.open(file)) {
+            return signature(channel);
+        }
     }
 
     private static String signature(FileChannel channel) throws IOException {

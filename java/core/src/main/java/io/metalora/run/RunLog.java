@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.metalora.file.AtomicFile;
+import io.metalora.file.RegularFile;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.FileFailure;
 import java.io.BufferedInputStream;
@@ -26,6 +27,9 @@ final class RunLog implements AutoCloseable {
 
     private static final ObjectMapper JSON = JsonMapper.builder().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
             .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION).build();
+
+    /** Bytes of a line; millions of samples of a task take less. */
+    private static final int LONGEST = 128 << 20;
 
     private final Path file;
     private final FileChannel channel;
@@ -116,7 +120,7 @@ final class RunLog implements AutoCloseable {
     /** As above, with other advice to the user. */
     static void read(Path file, long length, String advice, Reader reader) {
         int number = 1;
-        try (var in = new BufferedInputStream(Files.newInputStream(file))) {
+        try (var in = new BufferedInputStream(RegularFile.open(file))) {
             var line = new ByteArrayOutputStream();
             for (long left = length; left > 0; number++) {
                 left -= line(in, left, line);
@@ -139,6 +143,9 @@ final class RunLog implements AutoCloseable {
             }
             if (b < 0) {
                 break;
+            }
+            if (line.size() == LONGEST) {
+                throw new InputException("the line is damaged: it has more than " + (LONGEST >> 20) + " MiB");
             }
             line.write(b);
         }

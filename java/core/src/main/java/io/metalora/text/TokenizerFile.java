@@ -8,6 +8,7 @@ import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.metalora.file.JsonText;
+import io.metalora.file.RegularFile;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.FileFailure;
@@ -48,7 +49,7 @@ record TokenizerFile(Path file, byte[] json, int vocabSize, String patternCharac
     static TokenizerFile read(Path modelDir) {
         ModelConfig.requireFolder(modelDir);
         Path file = modelDir.resolve("tokenizer.json");
-        if (Files.notExists(file)) {
+        if (!RegularFile.isNamed(file)) {
             String hint = Files.exists(modelDir.resolve("tokenizer.model"))
                     ? "; convert tokenizer.model: AutoTokenizer.from_pretrained(...).save_pretrained(...)"
                     : "; fetch it from where the model came from";

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.config.TrainConfig;
 import io.metalora.file.AtomicFile;
+import io.metalora.files.Pipe;
 import io.metalora.runtime.InputException;
 import io.metalora.train.Goldens;
 import io.metalora.train.IterationReport;
@@ -17,9 +18,11 @@ import java.util.List;
 import org.assertj.core.api.AbstractThrowableAssert;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What a resumed run depends on: where it has changed in between, that is said before anything is, or it has its own copy. */
 class ResumeTest {
@@ -260,6 +263,41 @@ class ResumeTest {
         }
 
         refused().hasMessageContaining(adapter.toString()).hasMessageContaining(message).hasMessageContaining("nothing was changed");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"run.lock", "metrics.jsonl", "draws.jsonl", "evaluation.jsonl", "report.html", "checkpoints/checkpoint-0000000005.safetensors",
+            "adapter/adapter_model.safetensors"})
+    void aFolderInPlaceOfItsFileIsSaidBeforeTrainingGoesOn(String name) throws IOException {
+        stopped();
+        Path file = run.resolve(name);
+        Files.deleteIfExists(file);
+        Files.createDirectory(file);
+
+        refused().hasMessageContaining(file.toString());
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"fingerprint.json", "metrics.jsonl", "draws.jsonl", "replay.jsonl", "adapter/adapter_config.json",
+            "adapter/adapter_model.safetensors", "initial_adapter/adapter_config.json"})
+    @Timeout(60)
+    void aPipeInPlaceOfItsFile(String name) throws IOException, InterruptedException {
+        TrainingRun.start(config(folder.resolve("first")), listener, () -> false);
+        stopped("adapter.init=" + folder.resolve("first/adapter"), "meta.replay=" + folder.resolve("first/draws.jsonl"));
+        Files.delete(run.resolve(name));
+        Pipe.make(run.resolve(name));
+
+        assertThatThrownBy(() -> TrainingRun.resume(run, listener, () -> false)).isInstanceOf(InputException.class).hasMessageContaining(run.toString());
+        Files.delete(run.resolve(name)); // a copy of the folder would read it
+    }
+
+    @Test
+    void aFingerprintThatIsALinkToNowhereIsNotThatOfAnEarlierVersion() throws IOException {
+        stopped();
+        Files.delete(run.resolve("fingerprint.json"));
+        Files.createSymbolicLink(run.resolve("fingerprint.json"), folder.resolve("nowhere"));
+        assertThatThrownBy(() -> TrainingRun.resume(run, listener, () -> false)).isInstanceOf(InputException.class)
+                .hasMessageContaining("leads nowhere").hasMessageContaining("--allow-changed-model");
     }
 
     @ParameterizedTest

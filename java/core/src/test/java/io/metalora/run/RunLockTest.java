@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.config.TrainConfig;
 import io.metalora.files.JavaCommand;
+import io.metalora.files.Pipe;
 import io.metalora.runtime.DeviceInfo;
 import io.metalora.runtime.InputException;
 import io.metalora.train.IterationReport;
@@ -242,6 +243,8 @@ class RunLockTest {
         Files.createDirectories(run.resolve("initial_adapter"));
         Files.writeString(run.resolve("initial_adapter/adapter_config.json"), "{}");
         Files.writeString(run.resolve("fingerprint.json"), "{");
+        Files.writeString(run.resolve("replay.jsonl"), "{");
+        Files.writeString(run.resolve(".replay.jsonl.tmp-2"), "half");
         Files.writeString(run.resolve(RunLock.FILE), "process 1 on nowhere, since yesterday");
         Files.writeString(run.resolve(".config.resolved.yaml.tmp-1"), "half");
         TrainingRun.start(RunFixture.config(tasks, run), TrainListener.SILENT, () -> false);
@@ -250,6 +253,25 @@ class RunLockTest {
         assertThat(RunFixture.adapter(run)).isEqualTo(RunFixture.adapter(folder.resolve("straight")));
         assertThat(run.resolve("initial_adapter")).doesNotExist();
         assertThat(run.resolve(".config.resolved.yaml.tmp-1")).doesNotExist();
+        assertThat(run.resolve("replay.jsonl")).doesNotExist();
+        assertThat(run.resolve(".replay.jsonl.tmp-2")).doesNotExist();
         assertThat(run.resolve(RunLock.FILE)).isEmptyFile();
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"pipe", "folder", "circle"})
+    void whatIsInPlaceOfItsFile(String what) throws Exception {
+        Path run = folder.resolve("run");
+        Path lock = Files.createDirectories(run).resolve(RunLock.FILE);
+        switch (what) {
+            case "pipe" -> Pipe.make(lock);
+            case "folder" -> Files.createDirectory(lock);
+            default -> Files.createSymbolicLink(lock, lock);
+        }
+        assertThatThrownBy(() -> TrainingRun.start(RunFixture.config(tasks, run), TrainListener.SILENT, () -> false))
+                .isInstanceOf(InputException.class).hasMessageContaining(lock.toString());
+        Files.writeString(run.resolve("config.resolved.yaml"), "");
+        assertThatThrownBy(() -> TrainingRun.start(RunFixture.config(tasks, run), TrainListener.SILENT, () -> false))
+                .hasMessageContaining("already holds a run");
     }
 }

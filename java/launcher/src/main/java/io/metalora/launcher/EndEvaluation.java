@@ -14,7 +14,6 @@ import io.metalora.io.ModelConfig;
 import io.metalora.launcher.report.Report;
 import io.metalora.model.LoadedModel;
 import io.metalora.model.ModelFingerprint;
-import io.metalora.run.RunFolder;
 import io.metalora.run.TrainingRun.Outcome;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
@@ -91,10 +90,6 @@ final class EndEvaluation extends TrainProgress {
         this.split = split;
         this.samples = samples;
         this.mostTasks = mostTasks;
-    }
-
-    static Path file(RunFolder folder) {
-        return folder.path().resolve("evaluation.jsonl");
     }
 
     TrainConfig config() {
@@ -192,9 +187,8 @@ final class EndEvaluation extends TrainProgress {
         if (split == null || outcome.interrupted()) {
             return;
         }
-        RunFolder folder = outcome.folder();
         noteAnswers(EvaluationLog.inMemory(items));
-        try (var log = EvaluationLog.open(file(folder), new Settings(split, samples, mostTasks, modelDigest, digest(adapters)), items)) {
+        try (var log = EvaluationLog.open(outcome.folder().evaluation(), new Settings(split, samples, mostTasks, modelDigest, digest(adapters)), items)) {
             try {
                 each.accept(log);
             } finally {

@@ -56,7 +56,7 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
         /** With a report in the run's folder. */
         static TrainedArm of(Arm arm, Outcome outcome, DeviceInfo device) {
             var record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
-            HtmlReport.write(RunReport.of(outcome, record, Optional.empty(), device), outcome.folder().path().resolve("report.html"));
+            HtmlReport.write(RunReport.of(outcome, record, Optional.empty(), device), outcome.folder().report());
             return new TrainedArm(arm, outcome, record);
         }
     }

@@ -98,7 +98,7 @@ final class TrainCommand implements Callable<Integer> {
                 outcome = run(evaluation, stop);
             }
             boolean stopped = outcome.interrupted() || evaluation.stopped();
-            Path report = outcome.folder().path().resolve("report.html");
+            Path report = outcome.folder().report();
             Optional<RuntimeException> failure = evaluation.failure();
             RunRecord record = null;
             try {
@@ -143,7 +143,7 @@ final class TrainCommand implements Callable<Integer> {
         TrainConfig config = configured ? config() : RunFolder.existing(resume).config();
         // An evaluation that was begun goes on with its own settings.
         Optional<EvaluationLog.Settings> before = resume == null ? Optional.empty()
-                : EvaluationLog.settings(EndEvaluation.file(RunFolder.existing(resume)));
+                : EvaluationLog.settings(RunFolder.existing(resume).evaluation());
         return new EndEvaluation(spec, progress, stop, config, unevaluated,
                 evaluated != null ? evaluated : before.map(EvaluationLog.Settings::split).orElse(null),
                 samples != null ? samples.most() : before.map(EvaluationLog.Settings::samples).orElse(EndEvaluation.MOST_SAMPLES),

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.metalora.files.Pipe;
 import io.metalora.runtime.host.SystemMemory;
 import java.io.IOException;
 import java.io.RandomAccessFile;
@@ -21,6 +22,7 @@ import java.util.Map;
 import java.util.Set;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -82,6 +84,28 @@ class BadInputTest {
                 Files.setPosixFilePermissions(closed, before);
             }
         }
+    }
+
+    /** Opening one waits for a writer. */
+    @Test
+    @Timeout(60)
+    void pipesInPlaceOfAFolderSFiles() throws IOException, InterruptedException {
+        for (String name : List.of("config.json", "generation_config.json", "tokenizer.json", "model.safetensors")) {
+            Path model = Cli.copyOfModel(folder.resolve(name));
+            Files.deleteIfExists(model.resolve(name));
+            Path pipe = Pipe.make(model.resolve(name));
+            refused(score(model), pipe, "a pipe or a device");
+        }
+        for (String name : List.of("tokenizer_config.json", "chat_template.jinja")) {
+            Path model = Cli.copyOfModel(folder.resolve(name));
+            Files.deleteIfExists(model.resolve(name));
+            Path pipe = Pipe.make(model.resolve(name));
+            refused(Cli.run("generate", "--model", model, "--prompt", "x", "--chat"), pipe, "a pipe or a device");
+        }
+        Path adapter = Files.createDirectories(folder.resolve("adapter"));
+        Path pipe = Pipe.make(adapter.resolve("adapter_config.json"));
+        refused(Cli.run("score", "--model", Cli.model(), "--adapter", adapter, "--data", Cli.fixture("data.jsonl")), pipe, "a pipe or a device");
+        refused(train("--replay", pipe.toString()), pipe, "a pipe or a device");
     }
 
     // ---- checkpoints

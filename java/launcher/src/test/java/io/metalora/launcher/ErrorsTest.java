@@ -34,7 +34,7 @@ class ErrorsTest {
         var denied = new AccessDeniedException("/x/.report.tmp");
         return Stream.of(
                 Arguments.of(new InputException("bad"), 2, "error: bad"),
-                Arguments.of(new NativeException(Status.INTERNAL, "native"), 1, "error: ML_INTERNAL: native"),
+                Arguments.of(new NativeException(Status.INTERNAL, "native"), 1, "error: native"),
                 Arguments.of(new InternalError("a fault occurred in an unsafe memory access operation"), 1, "cut or replaced"),
                 Arguments.of(new InternalError("Error loading java.security file"), 1, "unexpected InternalError: Error loading"),
                 Arguments.of(new StackOverflowError(), 1, "nested too deeply"),

@@ -1,6 +1,7 @@
 package io.metalora.io.safetensors;
 
 import io.metalora.file.JsonObject;
+import io.metalora.file.RegularFile;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.DataFile;
@@ -42,11 +43,11 @@ public final class ModelFiles implements AutoCloseable {
         var shards = new LinkedHashMap<String, Safetensors>();
         var byTensor = new TreeMap<String, Safetensors>();
         try {
-            if (Files.exists(modelDir.resolve(SINGLE))) {
+            if (RegularFile.isNamed(modelDir.resolve(SINGLE))) {
                 var file = Safetensors.open(modelDir.resolve(SINGLE));
                 shards.put(SINGLE, file);
                 file.names().forEach(name -> byTensor.put(name, file));
-            } else if (Files.exists(modelDir.resolve(INDEX))) {
+            } else if (RegularFile.isNamed(modelDir.resolve(INDEX))) {
                 openShards(modelDir, shards, byTensor);
             } else {
                 throw new InputException(modelDir + " holds neither " + SINGLE + " nor " + INDEX + found(modelDir));

@@ -9,12 +9,12 @@ import com.hubspot.jinjava.interpret.RenderResult;
 import com.hubspot.jinjava.lib.filter.Filter;
 import io.metalora.file.JsonObject;
 import io.metalora.file.JsonText;
+import io.metalora.file.RegularFile;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.InputException;
 import io.metalora.text.ChatTemplate;
 import io.metalora.text.Message;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
@@ -37,6 +37,8 @@ public final class JinjaTemplate implements ChatTemplate {
     private static final String DAMAGED =
             "; the template is damaged or uses more of Jinja than is supported: give the prompt as plain text instead";
 
+    /** {@code ArithmeticException when resolving ...}, {@code TemplateSyntaxException: ...} */
+    private static final Pattern EXCEPTION = Pattern.compile("\\b[A-Z]\\w*Exception(?:: | when )");
     private static final Pattern CLASS_NAME = Pattern.compile("\\b(?:[a-z]\\w*\\.){2,}[A-Z][\\w$]*");
 
     /** One for all templates: creating it is expensive, and each rendering has a context of its own. */
@@ -106,10 +108,10 @@ public final class JinjaTemplate implements ChatTemplate {
         ModelConfig.requireFolder(modelDir);
         Path file = modelDir.resolve("chat_template.jinja");
         Path configFile = modelDir.resolve("tokenizer_config.json");
-        Optional<JsonObject> config = Files.exists(configFile)
+        Optional<JsonObject> config = RegularFile.isNamed(configFile)
                 ? Optional.of(JsonObject.read(configFile)) : Optional.empty();
         Map<String, String> tokens = config.map(JinjaTemplate::specialTokens).orElse(Map.of());
-        if (Files.exists(file)) {
+        if (RegularFile.isNamed(file)) {
             byte[] text = JsonText.utf8(file.toString(), JsonText.read(file, MAX_TEMPLATE, "a chat template"));
             return Optional.of(new JinjaTemplate(file.toString(), new String(text, StandardCharsets.UTF_8), tokens));
         }
@@ -170,7 +172,7 @@ public final class JinjaTemplate implements ChatTemplate {
 
     /** The library quotes what it stumbles over, however long, and names its own classes, which mean nothing to a user. */
     private static String brief(String message) {
-        String told = message == null ? null : CLASS_NAME.matcher(message.replaceAll(" (in|of) class [\\w.$]+", "")
+        String told = message == null ? null : CLASS_NAME.matcher(EXCEPTION.matcher(message).replaceAll("").replaceAll(" (in|of) class [\\w.$]+", "")
                 .replaceAll(" to class [\\w.$]+", " to another kind of value")).replaceAll("a value");
         return told == null || told.length() <= 500 ? told : told.substring(0, 497) + "...";
     }

@@ -1,6 +1,7 @@
 package io.metalora.launcher.chat;
 
 import com.hubspot.jinjava.Jinjava;
+import com.hubspot.jinjava.interpret.Context;
 import com.hubspot.jinjava.interpret.JinjavaInterpreter;
 import com.hubspot.jinjava.tree.ExpressionNode;
 import com.hubspot.jinjava.tree.Node;
@@ -32,7 +33,8 @@ final class TemplateCheck {
     }
 
     void check(String template) {
-        JinjavaInterpreter interpreter = jinja.newInterpreter();
+        // Not newInterpreter: it registers every filter, tag and function anew, and to parse changes nothing of them.
+        var interpreter = new JinjavaInterpreter(jinja, new Context(jinja.getGlobalContext()), jinja.getGlobalConfig());
         check(interpreter.parse(template));
     }
 

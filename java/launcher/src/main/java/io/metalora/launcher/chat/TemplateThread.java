@@ -3,7 +3,9 @@ package io.metalora.launcher.chat;
 import io.metalora.runtime.InputException;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.ExecutionException;
-import java.util.concurrent.FutureTask;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.function.Supplier;
@@ -17,19 +19,23 @@ final class TemplateThread {
     private static final long STACK_BYTES = 4 << 20;
     static final long SECONDS = 20;
 
+    /** A thread that is done serves the next template; one that never is, none any more. */
+    private static final ExecutorService THREADS = Executors.newCachedThreadPool(work -> {
+        var thread = new Thread(null, work, "chat template", STACK_BYTES);
+        thread.setDaemon(true);
+        return thread;
+    });
+
     private TemplateThread() {
     }
 
     /** @param source names the template in messages */
     static <T> T run(String source, long seconds, Supplier<T> work) {
-        var task = new FutureTask<>(work::get);
-        var thread = new Thread(null, task, "chat template", STACK_BYTES);
-        thread.setDaemon(true);
-        thread.start();
+        Future<T> task = THREADS.submit(work::get);
         try {
             return task.get(seconds, TimeUnit.SECONDS);
         } catch (TimeoutException e) {
-            thread.interrupt();
+            task.cancel(true);
             throw new InputException(source + ": the template does not end within " + seconds + " seconds; it is damaged: fetch it again, or"
                     + " give the prompt as plain text");
         } catch (InterruptedException e) {
