@@ -1,6 +1,7 @@
 package io.metalora.model;
 
 import io.metalora.adapter.AdapterLayout;
+import io.metalora.adapter.AdapterPart;
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.Status;
 import io.metalora.io.ModelConfig;
@@ -42,8 +43,8 @@ public final class ModelPass implements AutoCloseable {
     private final TokenPack filledUp; // null likewise
     private final boolean[] ownRow; // of the last pack
 
-    /** Passes with the same ops: of one shape, at the same adapters. */
-    private record PassKey(PackShape shape, AdapterSlots adapters) {}
+    /** Passes with the same ops: of one shape, at the same adapters, with the same gradients. */
+    private record PassKey(PackShape shape, AdapterSlots adapters, AdapterPart part) {}
 
     /**
      * @param layout   of the adapters the passes will use, which are for a model of this shape; null for the base model alone
@@ -146,7 +147,7 @@ public final class ModelPass implements AutoCloseable {
      * @param dropoutStream distinguishes the packs of one seed
      */
     public void forwardBackward(TokenPack tokens, AdapterSlots adapters, long dropoutSeed, long dropoutStream) {
-        runForwardBackward(tokens, adapters, dropoutSeed, dropoutStream);
+        runForwardBackward(tokens, adapters, AdapterPart.ALL, dropoutSeed, dropoutStream);
         logprobOnDevice.download(logprob, pack.lossRows());
         for (int row = 0, to = 0; row < pack.lossRows(); row++) {
             if (ownRow[row]) {
@@ -158,8 +159,10 @@ public final class ModelPass implements AutoCloseable {
     /**
      * As {@link #forwardBackward}, without waiting for the device. Where the device records graphs and there is no dropout,
      * the pack is filled up to one of few shapes, and the ops of a shape that comes again are replayed.
+     *
+     * @param part of which the gradients are added; those of the rest stay as they are, and cost nothing
      */
-    public void runForwardBackward(TokenPack tokens, AdapterSlots adapters, long dropoutSeed, long dropoutStream) {
+    public void runForwardBackward(TokenPack tokens, AdapterSlots adapters, AdapterPart part, long dropoutSeed, long dropoutStream) {
         if (backward == null) {
             throw new IllegalStateException("this pass was made for evaluation");
         }
@@ -169,6 +172,7 @@ public final class ModelPass implements AutoCloseable {
         if (graphs == null) {
             upload(tokens, adapters);
             lora.dropout(layout.config().dropout(), dropoutSeed, dropoutStream);
+            lora.gradientsOf(part);
             opsForwardBackward();
             return;
         }
@@ -178,7 +182,8 @@ public final class ModelPass implements AutoCloseable {
         pack.copy(filledUp);
         lora.bind(adapters, tokens.slots());
         lora.dropout(0f, 0, 0);
-        graphs.run(new PassKey(shape, adapters), this::opsForwardBackward);
+        lora.gradientsOf(part);
+        graphs.run(new PassKey(shape, adapters, part), this::opsForwardBackward);
     }
 
     /**
@@ -218,8 +223,9 @@ public final class ModelPass implements AutoCloseable {
     }
 
     /** The ops of {@link #runForwardBackward}. */
-    public void planForwardBackward() {
+    public void planForwardBackward(AdapterPart part) {
         lora.dropout(layout.config().dropout(), 0, 0);
+        lora.gradientsOf(part);
         opsForwardBackward();
     }
 

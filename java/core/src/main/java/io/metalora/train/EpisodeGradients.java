@@ -1,5 +1,6 @@
 package io.metalora.train;
 
+import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.OuterDirection;
 import io.metalora.config.TrainConfig;
@@ -31,11 +32,13 @@ final class EpisodeGradients implements AutoCloseable {
     private final AdapterSlots slots;
     private final GradientPass pass;
     private final InnerLoop inner;
+    private final LearnedRates learned; // null: the inner rates stay as they are
     private final OuterDirection outer;
     private final ExactDirection exact; // null unless outer is
     private final double[][] supportLoss;
     private final double[] adaptedLoss;
     private final double[] queryLoss;
+    private final double[] unused;
 
     /**
      * @param shared where every task starts; stays the caller's
@@ -48,7 +51,10 @@ final class EpisodeGradients implements AutoCloseable {
         this.steps = options.innerSteps();
         this.slots = held.add(() -> new AdapterSlots(device, shared.layout(), n, true), AdapterSlots::close);
         this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits, stop), GradientPass::close);
-        this.inner = held.add(() -> new InnerLoop(device, slots, options), InnerLoop::close);
+        var rates = InnerRates.of(shared.layout(), options);
+        this.inner = held.add(() -> new InnerLoop(device, slots, options, rates), InnerLoop::close);
+        this.learned = options.innerRateLr() > 0
+                ? held.add(() -> new LearnedRates(device, slots, rates, options.innerRateLr()), LearnedRates::close) : null;
         this.outer = options.outer();
         if (outer == OuterDirection.EXACT && device.activationType() != DType.F32) {
             throw new InputException("meta.outer: exact takes differences of gradients that are too small for activations in "
@@ -59,6 +65,7 @@ final class EpisodeGradients implements AutoCloseable {
         this.supportLoss = new double[steps][n];
         this.adaptedLoss = new double[n];
         this.queryLoss = new double[n];
+        this.unused = new double[n];
     }
 
     /**
@@ -109,9 +116,12 @@ final class EpisodeGradients implements AutoCloseable {
             return;
         }
         slots.zeroGradients();
-        pass.backward(query, slots, dropoutSeed + count, queryLoss);
+        pass.backward(query, slots, AdapterPart.ALL, dropoutSeed + count, queryLoss);
+        if (learned != null) {
+            learned.queue(shared.parameters());
+        }
         if (exact != null) {
-            exact.through(support, count, pass, dropoutSeed);
+            exact.through(count, step -> pass.backward(support, slots, AdapterPart.ALL, dropoutSeed + step, unused));
         }
     }
 
@@ -131,6 +141,9 @@ final class EpisodeGradients implements AutoCloseable {
             requireFinite(supportLoss[step], batch, iteration, "support loss after " + step + " inner steps",
                     step == 0 ? "lower optimizer.lr" : LOWER_INNER);
         }
+        if (learned != null) {
+            learned.await();
+        }
         requireFinite(queryLoss, batch, iteration, "query loss", steps == 0 ? "lower optimizer.lr" : LOWER_INNER + ", or lower optimizer.lr");
     }
 
@@ -146,6 +159,11 @@ final class EpisodeGradients implements AutoCloseable {
     /** The slots that hold the gradients. */
     AdapterSlots slots() {
         return slots;
+    }
+
+    /** The inner rates that are learned; null where they stay as they are. */
+    LearnedRates learned() {
+        return learned;
     }
 
     /** [steps][n], at the start of each inner step; as are the others, of the batch that was awaited last. */

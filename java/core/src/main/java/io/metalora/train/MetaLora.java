@@ -1,5 +1,6 @@
 package io.metalora.train;
 
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.CompositionRule;
 import io.metalora.config.TrainConfig;
@@ -22,6 +23,7 @@ import io.metalora.task.PackBuilder;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.OptionalDouble;
 import java.util.function.BooleanSupplier;
 
@@ -86,6 +88,11 @@ public final class MetaLora implements Trainer {
     /** @throws InputException if there are fewer tasks than a meta-batch needs, or a task has too few samples */
     public static void requireEnough(List<EncodedTask> tasks, TrainConfig config) {
         episodes(tasks, config);
+    }
+
+    /** @throws InputException if a module that is given an inner rate is none of the adapter's */
+    public static void requireModules(AdapterLayout layout, TrainConfig config) {
+        InnerRates.of(layout, config.meta());
     }
 
     /**
@@ -170,13 +177,27 @@ public final class MetaLora implements Trainer {
 
     @Override
     public TrainerState state() {
-        return optimizer.snapshot(episodes.state());
+        LearnedRates learned = gradients.learned();
+        return optimizer.snapshot(episodes.state(), learned == null ? new float[0] : learned.state());
     }
 
     @Override
     public void restore(TrainerState state) {
         episodes.restore(state.composition());
         optimizer.restore(state);
+        if (gradients.learned() != null) {
+            gradients.learned().restore(state.innerRates());
+        }
+    }
+
+    @Override
+    public void conclude() {
+        optimizer.conclude();
+    }
+
+    /** The inner rates that were learned, by the paths of the Linears; empty where they stay as they are. */
+    public Map<String, Float> learnedRates() {
+        return gradients.learned() == null ? Map.of() : gradients.learned().byPath();
     }
 
     @Override
@@ -205,8 +226,12 @@ public final class MetaLora implements Trainer {
         gradients.await(batch, done() + 1);
         double[] gram = reduction.awaitGram();
         double norm = optimizer.await();
+        Map<String, Float> rates = learnedRates();
+        if (gradients.learned() != null) {
+            gradients.learned().learn(reduction.weights(), done());
+        }
         double seconds = (System.nanoTime() - begin) * 1e-9;
-        return report(batch, gram, lr, norm, measure, seconds);
+        return report(batch, gram, lr, rates, norm, measure, seconds);
     }
 
     /** Whether the next iteration measures the support losses after stage 1. */
@@ -237,7 +262,8 @@ public final class MetaLora implements Trainer {
     }
 
     /**
-     * The second half: one step of the shared adapter along a gradient, which may come from elsewhere.
+     * The second half: one step of the shared adapter along a gradient, which may come from elsewhere. Inner rates that are learned
+     * stay as they are.
      *
      * @param gradient F32 [P], of the query losses; clipped in place
      * @return its norm before clipping
@@ -248,7 +274,7 @@ public final class MetaLora implements Trainer {
         return optimizer.await();
     }
 
-    private IterationReport report(List<Episode> batch, double[] products, double lr, double norm, boolean measured, double seconds) {
+    private IterationReport report(List<Episode> batch, double[] products, double lr, Map<String, Float> rates, double norm, boolean measured, double seconds) {
         int n = batch.size();
         var tasks = new ArrayList<IterationReport.TaskReport>(n);
         var draws = new ArrayList<IterationReport.Draw>(n);
@@ -266,7 +292,7 @@ public final class MetaLora implements Trainer {
                     episode.probability()));
         }
         double loss = Arrays.stream(queryLoss).average().orElseThrow();
-        return new IterationReport(done(), lr, loss, norm, gradients.takeTokens(), seconds, tasks, gram, draws);
+        return new IterationReport(done(), lr, loss, norm, gradients.takeTokens(), seconds, tasks, gram, draws, rates);
     }
 
     @Override

@@ -48,7 +48,7 @@ public final class TaskAdaptation implements AutoCloseable {
      * @param most     most examples of a task
      * @param longest  tokens of the longest example
      * @param steps    k; 0 leaves copies of the shared adapter
-     * @param config   its inner optimizer, token budget and seed
+     * @param config   what stage 1 adapts, its optimizer and rates as they are given; token budget and seed
      * @param progress hears how many tokens went through the model, pass by pass
      * @param stop     asked before every pass; true ends an adaptation with a {@link CancellationException}
      */
@@ -66,7 +66,7 @@ public final class TaskAdaptation implements AutoCloseable {
             tellProgress();
             return stop.getAsBoolean();
         }), GradientPass::close);
-        this.inner = held.add(() -> new InnerLoop(device, slots, config.meta()), InnerLoop::close);
+        this.inner = held.add(() -> new InnerLoop(device, slots, config.meta(), InnerRates.of(layout, config.meta())), InnerLoop::close);
         if (steps > 0) {
             // A step's ops are those of every step.
             held.orClose(() -> pass.plan(slots, () -> queue(List.of(), 1, new double[1][slots.slots()])));
