@@ -131,9 +131,11 @@ public final class RunRecord {
                 x[i] = 1 + i * span;
             }
             for (int i = 0; i < task.drawn.size(); i++) {
-                int at = (int) ((task.drawn.x[i] - 1) / span);
-                count[at]++;
-                sum[at] += task.drawn.y[i];
+                double at = Math.floor((task.drawn.x[i] - 1) / span);
+                if (at >= 0 && at < used) { // a log may have more lines than the other, where a run was killed
+                    count[(int) at]++;
+                    sum[(int) at] += task.drawn.y[i];
+                }
             }
             double[] share = new double[used];
             double[] mean = new double[used];

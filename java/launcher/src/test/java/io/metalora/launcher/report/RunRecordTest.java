@@ -59,6 +59,9 @@ class RunRecordTest {
 
         // Each of those left as probable as the others.
         assertThat(heatmaps(sections(metrics, subsets + draws(1, "a", 1.0 / 3, "c", 0.5) + draws(2, "c", 1.0 / 3, "b", 0.5)))).hasSize(1);
+        // More lines than metrics.jsonl has, as a kill may leave.
+        assertThat(heatmaps(sections(metrics, subsets + draws(1, "a", 0.5, "c", 0.75) + draws(3, "c", 0.25, "b", 0.5))).getFirst().rows())
+                .extracting(Report.Series::y).containsExactly(new double[] {1, 0}, new double[] {0, 0}, new double[] {1, 0});
         // All of them every time.
         assertThat(heatmaps(sections(metrics, subset("a") + subset("b") + draws(1, "a", 0.5, "b", 1) + draws(2, "b", 0.5, "a", 1)))).isEmpty();
     }
