@@ -287,7 +287,8 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
     }
 
     // dA of all terms from one pass over x, or of each from what its dropout left of it.
-    const int64_t a_passes = !has_da ? 0 : has_dropout ? d.terms : 1, a_ranks = has_dropout ? r : ranks, columns_parts = ceil_div(in, kColumns);
+    const int64_t a_passes = !has_da ? 0 : has_dropout ? d.terms : 1;
+    const int64_t a_ranks = has_dropout ? r : ranks, columns_parts = ceil_div(in, kColumns);
     const int64_t da_parts = a_passes * columns_parts;
     int64_t parts = da_parts, first_part[ML_LORA_TERMS];  // of a term's dB
     for (int64_t i = 0; i < d.terms; i++) first_part[i] = parts, parts += ceil_div(d.term[i].rows, kColumns);

@@ -131,25 +131,31 @@ final class ConfigCheck {
     private static void stageOne(TrainConfig.Meta meta) {
         String part = meta.adapts().name().toLowerCase(Locale.ROOT);
         boolean steps = meta.innerSteps() > 0;
-        require(steps || meta.adapts() == AdapterPart.ALL, "meta.adapts", part, "without inner steps nothing is adapted; leave it all, or set meta.inner_steps");
+        require(steps || meta.adapts() == AdapterPart.ALL, "meta.adapts", part,
+                "without inner steps nothing is adapted; leave it all, or set meta.inner_steps");
         require(meta.outer() == OuterDirection.FIRST_ORDER || meta.adapts() == AdapterPart.ALL, "meta.adapts", part,
-                "takes meta.outer: first-order: reptile would never move the rest of the adapter, and exact goes through steps on all of it");
+                "takes meta.outer: first-order: reptile would never move the rest of the adapter, and exact goes through steps "
+                        + "on all of it");
         List<ModuleRate> modules;
         try {
             modules = meta.moduleRates();
         } catch (InputException e) {
             throw new Refusal("meta.inner_rates", "meta.inner_rates " + e.getMessage());
         }
-        require(steps || modules.isEmpty(), "meta.inner_rates", meta.innerRates(), "without inner steps there are no rates; leave it [], or set meta.inner_steps");
-        require(meta.outer() != OuterDirection.EXACT || modules.isEmpty(), "meta.inner_rates", meta.innerRates(), "meta.outer: exact takes one rate for all");
+        require(steps || modules.isEmpty(), "meta.inner_rates", meta.innerRates(),
+                "without inner steps there are no rates; leave it [], or set meta.inner_steps");
+        require(meta.outer() != OuterDirection.EXACT || modules.isEmpty(), "meta.inner_rates", meta.innerRates(),
+                "meta.outer: exact takes one rate for all");
         var named = new HashSet<String>();
-        modules.forEach(module -> require(named.add(module.module()), "meta.inner_rates", meta.innerRates(), "names " + Shown.quoted(module.module())
-                + " twice"));
-        require(meta.innerRateLr() >= 0 && meta.innerRateLr() <= 1, "meta.inner_rate_lr", meta.innerRateLr(), "must be between 0 (not learned) and 1");
-        require(meta.innerRateLr() == 0 || steps && meta.outer() == OuterDirection.FIRST_ORDER, "meta.inner_rate_lr", meta.innerRateLr(),
-                "inner rates are learned with meta.inner_steps of 1 or more and meta.outer: first-order");
-        require(meta.innerRateLr() == 0 || meta.innerLr() > 0 || modules.stream().anyMatch(module -> module.rate() > 0), "meta.inner_rate_lr",
-                meta.innerRateLr(), "what is learned are factors of the inner rates, and those are 0; set meta.inner_lr to where they begin");
+        modules.forEach(module -> require(named.add(module.module()), "meta.inner_rates", meta.innerRates(),
+                "names " + Shown.quoted(module.module()) + " twice"));
+        require(meta.innerRateLr() >= 0 && meta.innerRateLr() <= 1, "meta.inner_rate_lr", meta.innerRateLr(),
+                "must be between 0 (not learned) and 1");
+        require(meta.innerRateLr() == 0 || steps && meta.outer() == OuterDirection.FIRST_ORDER, "meta.inner_rate_lr",
+                meta.innerRateLr(), "inner rates are learned with meta.inner_steps of 1 or more and meta.outer: first-order");
+        require(meta.innerRateLr() == 0 || meta.innerLr() > 0 || modules.stream().anyMatch(module -> module.rate() > 0),
+                "meta.inner_rate_lr", meta.innerRateLr(),
+                "what is learned are factors of the inner rates, and those are 0; set meta.inner_lr to where they begin");
     }
 
     private static void nonNegative(String key, double value) {

@@ -25,7 +25,8 @@ public record ModuleRate(String module, float rate) {
             throw new InputException("holds " + Shown.quoted(text) + ": " + e.getMessage(), e);
         }
         if (module.isEmpty() || !(rate >= 0)) {
-            throw new InputException("holds " + Shown.quoted(text) + ", but a rate must be at least 0, and of a module that is named");
+            throw new InputException("holds " + Shown.quoted(text)
+                    + ", but a rate must be at least 0, and of a module that is named");
         }
         return new ModuleRate(module, rate);
     }

@@ -93,7 +93,8 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      *                          one forward pass each; 0: never
      */
     public record Meta(long iterations, int tasksPerIteration, int supportSize, int querySize, int innerSteps, AdapterPart adapts,
-                       InnerOptimizer innerOptimizer, double innerLr, List<String> innerRates, double innerRateLr, double innerClip, OuterDirection outer, CompositionRule composition, double compositionTemperature,
+                       InnerOptimizer innerOptimizer, double innerLr, List<String> innerRates, double innerRateLr,
+                       double innerClip, OuterDirection outer, CompositionRule composition, double compositionTemperature,
                        AggregationRule aggregation, double cagradC, Path replay,
                        int supportAfterEvery) {
         public Meta {
@@ -191,7 +192,8 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     public static final TrainConfig DEFAULTS = new TrainConfig(Method.META_LORA, null, null, 0,
             new Adapter(8, 16, false, 0, TargetModules.allLinear(), null),
             new Data(null, List.of(), 0, true, OverLength.REFUSE),
-            new Meta(100, 4, 8, 8, 3, AdapterPart.ALL, InnerOptimizer.SGD, 0.02, List.of(), 0, 0, OuterDirection.FIRST_ORDER, CompositionRule.UNIFORM, 1, AggregationRule.MEAN, 0.4, null, 10),
+            new Meta(100, 4, 8, 8, 3, AdapterPart.ALL, InnerOptimizer.SGD, 0.02, List.of(), 0, 0, OuterDirection.FIRST_ORDER,
+                    CompositionRule.UNIFORM, 1, AggregationRule.MEAN, 0.4, null, 10),
             new Joint(3, 8),
             new Optimizer(1e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0, 0),
             new Compute(Backend.AUTO, 0, InstructionSet.AUTO, WeightStorage.AUTO, 0, 50));
@@ -262,8 +264,9 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
         return new TrainConfig(method, Folders.absolute(model), Folders.absolute(output), seed,
                 new Adapter(adapter.rank, adapter.alpha, adapter.rslora, adapter.dropout, adapter.targetModules, Folders.absolute(adapter.init)),
                 new Data(Folders.absolute(data.folder), data.names, data.samplesPerTask, data.appendEos, data.overLength),
-                new Meta(meta.iterations, meta.tasksPerIteration, meta.supportSize, meta.querySize, meta.innerSteps, meta.adapts, meta.innerOptimizer,
-                        meta.innerLr, meta.innerRates, meta.innerRateLr, meta.innerClip, meta.outer, meta.composition, meta.compositionTemperature, meta.aggregation, meta.cagradC, Folders.absolute(meta.replay),
-                        meta.supportAfterEvery), joint, optimizer, compute);
+                new Meta(meta.iterations, meta.tasksPerIteration, meta.supportSize, meta.querySize, meta.innerSteps, meta.adapts,
+                        meta.innerOptimizer, meta.innerLr, meta.innerRates, meta.innerRateLr, meta.innerClip, meta.outer,
+                        meta.composition, meta.compositionTemperature, meta.aggregation, meta.cagradC,
+                        Folders.absolute(meta.replay), meta.supportAfterEvery), joint, optimizer, compute);
     }
 }

@@ -331,8 +331,9 @@ public final class TrainConfigBuilder {
         }
 
         private TrainConfig.Meta build() {
-            return new TrainConfig.Meta(iterations, tasksPerIteration, supportSize, querySize, innerSteps, adapts, innerOptimizer, innerLr, innerRates,
-                    innerRateLr, innerClip, outer, composition, compositionTemperature, aggregation, cagradC, replay, supportAfterEvery);
+            return new TrainConfig.Meta(iterations, tasksPerIteration, supportSize, querySize, innerSteps, adapts, innerOptimizer,
+                    innerLr, innerRates, innerRateLr, innerClip, outer, composition, compositionTemperature, aggregation, cagradC,
+                    replay, supportAfterEvery);
         }
     }
 

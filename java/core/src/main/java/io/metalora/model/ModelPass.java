@@ -162,7 +162,8 @@ public final class ModelPass implements AutoCloseable {
      *
      * @param part of which the gradients are added; those of the rest stay as they are, and cost nothing
      */
-    public void runForwardBackward(TokenPack tokens, AdapterSlots adapters, AdapterPart part, long dropoutSeed, long dropoutStream) {
+    public void runForwardBackward(TokenPack tokens, AdapterSlots adapters, AdapterPart part, long dropoutSeed,
+            long dropoutStream) {
         if (backward == null) {
             throw new IllegalStateException("this pass was made for evaluation");
         }

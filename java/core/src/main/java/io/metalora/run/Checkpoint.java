@@ -48,11 +48,9 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
         tensors.put("parameters", HostTensor.of("parameters", state.parameters(), state.parameters().length));
         tensors.put("m", HostTensor.of("m", state.m(), state.m().length));
         tensors.put("v", HostTensor.of("v", state.v(), state.v().length));
-        Map.of(COMPOSITION, state.composition(), AVERAGE, state.average(), INNER_RATES, state.innerRates()).forEach((name, values) -> {
-            if (values.length > 0) {
-                tensors.put(name, HostTensor.of(name, values, values.length));
-            }
-        });
+        putOptional(tensors, COMPOSITION, state.composition());
+        putOptional(tensors, AVERAGE, state.average());
+        putOptional(tensors, INNER_RATES, state.innerRates());
         var metadata = new LinkedHashMap<String, String>();
         metadata.put("format", FORMAT);
         metadata.put("step", Long.toString(state.step()));
@@ -115,6 +113,12 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
         return number;
     }
 
+    private static void putOptional(Map<String, HostTensor> tensors, String name, float[] values) {
+        if (values.length > 0) {
+            tensors.put(name, HostTensor.of(name, values, values.length));
+        }
+    }
+
     private static float[] optional(Safetensors in, String name) {
         return in.names().contains(name) ? floats(in, name) : new float[0];
     }
@@ -130,7 +134,8 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
     private String digest() {
         MessageDigest sha = Sha256.digest();
         sha.update((state.step() + " " + metricsBytes + " " + drawsBytes).getBytes(StandardCharsets.US_ASCII));
-        for (float[] values : List.of(state.parameters(), state.m(), state.v(), state.composition(), state.average(), state.innerRates())) {
+        for (float[] values : List.of(state.parameters(), state.m(), state.v(), state.composition(), state.average(),
+                state.innerRates())) {
             update(sha, values);
         }
         return HexFormat.of().formatHex(sha.digest());

@@ -56,7 +56,8 @@ public final class TrainingRun {
      * @param diverged    of method separate-lora: tasks that came to numbers that are not finite, and how; they have no adapter
      * @param innerRates  of stage 1, as {@code meta.inner_rates} takes them, where they were learned; else empty
      */
-    public record Outcome(RunFolder folder, long done, long total, boolean interrupted, Map<String, String> diverged, List<String> innerRates) {
+    public record Outcome(RunFolder folder, long done, long total, boolean interrupted, Map<String, String> diverged,
+            List<String> innerRates) {
 
         public Outcome {
             diverged = Collections.unmodifiableMap(new LinkedHashMap<>(diverged));
@@ -315,7 +316,8 @@ public final class TrainingRun {
 
     private AdapterLayout layout(ModelConfig modelConfig) {
         Path init = initial();
-        AdapterLayout layout = init == null ? new LoraLayout(modelConfig, config.adapter().lora()) : LoraAdapter.layout(init, modelConfig);
+        AdapterLayout layout = init == null ? new LoraLayout(modelConfig, config.adapter().lora())
+                : LoraAdapter.layout(init, modelConfig);
         if (config.method() == Method.META_LORA) {
             MetaLora.requireModules(layout, config);
         }
@@ -438,7 +440,8 @@ public final class TrainingRun {
     }
 
     private static List<String> innerRates(Trainer trainer) {
-        return trainer instanceof MetaLora meta ? meta.learnedRates().entrySet().stream().map(e -> e.getKey() + "=" + e.getValue()).toList() : List.of();
+        Map<String, Float> learned = trainer instanceof MetaLora meta ? meta.learnedRates() : Map.of();
+        return learned.entrySet().stream().map(rate -> rate.getKey() + "=" + rate.getValue()).toList();
     }
 
     /**

@@ -17,8 +17,8 @@ import java.util.Objects;
  * @param seed        of the order of the samples and of dropout
  * @param tokenBudget most tokens in one pass, as {@code compute.token_budget}
  */
-public record FineTuning(long steps, int epochs, int batchSize, InnerOptimizer algorithm, AdapterPart adapts, TrainConfig.Optimizer optimizer, long seed,
-                         int tokenBudget) {
+public record FineTuning(long steps, int epochs, int batchSize, InnerOptimizer algorithm, AdapterPart adapts,
+                         TrainConfig.Optimizer optimizer, long seed, int tokenBudget) {
 
     public FineTuning {
         Objects.requireNonNull(algorithm, "algorithm");
@@ -31,8 +31,8 @@ public record FineTuning(long steps, int epochs, int batchSize, InnerOptimizer a
 
     /** As joint LoRA would, by the sections joint and optimizer. */
     public static FineTuning of(TrainConfig config) {
-        return new FineTuning(0, config.joint().epochs(), config.joint().batchSize(), InnerOptimizer.ADAMW, AdapterPart.ALL, config.optimizer(),
-                config.seed(), config.compute().tokenBudget());
+        return new FineTuning(0, config.joint().epochs(), config.joint().batchSize(), InnerOptimizer.ADAMW, AdapterPart.ALL,
+                config.optimizer(), config.seed(), config.compute().tokenBudget());
     }
 
     /** Samples a step for a task of {@code samples}. */

@@ -61,8 +61,11 @@ final class InnerLoop implements AutoCloseable {
     private Step step(AdapterLayout.Linear range) {
         var of = new SlotVectors(range.count(), vectors.stride(), slots.slots());
         long floats = (of.slots() - 1) * of.stride() + of.count();
-        return new Step(of, new AdamW.Vectors(slots.parameters().view(range.offset(), floats), slots.gradients().view(range.offset(), floats),
-                adamW == null ? null : adamW.m().view(range.offset(), floats), adamW == null ? null : adamW.v().view(range.offset(), floats)));
+        Tensor parameters = slots.parameters().view(range.offset(), floats);
+        Tensor gradients = slots.gradients().view(range.offset(), floats);
+        return new Step(of, adamW == null ? new AdamW.Vectors(parameters, gradients, null, null)
+                : new AdamW.Vectors(parameters, gradients, adamW.m().view(range.offset(), floats),
+                        adamW.v().view(range.offset(), floats)));
     }
 
     /**

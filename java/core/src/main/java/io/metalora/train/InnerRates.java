@@ -40,8 +40,8 @@ final class InnerRates {
         }
         for (ModuleRate module : modules) {
             if (layout.linears().stream().noneMatch(linear -> module.matches(linear.path()))) {
-                throw new InputException("meta.inner_rates names " + Shown.quoted(module.module()) + ", but no Linear of that name is adapted; those are "
-                        + "such as " + layout.linears().getFirst().path());
+                throw new InputException("meta.inner_rates names " + Shown.quoted(module.module())
+                        + ", but no Linear of that name is adapted; those are such as " + layout.linears().getFirst().path());
             }
         }
         float[] values = new float[rates.size()];

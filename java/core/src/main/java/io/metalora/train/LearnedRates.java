@@ -16,11 +16,11 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Inner rates that are learned with the shared adapter (Meta-SGD, Li et al. 2017), one a Linear, to first order. A rate is its first
- * value times exp(s); what is learned, by Adam, is s. With theta_i = theta - alpha sum_j g_j of a task's k inner steps, the derivative
- * of its query loss by s is alpha times that by alpha, -alpha &lt;sum_j g_j, q&gt;: the dot product of the query gradient q and of the
- * way theta_i - theta that stage 1 went. So it is whatever optimizer takes the inner steps. The tasks' derivatives are weighed as their
- * gradients are.
+ * Inner rates that are learned with the shared adapter (Meta-SGD, Li et al. 2017), one a Linear, to first order. A rate alpha
+ * is its first value times exp(s); what is learned, by Adam, is s. With theta_i = theta - alpha sum_j g_j after a task's inner
+ * steps, the derivative of its query loss by s is alpha times that by alpha, which is -&lt;sum_j g_j, q&gt;: the dot product of
+ * the query gradient q and the way theta_i - theta that stage 1 went, whatever optimizer took the steps. The tasks' derivatives
+ * are weighed as their gradients are.
  */
 final class LearnedRates implements AutoCloseable {
 

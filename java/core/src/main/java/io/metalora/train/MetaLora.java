@@ -262,8 +262,8 @@ public final class MetaLora implements Trainer {
     }
 
     /**
-     * The second half: one step of the shared adapter along a gradient, which may come from elsewhere. Inner rates that are learned
-     * stay as they are.
+     * The second half: one step of the shared adapter along a gradient, which may come from elsewhere. Inner rates that are
+     * learned stay as they are.
      *
      * @param gradient F32 [P], of the query losses; clipped in place
      * @return its norm before clipping
@@ -274,7 +274,8 @@ public final class MetaLora implements Trainer {
         return optimizer.await();
     }
 
-    private IterationReport report(List<Episode> batch, double[] products, double lr, Map<String, Float> rates, double norm, boolean measured, double seconds) {
+    private IterationReport report(List<Episode> batch, double[] products, double lr, Map<String, Float> rates, double norm,
+            boolean measured, double seconds) {
         int n = batch.size();
         var tasks = new ArrayList<IterationReport.TaskReport>(n);
         var draws = new ArrayList<IterationReport.Draw>(n);

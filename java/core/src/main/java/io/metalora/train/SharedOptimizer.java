@@ -11,8 +11,8 @@ import io.metalora.runtime.op.Ops;
 import io.metalora.runtime.op.SlotVectors;
 
 /**
- * Clip and AdamW with a schedule on the shared adapter theta; and, where it is asked for, the average of its values after each step, in
- * which that after step i of t weighs in proportion to d^(t - i): average += (1 - d) / (1 - d^t) (theta - average).
+ * Clip and AdamW with a schedule on the shared adapter theta; and, where it is asked for, the average of its values after each
+ * step, in which that after step i of t weighs in proportion to d^(t - i): average += (1 - d) / (1 - d^t) (theta - average).
  */
 final class SharedOptimizer implements AutoCloseable {
 
@@ -113,8 +113,8 @@ final class SharedOptimizer implements AutoCloseable {
      * @throws TrainingDivergedException if a number of it is not finite, as those of the adapter that was given may be
      */
     TrainerState snapshot(float[] composition, float[] innerRates) {
-        var state = new TrainerState(step, parameters.toFloats(), this.state.m().toFloats(), this.state.v().toFloats(), composition,
-                average == null ? new float[0] : average.toFloats(), innerRates);
+        var state = new TrainerState(step, parameters.toFloats(), this.state.m().toFloats(), this.state.v().toFloats(),
+                composition, average == null ? new float[0] : average.toFloats(), innerRates);
         state.notFinite().ifPresent(what -> {
             throw new TrainingDivergedException("the state after " + step + " steps can't be kept: " + what);
         });
@@ -132,7 +132,8 @@ final class SharedOptimizer implements AutoCloseable {
                     + count);
         }
         if (average != null && snapshot.average().length != count) {
-            throw new InputException("the state holds no average of the adapter, which optimizer.ema asks for; it was not set when the run began");
+            throw new InputException("the state holds no average of the adapter, which optimizer.ema asks for; it was not set "
+                    + "when the run began");
         }
         snapshot.notFinite().ifPresent(what -> {
             throw new InputException("the state after " + snapshot.step() + " steps is of no use: " + what);

@@ -66,7 +66,8 @@ public final class TaskAdaptation implements AutoCloseable {
             tellProgress();
             return stop.getAsBoolean();
         }), GradientPass::close);
-        this.inner = held.add(() -> new InnerLoop(device, slots, config.meta(), InnerRates.of(layout, config.meta())), InnerLoop::close);
+        this.inner = held.add(() -> new InnerLoop(device, slots, config.meta(), InnerRates.of(layout, config.meta())),
+                InnerLoop::close);
         if (steps > 0) {
             // A step's ops are those of every step.
             held.orClose(() -> pass.plan(slots, () -> queue(List.of(), 1, new double[1][slots.slots()])));

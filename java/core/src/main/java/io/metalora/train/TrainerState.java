@@ -25,7 +25,8 @@ public final class TrainerState {
      * @param average     of the shared adapter over the steps, [P]; empty where none is kept
      * @param innerRates  what is learned of them; empty where they stay as they are
      */
-    public TrainerState(long step, float[] parameters, float[] m, float[] v, float[] composition, float[] average, float[] innerRates) {
+    public TrainerState(long step, float[] parameters, float[] m, float[] v, float[] composition, float[] average,
+            float[] innerRates) {
         this.step = step;
         this.parameters = parameters;
         this.m = m;

@@ -45,7 +45,8 @@ public final class TrainingMemory {
                 .plus(new MemoryEstimate(0, GradientPass.ledgerBytes(limits), 0))
                 .plus(new MemoryEstimate(0, 0, config.method() == Method.META_LORA && config.meta().innerRateLr() > 0
                         ? LearnedRates.bytes(layout, config.slots(tasks.size())) : 0))
-                .plus(new MemoryEstimate(0, 0, MemoryEstimate.product(vectors + (config.optimizer().ema() > 0 ? 1 : 0), Float.BYTES, layout.parameters())));
+                .plus(new MemoryEstimate(0, 0, MemoryEstimate.product(vectors + (config.optimizer().ema() > 0 ? 1 : 0),
+                        Float.BYTES, layout.parameters())));
     }
 
     /** What {@link #estimate} gives, once it is known to fit. */

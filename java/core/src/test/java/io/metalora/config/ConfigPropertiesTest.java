@@ -109,7 +109,8 @@ class ConfigPropertiesTest {
         Arbitrary<TrainConfig.Meta> meta = Combinators.combine(Arbitraries.longs().greaterOrEqual(1), Arbitraries.integers().between(1, 4096),
                 Arbitraries.integers().greaterOrEqual(1), Arbitraries.integers().greaterOrEqual(1), Arbitraries.integers().between(0, 10_000),
                 Arbitraries.of(InnerOptimizer.class), positive(), Arbitraries.of(AggregationRule.class)).as((iterations, tasks, support, query,
-                        steps, optimizer, lr, rule) -> new TrainConfig.Meta(iterations, tasks, support, query, steps, AdapterPart.ALL, optimizer, lr, List.of(), 0, 0, OuterDirection.FIRST_ORDER,
+                        steps, optimizer, lr, rule) -> new TrainConfig.Meta(iterations, tasks, support, query, steps,
+                                AdapterPart.ALL, optimizer, lr, List.of(), 0, 0, OuterDirection.FIRST_ORDER,
                                 tasks < 2 ? CompositionRule.UNIFORM : CompositionRule.values()[rule.ordinal()], 1 + steps,
                                 tasks < 2 || tasks > 256 ? AggregationRule.MEAN : rule, Math.min(lr, 0.9), null, support / 2));
         Arbitrary<TrainConfig.Optimizer> optimizer = Combinators.combine(positive(), positive(), Arbitraries.of(Schedule.class),

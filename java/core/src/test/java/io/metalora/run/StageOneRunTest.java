@@ -34,12 +34,14 @@ class StageOneRunTest {
         var outcome = TrainingRun.start(RunFixture.config(tasks, straight, SETTINGS), TrainListener.SILENT, () -> false);
         int[] passes = {0};
         Path stopped = folder.resolve("stopped");
-        assertThat(TrainingRun.start(RunFixture.config(tasks, stopped, SETTINGS), TrainListener.SILENT, () -> ++passes[0] > 17).done()).isBetween(1L, 7L);
+        assertThat(TrainingRun.start(RunFixture.config(tasks, stopped, SETTINGS), TrainListener.SILENT, () -> ++passes[0] > 17)
+                .done()).isBetween(1L, 7L);
         var resumed = TrainingRun.resume(stopped, TrainListener.SILENT, () -> false);
         assertThat(RunFixture.adapter(stopped)).isEqualTo(RunFixture.adapter(straight));
         assertThat(RunFixture.metrics(stopped)).isEqualTo(RunFixture.metrics(straight));
         assertThat(resumed.innerRates()).isEqualTo(outcome.innerRates()).isNotEmpty().allSatisfy(rate ->
-                assertThat(Double.parseDouble(rate.replaceFirst("^model\\.layers\\..*=", ""))).isBetween(0.013, 0.03).isNotEqualTo(0.02));
+                assertThat(Double.parseDouble(rate.replaceFirst("^model\\.layers\\..*=", ""))).isBetween(0.013, 0.03)
+                        .isNotEqualTo(0.02));
         assertThat(RunFixture.metrics(straight).getLast().get("inner_rates").size()).isEqualTo(outcome.innerRates().size());
 
         // As it is finished, it gives the same again.
@@ -54,7 +56,8 @@ class StageOneRunTest {
         Path averaged = folder.resolve("averaged");
         TrainingRun.start(RunFixture.config(tasks, averaged, "optimizer.ema=0.8"), TrainListener.SILENT, () -> false);
         TrainerState state = Checkpoint.read(Checkpoint.list(averaged.resolve("checkpoints")).getFirst()).state();
-        assertThat(state.parameters()).isEqualTo(Checkpoint.read(Checkpoint.list(last.resolve("checkpoints")).getFirst()).state().parameters());
+        assertThat(state.parameters()).isEqualTo(Checkpoint.read(Checkpoint.list(last.resolve("checkpoints")).getFirst()).state()
+                .parameters());
         try (var weights = Safetensors.open(averaged.resolve("adapter/adapter_model.safetensors"))) {
             // The vector begins with the first A.
             float[] saved = weights.tensor("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight").toFloats();
@@ -66,7 +69,8 @@ class StageOneRunTest {
     @Test
     void aModuleThatIsNotAdaptedIsRefusedAndNothingIsWritten() {
         Path output = folder.resolve("run");
-        assertThatThrownBy(() -> TrainingRun.start(RunFixture.config(tasks, output, "meta.inner_rates=[qproj=0.1]"), TrainListener.SILENT, () -> false))
+        assertThatThrownBy(() -> TrainingRun.start(RunFixture.config(tasks, output, "meta.inner_rates=[qproj=0.1]"),
+                TrainListener.SILENT, () -> false))
                 .isInstanceOf(InputException.class).hasMessageContaining("meta.inner_rates names \"qproj\"");
         assertThat(Files.exists(output)).isFalse();
     }

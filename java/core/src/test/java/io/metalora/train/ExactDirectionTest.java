@@ -51,7 +51,8 @@ class ExactDirectionTest {
                 }
                 double[] query = random.doubles((long) losses.length * count, -1, 1).toArray();
                 slots.gradients().upload(floats(query));
-                exact.through(STEPS, step -> slots.gradients().upload(floats(gradients(losses, doubles(slots.parameters().toFloats())))));
+                exact.through(STEPS, step -> slots.gradients()
+                        .upload(floats(gradients(losses, doubles(slots.parameters().toFloats())))));
 
                 double[] expected = query;
                 for (int step = 0; step < STEPS; step++) {

@@ -48,7 +48,8 @@ class SeparateLoraTest {
     }
 
     private static FineTuning options(InnerOptimizer algorithm, double lr, int epochs, int batch) {
-        return new FineTuning(0, epochs, batch, algorithm, AdapterPart.ALL, new TrainConfig.Optimizer(lr, 0.9, 0.95, 1e-8, 0.1, 0.5, Schedule.COSINE, 2, 0, 0), 7, 0);
+        return new FineTuning(0, epochs, batch, algorithm, AdapterPart.ALL,
+                new TrainConfig.Optimizer(lr, 0.9, 0.95, 1e-8, 0.1, 0.5, Schedule.COSINE, 2, 0, 0), 7, 0);
     }
 
     /** What each task comes to. */
@@ -159,7 +160,8 @@ class SeparateLoraTest {
     @EnumSource(InnerOptimizer.class)
     void aTaskThatDivergesLeavesTheOthersAlone(InnerOptimizer algorithm) {
         // Rates that the first steps survive, but no more than some.
-        var rule = new TrainConfig.Optimizer(algorithm == InnerOptimizer.SGD ? 1e18 : 1e15, 0.9, 0.999, 1e-8, 0, 0, Schedule.CONSTANT, 0, 0, 0);
+        var rule = new TrainConfig.Optimizer(algorithm == InnerOptimizer.SGD ? 1e18 : 1e15, 0.9, 0.999, 1e-8, 0, 0,
+                Schedule.CONSTANT, 0, 0, 0);
         var options = new FineTuning(0, 1, 1, algorithm, AdapterPart.ALL, rule, 7, 0);
         try (LoraAdapter start = llama.adapter();
                 var training = new SeparateLora(llama.model(), start, List.of(task("short", 1), task("long", 9)), options, () -> false)) {

@@ -96,7 +96,8 @@ class StageOneTest {
     /** The outer step is of all: what the tasks share has a gradient from their query sets. */
     @Test
     void onBAloneTheSharedAIsTrainedByTheQuerySets() {
-        try (var adapter = llama.adapter(); var meta = new MetaLora(llama.model(), adapter, TinyLlama.tasks(), config("meta.adapts=b"))) {
+        try (var adapter = llama.adapter(); var meta = new MetaLora(llama.model(), adapter, TinyLlama.tasks(),
+                config("meta.adapts=b"))) {
             float[] start = adapter.parameters().toFloats();
             meta.iterate(episodes.getFirst());
             float[] after = adapter.parameters().toFloats();
@@ -133,7 +134,8 @@ class StageOneTest {
     @ParameterizedTest
     @CsvSource({"all, 0", "b, 0", "all, 0.5"})
     void theDerivativeByARateIsThatOfTheQueryLosses(String adapts, double clip) throws IOException {
-        TrainConfig config = config("meta.inner_steps=1", "meta.inner_rate_lr=0.1", "meta.adapts=" + adapts, "meta.inner_clip=" + clip);
+        TrainConfig config = config("meta.inner_steps=1", "meta.inner_rate_lr=0.1", "meta.adapts=" + adapts,
+                "meta.inner_clip=" + clip);
         List<Episode> batch = episodes.getFirst();
         float[] weights = {0.2f, 0.3f, 0.5f};
         PassLimits limits = PackBuilder.limits(3, 3, TinyLlama.tasks().stream().flatMap(task -> task.examples().stream())
@@ -141,8 +143,10 @@ class StageOneTest {
         try (var adapter = llama.adapter();
              var gradients = new EpisodeGradients(llama.model(), adapter, limits, config.meta(), () -> false);
              // Without inner steps the query gradient is that at the shared adapter.
-             var plain = new MetaLora(llama.model(), adapter, TinyLlama.tasks(), config("meta.inner_steps=0", "meta.query_size=3"))) {
-            float[] support = plain.gradients(batch.stream().map(e -> new Episode(e.task(), new int[0], new int[] {0, 1, 2})).toList()).toFloats();
+             var plain = new MetaLora(llama.model(), adapter, TinyLlama.tasks(),
+                     config("meta.inner_steps=0", "meta.query_size=3"))) {
+            float[] support = plain.gradients(batch.stream().map(e -> new Episode(e.task(), new int[0], new int[] {0, 1, 2}))
+                    .toList()).toFloats();
             gradients.queue(batch, false, 0);
             gradients.await(batch, 1);
             float[] query = gradients.slots().gradients().toFloats();
@@ -167,7 +171,8 @@ class StageOneTest {
                         expected -= weights[slot] * rate * support[j] * query[j];
                     }
                 }
-                assertThat(gradients.learned().derivative(i, weights)).isCloseTo(expected, within(2e-3 * Math.abs(expected) + 1e-9));
+                assertThat(gradients.learned().derivative(i, weights))
+                        .isCloseTo(expected, within(2e-3 * Math.abs(expected) + 1e-9));
             }
             adamTakesThem(gradients.learned(), weights);
         }
@@ -198,12 +203,14 @@ class StageOneTest {
     void learnedRatesGrowWhereStageOneGainsByIt() throws IOException {
         TrainConfig config = config("meta.inner_lr=0.001", "meta.inner_rate_lr=0.2", "meta.iterations=8");
         try (var adapter = llama.adapter(); var meta = new MetaLora(llama.model(), adapter, TinyLlama.tasks(), config)) {
-            List<Episode> batch = episodes.getFirst().stream().map(e -> new Episode(e.task(), new int[] {0, 1, 2}, new int[] {0, 1})).toList();
+            List<Episode> batch = episodes.getFirst().stream()
+                    .map(e -> new Episode(e.task(), new int[] {0, 1, 2}, new int[] {0, 1})).toList();
             assertThat(meta.iterate(batch).innerRates().values()).containsOnly(0.001f);
             for (int i = 1; i < 8; i++) {
                 assertThat(meta.iterate(batch).innerRates()).hasSameSizeAs(layout().linears());
             }
-            assertThat(meta.learnedRates().values().stream().collect(Collectors.averagingDouble(rate -> rate))).isGreaterThan(0.0015);
+            assertThat(meta.learnedRates().values().stream().collect(Collectors.averagingDouble(rate -> rate)))
+                    .isGreaterThan(0.0015);
         }
     }
 
@@ -260,9 +267,11 @@ class StageOneTest {
                 float[] none = new float[0];
                 TrainerState end = ends.getLast();
                 var without = new TrainerState(5, end.parameters(), end.m(), end.v(), none, none, end.innerRates());
-                assertThatThrownBy(() -> meta.restore(without)).isInstanceOf(InputException.class).hasMessageContaining("no average");
+                assertThatThrownBy(() -> meta.restore(without)).isInstanceOf(InputException.class)
+                        .hasMessageContaining("no average");
                 var other = new TrainerState(5, end.parameters(), end.m(), end.v(), none, end.average(), new float[6]);
-                assertThatThrownBy(() -> meta.restore(other)).isInstanceOf(InputException.class).hasMessageContaining("2 learned inner rates");
+                assertThatThrownBy(() -> meta.restore(other)).isInstanceOf(InputException.class)
+                        .hasMessageContaining("2 learned inner rates");
             }
         }
         assertThat(ends.get(1)).usingRecursiveComparison().isEqualTo(ends.get(0));
@@ -271,8 +280,10 @@ class StageOneTest {
 
     @Test
     void aModuleThatIsNotAdaptedHasNoRate() {
-        assertThatThrownBy(() -> MetaLora.requireModules(layout(), config("meta.inner_rates=[k_norm=0.1]"))).isInstanceOf(InputException.class)
-                .hasMessageContaining("meta.inner_rates names \"k_norm\", but no Linear of that name is adapted; those are such as model.layers.0");
+        assertThatThrownBy(() -> MetaLora.requireModules(layout(), config("meta.inner_rates=[k_norm=0.1]")))
+                .isInstanceOf(InputException.class)
+                .hasMessageContaining("meta.inner_rates names \"k_norm\", but no Linear of that name is adapted; those are such "
+                        + "as model.layers.0");
     }
 
     @ParameterizedTest
@@ -296,6 +307,7 @@ class StageOneTest {
         "optimizer.ema=0.9 method=separate-lora | which method separate-lora has not",
     })
     void whatDoesNotGoTogetherIsRefused(String settings, String message) {
-        assertThatThrownBy(() -> TrainConfig.of(settings.split(" "))).isInstanceOf(InputException.class).hasMessageContaining(message);
+        assertThatThrownBy(() -> TrainConfig.of(settings.split(" "))).isInstanceOf(InputException.class)
+                .hasMessageContaining(message);
     }
 }

@@ -16,7 +16,8 @@ import org.junit.jupiter.params.provider.ValueSource;
 class TrainingMemoryTest {
 
     @ParameterizedTest
-    @ValueSource(strings = {"method=meta-lora", "meta.inner_optimizer=adamw", "meta.outer=exact", "optimizer.ema=0.9", "meta.inner_rate_lr=0.1", "method=joint-lora", "method=separate-lora"})
+    @ValueSource(strings = {"method=meta-lora", "meta.inner_optimizer=adamw", "meta.outer=exact", "optimizer.ema=0.9",
+            "meta.inner_rate_lr=0.1", "method=joint-lora", "method=separate-lora"})
     void estimateIsWhatARunHolds(String method) throws IOException {
         TrainConfig config = RunFixture.config(Path.of("tasks"), Path.of("run"), method, "meta.tasks_per_iteration=3");
         var tasks = TinyLlama.tasks();

@@ -96,7 +96,8 @@ final class AdaptCommand implements Callable<Integer> {
     private InnerOptimizer optimizer;
 
     @Option(names = "--adapts", paramLabel = "all|b", defaultValue = "all",
-            description = "What of the adapter is adapted: all, or b, every B alone, while the tasks share A (default: ${DEFAULT-VALUE}).")
+            description = "What of the adapter is adapted: all, or b, every B alone, while the tasks share A "
+                    + "(default: ${DEFAULT-VALUE}).")
     private AdapterPart adapts;
 
     @Option(names = "--lr", paramLabel = "RATE", defaultValue = "2e-3",

@@ -180,7 +180,8 @@ final class EndEvaluation extends TrainProgress {
 
     /** The settings, with the inner rates that were learned where they were. */
     private TrainConfig atUse(Outcome outcome) {
-        return outcome.innerRates().isEmpty() ? config : config.toBuilder().meta(meta -> meta.innerRates(outcome.innerRates())).build();
+        List<String> learned = outcome.innerRates();
+        return learned.isEmpty() ? config : config.toBuilder().meta(meta -> meta.innerRates(learned)).build();
     }
 
     @Override

@@ -92,7 +92,8 @@ class AdaptCommandTest {
         try (var shared = Safetensors.open(adapter.resolve("adapter_model.safetensors"));
              var own = Safetensors.open(output.resolve("side/adapter_model.safetensors"))) {
             assertThat(own.names()).isNotEmpty().allSatisfy(name ->
-                    assertThat(Arrays.equals(own.tensor(name).toFloats(), shared.tensor(name).toFloats())).as(name).isEqualTo(name.contains("lora_A")));
+                    assertThat(Arrays.equals(own.tensor(name).toFloats(), shared.tensor(name).toFloats())).as(name)
+                            .isEqualTo(name.contains("lora_A")));
         }
     }
 

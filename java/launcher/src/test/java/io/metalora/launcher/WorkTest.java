@@ -12,8 +12,8 @@ class WorkTest {
     @ParameterizedTest
     @CsvSource({"first-order, 0, 12.5", "first-order, 2, 27.5", "exact, 2, 57.5", "reptile, 2, 20"})
     void ofTrainingCountsEveryPass(String outer, int steps, double each) {
-        TrainConfig config = TrainConfig.of("meta.iterations=10", "meta.tasks_per_iteration=4", "meta.support_size=3", "meta.query_size=5",
-                "meta.inner_steps=" + steps, "meta.outer=" + outer);
+        TrainConfig config = TrainConfig.of("meta.iterations=10", "meta.tasks_per_iteration=4", "meta.support_size=3",
+                "meta.query_size=5", "meta.inner_steps=" + steps, "meta.outer=" + outer);
         assertThat(Work.training(config, 100, 2)).isEqualTo(10 * 4 * 2 * each);
     }
 }

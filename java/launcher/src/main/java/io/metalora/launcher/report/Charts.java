@@ -171,7 +171,8 @@ final class Charts {
             for (int i = 0; i < series.x().length; i++) {
                 double value = series.y()[i];
                 if (Double.isFinite(value) && value > 0) {
-                    svg.with(tag("rect").attr("x", number(left + axis.fraction(series.x()[i]) * (right - left))).attr("y", number(y + 1))
+                    svg.with(tag("rect").attr("x", number(left + axis.fraction(series.x()[i]) * (right - left)))
+                            .attr("y", number(y + 1))
                             .attr("width", number(Math.max(cell, 0.5))).attr("height", number(rowHeight - 2)).withClass("cell")
                             .attr("fill-opacity", String.format(Locale.ROOT, "%.2f", value / most)));
                 }

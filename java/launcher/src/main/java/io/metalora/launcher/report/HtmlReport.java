@@ -103,7 +103,8 @@ public final class HtmlReport {
             case LearningCurves curves -> figure(figcaption(curves.caption()),
                     p(curves.yLabel() + " over " + curves.xLabel()).withClass("axis"), Charts.learningCurves(curves).withClass("wide"));
             case Heatmap map -> figure(figcaption(map.caption()), p("over " + map.xLabel()).withClass("axis"),
-                    Charts.heatmap(new Heatmap(map.title(), map.caption(), map.xLabel(), map.width(), first(map.rows(), MOST_ROWS))).withClass("wide"),
+                    Charts.heatmap(new Heatmap(map.title(), map.caption(), map.xLabel(), map.width(),
+                            first(map.rows(), MOST_ROWS))).withClass("wide"),
                     notShown(map.rows().size(), MOST_ROWS, "rows"));
             case BeforeAfter pairs -> figure(figcaption(pairs.caption()), legend("before", "○ before"), legend("after", "● after"),
                     span(pairs.label()).withClass("axis"),

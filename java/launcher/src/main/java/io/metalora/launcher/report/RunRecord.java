@@ -113,11 +113,14 @@ public final class RunRecord {
         return sections;
     }
 
-    /** A row a task, a column an iteration or several: how often it was drawn, and where it was composed otherwise than uniformly how probable that was. */
+    /**
+     * A row a task, a column an iteration or several: how often it was drawn, and, where tasks are composed otherwise than
+     * uniformly, how probable that was.
+     */
     private List<Section> drawsOverTime(String prefix) {
         int columns = Math.clamp(MOST_CELLS / tasks.size(), 20, MOST_COLUMNS);
         long span = Math.max(1, Math.ceilDiv(iterations, columns));
-        String cell = span == 1 ? "iteration" : String.format(Locale.ROOT, "%,d iterations", span);
+        String cell = span == 1 ? "an iteration" : String.format(Locale.ROOT, "%,d iterations", span);
         var drawn = new ArrayList<Series>();
         var probability = new ArrayList<Series>();
         double mostDrawn = 0;
@@ -149,12 +152,15 @@ public final class RunRecord {
             probability.add(new Series(task.name, x, mean));
         }
         var sections = new ArrayList<Section>();
-        sections.add(new Heatmap(prefix + "Draws over time", "Which tasks took part: a cell is " + (span == 1 ? "an iteration." : cell
-                + ", the darker the more of them the task took part in; the darkest: " + percent(mostDrawn) + " of them."), "iteration", span, drawn));
+        String shades = span == 1 ? "."
+                : ", the darker the more of them the task took part in; the darkest: " + percent(mostDrawn) + ".";
+        sections.add(new Heatmap(prefix + "Draws over time", "Which tasks took part. A cell is " + cell + shades, "iteration",
+                span, drawn));
         if (composed) {
-            sections.add(new Heatmap(prefix + "Probability of the draws", String.format(Locale.ROOT, "How probable each draw was, among the tasks that were left, by "
-                    + "meta.composition: the mean of a cell's draws, a cell being %s. The darkest: %.3f. Empty: not drawn.", span == 1 ? "an iteration" : cell,
-                    mostProbable), "iteration", span, probability));
+            String caption = "How probable each draw was by meta.composition, among the tasks that were left: the mean of a "
+                    + "cell's draws, a cell being %s. The darkest: %.3f. Empty: not drawn.";
+            sections.add(new Heatmap(prefix + "Probability of the draws", String.format(Locale.ROOT, caption, cell, mostProbable),
+                    "iteration", span, probability));
         }
         return sections;
     }

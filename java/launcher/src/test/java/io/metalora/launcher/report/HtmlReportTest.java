@@ -106,7 +106,8 @@ class HtmlReportTest {
         double[] x = {1, 3};
         String page = page(new Heatmap("Draws", "how often", "iteration", 2, List.of(new Series("a", x, new double[] {0.25, 0.5}),
                 new Series("b", x, new double[] {0, Double.NaN}))));
-        assertThat(page).contains("how often", ">a</text>", ">b</text>", "fill-opacity=\"0.50\"", "fill-opacity=\"1.00\"").doesNotContain("NaN");
+        assertThat(page).contains("how often", ">a</text>", ">b</text>", "fill-opacity=\"0.50\"", "fill-opacity=\"1.00\"")
+                .doesNotContain("NaN");
         assertThat(page.split("<rect", -1)).hasSize(3);
         var none = new Heatmap("Draws", "", "iteration", 1, List.of(new Series("a", new double[0], new double[0])));
         assertThat(page(none)).contains("</html>").doesNotContain("NaN", "<rect");

@@ -52,18 +52,23 @@ class RunRecordTest {
         assertThat(maps.get(0).width()).isEqualTo(1);
         assertThat(maps.get(0).rows()).extracting(Report.Series::name).containsExactly("a", "b", "c");
         assertThat(maps.get(0).rows().get(0).x()).containsExactly(1, 2);
-        assertThat(maps.get(0).rows()).extracting(Report.Series::y).containsExactly(new double[] {1, 0}, new double[] {0, 1}, new double[] {1, 1});
-        assertThat(maps.get(1).rows()).extracting(Report.Series::y).containsExactly(new double[] {0.5, Double.NaN}, new double[] {Double.NaN, 0.5},
+        assertThat(maps.get(0).rows()).extracting(Report.Series::y)
+                .containsExactly(new double[] {1, 0}, new double[] {0, 1}, new double[] {1, 1});
+        assertThat(maps.get(1).rows()).extracting(Report.Series::y)
+                .containsExactly(new double[] {0.5, Double.NaN}, new double[] {Double.NaN, 0.5},
                 new double[] {0.75, 0.25});
         assertThat(maps.get(1).caption()).contains("The darkest: 0.750.");
 
         // Each of those left as probable as the others.
-        assertThat(heatmaps(sections(metrics, subsets + draws(1, "a", 1.0 / 3, "c", 0.5) + draws(2, "c", 1.0 / 3, "b", 0.5)))).hasSize(1);
+        assertThat(heatmaps(sections(metrics, subsets + draws(1, "a", 1.0 / 3, "c", 0.5) + draws(2, "c", 1.0 / 3, "b", 0.5))))
+                .hasSize(1);
         // More lines than metrics.jsonl has, as a kill may leave.
-        assertThat(heatmaps(sections(metrics, subsets + draws(1, "a", 0.5, "c", 0.75) + draws(3, "c", 0.25, "b", 0.5))).getFirst().rows())
+        assertThat(heatmaps(sections(metrics, subsets + draws(1, "a", 0.5, "c", 0.75) + draws(3, "c", 0.25, "b", 0.5))).getFirst()
+                .rows())
                 .extracting(Report.Series::y).containsExactly(new double[] {1, 0}, new double[] {0, 0}, new double[] {1, 0});
         // All of them every time.
-        assertThat(heatmaps(sections(metrics, subset("a") + subset("b") + draws(1, "a", 0.5, "b", 1) + draws(2, "b", 0.5, "a", 1)))).isEmpty();
+        assertThat(heatmaps(sections(metrics, subset("a") + subset("b") + draws(1, "a", 0.5, "b", 1)
+                + draws(2, "b", 0.5, "a", 1)))).isEmpty();
     }
 
     @Test
@@ -80,7 +85,7 @@ class RunRecordTest {
         assertThat(map.rows().get(1).y()).startsWith(1, 1).endsWith(0, 0);
         assertThat(map.rows().get(1).y()[55]).isEqualTo(5 / 9.0); // 496 to 504
         assertThat(map.rows().get(2).y()[111]).isEqualTo(1); // two iterations, both of them
-        assertThat(map.caption()).contains("a cell is 9 iterations", "the darkest: 100 %");
+        assertThat(map.caption()).contains("A cell is 9 iterations", "the darkest: 100 %.");
     }
 
     private static String subset(String task) {
