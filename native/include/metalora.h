@@ -290,7 +290,8 @@ ML_API int32_t ml_attention_backward(ml_context *context, const ml_attention_des
 typedef struct ml_lora_term {
     const float *a;          /* [r, in] in slot 0 */
     const float *b;          /* [rows, r] in slot 0 */
-    float *da;               /* [r, in] in slot 0 of the gradients; backward only; always accumulated into */
+    float *da;               /* [r, in] in slot 0 of the gradients; backward only; always accumulated into; nullable, then in all
+                                terms: A is held fixed */
     float *db;               /* [rows, r] likewise */
     int64_t first;           /* the first row of W that it adapts; terms are in the order of their rows and do not overlap */
     int64_t rows;

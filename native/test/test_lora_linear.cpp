@@ -165,6 +165,29 @@ std::vector<double> added_gradients(const Shape &s, const Inputs &in, const refe
     return sum;
 }
 
+// Without da, nothing is added to the gradient of A; that of B and dx are the same bits.
+void expect_no_da(Device &device, Run &run, const Shape &s, const Inputs &in) {
+    run.d.dx = run.dx, run.d.accumulate = 0;
+    run.gradients.write(in.gradients);
+    EXPECT_OK(ml_lora_linear_backward(device, &run.d));
+    auto expected = run.gradients.read();
+    const auto dx = run.dx.read();
+    for (int64_t slot = 0; slot < s.slots(); slot++) {
+        for (int64_t t = 0; t < run.d.terms; t++) {
+            const auto first = static_cast<size_t>(slot * s.stride() + s.a_of(static_cast<size_t>(t)));
+            std::copy_n(in.gradients.begin() + first, s.rank * s.in, expected.begin() + first);
+        }
+    }
+    for (int64_t t = 0; t < run.d.terms; t++) run.d.term[t].da = nullptr;
+    for (bool with_dx : {true, false}) {
+        run.d.dx = with_dx ? static_cast<void *>(run.dx) : nullptr;
+        run.gradients.write(in.gradients);
+        EXPECT_OK(ml_lora_linear_backward(device, &run.d));
+        EXPECT_SAME_BITS("db without da", run.gradients.read(), expected);
+        EXPECT_SAME_BITS("dx without da", run.dx.read(), dx);
+    }
+}
+
 void expect_matches(Device &device, const Shape &s, const Inputs &in, const reference::LoraResult &forward,
                     const reference::LoraGradient &gradient) {
     Run run(device, s, in);
@@ -201,6 +224,7 @@ void expect_matches(Device &device, const Shape &s, const Inputs &in, const refe
     run.d.dx = nullptr;
     EXPECT_OK(ml_lora_linear_backward(device, &run.d));
     EXPECT_CLOSE("da, db without dx", run.gradients.read(), expected, 1e-6);
+    if (s.rank > 0) expect_no_da(device, run, s, in);
     if (s.residual) {
         run.y.write(in.residual);
         run.d.residual = run.y;
@@ -554,7 +578,11 @@ TEST(lora_linear_rejects_bad_arguments) {
         EXPECT_INVALID(ml_lora_linear_forward(device, &bad), field);
     }
     const std::vector<std::pair<const char *, std::function<void(Desc &)>>> backward = {
-        {"da", [](Desc &d) { d.term[0].da = nullptr; }},
+        {"da", [](Desc &d) { d.term[0].da = const_cast<float *>(&d.scale); }},
+        {"da", [](Desc &d) {  // of one term alone
+             d.term[0].rows = 12, d.term[1] = d.term[0], d.terms = 2;
+             d.term[1].first = 12, d.term[1].da = nullptr;
+         }},
         {"db", [](Desc &d) { d.term[0].db = nullptr; }},
         {"dy", [](Desc &d) { d.dy = nullptr; }},
         {"dx", [](Desc &d) { d.dx = &d.scale; }},

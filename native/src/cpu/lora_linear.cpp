@@ -194,15 +194,15 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
     if (r == 0) return dx == nullptr ? ML_OK : gemm(context, product);
 
     const int64_t in_panels = ceil_div(in, kPanel);
-    const bool has_dropout = d.dropout > 0;
+    const bool has_dropout = d.dropout > 0, has_da = d.term[0].da != nullptr;
     float *b_rows = scratch_floats(context, d.slots * r * out);                     // B transposed, [slot][r][out], of all terms
     float *a_panels = scratch_floats(context, in_panels * d.slots * ranks * kPanel);
     float *u = scratch_floats(context, tokens * ranks);
     float *u_columns = scratch_floats(context, ranks * tokens);                     // u transposed
     float *h_columns = scratch_floats(context, ranks * tokens);                     // scale * h transposed
-    float *dropped = has_dropout ? scratch_floats(context, d.terms * tokens * in) : nullptr;  // [terms][tokens][in]
+    float *dropped = has_dropout && has_da ? scratch_floats(context, d.terms * tokens * in) : nullptr;  // [terms][tokens][in]
     if (b_rows == nullptr || a_panels == nullptr || u == nullptr || u_columns == nullptr || h_columns == nullptr ||
-        (has_dropout && dropped == nullptr)) {
+        (has_dropout && has_da && dropped == nullptr)) {
         return ML_OUT_OF_MEMORY;
     }
     const int64_t out_a_part = 128, panels_a_part = 8;
@@ -249,7 +249,7 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
                 u_columns[j * tokens + t] = u[t * ranks + j];
                 h_columns[j * tokens + t] = d.scale * d.h[t * ranks + j];
             }
-            for (int64_t i = 0; has_dropout && i < d.terms; i++) {
+            for (int64_t i = 0; dropped != nullptr && i < d.terms; i++) {
                 Dropout(d.dropout, d.seed, d.term[i].stream).apply(t, 0, x + t * ldx, dropped + (i * tokens + t) * in, in);
             }
         }
@@ -287,7 +287,8 @@ ml_status lora_linear_backward(Context &context, const ml_lora_linear_desc &d) {
     }
 
     // dA of all terms from one pass over x, or of each from what its dropout left of it.
-    const int64_t a_passes = has_dropout ? d.terms : 1, a_ranks = has_dropout ? r : ranks, columns_parts = ceil_div(in, kColumns);
+    const int64_t a_passes = !has_da ? 0 : has_dropout ? d.terms : 1;
+    const int64_t a_ranks = has_dropout ? r : ranks, columns_parts = ceil_div(in, kColumns);
     const int64_t da_parts = a_passes * columns_parts;
     int64_t parts = da_parts, first_part[ML_LORA_TERMS];  // of a term's dB
     for (int64_t i = 0; i < d.terms; i++) first_part[i] = parts, parts += ceil_div(d.term[i].rows, kColumns);

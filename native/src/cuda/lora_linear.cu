@@ -361,7 +361,7 @@ template <class T> cudaError_t lora_linear_backward(State &s, const ml_lora_line
         for (int64_t t = 0; t < d.terms && error == cudaSuccess; t++) error = call.output_backward(t, h, u);
     }
     if (error != cudaSuccess) return error;
-    error = call.input_backward(u);
+    if (d.term[0].da != nullptr) error = call.input_backward(u);
     if (error != cudaSuccess || d.dx == nullptr) return error;
 
     const LowRank low = {u, C::transposed(call.a), call.ranks, call.beside_rows, call.beside_weight};

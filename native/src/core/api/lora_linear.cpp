@@ -26,7 +26,10 @@ static void check_lora_linear(Check &c, const ml_lora_linear_desc &d, bool backw
         if (!c.ok()) return;
         const Count a = span(d.slots, d.slot_stride, Count(d.rank) * in), b = span(d.slots, d.slot_stride, Count(d.rank) * t.rows);
         c.floats("a", t.a, a).floats("b", t.b, b);
-        if (backward) c.floats("da", t.da, a).floats("db", t.db, b);
+        if (!backward) continue;
+        c.require((t.da == nullptr) == (d.term[0].da == nullptr), "da", "is NULL in some terms alone");
+        if (t.da != nullptr) c.floats("da", t.da, a);
+        c.floats("db", t.db, b);
     }
     c.floats("h", d.h, Count(d.tokens) * d.terms * d.rank);
 }

@@ -1,6 +1,7 @@
 package io.metalora.adapter;
 
 import io.metalora.io.ModelConfig;
+import java.util.List;
 
 /**
  * Where the parameters of an adapter of some kind lie in its flat vector of P floats: what training, optimizers and the memory
@@ -10,11 +11,23 @@ import io.metalora.io.ModelConfig;
  */
 public sealed interface AdapterLayout permits LoraLayout {
 
+    /**
+     * The parameters of one adapted Linear, which lie together.
+     *
+     * @param path   module path within the model
+     * @param offset floats from the start of the vector
+     * @param count  how many
+     */
+    record Linear(String path, long offset, long count) {}
+
     /** Rank, scale, dropout and targets, which adapters of every kind have. */
     LoraConfig config();
 
     /** P, the floats of one adapter. */
     long parameters();
+
+    /** All adapted Linears, in the order of the vector, without gaps. */
+    List<Linear> linears();
 
     /** Below this layer nothing needs a gradient. */
     int firstAdaptedLayer();

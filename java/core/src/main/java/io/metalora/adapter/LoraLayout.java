@@ -89,6 +89,13 @@ public final class LoraLayout implements AdapterLayout {
     }
 
     @Override
+    public List<Linear> linears() {
+        int rank = config.rank();
+        return sites.stream().map(site -> new Linear(site.path(), site.offsetA(), (long) rank * (site.in() + site.out())))
+                .toList();
+    }
+
+    @Override
     public int firstAdaptedLayer() {
         return sites.getFirst().layer();
     }

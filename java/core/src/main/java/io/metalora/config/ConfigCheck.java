@@ -1,9 +1,11 @@
 package io.metalora.config;
 
+import io.metalora.adapter.AdapterPart;
 import io.metalora.file.Shown;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Locale;
 import java.util.function.UnaryOperator;
 
@@ -74,6 +76,7 @@ final class ConfigCheck {
         require(meta.querySize() >= 1, "meta.query_size", meta.querySize(), "must be at least 1");
         nonNegative("meta.inner_lr", meta.innerLr());
         nonNegative("meta.inner_clip", meta.innerClip());
+        stageOne(meta);
         require(meta.outer() == OuterDirection.FIRST_ORDER || meta.innerSteps() > 0, "meta.outer", meta.outer().name().toLowerCase(Locale.ROOT),
                 "without inner steps there is only first-order");
         require(meta.outer() != OuterDirection.EXACT || meta.innerOptimizer() == InnerOptimizer.SGD && meta.innerClip() == 0, "meta.outer", "exact",
@@ -110,6 +113,9 @@ final class ConfigCheck {
         require(optimizer.warmupSteps() >= 0, "optimizer.warmup_steps", optimizer.warmupSteps(), "must be at least 0");
         require(optimizer.warmupRatio() >= 0 && optimizer.warmupRatio() <= 1, "optimizer.warmup_ratio",
                 optimizer.warmupRatio(), "must be between 0 and 1");
+        decay("optimizer.ema", optimizer.ema());
+        require(optimizer.ema() == 0 || config.method() != Method.SEPARATE_LORA, "optimizer.ema", optimizer.ema(),
+                "an average is kept of one shared adapter, which method separate-lora has not; leave it 0");
         require(optimizer.warmupSteps() == 0 || optimizer.warmupRatio() == 0, "optimizer.warmup_ratio",
                 optimizer.warmupRatio(), "can't be set together with optimizer.warmup_steps; leave one of them 0");
 
@@ -119,6 +125,37 @@ final class ConfigCheck {
         require(compute.tokenBudget() == 0 || compute.tokenBudget() >= 2 && compute.tokenBudget() <= MOST_TOKENS,
                 "compute.token_budget", compute.tokenBudget(), "must be between 2 and " + MOST_TOKENS + ", or 0 to choose it");
         require(compute.checkpointEvery() >= 1, "compute.checkpoint_every", compute.checkpointEvery(), "must be at least 1");
+    }
+
+    /** What it adapts, and at which rates. */
+    private static void stageOne(TrainConfig.Meta meta) {
+        String part = meta.adapts().name().toLowerCase(Locale.ROOT);
+        boolean steps = meta.innerSteps() > 0;
+        require(steps || meta.adapts() == AdapterPart.ALL, "meta.adapts", part,
+                "without inner steps nothing is adapted; leave it all, or set meta.inner_steps");
+        require(meta.outer() == OuterDirection.FIRST_ORDER || meta.adapts() == AdapterPart.ALL, "meta.adapts", part,
+                "takes meta.outer: first-order: reptile would never move the rest of the adapter, and exact goes through steps "
+                        + "on all of it");
+        List<ModuleRate> modules;
+        try {
+            modules = meta.moduleRates();
+        } catch (InputException e) {
+            throw new Refusal("meta.inner_rates", "meta.inner_rates " + e.getMessage());
+        }
+        require(steps || modules.isEmpty(), "meta.inner_rates", meta.innerRates(),
+                "without inner steps there are no rates; leave it [], or set meta.inner_steps");
+        require(meta.outer() != OuterDirection.EXACT || modules.isEmpty(), "meta.inner_rates", meta.innerRates(),
+                "meta.outer: exact takes one rate for all");
+        var named = new HashSet<String>();
+        modules.forEach(module -> require(named.add(module.module()), "meta.inner_rates", meta.innerRates(),
+                "names " + Shown.quoted(module.module()) + " twice"));
+        require(meta.innerRateLr() >= 0 && meta.innerRateLr() <= 1, "meta.inner_rate_lr", meta.innerRateLr(),
+                "must be between 0 (not learned) and 1");
+        require(meta.innerRateLr() == 0 || steps && meta.outer() == OuterDirection.FIRST_ORDER, "meta.inner_rate_lr",
+                meta.innerRateLr(), "inner rates are learned with meta.inner_steps of 1 or more and meta.outer: first-order");
+        require(meta.innerRateLr() == 0 || meta.innerLr() > 0 || modules.stream().anyMatch(module -> module.rate() > 0),
+                "meta.inner_rate_lr", meta.innerRateLr(),
+                "what is learned are factors of the inner rates, and those are 0; set meta.inner_lr to where they begin");
     }
 
     private static void nonNegative(String key, double value) {

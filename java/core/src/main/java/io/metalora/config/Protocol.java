@@ -1,5 +1,6 @@
 package io.metalora.config;
 
+import io.metalora.adapter.AdapterPart;
 import io.metalora.runtime.InputException;
 import java.nio.file.Path;
 import java.util.Collections;
@@ -89,8 +90,9 @@ public record Protocol(String title, String model, Tasks tasks, List<Long> seeds
      * @param batchSize samples a step
      * @param lr        highest learning rate
      * @param optimizer what takes the steps
+     * @param adapts    what of the adapter they move
      */
-    public record FineTune(int epochs, long steps, int batchSize, double lr, InnerOptimizer optimizer) {
+    public record FineTune(int epochs, long steps, int batchSize, double lr, InnerOptimizer optimizer, AdapterPart adapts) {
     }
 
     /**

@@ -1,5 +1,6 @@
 package io.metalora.config;
 
+import io.metalora.adapter.AdapterPart;
 import io.metalora.config.Protocol.Adaptation;
 import io.metalora.config.Protocol.Arm;
 import io.metalora.config.Protocol.FineTune;
@@ -34,7 +35,7 @@ final class ProtocolReader {
     /** The section of what all arms have in common. */
     private static final String FOR_ALL = "settings";
     private static final String ALL = "all";
-    private static final FineTune DEFAULTS = new FineTune(20, 0, 8, 2e-3, InnerOptimizer.ADAMW);
+    private static final FineTune DEFAULTS = new FineTune(20, 0, 8, 2e-3, InnerOptimizer.ADAMW, AdapterPart.ALL);
 
     private final String file;
 
@@ -189,7 +190,7 @@ final class ProtocolReader {
         int shots = section.whole("shots", 0, 0);
         boolean trains = section.entries.containsKey("train");
         Optional<Section> adapts = Optional.ofNullable(section.entries.get("adapt")).map(of -> new Section(key + ".adapt", of.value(), "samples",
-                "choose_at", "epochs", "steps", "batch_size", "lr", "optimizer"));
+                "choose_at", "epochs", "steps", "batch_size", "lr", "optimizer", "adapts"));
         if (shots > 0 && (trains || adapts.isPresent())) {
             throw fail(section.line, key + ": shots are samples in the prompt of the base model; an arm that trains or adapts has none");
         }
@@ -242,7 +243,8 @@ final class ProtocolReader {
             throw fail(section.entries.get("lr").line(), section.key("lr") + " is " + lr + ", but must be above 0");
         }
         return new FineTune(epochs, steps, section.whole("batch_size", DEFAULTS.batchSize(), 1), lr,
-                section.value("optimizer", InnerOptimizer.class, InnerOptimizer.class, DEFAULTS.optimizer()));
+                section.value("optimizer", InnerOptimizer.class, InnerOptimizer.class, DEFAULTS.optimizer()),
+                section.value("adapts", AdapterPart.class, AdapterPart.class, DEFAULTS.adapts()));
     }
 
     private List<Trial> grid(Section section, boolean trains, boolean adapts, Map<String, String> common, FineTune fineTune, int trials) {
@@ -295,7 +297,8 @@ final class ProtocolReader {
         // Those of the arm, and over them those of the trial.
         for (Yaml.Entry of : List.of(
                 new Yaml.Entry("epochs", line, text(fineTune.epochs(), line)), new Yaml.Entry("batch_size", line, text(fineTune.batchSize(), line)),
-                new Yaml.Entry("lr", line, text(fineTune.lr(), line)), new Yaml.Entry("optimizer", line, text(fineTune.optimizer().name().toLowerCase(Locale.ROOT), line)))) {
+                new Yaml.Entry("lr", line, text(fineTune.lr(), line)), new Yaml.Entry("optimizer", line, text(fineTune.optimizer().name().toLowerCase(Locale.ROOT), line)),
+                new Yaml.Entry("adapts", line, text(fineTune.adapts().name().toLowerCase(Locale.ROOT), line)))) {
             if (adapt.stream().noneMatch(set -> set.key().equals(of.key()) || set.key().equals("steps") && of.key().equals("epochs"))
                     && !(of.key().equals("epochs") && fineTune.steps() > 0)) {
                 adapt.add(of);
@@ -305,7 +308,7 @@ final class ProtocolReader {
             adapt.add(new Yaml.Entry("steps", line, text(fineTune.steps(), line)));
         }
         var trial = new Trial(varied, train, fineTune(new Section(key + ": adapt", new Yaml.Mapping(adapt, line), "epochs", "steps", "batch_size", "lr",
-                "optimizer")));
+                "optimizer", "adapts")));
         requireConfig(trial, line, key, trains);
         return trial;
     }

@@ -1,6 +1,7 @@
 package io.metalora.config;
 
 import io.metalora.adapter.AdapterLayout;
+import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.LoraConfig;
 import io.metalora.adapter.TargetModules;
 import io.metalora.file.Folders;
@@ -75,8 +76,12 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param supportSize       samples a task to adapt on
      * @param querySize         samples a task to take the outer gradient on
      * @param innerSteps        k; 0 is multi-task LoRA on the query sets
+     * @param adapts            what of the adapter the inner steps move
      * @param innerOptimizer    what takes the inner steps
      * @param innerLr           its learning rate
+     * @param innerRates        rates of single modules in its place, each as {@code MODULE=RATE}; of several that name a
+     *                          Linear the first counts
+     * @param innerRateLr       rate at which the inner rate of every Linear is learned; 0: they stay as they are
      * @param innerClip         largest norm of a task's inner gradient; 0: no limit
      * @param outer             what a task contributes to the outer step
      * @param composition       which tasks form an iteration
@@ -87,8 +92,9 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param supportAfterEvery iterations between measurements of the support loss after the last inner step, which cost
      *                          one forward pass each; 0: never
      */
-    public record Meta(long iterations, int tasksPerIteration, int supportSize, int querySize, int innerSteps,
-                       InnerOptimizer innerOptimizer, double innerLr, double innerClip, OuterDirection outer, CompositionRule composition, double compositionTemperature,
+    public record Meta(long iterations, int tasksPerIteration, int supportSize, int querySize, int innerSteps, AdapterPart adapts,
+                       InnerOptimizer innerOptimizer, double innerLr, List<String> innerRates, double innerRateLr,
+                       double innerClip, OuterDirection outer, CompositionRule composition, double compositionTemperature,
                        AggregationRule aggregation, double cagradC, Path replay,
                        int supportAfterEvery) {
         public Meta {
@@ -96,6 +102,13 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
             Objects.requireNonNull(composition, "composition");
             Objects.requireNonNull(aggregation, "aggregation");
             Objects.requireNonNull(innerOptimizer, "innerOptimizer");
+            Objects.requireNonNull(adapts, "adapts");
+            innerRates = List.copyOf(innerRates);
+        }
+
+        /** The rates of single modules, in their order. */
+        public List<ModuleRate> moduleRates() {
+            return innerRates.stream().map(ModuleRate::parse).toList();
         }
     }
 
@@ -118,9 +131,10 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param schedule    of the learning rate
      * @param warmupSteps steps of linear warm-up
      * @param warmupRatio the same as a share of all steps, rounded up; only one of the two may be set
+     * @param ema         decay of the average over the iterations, which is then what training gives; 0: it gives the last
      */
     public record Optimizer(double lr, double beta1, double beta2, double eps, double weightDecay, double clip,
-                            Schedule schedule, long warmupSteps, double warmupRatio) {
+                            Schedule schedule, long warmupSteps, double warmupRatio, double ema) {
         public Optimizer {
             Objects.requireNonNull(schedule, "schedule");
         }
@@ -178,9 +192,10 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     public static final TrainConfig DEFAULTS = new TrainConfig(Method.META_LORA, null, null, 0,
             new Adapter(8, 16, false, 0, TargetModules.allLinear(), null),
             new Data(null, List.of(), 0, true, OverLength.REFUSE),
-            new Meta(100, 4, 8, 8, 3, InnerOptimizer.SGD, 0.02, 0, OuterDirection.FIRST_ORDER, CompositionRule.UNIFORM, 1, AggregationRule.MEAN, 0.4, null, 10),
+            new Meta(100, 4, 8, 8, 3, AdapterPart.ALL, InnerOptimizer.SGD, 0.02, List.of(), 0, 0, OuterDirection.FIRST_ORDER,
+                    CompositionRule.UNIFORM, 1, AggregationRule.MEAN, 0.4, null, 10),
             new Joint(3, 8),
-            new Optimizer(1e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0),
+            new Optimizer(1e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0, 0),
             new Compute(Backend.AUTO, 0, InstructionSet.AUTO, WeightStorage.AUTO, 0, 50));
 
     /** How many adapters go through a pass together when there are so many tasks: each of its own slot. */
@@ -249,8 +264,9 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
         return new TrainConfig(method, Folders.absolute(model), Folders.absolute(output), seed,
                 new Adapter(adapter.rank, adapter.alpha, adapter.rslora, adapter.dropout, adapter.targetModules, Folders.absolute(adapter.init)),
                 new Data(Folders.absolute(data.folder), data.names, data.samplesPerTask, data.appendEos, data.overLength),
-                new Meta(meta.iterations, meta.tasksPerIteration, meta.supportSize, meta.querySize, meta.innerSteps, meta.innerOptimizer, meta.innerLr,
-                        meta.innerClip, meta.outer, meta.composition, meta.compositionTemperature, meta.aggregation, meta.cagradC, Folders.absolute(meta.replay),
-                        meta.supportAfterEvery), joint, optimizer, compute);
+                new Meta(meta.iterations, meta.tasksPerIteration, meta.supportSize, meta.querySize, meta.innerSteps, meta.adapts,
+                        meta.innerOptimizer, meta.innerLr, meta.innerRates, meta.innerRateLr, meta.innerClip, meta.outer,
+                        meta.composition, meta.compositionTemperature, meta.aggregation, meta.cagradC,
+                        Folders.absolute(meta.replay), meta.supportAfterEvery), joint, optimizer, compute);
     }
 }

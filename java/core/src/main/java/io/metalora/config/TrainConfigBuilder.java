@@ -1,5 +1,6 @@
 package io.metalora.config;
 
+import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.TargetModules;
 import io.metalora.model.WeightStorage;
 import io.metalora.runtime.Backend;
@@ -204,8 +205,11 @@ public final class TrainConfigBuilder {
         private int supportSize;
         private int querySize;
         private int innerSteps;
+        private AdapterPart adapts;
         private InnerOptimizer innerOptimizer;
         private double innerLr;
+        private List<String> innerRates;
+        private double innerRateLr;
         private double innerClip;
         private OuterDirection outer;
         private CompositionRule composition;
@@ -221,8 +225,11 @@ public final class TrainConfigBuilder {
             this.supportSize = from.supportSize();
             this.querySize = from.querySize();
             this.innerSteps = from.innerSteps();
+            this.adapts = from.adapts();
             this.innerOptimizer = from.innerOptimizer();
             this.innerLr = from.innerLr();
+            this.innerRates = from.innerRates();
+            this.innerRateLr = from.innerRateLr();
             this.innerClip = from.innerClip();
             this.outer = from.outer();
             this.composition = from.composition();
@@ -258,6 +265,11 @@ public final class TrainConfigBuilder {
             return this;
         }
 
+        public Meta adapts(AdapterPart adapts) {
+            this.adapts = adapts;
+            return this;
+        }
+
         public Meta innerOptimizer(InnerOptimizer innerOptimizer) {
             this.innerOptimizer = innerOptimizer;
             return this;
@@ -265,6 +277,16 @@ public final class TrainConfigBuilder {
 
         public Meta innerLr(double innerLr) {
             this.innerLr = innerLr;
+            return this;
+        }
+
+        public Meta innerRates(List<String> innerRates) {
+            this.innerRates = innerRates;
+            return this;
+        }
+
+        public Meta innerRateLr(double innerRateLr) {
+            this.innerRateLr = innerRateLr;
             return this;
         }
 
@@ -309,8 +331,9 @@ public final class TrainConfigBuilder {
         }
 
         private TrainConfig.Meta build() {
-            return new TrainConfig.Meta(iterations, tasksPerIteration, supportSize, querySize, innerSteps, innerOptimizer, innerLr, innerClip, outer, composition,
-                    compositionTemperature, aggregation, cagradC, replay, supportAfterEvery);
+            return new TrainConfig.Meta(iterations, tasksPerIteration, supportSize, querySize, innerSteps, adapts, innerOptimizer,
+                    innerLr, innerRates, innerRateLr, innerClip, outer, composition, compositionTemperature, aggregation, cagradC,
+                    replay, supportAfterEvery);
         }
     }
 
@@ -352,6 +375,7 @@ public final class TrainConfigBuilder {
         private Schedule schedule;
         private long warmupSteps;
         private double warmupRatio;
+        private double ema;
 
         private Optimizer(TrainConfig.Optimizer from) {
             this.lr = from.lr();
@@ -363,6 +387,7 @@ public final class TrainConfigBuilder {
             this.schedule = from.schedule();
             this.warmupSteps = from.warmupSteps();
             this.warmupRatio = from.warmupRatio();
+            this.ema = from.ema();
         }
 
         public Optimizer lr(double lr) {
@@ -410,8 +435,13 @@ public final class TrainConfigBuilder {
             return this;
         }
 
+        public Optimizer ema(double ema) {
+            this.ema = ema;
+            return this;
+        }
+
         private TrainConfig.Optimizer build() {
-            return new TrainConfig.Optimizer(lr, beta1, beta2, eps, weightDecay, clip, schedule, warmupSteps, warmupRatio);
+            return new TrainConfig.Optimizer(lr, beta1, beta2, eps, weightDecay, clip, schedule, warmupSteps, warmupRatio, ema);
         }
     }
 

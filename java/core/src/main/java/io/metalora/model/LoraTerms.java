@@ -1,6 +1,7 @@
 package io.metalora.model;
 
 import io.metalora.adapter.AdapterLayout;
+import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.adapter.Projection;
 import io.metalora.model.pass.BufferPlan;
@@ -72,6 +73,19 @@ final class LoraTerms {
         for (var term : terms) {
             if (term != null) {
                 term.bind(adapters.parameters(), gradients, slots, layout.parameters());
+            }
+        }
+    }
+
+    /** What backwards give gradients of, from here on. */
+    void gradientsOf(AdapterPart part) {
+        boolean fixesA = switch (part) {
+            case ALL -> false;
+            case B -> true;
+        };
+        for (var term : terms) {
+            if (term != null) {
+                term.fixA(fixesA);
             }
         }
     }

@@ -1,6 +1,7 @@
 package io.metalora.model;
 
 import io.metalora.adapter.AdapterLayout;
+import io.metalora.adapter.AdapterPart;
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.Status;
 import io.metalora.io.ModelConfig;
@@ -43,8 +44,8 @@ final class ModelPass implements Pass {
     private final TokenPack filledUp; // null likewise
     private final boolean[] ownRow; // of the last pack
 
-    /** Passes with the same ops: of one shape, at the same adapters. */
-    private record PassKey(PackShape shape, AdapterSlots adapters) {}
+    /** Passes with the same ops: of one shape, at the same adapters, with the same gradients. */
+    private record PassKey(PackShape shape, AdapterSlots adapters, AdapterPart part) {}
 
     /**
      * @param layout   of the adapters the passes will use, which are for a model of this shape; null for the base model alone
@@ -136,9 +137,9 @@ final class ModelPass implements Pass {
         ops.crossEntropy(model.head(), hidden, pack.loss(), logprobOnDevice, argmaxOnDevice, null, pack.tokens());
     }
 
-    /** As {@link #runForwardBackward}; the log-probability of every loss row is then in {@link #logprob}. */
+    /** As {@link #runForwardBackward} of all parts; the log-probability of every loss row is then in {@link #logprob}. */
     void forwardBackward(TokenPack tokens, AdapterSlots adapters, long dropoutSeed, long dropoutStream) {
-        runForwardBackward(tokens, adapters, dropoutSeed, dropoutStream);
+        runForwardBackward(tokens, adapters, AdapterPart.ALL, dropoutSeed, dropoutStream);
         logprobOnDevice.download(logprob, pack.lossRows());
         for (int row = 0, to = 0; row < pack.lossRows(); row++) {
             if (ownRow[row]) {
@@ -148,7 +149,7 @@ final class ModelPass implements Pass {
     }
 
     @Override
-    public void runForwardBackward(TokenPack tokens, AdapterSlots adapters, long dropoutSeed, long dropoutStream) {
+    public void runForwardBackward(TokenPack tokens, AdapterSlots adapters, AdapterPart part, long dropoutSeed, long dropoutStream) {
         if (backward == null) {
             throw new IllegalStateException("this pass was made for evaluation");
         }
@@ -158,6 +159,7 @@ final class ModelPass implements Pass {
         if (graphs == null) {
             upload(tokens, adapters);
             lora.dropout(layout.config().dropout(), dropoutSeed, dropoutStream);
+            lora.gradientsOf(part);
             opsForwardBackward();
             return;
         }
@@ -167,7 +169,8 @@ final class ModelPass implements Pass {
         pack.copy(filledUp);
         lora.bind(adapters, tokens.slots());
         lora.dropout(0f, 0, 0);
-        graphs.run(new PassKey(shape, adapters), this::opsForwardBackward);
+        lora.gradientsOf(part);
+        graphs.run(new PassKey(shape, adapters, part), this::opsForwardBackward);
     }
 
     @Override
@@ -199,8 +202,9 @@ final class ModelPass implements Pass {
     }
 
     @Override
-    public void planForwardBackward() {
+    public void planForwardBackward(AdapterPart part) {
         lora.dropout(layout.config().dropout(), 0, 0);
+        lora.gradientsOf(part);
         opsForwardBackward();
     }
 

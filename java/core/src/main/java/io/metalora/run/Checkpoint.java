@@ -6,7 +6,6 @@ import io.metalora.runtime.DType;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.FileFailure;
-import io.metalora.task.Composition;
 import io.metalora.train.TrainerState;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -22,7 +21,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * The state of a run between two iterations, as a safetensors file: the tensors parameters, m and v, the rest as
+ * The state of a run between two iterations, as a safetensors file: the tensors parameters, m and v, and where there are
+ * such those of the composition, the average and the inner rates; the rest as
  * metadata, and a SHA-256 over all of it.
  *
  * @param state        of the trainer
@@ -35,6 +35,8 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
     private static final int KEPT = 2;
     private static final String FORMAT = "metalora-checkpoint-1";
     private static final String COMPOSITION = "composition";
+    private static final String AVERAGE = "average";
+    private static final String INNER_RATES = "inner_rates";
     private static final String PREFIX = "checkpoint-";
     private static final String SUFFIX = ".safetensors";
     private static final int CHUNK = 1 << 14;
@@ -46,9 +48,9 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
         tensors.put("parameters", HostTensor.of("parameters", state.parameters(), state.parameters().length));
         tensors.put("m", HostTensor.of("m", state.m(), state.m().length));
         tensors.put("v", HostTensor.of("v", state.v(), state.v().length));
-        if (state.composition().length > 0) {
-            tensors.put(COMPOSITION, HostTensor.of(COMPOSITION, state.composition(), state.composition().length));
-        }
+        putOptional(tensors, COMPOSITION, state.composition());
+        putOptional(tensors, AVERAGE, state.average());
+        putOptional(tensors, INNER_RATES, state.innerRates());
         var metadata = new LinkedHashMap<String, String>();
         metadata.put("format", FORMAT);
         metadata.put("step", Long.toString(state.step()));
@@ -92,7 +94,7 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
                 throw new InputException(file + ": is not a checkpoint of this program");
             }
             var state = new TrainerState(number(metadata, "step"), floats(in, "parameters"), floats(in, "m"), floats(in, "v"),
-                    in.names().contains(COMPOSITION) ? floats(in, COMPOSITION) : Composition.STATELESS);
+                    optional(in, COMPOSITION), optional(in, AVERAGE), optional(in, INNER_RATES));
             var checkpoint = new Checkpoint(state, number(metadata, "metrics_bytes"), number(metadata, "draws_bytes"));
             if (!checkpoint.digest().equals(metadata.get("sha256"))) {
                 throw new InputException(file + ": the content does not match its checksum");
@@ -111,6 +113,16 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
         return number;
     }
 
+    private static void putOptional(Map<String, HostTensor> tensors, String name, float[] values) {
+        if (values.length > 0) {
+            tensors.put(name, HostTensor.of(name, values, values.length));
+        }
+    }
+
+    private static float[] optional(Safetensors in, String name) {
+        return in.names().contains(name) ? floats(in, name) : new float[0];
+    }
+
     private static float[] floats(Safetensors in, String name) {
         HostTensor tensor = in.tensor(name);
         if (tensor.dtype() != DType.F32) {
@@ -122,7 +134,8 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
     private String digest() {
         MessageDigest sha = Sha256.digest();
         sha.update((state.step() + " " + metricsBytes + " " + drawsBytes).getBytes(StandardCharsets.US_ASCII));
-        for (float[] values : List.of(state.parameters(), state.m(), state.v(), state.composition())) {
+        for (float[] values : List.of(state.parameters(), state.m(), state.v(), state.composition(), state.average(),
+                state.innerRates())) {
             update(sha, values);
         }
         return HexFormat.of().formatHex(sha.digest());

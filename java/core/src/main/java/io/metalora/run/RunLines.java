@@ -53,6 +53,10 @@ final class RunLines {
                 }
             }
         }
+        if (!report.innerRates().isEmpty()) {
+            ObjectNode rates = line.putObject("inner_rates");
+            report.innerRates().forEach(rates::put);
+        }
         line.put("tokens", report.tokens());
         line.put("seconds", report.seconds());
         line.put("tokens_per_second", report.tokensPerSecond());

@@ -53,15 +53,18 @@ public final class TrainingRun {
      * @param total       iterations of the whole run
      * @param interrupted whether it stopped on request; {@link #resume} then goes on
      * @param diverged    of method separate-lora: tasks that came to numbers that are not finite, and how; they have no adapter
+     * @param innerRates  of stage 1, as {@code meta.inner_rates} takes them, where they were learned; else empty
      */
-    public record Outcome(RunFolder folder, long done, long total, boolean interrupted, Map<String, String> diverged) {
+    public record Outcome(RunFolder folder, long done, long total, boolean interrupted, Map<String, String> diverged,
+            List<String> innerRates) {
 
         public Outcome {
             diverged = Collections.unmodifiableMap(new LinkedHashMap<>(diverged));
+            innerRates = List.copyOf(innerRates);
         }
 
         private Outcome diverged(Map<String, String> failures) {
-            return new Outcome(folder, done, total, interrupted, failures);
+            return new Outcome(folder, done, total, interrupted, failures, innerRates);
         }
     }
 
@@ -339,7 +342,12 @@ public final class TrainingRun {
 
     private AdapterLayout layout(ModelConfig modelConfig) {
         Path init = initial();
-        return init == null ? new LoraLayout(modelConfig, config.adapter().lora()) : LoraAdapter.layout(init, modelConfig);
+        AdapterLayout layout = init == null ? new LoraLayout(modelConfig, config.adapter().lora())
+                : LoraAdapter.layout(init, modelConfig);
+        if (config.method() == Method.META_LORA) {
+            MetaLora.requireModules(layout, config);
+        }
+        return layout;
     }
 
     /** The draws that the run repeats, from its own copy once there is one; null where it draws anew. */
@@ -387,7 +395,10 @@ public final class TrainingRun {
                 : config.method() == Method.META_LORA ? new MetaLora(model, adapter, tasks, config, stop)
                 : new JointLora(model, adapter, tasks, config, stop)) {
             outcome = train(trainer, model, adapter, tasks, memory, start, point, lock, replay == null ? null : replay.digest(),
-                    () -> adapter.save(folder.adapter(), config.model().toString()));
+                    () -> {
+                        trainer.conclude();
+                        adapter.save(folder.adapter(), config.model().toString());
+                    });
         }
         listener.trained(outcome, loaded, adapter);
         return outcome;
@@ -448,10 +459,15 @@ public final class TrainingRun {
             if (trainer.done() > 0) { // before the first there is no state to go on from, and nothing trained
                 save.run();
             }
-            return new Outcome(folder, trainer.done(), trainer.total(), interrupted, Map.of());
+            return new Outcome(folder, trainer.done(), trainer.total(), interrupted, Map.of(), innerRates(trainer));
         } catch (TrainingDivergedException e) {
             throw diverged(e, trainer.done(), save);
         }
+    }
+
+    private static List<String> innerRates(Trainer trainer) {
+        Map<String, Float> learned = trainer instanceof MetaLora meta ? meta.learnedRates() : Map.of();
+        return learned.entrySet().stream().map(rate -> rate.getKey() + "=" + rate.getValue()).toList();
     }
 
     /**

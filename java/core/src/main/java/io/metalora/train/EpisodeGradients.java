@@ -1,6 +1,7 @@
 package io.metalora.train;
 
 import io.metalora.adapter.AdapterLayout;
+import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.OuterDirection;
 import io.metalora.config.TrainConfig;
@@ -32,22 +33,27 @@ final class EpisodeGradients implements AutoCloseable {
     private final AdapterSlots slots;
     private final GradientPass pass;
     private final InnerLoop inner;
+    private final LearnedRates learned; // null: the inner rates stay as they are
     private final OuterDirection outer;
     private final ExactDirection exact; // null unless outer is
     private final double[][] supportLoss;
     private final double[] adaptedLoss;
     private final double[] queryLoss;
+    private final double[] unused;
 
     /**
      * What it holds beside the buffers of a pass.
      *
-     * @param exact null unless the outer direction is
+     * @param learned null unless the inner rates are
+     * @param exact   null unless the outer direction is
      */
-    record Buffers(AdapterSlots slots, InnerLoop inner, ExactDirection exact, LossLedger losses) {
+    record Buffers(AdapterSlots slots, InnerLoop inner, LearnedRates learned, ExactDirection exact, LossLedger losses) {
 
         static Buffers in(BufferPlan plan, AdapterLayout layout, PassLimits limits, TrainConfig.Meta options) {
             AdapterSlots slots = PassAccess.get().slots(plan, layout, options.tasksPerIteration());
-            return new Buffers(slots, new InnerLoop(plan, slots, options),
+            var rates = InnerRates.of(layout, options);
+            return new Buffers(slots, new InnerLoop(plan, slots, options, rates),
+                    options.innerRateLr() > 0 ? new LearnedRates(plan, slots, rates, options.innerRateLr()) : null,
                     options.outer() == OuterDirection.EXACT ? new ExactDirection(plan, slots, options.innerSteps(), options.innerLr()) : null,
                     new LossLedger(plan, limits));
         }
@@ -70,11 +76,13 @@ final class EpisodeGradients implements AutoCloseable {
         this.steps = options.innerSteps();
         this.slots = buffers.slots();
         this.inner = buffers.inner();
+        this.learned = buffers.learned();
         this.exact = buffers.exact();
         this.pass = new GradientPass(model, shared.layout(), limits, buffers.losses(), stop);
         this.supportLoss = new double[steps][n];
         this.adaptedLoss = new double[n];
         this.queryLoss = new double[n];
+        this.unused = new double[n];
     }
 
     /**
@@ -125,9 +133,12 @@ final class EpisodeGradients implements AutoCloseable {
             return;
         }
         slots.zeroGradients();
-        pass.backward(query, slots, dropoutSeed + count, queryLoss);
+        pass.backward(query, slots, AdapterPart.ALL, dropoutSeed + count, queryLoss);
+        if (learned != null) {
+            learned.queue(shared.parameters());
+        }
         if (exact != null) {
-            exact.through(support, count, pass, dropoutSeed);
+            exact.through(count, step -> pass.backward(support, slots, AdapterPart.ALL, dropoutSeed + step, unused));
         }
     }
 
@@ -147,6 +158,9 @@ final class EpisodeGradients implements AutoCloseable {
             requireFinite(supportLoss[step], batch, iteration, "support loss after " + step + " inner steps",
                     step == 0 ? "lower optimizer.lr" : LOWER_INNER);
         }
+        if (learned != null) {
+            learned.await();
+        }
         requireFinite(queryLoss, batch, iteration, "query loss", steps == 0 ? "lower optimizer.lr" : LOWER_INNER + ", or lower optimizer.lr");
     }
 
@@ -162,6 +176,11 @@ final class EpisodeGradients implements AutoCloseable {
     /** The slots that hold the gradients. */
     AdapterSlots slots() {
         return slots;
+    }
+
+    /** The inner rates that are learned; null where they stay as they are. */
+    LearnedRates learned() {
+        return learned;
     }
 
     /** [steps][n], at the start of each inner step; as are the others, of the batch that was awaited last. */

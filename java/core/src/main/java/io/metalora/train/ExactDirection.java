@@ -5,8 +5,7 @@ import io.metalora.model.pass.BufferPlan;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.op.Ops;
 import io.metalora.runtime.op.SlotVectors;
-import io.metalora.task.EncodedExample;
-import java.util.List;
+import java.util.function.IntConsumer;
 
 /**
  * The gradient of the query loss through k inner steps of SGD (MAML, Finn, Abbeel and Levine 2017), from gradients alone. With
@@ -33,7 +32,6 @@ final class ExactDirection {
     private final Tensor ahead; // [n, P], the gradients at theta_j + e v
     private final Tensor norms; // [2, n], of the directions and of the parameters
     private final float[] normsOnHost;
-    private final double[] unused;
 
     /** @param slots parameters and gradients; stay the caller's */
     ExactDirection(BufferPlan plan, AdapterSlots slots, int steps, double innerLr) {
@@ -49,7 +47,6 @@ final class ExactDirection {
         this.ahead = plan.floats(n, count);
         this.norms = plan.floats(2L * n);
         this.normsOnHost = new float[2 * n];
-        this.unused = new double[n];
     }
 
     /** Keeps the parameters of all slots as they are before an inner step. */
@@ -61,9 +58,9 @@ final class ExactDirection {
      * Turns the query gradients, which lie in the slots at the adapted parameters, into those by the parameters before the first
      * step. The slots' parameters are then those, disturbed; waits for the device once a step.
      *
-     * @param dropoutSeed of inner step j: {@code dropoutSeed + j}, as when it was taken
+     * @param gradients of an inner step: adds the support losses' gradients at the slots' parameters to those of the slots
      */
-    void through(List<List<EncodedExample>> support, int steps, GradientPass pass, long dropoutSeed) {
+    void through(int steps, IntConsumer gradients) {
         int n = slots.slots();
         direction.copyFrom(slots.gradients(), 0, 0, n * count);
         for (int step = steps - 1; step >= 0; step--) {
@@ -71,9 +68,9 @@ final class ExactDirection {
             ops.clipGlobalNorm(vectors, direction, norms.view(0, n), 0);
             ops.clipGlobalNorm(vectors, slots.parameters(), norms.view(n, n), 0);
             norms.download(normsOnHost);
-            gradients(step, 1, support, pass, dropoutSeed);
+            gradients(step, 1, gradients);
             ahead.copyFrom(slots.gradients(), 0, 0, n * count);
-            gradients(step, -1, support, pass, dropoutSeed);
+            gradients(step, -1, gradients);
             for (int slot = 0; slot < n; slot++) {
                 double half = half(slot);
                 if (half > 0) {
@@ -92,13 +89,13 @@ final class ExactDirection {
     }
 
     /** The slots' gradients at a step's parameters, moved along the direction. */
-    private void gradients(int step, int sign, List<List<EncodedExample>> support, GradientPass pass, long dropoutSeed) {
+    private void gradients(int step, int sign, IntConsumer gradients) {
         at(step);
         for (int slot = 0; slot < slots.slots(); slot++) {
             add(slots.parameters(), slot, direction, (float) (sign * half(slot)));
         }
         slots.zeroGradients();
-        pass.backward(support, slots, dropoutSeed + step, unused);
+        gradients.accept(step);
     }
 
     /** e of a slot; 0 where its direction is. */

@@ -1,5 +1,6 @@
 package io.metalora.train;
 
+import io.metalora.adapter.AdapterPart;
 import io.metalora.config.InnerOptimizer;
 import io.metalora.config.TrainConfig;
 import java.util.Objects;
@@ -11,15 +12,17 @@ import java.util.Objects;
  * @param epochs      times every sample is seen; only where steps are not given
  * @param batchSize   samples a step; the last step of an epoch takes what is left
  * @param algorithm   what takes the steps
+ * @param adapts      what of the adapter they move
  * @param optimizer   its learning rate, schedule, weight decay and clip, and AdamW's constants
  * @param seed        of the order of the samples and of dropout
  * @param tokenBudget most tokens in one pass, as {@code compute.token_budget}
  */
-public record FineTuning(long steps, int epochs, int batchSize, InnerOptimizer algorithm, TrainConfig.Optimizer optimizer, long seed,
-                         int tokenBudget) {
+public record FineTuning(long steps, int epochs, int batchSize, InnerOptimizer algorithm, AdapterPart adapts,
+                         TrainConfig.Optimizer optimizer, long seed, int tokenBudget) {
 
     public FineTuning {
         Objects.requireNonNull(algorithm, "algorithm");
+        Objects.requireNonNull(adapts, "adapts");
         Objects.requireNonNull(optimizer, "optimizer");
         if (steps < 0 || steps == 0 && epochs < 1 || batchSize < 1) {
             throw new IllegalArgumentException(steps + " steps, " + epochs + " epochs, batches of " + batchSize);
@@ -28,8 +31,8 @@ public record FineTuning(long steps, int epochs, int batchSize, InnerOptimizer a
 
     /** As joint LoRA would, by the sections joint and optimizer. */
     public static FineTuning of(TrainConfig config) {
-        return new FineTuning(0, config.joint().epochs(), config.joint().batchSize(), InnerOptimizer.ADAMW, config.optimizer(), config.seed(),
-                config.compute().tokenBudget());
+        return new FineTuning(0, config.joint().epochs(), config.joint().batchSize(), InnerOptimizer.ADAMW, AdapterPart.ALL,
+                config.optimizer(), config.seed(), config.compute().tokenBudget());
     }
 
     /** Samples a step for a task of {@code samples}. */

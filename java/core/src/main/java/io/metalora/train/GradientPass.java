@@ -1,6 +1,7 @@
 package io.metalora.train;
 
 import io.metalora.adapter.AdapterLayout;
+import io.metalora.adapter.AdapterPart;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.CausalLM;
 import io.metalora.model.pass.Pass;
@@ -59,19 +60,20 @@ final class GradientPass implements AutoCloseable {
     /**
      * Adds the gradient of each slot's mean loss to {@code slots.gradients()}.
      *
+     * @param part of which it is the gradient; that of the rest stays as it is
      * @param loss [slots], written by {@link #await}: each slot's mean loss over its loss tokens; 0 for a slot without
      *             examples
      */
-    void backward(List<List<EncodedExample>> batch, AdapterSlots slots, long dropoutSeed, double[] loss) {
+    void backward(List<List<EncodedExample>> batch, AdapterSlots slots, AdapterPart part, long dropoutSeed, double[] loss) {
         if (pass.isPlanning()) {
-            pass.planForwardBackward();
+            pass.planForwardBackward(part);
             return;
         }
         Arrays.fill(loss, 0);
         int stream = 0;
         for (TokenPack pack : packs.build(batch)) {
             checkStop();
-            pass.runForwardBackward(pack, slots, dropoutSeed, stream++);
+            pass.runForwardBackward(pack, slots, part, dropoutSeed, stream++);
             losses.record(pack, pass, loss);
             tokens += pack.tokens() + pack.sequences(); // the last token of a sequence is only a target
         }

@@ -53,6 +53,11 @@ final class GradientReduction {
         ops.taskReduce(vectors, slots.gradients(), weights, gradient, null);
     }
 
+    /** [n], of the slots in the reduction that was queued. */
+    float[] weights() {
+        return weightsOnHost;
+    }
+
     /** F32 [P], once the reduction has run. */
     Tensor gradient() {
         return gradient;

@@ -1,5 +1,6 @@
 package io.metalora.train;
 
+import io.metalora.adapter.AdapterLayout;
 import io.metalora.config.InnerOptimizer;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.AdapterSlots;
@@ -9,12 +10,14 @@ import io.metalora.runtime.op.AdamW;
 import io.metalora.runtime.op.Ops;
 import io.metalora.runtime.op.SlotVectors;
 import io.metalora.task.EncodedExample;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.function.IntConsumer;
 
 /**
  * Stage 1: every slot starts from the shared adapter and takes k gradient steps on its own support set,
- * theta_i &lt;- theta_i - alpha grad L_{S_i}(theta_i). One pass over the frozen weights serves the step of all slots.
+ * theta_i &lt;- theta_i - alpha grad L_{S_i}(theta_i). One pass over the frozen weights serves the step of all slots. What of the
+ * adapter is not adapted has no gradient here, and so stays as it is.
  */
 final class InnerLoop {
 
@@ -27,17 +30,44 @@ final class InnerLoop {
     private final AdapterSlots slots;
     private final SlotVectors vectors;
     private final TrainConfig.Meta options;
+    private final InnerRates rates;
     private final AdamWState adamW;
+    private final List<Step> steps = new ArrayList<>(); // of each range of the rates
     private final Tensor norms;
 
-    /** @param slots parameters and gradients; stay the caller's */
-    InnerLoop(BufferPlan plan, AdapterSlots slots, TrainConfig.Meta options) {
+    /** What a step on a range reads and writes, in all slots. */
+    private record Step(SlotVectors vectors, AdamW.Vectors in) {}
+
+    /**
+     * @param slots parameters and gradients; stay the caller's
+     * @param rates read before each step
+     */
+    InnerLoop(BufferPlan plan, AdapterSlots slots, TrainConfig.Meta options, InnerRates rates) {
         this.ops = Ops.of(plan.device());
         this.slots = slots;
         this.vectors = SlotVectors.dense(slots.layout().parameters(), slots.slots());
         this.options = options;
+        this.rates = rates;
         this.adamW = options.innerOptimizer() == InnerOptimizer.ADAMW ? AdamWState.in(plan, slots.parameters().shape()) : null;
         this.norms = plan.floats(slots.slots());
+    }
+
+    /** One for each range of the rates; views, so made once the buffers are there. */
+    private List<Step> steps() {
+        if (steps.isEmpty()) {
+            rates.ranges().forEach(range -> steps.add(step(range)));
+        }
+        return steps;
+    }
+
+    private Step step(AdapterLayout.Linear range) {
+        var of = new SlotVectors(range.count(), vectors.stride(), slots.slots());
+        long floats = (of.slots() - 1) * of.stride() + of.count();
+        Tensor parameters = slots.parameters().view(range.offset(), floats);
+        Tensor gradients = slots.gradients().view(range.offset(), floats);
+        return new Step(of, adamW == null ? new AdamW.Vectors(parameters, gradients, null, null)
+                : new AdamW.Vectors(parameters, gradients, adamW.m().view(range.offset(), floats),
+                        adamW.v().view(range.offset(), floats)));
     }
 
     /**
@@ -56,7 +86,7 @@ final class InnerLoop {
         for (int step = 0; step < steps; step++) {
             before.accept(step);
             slots.zeroGradients();
-            pass.backward(support, slots, dropoutSeed + step, losses[step]);
+            pass.backward(support, slots, options.adapts(), dropoutSeed + step, losses[step]);
             descend(step);
         }
     }
@@ -89,11 +119,13 @@ final class InnerLoop {
         if (options.innerClip() > 0) {
             ops.clipGlobalNorm(vectors, slots.gradients(), norms, (float) options.innerClip());
         }
-        float lr = (float) options.innerLr();
-        switch (options.innerOptimizer()) {
-            case SGD -> ops.sgd(vectors, slots.parameters(), slots.gradients(), lr, 0);
-            case ADAMW -> ops.adamw(vectors, adamW.of(slots.parameters(), slots.gradients()), null, step + 1,
-                    new AdamW(lr, BETA1, BETA2, EPS, 0));
+        for (int i = 0; i < steps().size(); i++) {
+            SlotVectors of = steps().get(i).vectors;
+            AdamW.Vectors in = steps().get(i).in;
+            switch (options.innerOptimizer()) {
+                case SGD -> ops.sgd(of, in.parameter(), in.gradient(), rates.rate(i), 0);
+                case ADAMW -> ops.adamw(of, in, null, step + 1, new AdamW(rates.rate(i), BETA1, BETA2, EPS, 0));
+            }
         }
     }
 }

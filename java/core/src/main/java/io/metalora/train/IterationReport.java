@@ -1,6 +1,9 @@
 package io.metalora.train;
 
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.OptionalDouble;
 
 /**
@@ -16,13 +19,15 @@ import java.util.OptionalDouble;
  * @param tasks            one entry a task of the meta-batch, in slot order; empty for joint LoRA
  * @param gram             of the tasks' query gradients; of no task for joint LoRA
  * @param draws            what was drawn: one entry a task
+ * @param innerRates       that the inner steps were taken with, by the path of the Linear, where they are learned; else empty
  */
 public record IterationReport(long iteration, double lr, double loss, double gradientNorm, long tokens, double seconds,
-                              List<TaskReport> tasks, Gram gram, List<Draw> draws) {
+                              List<TaskReport> tasks, Gram gram, List<Draw> draws, Map<String, Float> innerRates) {
 
     public IterationReport {
         tasks = List.copyOf(tasks);
         draws = List.copyOf(draws);
+        innerRates = Collections.unmodifiableMap(new LinkedHashMap<>(innerRates)); // in their order
     }
 
     /**

@@ -1,6 +1,7 @@
 package io.metalora.train;
 
 import io.metalora.adapter.AdapterLayout;
+import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.AdapterSlots;
@@ -17,6 +18,7 @@ import io.metalora.task.EncodedTask;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.OptionalDouble;
 import java.util.TreeMap;
 import java.util.function.BooleanSupplier;
@@ -125,12 +127,17 @@ public final class JointLora implements Trainer {
 
     @Override
     public TrainerState state() {
-        return optimizer.snapshot(Composition.STATELESS);
+        return optimizer.snapshot(Composition.STATELESS, new float[0]);
     }
 
     @Override
     public void restore(TrainerState state) {
         optimizer.restore(state);
+    }
+
+    @Override
+    public void conclude() {
+        optimizer.conclude();
     }
 
     @Override
@@ -163,7 +170,7 @@ public final class JointLora implements Trainer {
     private void queue(List<EncodedExample> batch, long dropoutSeed) {
         slot.setAll(shared.parameters());
         slot.zeroGradients();
-        pass.backward(List.of(batch), slot, dropoutSeed, loss);
+        pass.backward(List.of(batch), slot, AdapterPart.ALL, dropoutSeed, loss);
         optimizer.queue(gradient);
     }
 
@@ -181,7 +188,7 @@ public final class JointLora implements Trainer {
         }
         double norm = optimizer.await();
         double seconds = (System.nanoTime() - begin) * 1e-9;
-        return new IterationReport(done(), lr, loss[0], norm, pass.takeTokens(), seconds, List.of(), Gram.NONE, draws);
+        return new IterationReport(done(), lr, loss[0], norm, pass.takeTokens(), seconds, List.of(), Gram.NONE, draws, Map.of());
     }
 
     @Override

@@ -22,6 +22,7 @@ import io.metalora.task.SizeComposition;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.OptionalDouble;
 import java.util.function.BooleanSupplier;
 
@@ -108,6 +109,11 @@ public final class MetaLora implements Trainer {
         episodes(tasks, config);
     }
 
+    /** @throws InputException if a module that is given an inner rate is none of the adapter's */
+    public static void requireModules(AdapterLayout layout, TrainConfig config) {
+        InnerRates.of(layout, config.meta());
+    }
+
     /**
      * The draws of a run.
      *
@@ -190,13 +196,27 @@ public final class MetaLora implements Trainer {
 
     @Override
     public TrainerState state() {
-        return optimizer.snapshot(episodes.state());
+        LearnedRates learned = gradients.learned();
+        return optimizer.snapshot(episodes.state(), learned == null ? new float[0] : learned.state());
     }
 
     @Override
     public void restore(TrainerState state) {
         episodes.restore(state.composition());
         optimizer.restore(state);
+        if (gradients.learned() != null) {
+            gradients.learned().restore(state.innerRates());
+        }
+    }
+
+    @Override
+    public void conclude() {
+        optimizer.conclude();
+    }
+
+    /** The inner rates that were learned, by the paths of the Linears; empty where they stay as they are. */
+    public Map<String, Float> learnedRates() {
+        return gradients.learned() == null ? Map.of() : gradients.learned().byPath();
     }
 
     @Override
@@ -225,8 +245,12 @@ public final class MetaLora implements Trainer {
         gradients.await(batch, done() + 1);
         double[] gram = reduction.awaitGram();
         double norm = optimizer.await();
+        Map<String, Float> rates = learnedRates();
+        if (gradients.learned() != null) {
+            gradients.learned().learn(reduction.weights(), done());
+        }
         double seconds = (System.nanoTime() - begin) * 1e-9;
-        return report(batch, gram, lr, norm, measure, seconds);
+        return report(batch, gram, lr, rates, norm, measure, seconds);
     }
 
     /** Whether the next iteration measures the support losses after stage 1. */
@@ -257,7 +281,8 @@ public final class MetaLora implements Trainer {
     }
 
     /**
-     * The second half: one step of the shared adapter along a gradient, which may come from elsewhere.
+     * The second half: one step of the shared adapter along a gradient, which may come from elsewhere. Inner rates that are
+     * learned stay as they are.
      *
      * @param gradient F32 [P], of the query losses; clipped in place
      * @return its norm before clipping
@@ -268,7 +293,8 @@ public final class MetaLora implements Trainer {
         return optimizer.await();
     }
 
-    private IterationReport report(List<Episode> batch, double[] products, double lr, double norm, boolean measured, double seconds) {
+    private IterationReport report(List<Episode> batch, double[] products, double lr, Map<String, Float> rates, double norm,
+            boolean measured, double seconds) {
         int n = batch.size();
         var tasks = new ArrayList<IterationReport.TaskReport>(n);
         var draws = new ArrayList<IterationReport.Draw>(n);
@@ -286,7 +312,7 @@ public final class MetaLora implements Trainer {
                     episode.probability()));
         }
         double loss = Arrays.stream(queryLoss).average().orElseThrow();
-        return new IterationReport(done(), lr, loss, norm, gradients.takeTokens(), seconds, tasks, gram, draws);
+        return new IterationReport(done(), lr, loss, norm, gradients.takeTokens(), seconds, tasks, gram, draws, rates);
     }
 
     @Override

@@ -236,7 +236,7 @@ public final class SeparateLora implements Trainer {
 
     private void queueGradients(List<List<EncodedExample>> batch, long dropoutSeed) {
         slots.zeroGradients();
-        pass.backward(batch, slots, dropoutSeed, losses);
+        pass.backward(batch, slots, options.adapts(), dropoutSeed, losses);
         ops.clipGlobalNorm(vectors, slots.gradients(), norms, (float) options.optimizer().clip());
         norms.copyFrom(norms, 0, slots.slots(), slots.slots());
     }
@@ -324,7 +324,12 @@ public final class SeparateLora implements Trainer {
         double loss = reports.stream().mapToDouble(IterationReport.TaskReport::queryLoss).average().orElse(Double.NaN);
         double norm = reports.stream().mapToDouble(IterationReport.TaskReport::gradientNorm).average().orElse(Double.NaN);
         double seconds = (System.nanoTime() - begin) * 1e-9;
-        return new IterationReport(done, lr, loss, norm, pass.takeTokens(), seconds, reports, Gram.NONE, draws);
+        return new IterationReport(done, lr, loss, norm, pass.takeTokens(), seconds, reports, Gram.NONE, draws, Map.of());
+    }
+
+    /** Does nothing: what is trained is what is kept. */
+    @Override
+    public void conclude() {
     }
 
     /** Gives back what only further steps need; the slots stay. */

@@ -8,7 +8,10 @@ import io.metalora.runtime.op.AdamW;
 import io.metalora.runtime.op.Ops;
 import io.metalora.runtime.op.SlotVectors;
 
-/** Clip and AdamW with a schedule on the shared adapter. */
+/**
+ * Clip and AdamW with a schedule on the shared adapter theta; and, where it is asked for, the average of its values after each
+ * step, in which that after step i of t weighs in proportion to d^(t - i): average += (1 - d) / (1 - d^t) (theta - average).
+ */
 final class SharedOptimizer {
 
     private final Ops ops;
@@ -16,6 +19,7 @@ final class SharedOptimizer {
     private final long count;
     private final SlotVectors vector; // the parameters, as one slot
     private final AdamWState state;
+    private final Tensor average; // [P]; null: none is kept
     private final Tensor norms; // the gradient's, and a copy that becomes NaN where the step is not taken
     private final float[] normsOnHost = new float[2];
     private final TrainConfig.Optimizer options;
@@ -32,6 +36,7 @@ final class SharedOptimizer {
         this.count = parameters.elements();
         this.vector = SlotVectors.dense(count, 1);
         this.state = AdamWState.in(plan, count);
+        this.average = options.ema() > 0 ? plan.floats(count) : null;
         this.norms = plan.floats(2);
         this.options = options;
         this.total = total;
@@ -79,17 +84,34 @@ final class SharedOptimizer {
                     + "optimizer.weight_decay, set optimizer.clip or raise optimizer.eps");
         }
         step++;
+        if (average != null) {
+            addToAverage();
+        }
         return normsOnHost[0];
+    }
+
+    private void addToAverage() {
+        float share = (float) ((1 - options.ema()) / (1 - StrictMath.pow(options.ema(), step)));
+        ops.sgd(vector, average, parameters, -share, -1); // average -= -share (theta - average)
+    }
+
+    /** Puts the average, where one is kept, in the place of the parameters. No step may follow. */
+    void conclude() {
+        if (average != null && step > 0) {
+            parameters.copyFrom(average, 0, 0, count);
+        }
     }
 
     /**
      * Copies the whole state to the host.
      *
      * @param composition its part of it
+     * @param innerRates  theirs
      * @throws TrainingDivergedException if a number of it is not finite, as those of the adapter that was given may be
      */
-    TrainerState snapshot(float[] composition) {
-        var state = new TrainerState(step, parameters.toFloats(), this.state.m().toFloats(), this.state.v().toFloats(), composition);
+    TrainerState snapshot(float[] composition, float[] innerRates) {
+        var state = new TrainerState(step, parameters.toFloats(), this.state.m().toFloats(), this.state.v().toFloats(),
+                composition, average == null ? new float[0] : average.toFloats(), innerRates);
         state.notFinite().ifPresent(what -> {
             throw new TrainingDivergedException("the state after " + step + " steps can't be kept: " + what);
         });
@@ -106,12 +128,19 @@ final class SharedOptimizer {
             throw new InputException("the state is of an adapter of " + snapshot.parameters().length + " parameters, not "
                     + count);
         }
+        if (average != null && snapshot.average().length != count) {
+            throw new InputException("the state holds no average of the adapter, which optimizer.ema asks for; it was not set "
+                    + "when the run began");
+        }
         snapshot.notFinite().ifPresent(what -> {
             throw new InputException("the state after " + snapshot.step() + " steps is of no use: " + what);
         });
         parameters.upload(snapshot.parameters());
         state.m().upload(snapshot.m());
         state.v().upload(snapshot.v());
+        if (average != null) {
+            average.upload(snapshot.average());
+        }
         step = snapshot.step();
     }
 }

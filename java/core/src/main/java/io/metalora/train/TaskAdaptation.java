@@ -45,7 +45,7 @@ public final class TaskAdaptation implements AutoCloseable {
      *
      * @param tasks  all of them, none without examples
      * @param steps  k; 0 leaves copies of the shared adapter
-     * @param config its inner optimizer, token budget and seed
+     * @param config what stage 1 adapts, its optimizer and rates as they are given; token budget and seed
      */
     public record Plan(List<EncodedTask> tasks, int steps, TrainConfig config) {
 
@@ -80,7 +80,7 @@ public final class TaskAdaptation implements AutoCloseable {
         this.dropoutSeed = new CounterRandom(config.seed(), CounterRandom.Purpose.DROPOUT, NO_ITERATION).nextLong();
         this.progress = progress;
         this.slots = PassAccess.get().slots(buffers, layout, plan.groupSize());
-        this.inner = new InnerLoop(buffers, slots, config.meta());
+        this.inner = new InnerLoop(buffers, slots, config.meta(), InnerRates.of(layout, config.meta()));
         var losses = new LossLedger(buffers, limits);
         held.add(buffers::allocate, BufferPlan::close);
         this.pass = held.add(() -> new GradientPass(model, layout, limits, losses, () -> {

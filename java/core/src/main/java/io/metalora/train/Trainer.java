@@ -68,6 +68,9 @@ public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLor
     /** Goes on from a state, bit for bit. */
     void restore(TrainerState state);
 
+    /** Where an average over the iterations is kept, puts it in the place of the shared adapter. No iteration may follow. */
+    void conclude();
+
     @Override
     void close();
 }

@@ -13,6 +13,8 @@ public final class TrainerState {
     private final float[] m;
     private final float[] v;
     private final float[] composition;
+    private final float[] average;
+    private final float[] innerRates;
 
     /**
      * @param step        steps taken
@@ -20,13 +22,23 @@ public final class TrainerState {
      * @param m           AdamW's first moments, [P]
      * @param v           its second moments, [P]
      * @param composition what {@link io.metalora.task.Composition#state} gave; empty where there is none
+     * @param average     of the shared adapter over the steps, [P]; empty where none is kept
+     * @param innerRates  what is learned of them; empty where they stay as they are
      */
-    public TrainerState(long step, float[] parameters, float[] m, float[] v, float[] composition) {
+    public TrainerState(long step, float[] parameters, float[] m, float[] v, float[] composition, float[] average,
+            float[] innerRates) {
         this.step = step;
         this.parameters = parameters;
         this.m = m;
         this.v = v;
         this.composition = composition;
+        this.average = average;
+        this.innerRates = innerRates;
+    }
+
+    /** Without an average and learned rates. */
+    public TrainerState(long step, float[] parameters, float[] m, float[] v, float[] composition) {
+        this(step, parameters, m, v, composition, new float[0], new float[0]);
     }
 
     /** Steps taken. */
@@ -54,10 +66,21 @@ public final class TrainerState {
         return composition;
     }
 
+    /** Of the shared adapter over the steps, [P]; empty where none is kept. */
+    public float[] average() {
+        return average;
+    }
+
+    /** What is learned of the inner rates; empty where they stay as they are. */
+    public float[] innerRates() {
+        return innerRates;
+    }
+
     /** The first number that is a NaN or an infinity, in words; empty where there is none. */
     public Optional<String> notFinite() {
         return notFinite("parameters", parameters).or(() -> notFinite("m", m)).or(() -> notFinite("v", v))
-                .or(() -> notFinite("composition", composition));
+                .or(() -> notFinite("composition", composition)).or(() -> notFinite("average", average))
+                .or(() -> notFinite("inner_rates", innerRates));
     }
 
     private static Optional<String> notFinite(String name, float[] values) {

@@ -2,6 +2,7 @@ package io.metalora.config;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.TargetModules;
 import io.metalora.model.WeightStorage;
 import io.metalora.runtime.Backend;
@@ -108,12 +109,13 @@ class ConfigPropertiesTest {
         Arbitrary<TrainConfig.Meta> meta = Combinators.combine(Arbitraries.longs().greaterOrEqual(1), Arbitraries.integers().between(1, 4096),
                 Arbitraries.integers().greaterOrEqual(1), Arbitraries.integers().greaterOrEqual(1), Arbitraries.integers().between(0, 10_000),
                 Arbitraries.of(InnerOptimizer.class), positive(), Arbitraries.of(AggregationRule.class)).as((iterations, tasks, support, query,
-                        steps, optimizer, lr, rule) -> new TrainConfig.Meta(iterations, tasks, support, query, steps, optimizer, lr, 0, OuterDirection.FIRST_ORDER,
+                        steps, optimizer, lr, rule) -> new TrainConfig.Meta(iterations, tasks, support, query, steps,
+                                AdapterPart.ALL, optimizer, lr, List.of(), 0, 0, OuterDirection.FIRST_ORDER,
                                 tasks < 2 ? CompositionRule.UNIFORM : CompositionRule.values()[rule.ordinal()], 1 + steps,
                                 tasks < 2 || tasks > 256 ? AggregationRule.MEAN : rule, Math.min(lr, 0.9), null, support / 2));
         Arbitrary<TrainConfig.Optimizer> optimizer = Combinators.combine(positive(), positive(), Arbitraries.of(Schedule.class),
                 Arbitraries.longs().greaterOrEqual(0)).as((lr, eps, schedule, warmup) ->
-                        new TrainConfig.Optimizer(lr, 0.9, 0.999, eps, lr, 0, schedule, warmup, 0));
+                        new TrainConfig.Optimizer(lr, 0.9, 0.999, eps, lr, 0, schedule, warmup, 0, 0));
         Arbitrary<TrainConfig.Compute> compute = Combinators.combine(Arbitraries.of(Backend.class), Arbitraries.integers().between(0, 1024),
                 Arbitraries.of(InstructionSet.class), Arbitraries.of(WeightStorage.class), Arbitraries.integers().between(2, 1 << 24), Arbitraries.integers().greaterOrEqual(1))
                 .as(TrainConfig.Compute::new);

@@ -3,6 +3,7 @@ package io.metalora.config;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.metalora.adapter.AdapterPart;
 import io.metalora.config.Protocol.On;
 import io.metalora.config.Protocol.Row;
 import io.metalora.runtime.InputException;
@@ -66,7 +67,7 @@ class ProtocolTest {
         var meta = protocol.arms().get("meta");
         assertThat(meta.rows()).containsExactly(new Row("meta", On.UNSEEN, 8), new Row("meta", On.UNSEEN, 0));
         assertThat(meta.chosenBy()).isEqualTo(new Row("meta", On.UNSEEN, 8));
-        assertThat(meta.grid().get(0).adapt()).isEqualTo(new Protocol.FineTune(3, 0, 8, 1e-2, InnerOptimizer.ADAMW));
+        assertThat(meta.grid().get(0).adapt()).isEqualTo(new Protocol.FineTune(3, 0, 8, 1e-2, InnerOptimizer.ADAMW, AdapterPart.ALL));
         assertThat(meta.grid().get(1).adapt().steps()).isEqualTo(5);
         assertThat(meta.grid().get(1).adapt().lr()).isEqualTo(4e-3);
         assertThat(meta.grid().get(1).adapt().optimizer()).isEqualTo(InnerOptimizer.SGD);

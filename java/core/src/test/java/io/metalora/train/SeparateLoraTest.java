@@ -3,6 +3,7 @@ package io.metalora.train;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.InnerOptimizer;
 import io.metalora.config.Schedule;
@@ -47,7 +48,8 @@ class SeparateLoraTest {
     }
 
     private static FineTuning options(InnerOptimizer algorithm, double lr, int epochs, int batch) {
-        return new FineTuning(0, epochs, batch, algorithm, new TrainConfig.Optimizer(lr, 0.9, 0.95, 1e-8, 0.1, 0.5, Schedule.COSINE, 2, 0), 7, 0);
+        return new FineTuning(0, epochs, batch, algorithm, AdapterPart.ALL,
+                new TrainConfig.Optimizer(lr, 0.9, 0.95, 1e-8, 0.1, 0.5, Schedule.COSINE, 2, 0, 0), 7, 0);
     }
 
     /** What each task comes to. */
@@ -115,7 +117,7 @@ class SeparateLoraTest {
 
     @Test
     void stepsStandInPlaceOfEpochs() {
-        var of = new FineTuning(5, 1, 4, InnerOptimizer.ADAMW, TrainConfig.DEFAULTS.optimizer(), 0, 0);
+        var of = new FineTuning(5, 1, 4, InnerOptimizer.ADAMW, AdapterPart.ALL, TrainConfig.DEFAULTS.optimizer(), 0, 0);
         try (LoraAdapter start = llama.adapter();
                 var training = new SeparateLora(llama.model(), start, List.of(task("a", 12), task("b", 3)), of, () -> false)) {
             assertThat(training.total()).isEqualTo(5);
@@ -158,8 +160,9 @@ class SeparateLoraTest {
     @EnumSource(InnerOptimizer.class)
     void aTaskThatDivergesLeavesTheOthersAlone(InnerOptimizer algorithm) {
         // Rates that the first steps survive, but no more than some.
-        var rule = new TrainConfig.Optimizer(algorithm == InnerOptimizer.SGD ? 1e18 : 1e15, 0.9, 0.999, 1e-8, 0, 0, Schedule.CONSTANT, 0, 0);
-        var options = new FineTuning(0, 1, 1, algorithm, rule, 7, 0);
+        var rule = new TrainConfig.Optimizer(algorithm == InnerOptimizer.SGD ? 1e18 : 1e15, 0.9, 0.999, 1e-8, 0, 0,
+                Schedule.CONSTANT, 0, 0, 0);
+        var options = new FineTuning(0, 1, 1, algorithm, AdapterPart.ALL, rule, 7, 0);
         try (LoraAdapter start = llama.adapter();
                 var training = new SeparateLora(llama.model(), start, List.of(task("short", 1), task("long", 9)), options, () -> false)) {
             training.iterate();
@@ -182,9 +185,9 @@ class SeparateLoraTest {
 
     @Test
     void aRateThatNoStepSurvivesLeavesEveryTaskWhereItBegan() {
-        var rule = new TrainConfig.Optimizer(3e38, 0.9, 0.999, 1e-8, 0, 1, Schedule.CONSTANT, 0, 0);
+        var rule = new TrainConfig.Optimizer(3e38, 0.9, 0.999, 1e-8, 0, 1, Schedule.CONSTANT, 0, 0, 0);
         try (LoraAdapter start = llama.adapter(); var training = new SeparateLora(llama.model(), start, List.of(task("a", 2), task("b", 3)),
-                new FineTuning(3, 1, 2, InnerOptimizer.ADAMW, rule, 0, 0), () -> false)) {
+                new FineTuning(3, 1, 2, InnerOptimizer.ADAMW, AdapterPart.ALL, rule, 0, 0), () -> false)) {
             while (training.done() < training.total()) {
                 training.iterate();
             }
@@ -202,7 +205,7 @@ class SeparateLoraTest {
     void whatIsNoFineTuningIsRefused() {
         var rule = TrainConfig.DEFAULTS.optimizer();
         for (int[] bad : new int[][] {{-1, 1, 1}, {0, 0, 1}, {0, 1, 0}}) {
-            assertThatThrownBy(() -> new FineTuning(bad[0], bad[1], bad[2], InnerOptimizer.ADAMW, rule, 0, 0))
+            assertThatThrownBy(() -> new FineTuning(bad[0], bad[1], bad[2], InnerOptimizer.ADAMW, AdapterPart.ALL, rule, 0, 0))
                     .as(Arrays.toString(bad)).isInstanceOf(IllegalArgumentException.class);
         }
     }

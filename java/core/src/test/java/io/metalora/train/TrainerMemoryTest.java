@@ -16,6 +16,7 @@ class TrainerMemoryTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"method=meta-lora", "meta.inner_optimizer=adamw", "meta.outer=exact", "meta.aggregation=mgda",
+            "optimizer.ema=0.9", "meta.inner_rate_lr=0.1",
             "method=joint-lora", "method=separate-lora"})
     void estimateIsWhatARunHolds(String method) throws IOException {
         TrainConfig config = RunFixture.config(Path.of("tasks"), Path.of("run"), method, "meta.tasks_per_iteration=3");

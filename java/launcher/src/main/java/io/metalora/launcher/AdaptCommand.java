@@ -2,6 +2,7 @@ package io.metalora.launcher;
 
 import com.fasterxml.jackson.annotation.JsonPropertyOrder;
 import io.metalora.adapter.AdapterLayout;
+import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.InnerOptimizer;
 import io.metalora.config.Schedule;
@@ -94,6 +95,11 @@ final class AdaptCommand implements Callable<Integer> {
     @Option(names = "--optimizer", paramLabel = "adamw|sgd", defaultValue = "adamw", description = "What takes the steps (default: ${DEFAULT-VALUE}).")
     private InnerOptimizer optimizer;
 
+    @Option(names = "--adapts", paramLabel = "all|b", defaultValue = "all",
+            description = "What of the adapter is adapted: all, or b, every B alone, while the tasks share A "
+                    + "(default: ${DEFAULT-VALUE}).")
+    private AdapterPart adapts;
+
     @Option(names = "--lr", paramLabel = "RATE", defaultValue = "2e-3",
             description = "Highest learning rate, which falls along half a cosine to 0 (default: ${DEFAULT-VALUE}). Try several: the embedded "
                     + "2.8 M model takes 8e-3, SmolLM2-135M 5e-4.")
@@ -165,8 +171,8 @@ final class AdaptCommand implements Callable<Integer> {
             throw new InputException("--lr is " + lr + ", but must be above 0");
         }
         var rule = TrainConfig.DEFAULTS.optimizer();
-        return new FineTuning(steps == null ? 0 : steps, epochs == null ? DEFAULT_EPOCHS : epochs, batchSize, optimizer,
-                new TrainConfig.Optimizer(lr, rule.beta1(), rule.beta2(), rule.eps(), 0, 1, Schedule.COSINE, 0, 0), seed, 0);
+        return new FineTuning(steps == null ? 0 : steps, epochs == null ? DEFAULT_EPOCHS : epochs, batchSize, optimizer, adapts,
+                new TrainConfig.Optimizer(lr, rule.beta1(), rule.beta2(), rule.eps(), 0, 1, Schedule.COSINE, 0, 0, 0), seed, 0);
     }
 
     private static void require(String option, long value) {
@@ -271,6 +277,7 @@ final class AdaptCommand implements Callable<Integer> {
         settings.put(options.steps() > 0 ? "steps" : "epochs", options.steps() > 0 ? options.steps() : (long) options.epochs());
         settings.put("batch_size", options.batchSize());
         settings.put("optimizer", options.algorithm().toString().toLowerCase(Locale.ROOT));
+        settings.put("adapts", adapts.toString().toLowerCase(Locale.ROOT));
         settings.put("lr", lr);
         settings.put("seed", seed);
         var lines = new LinkedHashMap<String, Object>();

@@ -339,8 +339,8 @@ final class CompareRun {
     private FineTuning fineTuning(Cell cell) {
         FineTune how = cell.settings().adapt();
         var rule = TrainConfig.DEFAULTS.optimizer();
-        return new FineTuning(how.steps(), how.epochs(), how.batchSize(), how.optimizer(), new TrainConfig.Optimizer(how.lr(), rule.beta1(),
-                rule.beta2(), rule.eps(), 0, 1, Schedule.COSINE, 0, 0), cell.seed(), cell.settings().config().compute().tokenBudget());
+        return new FineTuning(how.steps(), how.epochs(), how.batchSize(), how.optimizer(), how.adapts(), new TrainConfig.Optimizer(how.lr(),
+                rule.beta1(), rule.beta2(), rule.eps(), 0, 1, Schedule.COSINE, 0, 0, 0), cell.seed(), cell.settings().config().compute().tokenBudget());
     }
 
     // ---- stages of the progress

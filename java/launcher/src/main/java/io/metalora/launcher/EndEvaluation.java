@@ -168,9 +168,15 @@ final class EndEvaluation extends TrainProgress {
             evaluation.shared(BASE, null, TRAINING + 1);
             evaluation.shared(SHARED, adapter, TRAINING + 2);
             if (adapts()) {
-                evaluation.adapted(ADAPTED, adapter, config, samplesOfItems, samples, TRAINING + 3);
+                evaluation.adapted(ADAPTED, adapter, atUse(outcome), samplesOfItems, samples, TRAINING + 3);
             }
         });
+    }
+
+    /** The settings, with the inner rates that were learned where they were. */
+    private TrainConfig atUse(Outcome outcome) {
+        List<String> learned = outcome.innerRates();
+        return learned.isEmpty() ? config : config.toBuilder().meta(meta -> meta.innerRates(learned)).build();
     }
 
     @Override

@@ -1,5 +1,6 @@
 package io.metalora.launcher;
 
+import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraLayout;
 import io.metalora.config.InnerOptimizer;
@@ -151,7 +152,8 @@ record QuickstartNewTasks(NewTasks plan, List<TrainedArm> trained, Comparison co
         void from(String start, LoraAdapter adapter, int stage) {
             arms.add(arm(start, 0));
             new RunEvaluation(loaded, log, progress, stop).shared(arms.getLast(), adapter, stage);
-            var options = new FineTuning(0, plan.epochs(), plan.batchSize(), InnerOptimizer.ADAMW, plan.optimizer(), seed, 0);
+            var options = new FineTuning(0, plan.epochs(), plan.batchSize(), InnerOptimizer.ADAMW, AdapterPart.ALL,
+                    plan.optimizer(), seed, 0);
             var encoder = ExampleEncoder.forTraining(loaded.tokenizer(), loaded.model().config());
             var line = new StringBuilder(String.format(Locale.ROOT, "  %-24s %5.1f", "from " + start, mean()));
             for (int i = 0; i < plan.samples().size(); i++) {

@@ -48,7 +48,7 @@ record QuickstartPlan(List<Setting> settings, Arm jointFew, Arm jointAll, Arm me
                             "meta.query_size=12", "meta.inner_steps=3", "meta.inner_optimizer=adamw", "meta.inner_lr=0.015",
                             "optimizer.lr=4e-3", "optimizer.warmup_ratio=0.06")),
                     List.of(4, 8, 16, 40), 20, 8,
-                    new TrainConfig.Optimizer(8e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0)));
+                    new TrainConfig.Optimizer(8e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0, 0)));
 
     /** Makes tasks from a seed, in a folder. */
     interface TaskWriter {

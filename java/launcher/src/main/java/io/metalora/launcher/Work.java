@@ -1,5 +1,6 @@
 package io.metalora.launcher;
 
+import io.metalora.config.OuterDirection;
 import io.metalora.config.TrainConfig;
 import io.metalora.eval.TaskItems;
 import java.util.List;
@@ -25,7 +26,10 @@ final class Work {
         TrainConfig.Meta meta = config.meta();
         return TRAINED * tokens * switch (config.method()) {
             case META_LORA -> meta.iterations() * (double) meta.tasksPerIteration()
-                    * (meta.innerSteps() * (double) meta.supportSize() + meta.querySize());
+                    * (meta.innerSteps() * (double) meta.supportSize() * switch (meta.outer()) {
+                        case FIRST_ORDER, REPTILE -> 1;
+                        case EXACT -> 3; // two more passes for each step's product with the Hessian
+                    } + meta.querySize() / (meta.outer() == OuterDirection.REPTILE ? TRAINED : 1)); // reptile only measures there
             case JOINT_LORA, SEPARATE_LORA -> config.joint().epochs() * (double) samples;
         };
     }

@@ -5,10 +5,12 @@ import static org.assertj.core.api.Assertions.within;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.metalora.io.safetensors.Safetensors;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -81,6 +83,18 @@ class AdaptCommandTest {
         assertThat(again.out()).contains("task", "samples", "before", "after", "mean");
         assertThat(Files.mismatch(output.resolve("echo/adapter_model.safetensors"), folder.resolve("again/echo/adapter_model.safetensors")))
                 .as("the same seed gives the same bits").isEqualTo(-1);
+    }
+
+    @Test
+    void onBAloneTheTasksShareA() throws IOException {
+        Path output = folder.resolve("adapted");
+        assertThat(adapt(output, "--adapts", "b", "--steps", "2").code()).isZero();
+        try (var shared = Safetensors.open(adapter.resolve("adapter_model.safetensors"));
+             var own = Safetensors.open(output.resolve("side/adapter_model.safetensors"))) {
+            assertThat(own.names()).isNotEmpty().allSatisfy(name ->
+                    assertThat(Arrays.equals(own.tensor(name).toFloats(), shared.tensor(name).toFloats())).as(name)
+                            .isEqualTo(name.contains("lora_A")));
+        }
     }
 
     @Test

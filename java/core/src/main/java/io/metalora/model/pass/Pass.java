@@ -1,5 +1,6 @@
 package io.metalora.model.pass;
 
+import io.metalora.adapter.AdapterPart;
 import io.metalora.model.AdapterSlots;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
@@ -25,9 +26,10 @@ public interface Pass extends AutoCloseable {
      * rowScale * -logprob}, without waiting for the device. Where the device records graphs and there is no dropout, the pack is
      * filled up to one of few shapes, and the ops of a shape that comes again are replayed.
      *
+     * @param part          of which the gradients are added; those of the rest stay as they are, and cost nothing
      * @param dropoutStream distinguishes the packs of one seed
      */
-    void runForwardBackward(TokenPack tokens, AdapterSlots adapters, long dropoutSeed, long dropoutStream);
+    void runForwardBackward(TokenPack tokens, AdapterSlots adapters, AdapterPart part, long dropoutSeed, long dropoutStream);
 
     /**
      * Reserves scratch memory for what {@code work} calls: ops, {@link #planForwardBackward} and {@link #planForward}, which
@@ -44,7 +46,7 @@ public interface Pass extends AutoCloseable {
     boolean isPlanning();
 
     /** The ops of {@link #runForwardBackward}. */
-    void planForwardBackward();
+    void planForwardBackward(AdapterPart part);
 
     /** The ops of {@link #runForward}. */
     void planForward();

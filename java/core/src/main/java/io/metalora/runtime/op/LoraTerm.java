@@ -33,6 +33,7 @@ public final class LoraTerm {
     private final MemorySegment[] b;
     private final MemorySegment[] gradientA;
     private final MemorySegment[] gradientB;
+    private boolean fixesA;
     int slots;
     long stride;
     float dropout;
@@ -86,6 +87,11 @@ public final class LoraTerm {
         this.stride = stride;
     }
 
+    /** Whether A has no gradient in backwards from here on. */
+    public void fixA(boolean fixed) {
+        fixesA = fixed;
+    }
+
     /** Inverted dropout of x; a part's mask is a function of (seed, stream + its own, token, column). */
     public void dropout(float probability, long seed, long stream) {
         this.dropout = probability;
@@ -102,7 +108,7 @@ public final class LoraTerm {
     }
 
     MemorySegment gradientA(int part) {
-        return gradientA[part];
+        return fixesA ? MemorySegment.NULL : gradientA[part];
     }
 
     MemorySegment gradientB(int part) {

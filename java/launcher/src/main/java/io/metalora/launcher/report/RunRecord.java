@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import io.metalora.launcher.report.Report.BeforeAfter;
 import io.metalora.launcher.report.Report.Curves;
+import io.metalora.launcher.report.Report.Heatmap;
 import io.metalora.launcher.report.Report.Section;
 import io.metalora.launcher.report.Report.Series;
 import io.metalora.launcher.report.Report.Table;
@@ -35,10 +36,18 @@ public final class RunRecord {
     /** The start and the end of a run, for comparing them: this share of the measurements each. */
     private static final double WINDOW = 0.1;
 
+    /** Of a probability that is the same for all tasks that are left. */
+    private static final double UNIFORM = 1e-6;
+
+    /** Cells of a picture: more can't be told apart, but make the page large. */
+    private static final int MOST_COLUMNS = 120;
+    private static final int MOST_CELLS = 9000;
+
     private static final JsonMapper JSON = JsonMapper.builder().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
 
     private final Curve loss = new Curve();
     private final Map<String, TaskRecord> tasks = new TreeMap<>();
+    private boolean composed;
     private long iterations;
     private long tokens;
     private double seconds;
@@ -97,7 +106,62 @@ public final class RunRecord {
                         "support loss in nats a token", pairs));
             }
         }
+        if (!learning.isEmpty() && tasks.values().stream().anyMatch(task -> task.draws < iterations)) {
+            sections.addAll(drawsOverTime(prefix));
+        }
         sections.add(drawTable(prefix));
+        return sections;
+    }
+
+    /**
+     * A row a task, a column an iteration or several: how often it was drawn, and, where tasks are composed otherwise than
+     * uniformly, how probable that was.
+     */
+    private List<Section> drawsOverTime(String prefix) {
+        int columns = Math.clamp(MOST_CELLS / tasks.size(), 20, MOST_COLUMNS);
+        long span = Math.max(1, Math.ceilDiv(iterations, columns));
+        String cell = span == 1 ? "an iteration" : String.format(Locale.ROOT, "%,d iterations", span);
+        var drawn = new ArrayList<Series>();
+        var probability = new ArrayList<Series>();
+        double mostDrawn = 0;
+        double mostProbable = 0;
+        for (TaskRecord task : tasks.values()) {
+            int used = (int) Math.ceilDiv(iterations, span);
+            double[] x = new double[used];
+            double[] count = new double[used];
+            double[] sum = new double[used];
+            for (int i = 0; i < used; i++) {
+                x[i] = 1 + i * span;
+            }
+            for (int i = 0; i < task.drawn.size(); i++) {
+                double at = Math.floor((task.drawn.x[i] - 1) / span);
+                if (at >= 0 && at < used) { // a log may have more lines than the other, where a run was killed
+                    count[(int) at]++;
+                    sum[(int) at] += task.drawn.y[i];
+                }
+            }
+            double[] share = new double[used];
+            double[] mean = new double[used];
+            for (int i = 0; i < used; i++) {
+                share[i] = count[i] / Math.min(span, iterations - i * span);
+                mean[i] = sum[i] / count[i]; // not a number where it was not drawn
+                mostDrawn = Math.max(mostDrawn, share[i]);
+                mostProbable = mean[i] > mostProbable ? mean[i] : mostProbable;
+            }
+            drawn.add(new Series(task.name, x, share));
+            probability.add(new Series(task.name, x, mean));
+        }
+        var sections = new ArrayList<Section>();
+        String shades = span == 1 ? "."
+                : ", the darker the more of them the task took part in; the darkest: " + percent(mostDrawn) + ".";
+        sections.add(new Heatmap(prefix + "Draws over time", "Which tasks took part. A cell is " + cell + shades, "iteration",
+                span, drawn));
+        if (composed) {
+            String caption = "How probable each draw was by meta.composition, among the tasks that were left: the mean of a "
+                    + "cell's draws, a cell being %s. The darkest: %.3f. Empty: not drawn.";
+            sections.add(new Heatmap(prefix + "Probability of the draws", String.format(Locale.ROOT, caption, cell, mostProbable),
+                    "iteration", span, probability));
+        }
         return sections;
     }
 
@@ -169,9 +233,14 @@ public final class RunRecord {
         if (line.has("samples")) {
             task(line.path("task").asText()).available = line.get("samples").size();
         }
+        int before = 0;
         for (JsonNode draw : line.path("draws")) {
             TaskRecord task = task(draw.path("task").asText());
             task.draws++;
+            double probability = draw.path("probability").asDouble(Double.NaN);
+            task.drawn.add(line.path("iteration").asDouble(), probability);
+            // The lines of the tasks come first: so many are left.
+            composed |= Math.abs(probability * (tasks.size() - before++) - 1) > UNIFORM;
             draw.path("support").forEach(sample -> task.supportSeen.add(sample.asInt()));
             draw.path("query").forEach(sample -> task.querySeen.add(sample.asInt()));
         }
@@ -217,6 +286,7 @@ public final class RunRecord {
         private final Curve support = new Curve();
         private final Curve beforeAdapted = new Curve();
         private final Curve adapted = new Curve();
+        private final Curve drawn = new Curve(); // the probabilities
         private final Set<Integer> supportSeen = new HashSet<>();
         private final Set<Integer> querySeen = new HashSet<>();
         private int available;

@@ -7,6 +7,7 @@ import io.metalora.launcher.report.Report.BeforeAfter;
 import io.metalora.launcher.report.Report.Code;
 import io.metalora.launcher.report.Report.Curves;
 import io.metalora.launcher.report.Report.Facts;
+import io.metalora.launcher.report.Report.Heatmap;
 import io.metalora.launcher.report.Report.LearningCurves;
 import io.metalora.launcher.report.Report.Section;
 import io.metalora.launcher.report.Report.Series;
@@ -98,6 +99,18 @@ class HtmlReportTest {
     void noPointsAtAllStillGiveAPage() {
         assertThat(page(new Curves("Loss", "", "x", "y", List.of(new Series("s", new double[0], new double[0]))),
                 new BeforeAfter("Stage 1", "", "", List.of()))).contains("</html>").doesNotContain("NaN");
+    }
+
+    @Test
+    void aHeatmapHasACellWhereThereIsAValue() {
+        double[] x = {1, 3};
+        String page = page(new Heatmap("Draws", "how often", "iteration", 2, List.of(new Series("a", x, new double[] {0.25, 0.5}),
+                new Series("b", x, new double[] {0, Double.NaN}))));
+        assertThat(page).contains("how often", ">a</text>", ">b</text>", "fill-opacity=\"0.50\"", "fill-opacity=\"1.00\"")
+                .doesNotContain("NaN");
+        assertThat(page.split("<rect", -1)).hasSize(3);
+        var none = new Heatmap("Draws", "", "iteration", 1, List.of(new Series("a", new double[0], new double[0])));
+        assertThat(page(none)).contains("</html>").doesNotContain("NaN", "<rect");
     }
 
     @Test

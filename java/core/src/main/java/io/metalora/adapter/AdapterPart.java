@@ -1,0 +1,8 @@
+package io.metalora.adapter;
+
+/** What of an adapter is moved to fit it to a task; the rest is left as all tasks share it. */
+public enum AdapterPart {
+    ALL,
+    /** Every B: the tasks share A. */
+    B
+}
