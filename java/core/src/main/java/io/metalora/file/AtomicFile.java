@@ -151,7 +151,7 @@ public final class AtomicFile {
         return !Files.isWritable(there) || !(there.equals(absolute) ? Files.isRegularFile(there) : Files.isDirectory(there));
     }
 
-    /** The name that a file will get if it was written here and not renamed yet; empty for any other file. */
+    /** The name that a file will get if it was written here and not renamed yet, or the most of a long one; empty for any other file. */
     public static Optional<String> nameToBe(Path file) {
         return Optional.of(TEMPORARY.matcher(file.getFileName().toString())).filter(Matcher::matches).map(name -> name.group(1));
     }
@@ -162,9 +162,14 @@ public final class AtomicFile {
         }
     }
 
+    /** A name which fits where the target's does. */
     private static Path temporary(Path target) {
-        return target.resolveSibling("." + target.getFileName() + ".tmp-"
-                + Long.toHexString(ThreadLocalRandom.current().nextLong()));
+        String mark = ".tmp-" + Long.toHexString(ThreadLocalRandom.current().nextLong());
+        String name = "." + target.getFileName();
+        while ((name + mark).getBytes(StandardCharsets.UTF_8).length > LONGEST_NAME) {
+            name = name.substring(0, name.offsetByCodePoints(name.length(), -1));
+        }
+        return target.resolveSibling(name + mark);
     }
 
     /** A rename is on the disk when the folder it happens in is. */

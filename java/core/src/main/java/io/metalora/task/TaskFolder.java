@@ -1,5 +1,6 @@
 package io.metalora.task;
 
+import io.metalora.file.Shown;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.FileFailure;
 import java.io.IOException;
@@ -10,6 +11,7 @@ import java.util.Collection;
 import java.util.List;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.stream.Collectors;
 
 /**
  * Reads a folder of tasks: one folder a task, in it {@code train.jsonl}, {@code dev.jsonl} and {@code test.jsonl}, each
@@ -21,6 +23,9 @@ public final class TaskFolder {
     private static final String TRAIN = "train.jsonl";
     private static final Set<String> DEV = Set.of("dev.jsonl", "val.jsonl", "validation.jsonl");
     private static final String TEST = "test.jsonl";
+
+    /** That a message lists. */
+    private static final int MOST_NAMES = 20;
 
     private TaskFolder() {
     }
@@ -60,7 +65,8 @@ public final class TaskFolder {
         }
         for (String name : names) {
             if (!found.contains(name)) {
-                throw new InputException(folder + ": holds no task named \"" + name + "\"; it has " + String.join(", ", found));
+                throw new InputException(folder + ": holds no task named \"" + name + "\"; it has " + found.stream().limit(MOST_NAMES).map(Shown::plain).collect(Collectors.joining(", "))
+                        + (found.size() > MOST_NAMES ? " and " + (found.size() - MOST_NAMES) + " more" : ""));
             }
         }
         var wanted = names.isEmpty() ? found : new TreeSet<>(names);

@@ -92,6 +92,19 @@ class AtomicFileFaultsTest {
         assertThat(folder.resolve("a".repeat(255))).isDirectory();
     }
 
+    /** The name that it has meanwhile fits too, and is known for what it is. */
+    @Test
+    void theLongestNameCanBeWritten() throws IOException {
+        for (String name : List.of("a".repeat(255), "\u00e9".repeat(127), "\ud83d\ude00".repeat(63))) {
+            Path target = folder.resolve(name);
+            AtomicFile.createFolder(target, made -> assertThat(AtomicFile.nameToBe(made)).hasValueSatisfying(most -> assertThat(name).startsWith(most)));
+            assertThat(target).isEmptyDirectory();
+        }
+        try (var entries = Files.list(folder)) {
+            assertThat(entries).hasSize(3);
+        }
+    }
+
     @Test
     void namesWhatATemporaryFileWillBe() {
         assertThat(AtomicFile.nameToBe(Path.of("x", ".a.b.tmp-1f"))).contains("a.b");

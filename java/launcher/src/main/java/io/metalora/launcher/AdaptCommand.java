@@ -205,6 +205,7 @@ final class AdaptCommand implements Callable<Integer> {
         var written = new ArrayList<String>();
         Map<String, String> failures;
         boolean stopped = false;
+        InputException failure = null;
         try (var stop = new StopSignal(() -> err.println("\nstopping: the adapters that are done are kept"))) {
             stop.arm();
             double tokens = tokensACharacter(encoded, items);
@@ -223,16 +224,21 @@ final class AdaptCommand implements Callable<Integer> {
                     });
                 } catch (CancellationException e) {
                     stopped = true;
+                } catch (InputException e) { // of an evaluation: what is adapted is kept, and recorded
+                    failure = e;
                 }
             }
             failures = tuned.failures();
             Results results = results(encoded, items, log);
-            AtomicFile.write(output.resolve(RECORD), (Json.pretty(record(options, encoded, failures, results, !stopped)) + "\n")
+            AtomicFile.write(output.resolve(RECORD), (Json.pretty(record(options, encoded, failures, results, !stopped && failure == null)) + "\n")
                     .getBytes(StandardCharsets.UTF_8));
             if (json) {
                 out.println(Json.pretty(results));
             } else {
                 print(results, out);
+            }
+            if (failure != null) {
+                throw new InputException(failure.getMessage() + "; " + written.size() + " of " + encoded.size() + " tasks have an adapter in " + output, failure);
             }
             if (stopped) {
                 err.println("stopped: " + written.size() + " of " + encoded.size() + " tasks have their adapter in " + output

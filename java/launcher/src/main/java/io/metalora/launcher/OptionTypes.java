@@ -4,6 +4,7 @@ import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
+import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.TypeConversionException;
 import picocli.CommandLine;
 
@@ -14,8 +15,12 @@ final class OptionTypes {
     }
 
     static void register(CommandLine commandLine) {
-        commandLine.registerConverter(int.class, text -> whole(text, Integer.MIN_VALUE, Integer.MAX_VALUE).intValue());
-        commandLine.registerConverter(long.class, text -> whole(text, Long.MIN_VALUE, Long.MAX_VALUE).longValue());
+        ITypeConverter<Integer> ints = text -> whole(text, Integer.MIN_VALUE, Integer.MAX_VALUE).intValue();
+        ITypeConverter<Long> longs = text -> whole(text, Long.MIN_VALUE, Long.MAX_VALUE).longValue();
+        commandLine.registerConverter(int.class, ints);
+        commandLine.registerConverter(Integer.class, ints); // of options that may be absent
+        commandLine.registerConverter(long.class, longs);
+        commandLine.registerConverter(Long.class, longs);
         commandLine.registerConverter(float.class, OptionTypes::number);
         commandLine.registerConverter(Path.class, OptionTypes::path);
         commandLine.registerConverter(Limit.class, Limit::parse);

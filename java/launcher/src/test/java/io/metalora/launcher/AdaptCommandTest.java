@@ -142,11 +142,25 @@ class AdaptCommandTest {
         assertThat(kept.at("/results/mean_after").isNull()).isTrue();
     }
 
+    /** Adapters that are finite, but too large to compute with. */
+    @Test
+    void anEvaluationThatFailsLosesNoAdapter() throws IOException {
+        var result = adapt(folder.resolve("out"), "--lr", "1e9", "--steps", "1");
+        assertThat(result.code()).isEqualTo(2);
+        assertThat(result.err()).contains("not finite", "train at a lower rate", "3 of 3 tasks have an adapter in " + folder.resolve("out"));
+        JsonNode kept = new ObjectMapper().readTree(folder.resolve("out/adapt.json").toFile());
+        assertThat(kept.get("complete").asBoolean()).isFalse();
+        assertThat(kept.at("/results/mean_after").isNull()).isTrue();
+        assertThat(kept.at("/results/tasks/0/before").isNumber()).isTrue();
+    }
+
     @Test
     void badInputIsRefusedAndNothingIsWritten() throws IOException {
         refused("--samples is 25, but of the tasks in " + tasks + " colour has 24", "--samples", "25");
         refused("--steps takes the place of --epochs", "--steps", "1", "--epochs", "1");
         refused("--epochs is 0", "--epochs", "0");
+        refused("'1e9' is not a whole number", "--epochs", "1e9");
+        refused("'9223372036854775808' is not between", "--steps", "9223372036854775808");
         refused("--batch-size is -1", "--batch-size", "-1");
         refused("--lr is 0.0", "--lr", "0");
         refused("'nan' is not a number", "--lr", "nan");

@@ -311,10 +311,11 @@ class BadInputTest {
 
     @Test
     void aRunFolderInPlaceOfItsAdapter() throws IOException {
-        Path run = Files.createDirectories(folder.resolve("run"));
+        Path run = Files.createDirectories(folder.resolve("earlier"));
         Files.writeString(Files.createDirectories(run.resolve("adapter")).resolve("adapter_config.json"), "{}");
         refused(Cli.run("score", "--model", Cli.model(), "--adapter", run, "--data", Cli.fixture("data.jsonl")), run,
                 "adapter_config.json", run.resolve("adapter"));
+        refused(train("adapter.init=" + run), run, "adapter_config.json", run.resolve("adapter"));
     }
 
     @Test
