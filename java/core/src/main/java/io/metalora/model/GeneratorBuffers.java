@@ -15,7 +15,7 @@ import io.metalora.runtime.op.AttentionInput;
  * @param logits       [sequences, vocab]
  */
 record GeneratorBuffers(
-        Tensor ids, Tensor positions, Tensor queryOffsets, Tensor keyOffsets, Tensor slotOffsets, LoraTerms lora, ForwardBuffers forward,
+        Tensor ids, Tensor positions, Tensor queryOffsets, Tensor keyOffsets, Tensor slotOffsets, LowRankTerms lora, ForwardBuffers forward,
         LayerActivations activations, AttentionInput[] heads, Tensor lastHidden, Tensor logits) {
 
     /** @param adapters null for the base model alone */
@@ -38,7 +38,7 @@ record GeneratorBuffers(
                 plan.ints(segments + 1),
                 plan.ints(segments + 1),
                 slotOffsets,
-                adapters == null ? null : new LoraTerms(plan, adapters.layout(), shape, tokens, false, slotOffsets),
+                adapters == null ? null : new LowRankTerms(plan, adapters.layout(), shape, tokens, false, slotOffsets),
                 ForwardBuffers.in(plan, shape, tokens),
                 activations,
                 heads,

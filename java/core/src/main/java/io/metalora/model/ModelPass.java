@@ -26,7 +26,7 @@ public final class ModelPass implements AutoCloseable {
     private final Ops ops;
     private final BufferPlan buffers;
     private final AdapterLayout layout;
-    private final LoraTerms lora;
+    private final LowRankTerms lora;
     private final PackTensors pack;
     private final LayerForward forward;
     private final LayerBackward backward; // null in evaluation
