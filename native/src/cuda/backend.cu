@@ -239,11 +239,16 @@ template <class T> struct Ops {
     static ml_status linear_backward(Context &c, const ml_lora_linear_desc &d) {
         return queued(c, "ml_lora_linear_backward", [&] { return linear_shape(d); }, [&](State &s) { return lora_linear_backward<T>(s, d); });
     }
-    static ml_status mixture(Context &, const ml_mixture_linear_desc &) {
-        return fail(ML_UNSUPPORTED, "ml_mixture_linear_forward: the CUDA backend has no mixtures");
+    static std::string mixture_shape(const ml_mixture_linear_desc &d) {
+        return shape({{"tokens", d.tokens}, {"in", d.w->in_features}, {"out", d.w->out_features}, {"rank", d.rank}, {"heads", d.heads},
+                      {"slots", d.slots}, {"terms", d.terms}});
     }
-    static ml_status mixture_backward(Context &, const ml_mixture_linear_desc &) {
-        return fail(ML_UNSUPPORTED, "ml_mixture_linear_backward: the CUDA backend has no mixtures");
+    static ml_status mixture(Context &c, const ml_mixture_linear_desc &d) {
+        return queued(c, "ml_mixture_linear_forward", [&] { return mixture_shape(d); }, [&](State &s) { return mixture_linear_forward<T>(s, d); });
+    }
+    static ml_status mixture_backward(Context &c, const ml_mixture_linear_desc &d) {
+        return queued(c, "ml_mixture_linear_backward", [&] { return mixture_shape(d); },
+                      [&](State &s) { return mixture_linear_backward<T>(s, d); });
     }
     static ml_status norm_linear(Context &c, const ml_rmsnorm_desc &norm, const ml_lora_linear_desc &d) {
         return queued(c, "ml_rmsnorm_linear_forward", [&] { return linear_shape(d); }, [&](State &s) { return rmsnorm_linear_forward<T>(s, norm, d); });
