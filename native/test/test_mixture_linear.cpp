@@ -65,7 +65,9 @@ const std::vector<Shape> &shapes() {
         {8, 136, 4, 4, {0, 530}, ML_BF16, false, true, {}, 16, 16},
         // several Linears in one, rows apart
         {64, 96, 4, 4, {0, 20, 45}, ML_BF16, true, true, {{0, 48}, {48, 24}, {72, 24}}, 96, 96},
-        {72, 112, 4, 2, {0, 50}, ML_BF16, false, false, {{0, 64}, {64, 48}}, 40, 8},           // room for some of it
+        {72, 112, 4, 2, {0, 50}, ML_BF16, false, false, {{0, 64}, {64, 48}}, 40, 40},
+        {72, 112, 4, 4, {0, 50}, ML_BF16, false, false, {{0, 64}}, 40, 8},                     // room for A and the router alone,
+        {32, 48, 8, 1, {0, 40}, ML_BF16, false, true, {}, 8, 8},                               // and for B alone
         {40, 304, 5, 2, {0, 70, 75, 131}, ML_BF16, false, true, {{0, 264}, {288, 16}}, 8, 0},  // the one in the middle without
         {35, 50, 3, 4, {0, 9, 30}, ML_F32, true, true, {{0, 20}, {20, 17}, {40, 10}}, 5, 4},
         {130, 90, 9, 2, {0, 2}, ML_BF16, false, false, {{1, 40}, {41, 49}}, 0, 0},
