@@ -308,8 +308,9 @@ static ml_status backward(Context &context, const ml_mixture_linear_desc &d) {
         for (int64_t t = row0; t < row1; t++) {
             for (int64_t i = 0; i < d.terms; i++) {
                 const float *h = d.h + (t * d.terms + i) * r, *w = d.weights + (t * d.terms + i) * heads;
-                for (int64_t j = 0; j < columns; j++) {
-                    h_columns[(i * columns + j) * tokens + t] = d.scale * (heads > 0 ? w[j / r] * h[j % r] : h[j]);
+                for (int64_t first = 0; first < columns; first += r) {
+                    const float share = heads > 0 ? w[first / r] : 1.0f;
+                    for (int64_t j = 0; j < r; j++) h_columns[(i * columns + first + j) * tokens + t] = d.scale * (share * h[j]);
                 }
                 if (heads == 0) continue;
                 float *d_h = has_dropout ? masked.low + t * masked.all + i * r : direct.low + t * direct.all + i * a_ranks;
