@@ -6,7 +6,8 @@
 namespace test {
 
 // The multipliers drop() uses, seen from outside: with A a block of the identity, h is a block of drop(x), and x = 1.
-inline std::vector<double> observe_mask(Device &device, int64_t tokens, int64_t in, float dropout, uint64_t seed, uint64_t stream) {
+inline std::vector<double> observe_mask(Device &device, int64_t tokens, int64_t in, float dropout, uint64_t seed,
+                                        uint64_t stream) {
     const int64_t rank = std::min<int64_t>(in, 64);
     const Weight w(device, {std::vector<float>(static_cast<size_t>(in)).data(), ML_F32, ML_F32, 1, in, 0});
     Activations x(device, std::vector<float>(tokens * in, 1.0f)), y(device, tokens);

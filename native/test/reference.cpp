@@ -258,8 +258,8 @@ Places places(const Mixture &s, size_t term, size_t slot) {
 
 }  // namespace
 
-MixtureResult mixture_linear(const Mixture &s, const Vec &x, const Vec &w, const Vec &bias, const Vec &residual, const MixtureParameters &p,
-                             const Vec &mask) {
+MixtureResult mixture_linear(const Mixture &s, const Vec &x, const Vec &w, const Vec &bias, const Vec &residual,
+                             const MixtureParameters &p, const Vec &mask) {
     const size_t tokens = s.slot_offsets.back(), terms = s.terms.size();
     MixtureResult result{Vec(tokens * s.out), Vec(tokens * terms * s.rank), Vec(tokens * terms * s.heads)};
     for (size_t t = 0; t < tokens; t++) {
@@ -273,15 +273,18 @@ MixtureResult mixture_linear(const Mixture &s, const Vec &x, const Vec &w, const
         for (size_t slot = 0; slot + 1 < s.slot_offsets.size(); slot++) {
             const Places at = places(s, term, slot);
             for (size_t t = s.slot_offsets[slot]; t < size_t(s.slot_offsets[slot + 1]); t++) {
-                double *weight = &result.weights[(t * terms + term) * s.heads], *h = &result.h[(t * terms + term) * s.rank], total = 0;
+                double *weight = &result.weights[(t * terms + term) * s.heads], *h = &result.h[(t * terms + term) * s.rank];
                 for (int64_t j = 0; j < s.heads; j++) {
                     for (int64_t i = 0; i < s.in; i++) weight[j] += p.router[at.router + j * s.in + i] * x[t * s.in + i];
                 }
                 const double most = *std::max_element(weight, weight + s.heads);
+                double total = 0;
                 for (int64_t j = 0; j < s.heads; j++) total += weight[j] = std::exp(weight[j] - most);
                 for (int64_t j = 0; j < s.heads; j++) weight[j] /= total;
                 for (int64_t r = 0; r < s.rank; r++) {
-                    for (int64_t i = 0; i < s.in; i++) h[r] += p.a[at.a + r * s.in + i] * mask[(term * tokens + t) * s.in + i] * x[t * s.in + i];
+                    for (int64_t i = 0; i < s.in; i++) {
+                        h[r] += p.a[at.a + r * s.in + i] * mask[(term * tokens + t) * s.in + i] * x[t * s.in + i];
+                    }
                 }
                 for (int64_t row = 0; row < s.terms[term].rows; row++) {
                     for (int64_t j = 0; j < s.heads; j++) {
@@ -297,7 +300,8 @@ MixtureResult mixture_linear(const Mixture &s, const Vec &x, const Vec &w, const
     return result;
 }
 
-MixtureGradient mixture_linear_gradient(const Mixture &s, const Vec &x, const Vec &w, const MixtureParameters &p, const Vec &mask, const Vec &dy) {
+MixtureGradient mixture_linear_gradient(const Mixture &s, const Vec &x, const Vec &w, const MixtureParameters &p, const Vec &mask,
+                                        const Vec &dy) {
     const size_t tokens = s.slot_offsets.back(), terms = s.terms.size();
     MixtureGradient g{Vec(tokens * s.in), {Vec(p.a.size()), Vec(p.b.size()), Vec(p.router.size())}};
     for (size_t t = 0; t < tokens; t++) {
@@ -310,7 +314,8 @@ MixtureGradient mixture_linear_gradient(const Mixture &s, const Vec &x, const Ve
         for (size_t slot = 0; slot + 1 < s.slot_offsets.size(); slot++) {
             const Places at = places(s, term, slot);
             for (size_t t = s.slot_offsets[slot]; t < size_t(s.slot_offsets[slot + 1]); t++) {
-                const double *weight = &forward.weights[(t * terms + term) * s.heads], *h = &forward.h[(t * terms + term) * s.rank];
+                const double *weight = &forward.weights[(t * terms + term) * s.heads];
+                const double *h = &forward.h[(t * terms + term) * s.rank];
                 const double *of_y = &dy[t * s.out + s.terms[term].first];
                 Vec dh(s.rank), dweight(s.heads);
                 for (int64_t row = 0; row < s.terms[term].rows; row++) {

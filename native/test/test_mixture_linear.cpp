@@ -18,8 +18,11 @@ struct Shape {
     double router = 0.3;                             // standard deviation
     int64_t tokens() const { return slot_offsets.back(); }
     int64_t slots() const { return static_cast<int64_t>(slot_offsets.size()) - 1; }
-    std::vector<reference::MixtureTerm> all_terms() const { return terms.empty() ? std::vector<reference::MixtureTerm>{{0, out}} : terms; }
+    std::vector<reference::MixtureTerm> all_terms() const {
+        return terms.empty() ? std::vector<reference::MixtureTerm>{{0, out}} : terms;
+    }
     int64_t count() const { return static_cast<int64_t>(all_terms().size()); }
+    int64_t b_size(int64_t term) const { return all_terms()[static_cast<size_t>(term)].rows * heads * rank; }
     // Adapter parameters of a slot: each term's a, its b, its router, then some that belong to others.
     int64_t a_of(int64_t term) const {
         int64_t at = 0;
@@ -27,11 +30,12 @@ struct Shape {
         return at;
     }
     int64_t b_of(int64_t term) const { return a_of(term) + rank * in; }
-    int64_t router_of(int64_t term) const { return b_of(term) + all_terms()[static_cast<size_t>(term)].rows * heads * rank; }
+    int64_t router_of(int64_t term) const { return b_of(term) + b_size(term); }
     int64_t stride() const { return a_of(count()) + 5; }
     size_t parameters() const { return static_cast<size_t>(slots() * stride()); }
     std::string text() const {
-        std::string s = format("in %d, out %d, rank %d, heads %d, %s, slots", int(in), int(out), int(rank), int(heads), storage == ML_F32 ? "f32" : "bf16");
+        std::string s = format("in %d, out %d, rank %d, heads %d, %s, slots", int(in), int(out), int(rank), int(heads),
+                               storage == ML_F32 ? "f32" : "bf16");
         for (int32_t offset : slot_offsets) s += format(" %d", offset);
         for (auto &t : terms) s += format(", rows %d+%d", int(t.first), int(t.rows));
         if (between > 0) s += format(", %d between rows, %d spare", int(between), int(spare));
@@ -61,8 +65,10 @@ const std::vector<Shape> &shapes() {
         {8, 136, 4, 4, {0, 530}, ML_BF16, false, true, {}, 16, 16},
         // several Linears in one, rows apart
         {64, 96, 4, 4, {0, 20, 45}, ML_BF16, true, true, {{0, 48}, {48, 24}, {72, 24}}, 96, 96},
-        {72, 112, 4, 2, {0, 50}, ML_BF16, false, false, {{0, 64}, {64, 48}}, 40, 8},                     // room for some of it
-        {40, 304, 5, 2, {0, 70, 75, 131}, ML_BF16, false, true, {{0, 264}, {288, 16}}, 8, 0},            // a Linear in the middle without one
+        {72, 112, 4, 2, {0, 50}, ML_BF16, false, false, {{0, 64}, {64, 48}}, 40, 40},
+        {72, 112, 4, 4, {0, 50}, ML_BF16, false, false, {{0, 64}}, 40, 8},                     // room for A and the router alone,
+        {32, 48, 8, 1, {0, 40}, ML_BF16, false, true, {}, 8, 8},                               // and for B alone
+        {40, 304, 5, 2, {0, 70, 75, 131}, ML_BF16, false, true, {{0, 264}, {288, 16}}, 8, 0},  // the one in the middle without
         {35, 50, 3, 4, {0, 9, 30}, ML_F32, true, true, {{0, 20}, {20, 17}, {40, 10}}, 5, 4},
         {130, 90, 9, 2, {0, 2}, ML_BF16, false, false, {{1, 40}, {41, 49}}, 0, 0},
     };
@@ -96,7 +102,7 @@ struct Inputs {
         };
         for (int64_t t = 0; t < s.count(); t++) {
             gather(parameters.a, s.a_of(t), s.rank * s.in);
-            gather(parameters.b, s.b_of(t), s.all_terms()[static_cast<size_t>(t)].rows * s.heads * s.rank);
+            gather(parameters.b, s.b_of(t), s.b_size(t));
             gather(parameters.router, s.router_of(t), s.heads * s.in);
         }
     }
@@ -115,20 +121,22 @@ struct Run {
     Run(Device &device, const Shape &s, const Inputs &in)
         : w(device, {in.w.source.data(), ML_F32, s.storage, s.out, s.in, s.spare}), x(device, s.in, s.between, in.x),
           residual(device, s.out, s.between, s.residual ? in.residual : std::vector<float>(s.tokens() * s.out)),
-          y(device, s.tokens(), s.out, s.between), dy(device, s.out, s.between, in.dy), dx(device, s.tokens() * s.in), bias(device, in.bias),
-          h(device, s.tokens() * s.count() * s.rank), weights(device, s.tokens() * s.count() * s.heads), parameters(device, in.flat),
-          gradients(device, in.gradients), slot_offsets(device, s.slot_offsets) {
+          y(device, s.tokens(), s.out, s.between), dy(device, s.out, s.between, in.dy), dx(device, s.tokens() * s.in),
+          bias(device, in.bias), h(device, s.tokens() * s.count() * s.rank), weights(device, s.tokens() * s.count() * s.heads),
+          parameters(device, in.flat), gradients(device, in.gradients), slot_offsets(device, s.slot_offsets) {
         y.write(std::vector<float>(s.tokens() * s.out, NAN));
         d.x = x, d.w = w, d.y = y, d.h = h, d.weights = weights, d.dy = dy, d.dx = dx;
         if (s.bias) d.bias = bias;
         if (s.residual) d.residual = residual;
         d.slot_offsets = slot_offsets, d.tokens = s.tokens(), d.slots = s.slots(), d.slot_stride = s.stride();
-        d.rank = s.rank, d.heads = s.heads, d.scale = static_cast<float>(in.mixture.scale), d.dropout = in.dropout, d.seed = in.seed;
+        d.rank = s.rank, d.heads = s.heads, d.scale = static_cast<float>(in.mixture.scale);
+        d.dropout = in.dropout, d.seed = in.seed;
         if (s.between > 0) d.x_stride = x.stride(), d.y_stride = y.stride(), d.spare = s.spare;
         for (auto &t : s.all_terms()) {
             const int64_t i = d.terms++;
-            d.term[i] = {parameters.at(s.a_of(i)), parameters.at(s.b_of(i)), parameters.at(s.router_of(i)), gradients.at(s.a_of(i)),
-                         gradients.at(s.b_of(i)), gradients.at(s.router_of(i)), t.first, t.rows, in.stream + static_cast<uint64_t>(i)};
+            d.term[i] = {parameters.at(s.a_of(i)), parameters.at(s.b_of(i)), parameters.at(s.router_of(i)),
+                         gradients.at(s.a_of(i)), gradients.at(s.b_of(i)), gradients.at(s.router_of(i)),
+                         t.first, t.rows, in.stream + static_cast<uint64_t>(i)};
         }
     }
     Weight w;
@@ -144,7 +152,7 @@ void expect_gradients(const Shape &s, const Inputs &in, const std::vector<float>
     std::vector<bool> seen(actual.size());
     const auto before = wide(in.gradients);
     for (int64_t t = 0, b = 0; t < s.count(); t++) {
-        const int64_t of_a = s.rank * s.in, of_b = s.all_terms()[static_cast<size_t>(t)].rows * s.heads * s.rank, of_router = s.heads * s.in;
+        const int64_t of_a = s.rank * s.in, of_b = s.b_size(t), of_router = s.heads * s.in;
         for (int64_t slot = 0; slot < s.slots(); slot++) {
             Case at(format("slot %d, term %d", int(slot), int(t)));
             auto expect = [&](const char *what, const reference::Vec &all, int64_t first, int64_t place, int64_t count) {
@@ -164,8 +172,8 @@ void expect_gradients(const Shape &s, const Inputs &in, const std::vector<float>
     for (size_t i = 0; i < actual.size(); i++) EXPECT(seen[i] || actual[i] == in.gradients[i]);
 }
 
-void expect_matches(Device &device, const Shape &s, const Inputs &in, const reference::MixtureResult &forward,
-                    const reference::MixtureGradient &gradient) {
+void expect_matches_on(Device &device, const Shape &s, const Inputs &in, const reference::MixtureResult &forward,
+                       const reference::MixtureGradient &gradient) {
     Run run(device, s, in);
     EXPECT_OK(ml_mixture_linear_forward(device, &run.d));
     EXPECT_CLOSE("y", run.y.read(), forward.y, 1e-6);
@@ -200,6 +208,14 @@ void expect_matches(Device &device, const Shape &s, const Inputs &in, const refe
     }
 }
 
+void expect_matches(const Shape &s, const Inputs &in) {
+    const auto &p = in.parameters;
+    const auto x = wide(in.x);
+    const auto forward = reference::mixture_linear(in.mixture, x, in.w.values, wide(in.bias), wide(in.residual), p, in.mask);
+    const auto gradient = reference::mixture_linear_gradient(in.mixture, x, in.w.values, p, in.mask, wide(in.dy));
+    on_every_device([&](Device &device) { expect_matches_on(device, s, in, forward, gradient); });
+}
+
 }  // namespace
 
 TEST(mixture_linear_matches_reference) {
@@ -207,14 +223,13 @@ TEST(mixture_linear_matches_reference) {
         if (too_slow(double(s.in) * double(s.out) * double(s.tokens()) / 4)) continue;
         Case shape(s.text());
         const Inputs in(s);
-        const auto forward = reference::mixture_linear(in.mixture, wide(in.x), in.w.values, wide(in.bias), wide(in.residual), in.parameters, in.mask);
-        const auto gradient = reference::mixture_linear_gradient(in.mixture, wide(in.x), in.w.values, in.parameters, in.mask, wide(in.dy));
-        on_every_device([&](Device &device) { expect_matches(device, s, in, forward, gradient); });
+        expect_matches(s, in);
     }
 }
 
 TEST(mixture_linear_with_dropout_matches_reference) {
-    for (const Shape &s : {Shape{67, 35, 8, 3, {0, 1, 30, 33}, ML_BF16, true, true}, {192, 64, 4, 4, {0, 50, 50, 90}, ML_F32, false, true},
+    for (const Shape &s : {Shape{67, 35, 8, 3, {0, 1, 30, 33}, ML_BF16, true, true},
+                           {192, 64, 4, 4, {0, 50, 50, 90}, ML_F32, false, true},
                            {5, 9, 3, 2, {0, 7}, ML_F32, false, false},
                            // several Linears in one: each drops from x what it would alone, and all routers see x itself
                            {64, 96, 4, 4, {0, 20, 45}, ML_BF16, true, true, {{0, 48}, {48, 24}, {72, 24}}, 96, 96},
@@ -229,9 +244,7 @@ TEST(mixture_linear_with_dropout_matches_reference) {
             const auto mask = observe_mask(first, s.tokens(), s.in, in.dropout, in.seed, in.stream + static_cast<uint64_t>(i));
             in.mask.insert(in.mask.end(), mask.begin(), mask.end());
         }
-        const auto forward = reference::mixture_linear(in.mixture, wide(in.x), in.w.values, wide(in.bias), wide(in.residual), in.parameters, in.mask);
-        const auto gradient = reference::mixture_linear_gradient(in.mixture, wide(in.x), in.w.values, in.parameters, in.mask, wide(in.dy));
-        on_every_device([&](Device &device) { expect_matches(device, s, in, forward, gradient); });
+        expect_matches(s, in);
     }
 }
 
@@ -263,7 +276,8 @@ TEST(mixture_linear_gradient_matches_finite_differences) {
 TEST(mixture_linear_of_one_head_is_the_lora_linear) {
     for (float dropout : {0.0f, 0.25f}) {
         for (const Shape &s : {Shape{64, 96, 8, 1, {0, 20, 45}, ML_BF16, true, true, {{0, 48}, {48, 24}, {72, 24}}, 144, 144},
-                               {67, 35, 8, 1, {0, 1, 30, 33}, ML_F32, true, true}, {24, 40, 5, 1, {0, 30}, ML_BF16, false, false}}) {
+                               {67, 35, 8, 1, {0, 1, 30, 33}, ML_F32, true, true},
+                               {24, 40, 5, 1, {0, 30}, ML_BF16, false, false}}) {
             Case shape(s.text() + format(", dropout %g", dropout));
             Inputs in(s);
             in.dropout = dropout;
@@ -272,9 +286,9 @@ TEST(mixture_linear_of_one_head_is_the_lora_linear) {
                 const auto &m = lora.d;
                 ml_lora_linear_desc d{};
                 d.x = m.x, d.w = m.w, d.bias = m.bias, d.residual = m.residual, d.y = m.y, d.h = m.h, d.dy = m.dy, d.dx = m.dx;
-                d.slot_offsets = m.slot_offsets, d.tokens = m.tokens, d.slots = m.slots, d.slot_stride = m.slot_stride, d.rank = m.rank;
-                d.terms = m.terms, d.scale = m.scale, d.dropout = m.dropout, d.seed = m.seed, d.x_stride = m.x_stride, d.y_stride = m.y_stride;
-                d.spare = m.spare;
+                d.slot_offsets = m.slot_offsets, d.tokens = m.tokens, d.slots = m.slots, d.slot_stride = m.slot_stride;
+                d.rank = m.rank, d.terms = m.terms, d.scale = m.scale, d.dropout = m.dropout, d.seed = m.seed;
+                d.x_stride = m.x_stride, d.y_stride = m.y_stride, d.spare = m.spare;
                 for (int64_t i = 0; i < m.terms; i++) {
                     const ml_mixture_term &t = m.term[i];
                     d.term[i] = {t.a, t.b, t.da, t.db, t.first, t.rows, t.stream};
@@ -312,7 +326,8 @@ TEST(mixture_linear_repeats_bit_for_bit) {
                 Run run(device, s, in);
                 EXPECT_OK(ml_mixture_linear_forward(device, &run.d));
                 EXPECT_OK(ml_mixture_linear_backward(device, &run.d));
-                const std::vector<std::vector<float>> now{run.y.read(), run.h.read(), run.weights.read(), run.dx.read(), run.gradients.read()};
+                const std::vector<std::vector<float>> now{run.y.read(), run.h.read(), run.weights.read(), run.dx.read(),
+                                                          run.gradients.read()};
                 for (size_t i = 0; i < first.size(); i++) EXPECT_SAME_BITS("again", now[i], first[i]);
                 first = now;
             }
@@ -327,12 +342,14 @@ TEST(mixture_linear_slots_are_separate) {
         Case shape(s.text());
         Inputs in(s);
         on_every_device([&](Device &device) {
-            auto head = [](const std::vector<float> &v, size_t n) { return std::vector<float>(v.begin(), v.begin() + static_cast<int64_t>(n)); };
+            auto head = [](const std::vector<float> &v, int64_t n) { return std::vector<float>(v.begin(), v.begin() + n); };
             std::vector<std::vector<float>> first;
             for (float value : {1.0f, NAN, INFINITY}) {
                 auto flat = in.flat;
                 for (int64_t i = s.stride(); i < 2 * s.stride(); i++) flat[static_cast<size_t>(i)] = value;
-                for (int64_t i = 2 * s.stride(); i < 3 * s.stride(); i++) flat[static_cast<size_t>(i)] += std::isnan(value) ? 1 : 0;
+                if (std::isnan(value)) {
+                    for (int64_t i = 2 * s.stride(); i < 3 * s.stride(); i++) flat[static_cast<size_t>(i)] += 1;
+                }
                 Run run(device, s, in);
                 run.parameters.write(flat);
                 EXPECT_OK(ml_mixture_linear_forward(device, &run.d));
@@ -355,9 +372,10 @@ TEST(mixture_linear_heads_without_preference_are_their_mean) {
     auto mean = in.parameters.b;  // in the place of every head's
     for (int64_t row = 0; row < s.out; row++) {
         for (int64_t i = 0; i < s.rank; i++) {
+            auto at = [&](int64_t j) { return static_cast<size_t>((row * s.heads + j) * s.rank + i); };
             double sum = 0;
-            for (int64_t j = 0; j < s.heads; j++) sum += in.parameters.b[static_cast<size_t>((row * s.heads + j) * s.rank + i)];
-            for (int64_t j = 0; j < s.heads; j++) mean[static_cast<size_t>((row * s.heads + j) * s.rank + i)] = sum / double(s.heads);
+            for (int64_t j = 0; j < s.heads; j++) sum += in.parameters.b[at(j)];
+            for (int64_t j = 0; j < s.heads; j++) mean[at(j)] = sum / double(s.heads);
         }
     }
     in.parameters.b = mean;

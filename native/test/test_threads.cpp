@@ -65,11 +65,12 @@ public:
         linear.term[0] = {adapter_, adapter_ + kRank * kHidden, gradient_, gradient_ + kRank * kHidden, 0, kHidden, 1};
         check(ml_lora_linear_forward(context_, &linear));
         ml_mixture_linear_desc mixed{};
-        mixed.x = n_, mixed.w = query_, mixed.y = k_, mixed.h = mixture_h_, mixed.weights = weights_, mixed.dy = dk_, mixed.slot_offsets = slots_;
-        mixed.tokens = kTokens, mixed.slots = 1, mixed.slot_stride = kMixture, mixed.rank = kRank, mixed.heads = kMixed, mixed.terms = 1;
-        mixed.scale = 2, mixed.dropout = 0.1f, mixed.seed = static_cast<uint64_t>(number);
+        mixed.x = n_, mixed.w = query_, mixed.y = k_, mixed.h = mixture_h_, mixed.weights = weights_, mixed.dy = dk_;
+        mixed.slot_offsets = slots_, mixed.tokens = kTokens, mixed.slots = 1, mixed.slot_stride = kMixture, mixed.rank = kRank;
+        mixed.heads = kMixed, mixed.terms = 1, mixed.scale = 2, mixed.dropout = 0.1f, mixed.seed = static_cast<uint64_t>(number);
         constexpr int64_t b = kRank * kHidden, router = b + kHidden * kMixed * kRank;
-        mixed.term[0] = {mixture_, mixture_ + b, mixture_ + router, mixture_gradient_, mixture_gradient_ + b, mixture_gradient_ + router, 0, kHidden, 2};
+        float *const p = mixture_, *const g = mixture_gradient_;
+        mixed.term[0] = {p, p + b, p + router, g, g + b, g + router, 0, kHidden, 2};
         check(ml_mixture_linear_forward(context_, &mixed));
         ml_attention_desc attention{};
         attention.q = q_, attention.k = k_, attention.v = n_, attention.o = o_, attention.lse = lse_, attention.d_o = d_o_;
@@ -150,7 +151,8 @@ private:
     std::vector<void *> buffers_;
     ml_weight *embedding_, *query_;
     int32_t *ids_, *target_, *sequences_, *slots_, *rows_;
-    float *norm_, *scale_, *adapter_, *gradient_, *m_, *v_, *x_, *n_, *q_, *o_, *d_o_, *dq_, *dk_, *dv_, *h_, *lse_, *logprob_, *length_, *mixture_, *mixture_gradient_, *mixture_h_, *weights_, *k_;
+    float *norm_, *scale_, *adapter_, *gradient_, *m_, *v_, *x_, *n_, *q_, *o_, *d_o_, *dq_, *dk_, *dv_, *h_, *lse_, *logprob_, *length_;
+    float *mixture_, *mixture_gradient_, *mixture_h_, *weights_, *k_;
 };
 
 std::vector<float> trained(const Setup &setup, int thread, bool &fine) {

@@ -21,7 +21,9 @@ static inline ml_mixture_linear_desc without_router(const ml_lora_linear_desc &d
 }
 
 // Columns of a term's B, and rows of its A with the router's below them.
-ML_HOST_DEVICE static inline int64_t b_columns(const ml_mixture_linear_desc &d) { return d.heads == 0 ? d.rank : d.heads * d.rank; }
+ML_HOST_DEVICE static inline int64_t b_columns(const ml_mixture_linear_desc &d) {
+    return d.heads == 0 ? d.rank : d.heads * d.rank;
+}
 ML_HOST_DEVICE static inline int64_t a_rows(const ml_mixture_linear_desc &d) { return d.rank + d.heads; }
 
 }  // namespace metalora

@@ -1,5 +1,5 @@
-// y = W x + scale * B A drop(x), or with a mixture's heads scale * sum_j w_j B_j A drop(x): the frozen product carries the adapters of
-// all slots as further terms of its sums.
+// y = W x + scale * B A drop(x), or with a mixture's heads scale * sum_j w_j B_j A drop(x): the frozen product carries the
+// adapters of all slots as further terms of its sums.
 #include "core/mixture.h"
 #include "core/stride.h"
 #include "cpu/dropout.h"
@@ -94,10 +94,11 @@ void lora_shrink(const ml_lora_linear_desc &d, int64_t row0, int64_t row1) { shr
 // The heads' weights of rows [row0, row1), and mixed[T, terms * heads * r] = w (x) h.
 static void route(const ml_mixture_linear_desc &d, int64_t row0, int64_t row1, float *mixed) {
     const int64_t in = weight_in(*d.w), ldx = stride_of(d.x_stride, in), r = d.rank, heads = d.heads, all = d.terms * heads;
+    const float *x = static_cast<const float *>(d.x);
     for_slots(d, row0, row1, [&](int64_t slot, int64_t from, int64_t to) {
         for (int64_t i = 0; i < d.terms; i++) {
             const float *router = d.term[i].router + slot * d.slot_stride;
-            dots(static_cast<const float *>(d.x) + from * ldx, ldx, to - from, router, in, heads, in, 1.0f, d.weights + from * all + i * heads, all);
+            dots(x + from * ldx, ldx, to - from, router, in, heads, in, 1.0f, d.weights + from * all + i * heads, all);
         }
     });
     for (int64_t at = row0 * d.terms; at < row1 * d.terms; at++) {  // each token's terms
@@ -145,7 +146,8 @@ static ml_status forward(Context &context, const ml_mixture_linear_desc &d, bool
                     const float *b = t.b + slot * d.slot_stride;
                     for (int64_t i = 0; i < kPanel; i++) {
                         const int64_t n = panel * kPanel + i - t.first;
-                        for (int64_t j = 0; j < columns; j++) to[j * kPanel + i] = n >= 0 && n < t.rows ? d.scale * b[n * columns + j] : 0.0f;
+                        const bool there = n >= 0 && n < t.rows;
+                        for (int64_t j = 0; j < columns; j++) to[j * kPanel + i] = there ? d.scale * b[n * columns + j] : 0.0f;
                     }
                 }
             }
@@ -156,11 +158,15 @@ static ml_status forward(Context &context, const ml_mixture_linear_desc &d, bool
     return gemm(context, product);
 }
 
-ml_status lora_linear_forward(Context &context, const ml_lora_linear_desc &d) { return forward(context, without_router(d), false); }
+ml_status lora_linear_forward(Context &context, const ml_lora_linear_desc &d) {
+    return forward(context, without_router(d), false);
+}
 
 bool lora_shrinks_first(const ml_lora_linear_desc &d) { return d.rank > 0 && d.dropout == 0; }
 
-ml_status lora_linear_after_shrink(Context &context, const ml_lora_linear_desc &d) { return forward(context, without_router(d), true); }
+ml_status lora_linear_after_shrink(Context &context, const ml_lora_linear_desc &d) {
+    return forward(context, without_router(d), true);
+}
 
 ml_status mixture_linear_forward(Context &context, const ml_mixture_linear_desc &d) { return forward(context, d, false); }
 
@@ -206,8 +212,8 @@ static void token_sums(const float *left, int64_t rank, int64_t tokens, int64_t 
     }
 }
 
-// Rows [begin, begin + count) of each term's A with the router's rows below, which dx and gradients meet in the same way: those that
-// saw x itself, or those that saw drop(x).
+// Rows [begin, begin + count) of each term's A with the router's rows below, which dx and gradients meet in the same way: those
+// that saw x itself, or those that saw drop(x).
 struct ARows {
     int64_t begin, count, all;  // all: of the terms together
     float *panels;              // [panel][slot][all][kPanel]
@@ -256,13 +262,13 @@ static ml_status backward(Context &context, const ml_mixture_linear_desc &d) {
     const int64_t in_panels = ceil_div(in, kPanel);
     const bool has_dropout = d.dropout > 0;
     ARows direct, masked;
-    float *b_rows = scratch_floats(context, d.slots * columns * out);               // B transposed, [slot][columns][out], of all terms
-    float *h_columns = scratch_floats(context, ranks * tokens);                     // scale * (w (x) h) transposed
+    float *b_rows = scratch_floats(context, d.slots * columns * out);  // B transposed, [slot][columns][out], of all terms
+    float *h_columns = scratch_floats(context, ranks * tokens);        // scale * (w (x) h) transposed
     float *dropped = has_dropout ? scratch_floats(context, d.terms * tokens * in) : nullptr;  // [terms][tokens][in]
-    if (b_rows == nullptr || h_columns == nullptr || (has_dropout && dropped == nullptr)
-        || !take(context, d, has_dropout ? r : 0, has_dropout ? heads : a_ranks, direct) || !take(context, d, 0, has_dropout ? r : 0, masked)) {
-        return ML_OUT_OF_MEMORY;
-    }
+    if (b_rows == nullptr || h_columns == nullptr || (has_dropout && dropped == nullptr)) return ML_OUT_OF_MEMORY;
+    const int64_t masked_rows = has_dropout ? r : 0;
+    if (!take(context, d, 0, masked_rows, masked)) return ML_OUT_OF_MEMORY;
+    if (!take(context, d, masked_rows, a_ranks - masked_rows, direct)) return ML_OUT_OF_MEMORY;
     float *u = heads > 0 ? scratch_floats(context, tokens * ranks) : has_dropout ? masked.low : direct.low;
     if (u == nullptr) return ML_OUT_OF_MEMORY;
     const int64_t out_a_part = 128, panels_a_part = 8;
@@ -294,19 +300,22 @@ static ml_status backward(Context &context, const ml_mixture_linear_desc &d) {
         for_slots(d, row0, row1, [&](int64_t slot, int64_t from, int64_t to) {
             for (int64_t i = 0; i < d.terms; i++) {
                 const ml_mixture_term &t = d.term[i];
-                dots(dy + from * ldy + t.first, ldy, to - from, b_rows + slot * columns * out + t.first, out, columns, t.rows, d.scale,
-                     u + from * ranks + i * columns, ranks);
+                const float *b = b_rows + slot * columns * out + t.first;
+                float *u_of = u + from * ranks + i * columns;
+                dots(dy + from * ldy + t.first, ldy, to - from, b, out, columns, t.rows, d.scale, u_of, ranks);
             }
         });
         for (int64_t t = row0; t < row1; t++) {
             for (int64_t i = 0; i < d.terms; i++) {
-                const float *h = d.h + (t * d.terms + i) * r, *w = d.weights + (t * d.terms + i) * heads, *u_of = u + t * ranks + i * columns;
-                for (int64_t j = 0; j < columns; j++) {
-                    h_columns[(i * columns + j) * tokens + t] = d.scale * (heads > 0 ? w[j / r] * h[j % r] : h[j]);
+                const float *h = d.h + (t * d.terms + i) * r, *w = d.weights + (t * d.terms + i) * heads;
+                for (int64_t first = 0; first < columns; first += r) {
+                    const float share = heads > 0 ? w[first / r] : 1.0f;
+                    for (int64_t j = 0; j < r; j++) h_columns[(i * columns + first + j) * tokens + t] = d.scale * (share * h[j]);
                 }
                 if (heads == 0) continue;
                 float *d_h = has_dropout ? masked.low + t * masked.all + i * r : direct.low + t * direct.all + i * a_ranks;
-                unmix(w, h, u_of, heads, r, d_h, has_dropout ? direct.low + t * direct.all + i * heads : d_h + r);
+                float *d_z = has_dropout ? direct.low + t * direct.all + i * heads : d_h + r;
+                unmix(w, h, u + t * ranks + i * columns, heads, r, d_h, d_z);
             }
             for (int64_t j = 0; j < direct.all; j++) direct.columns[j * tokens + t] = direct.low[t * direct.all + j];
             for (int64_t j = 0; j < masked.all; j++) masked.columns[j * tokens + t] = masked.low[t * masked.all + j];
@@ -361,21 +370,27 @@ static ml_status backward(Context &context, const ml_mixture_linear_desc &d) {
             if (part < da_parts) {
                 const bool of_x = part < direct_parts;
                 const ARows &rows = of_x ? direct : masked;
-                const int64_t pass = of_x ? 0 : (part - direct_parts) / columns_parts, count = of_x ? rows.all : r;
-                token_sums(rows.columns + pass * r * tokens, count, tokens, from, to, of_x ? x : dropped + pass * tokens * in, in, of_x ? ldx : in,
-                           part % columns_parts * kColumns, [&](int64_t j, int tile_rows, int64_t column, int64_t width, const float *sums) {
+                const int64_t pass = of_x ? 0 : (part - direct_parts) / columns_parts;
+                const int64_t first = pass * r, count = of_x ? rows.all : r;
+                const int64_t column0 = part % columns_parts * kColumns;
+                const float *seen = of_x ? x : dropped + pass * tokens * in, *left = rows.columns + first * tokens;
+                token_sums(left, count, tokens, from, to, seen, in, of_x ? ldx : in, column0,
+                           [&](int64_t j, int tile_rows, int64_t column, int64_t width, const float *sums) {
                                for (int row = 0; row < tile_rows; row++) {
-                                   float *da = gradient_row(d, rows, pass * r + j + row, slot) + column;
+                                   float *da = gradient_row(d, rows, first + j + row, slot) + column;
                                    for (int64_t i = 0; i < width; i++) da[i] += sums[row * kTileColumns + i];
                                }
                            });
             } else {
                 const ml_mixture_term &t = d.term[term];
                 float *db = t.db + slot * d.slot_stride;
-                token_sums(h_columns + term * columns * tokens, columns, tokens, from, to, dy + t.first, t.rows, ldy, (part - first_part[term]) * kColumns,
+                const float *left = h_columns + term * columns * tokens;
+                token_sums(left, columns, tokens, from, to, dy + t.first, t.rows, ldy, (part - first_part[term]) * kColumns,
                            [&](int64_t j, int rows, int64_t column, int64_t width, const float *sums) {
-                               for (int64_t i = 0; i < width; i++)
-                                   for (int row = 0; row < rows; row++) db[(column + i) * columns + j + row] += sums[row * kTileColumns + i];
+                               for (int64_t i = 0; i < width; i++) {
+                                   float *to_row = db + (column + i) * columns + j;
+                                   for (int row = 0; row < rows; row++) to_row[row] += sums[row * kTileColumns + i];
+                               }
                            });
             }
         }

@@ -34,12 +34,12 @@ struct Padded {
     int64_t a, b;
 };
 
-// The terms' matrices as those of one adapter: a[slot][terms * padded.a][in] = their A, each with its router below it, one below the
-// other, b[slot][out][terms * padded.b] = scale B in the rows and columns of its term, zeros elsewhere; and the h of a LoRA linear,
-// [tokens, terms * rank] in float, with zeros behind each term's ranks.
+// The terms' matrices as those of one adapter: a[slot][terms * padded.a][in] = their A, each with its router below it, one below
+// the other, b[slot][out][terms * padded.b] = scale B in the rows and columns of its term, zeros elsewhere; and the h of a LoRA
+// linear, [tokens, terms * rank] in float, with zeros behind each term's ranks.
 template <class E>
-__global__ void prepare_kernel(const __grid_constant__ ml_mixture_linear_desc d, int64_t in, int64_t out, Padded padded, Place<E> a, Place<E> b,
-                               LowRows h) {
+__global__ void prepare_kernel(const __grid_constant__ ml_mixture_linear_desc d, int64_t in, int64_t out, Padded padded,
+                               Place<E> a, Place<E> b, LowRows h) {
     const int64_t slot = blockIdx.y;
     // What a slot without tokens holds is of no account: beside a weight it would meet other slots' zeros, and might not be finite.
     const Segment own = segment_of(d.slot_offsets, slot, d.tokens);
@@ -64,7 +64,8 @@ __global__ void prepare_kernel(const __grid_constant__ ml_mixture_linear_desc d,
             const ml_mixture_term &t = d.term[rank / padded.b];
             const int64_t row = feature - t.first;
             const bool there = used && r < columns && row >= 0 && row < t.rows;
-            b.to[slot * b.of_slot + feature * b.row + rank] = from_float<E>(there ? d.scale * t.b[slot * d.slot_stride + row * columns + r] : 0.0f);
+            const float value = there ? d.scale * t.b[slot * d.slot_stride + row * columns + r] : 0.0f;
+            b.to[slot * b.of_slot + feature * b.row + rank] = from_float<E>(value);
             return;
         }
         i -= out * ranks;
@@ -89,8 +90,8 @@ __global__ void drop_kernel(const T *x, int64_t x_stride, T *to, int64_t tokens,
     }
 }
 
-// Where rows of a sum in parts are added: of each `padded` rows the first `rank` to one gradient, `heads` behind them to the router's.
-// Those without a gradient are left out.
+// Where rows of a sum in parts are added: of each `padded` rows the first `rank` to one gradient, `heads` behind them to the
+// router's. Those without a gradient are left out.
 struct Gradients {
     float *to[ML_LORA_TERMS];
     int64_t rank, padded;
@@ -200,7 +201,8 @@ template <class T> struct Call {
         return launch(prepare_kernel<E>, Grid(blocks_for(count, kThreads), d.slots), dim3(kThreads), 0, s.stream, d, in, out, padded, a_to, b_to, low);
     }
 
-    // Low-rank rows behind the rows of `width`, if there is room for those of all slots, or elsewhere. h goes behind x's, u behind dy's.
+    // Low-rank rows behind the rows of `width`, if there is room for those of all slots, or elsewhere. h goes behind x's, u
+    // behind dy's.
     LowRows low_rows(const void *beside, int64_t width, int64_t stride, int64_t ranks) {
         if (d.slots * ranks <= d.spare) return {const_cast<bf16 *>(static_cast<const bf16 *>(beside)) + width, stride, ranks};
         return {s.take<bf16>(d.tokens * ranks), ranks, 0};
@@ -248,7 +250,7 @@ template <class T> struct Call {
         return cudaSuccess;
     }
 
-    // A mixture's h, its weights, and w (x) h: all terms' A and routers times x in one product, of which dropout replaces A's part.
+    // A mixture's h, its weights, and w (x) h: all terms' A and routers times x in one product; dropout replaces A's part of it.
     cudaError_t shrink_and_mix(const TermRows &mixed) {
         auto *z = s.take<float>(d.tokens * ranks.a);
         cudaError_t error = product(by_a(x, 0, ranks.a, z, ranks.a), s.stream);
@@ -299,18 +301,22 @@ template <class T> struct Call {
         return launch(add_parts_kernel, Grid(blocks_for(m * n, kThreads), d.slots), dim3(kThreads), 0, s.stream, p, gradients, d.slot_stride);
     }
 
-    // dA = u x^T, the router's gradient likewise: of all terms from one pass over x, but dA from what each term's dropout left of x.
+    // dA = u x^T, and the router's gradient likewise: of all terms from one pass over x, but dA from what each term's dropout
+    // left of x.
     cudaError_t input_backward(const Matrix *direct, const Matrix *masked, int64_t masked_padded) {
         cudaError_t error = cudaSuccess;
         if (direct != nullptr) {
             Gradients to{{}, d.rank, padded.a, {}, d.heads};
-            for (int64_t t = 0; t < d.terms; t++) to.to[t] = masked == nullptr ? d.term[t].da : nullptr, to.router[t] = d.term[t].drouter;
+            for (int64_t t = 0; t < d.terms; t++) {
+                to.to[t] = masked == nullptr ? d.term[t].da : nullptr, to.router[t] = d.term[t].drouter;
+            }
             error = sum_over_tokens(*direct, ranks.a, x, in, 1, to);
         }
         for (int64_t t = 0; masked != nullptr && t < d.terms && error == cudaSuccess; t++) {
             error = drop(t);
             if (error != cudaSuccess) break;
-            error = sum_over_tokens(from(*masked, 0, t * masked_padded), masked_padded, seen(), in, 1, {{d.term[t].da}, d.rank, masked_padded, {}, 0});
+            const Gradients to{{d.term[t].da}, d.rank, masked_padded, {}, 0};
+            error = sum_over_tokens(from(*masked, 0, t * masked_padded), masked_padded, seen(), in, 1, to);
         }
         return error;
     }
@@ -343,7 +349,8 @@ template <class T> struct Call {
         else du.rounded = {u.data + column, u.stride, u.slot}, du.rounded_columns = padded.b;
         const cudaError_t error = product(du, s.stream);
         if (error != cudaSuccess) return error;
-        return sum_over_tokens(dy, term.rows, from(h, 0, column), b_columns(d), d.scale, {{term.db}, term.rows, term.rows, {}, 0});
+        const Gradients to{{term.db}, term.rows, term.rows, {}, 0};
+        return sum_over_tokens(dy, term.rows, from(h, 0, column), b_columns(d), d.scale, to);
     }
 
     // Of all terms. h: in the type that products take.
@@ -399,9 +406,10 @@ template <class T> cudaError_t backward(State &s, const ml_mixture_linear_desc &
     // What B's columns meet: h as products take it, or w (x) h.
     TermRows h{{}, d.h, call.padded.b};
     if (call.tensor || d.heads > 0) h = call.term_rows(call.padded.b);
-    // What A's rows and the router's meet, where they see x itself, and what A's meet that saw x after dropout: u, or its share of it.
+    // What the rows of A and of the router meet that saw x itself, and what those of A meet that saw x after dropout: u, or what
+    // the heads make of it.
     const bool mixture = d.heads > 0;
-    TermRows direct{call.tensor ? call.rows_of_u() : LowRows{}, call.tensor ? nullptr : s.take<float>(d.tokens * call.ranks.a), call.padded.a};
+    const TermRows direct = call.tensor ? TermRows{call.rows_of_u(), nullptr, call.padded.a} : call.term_rows(call.padded.a);
     TermRows masked = direct;
     if (mixture && call.has_dropout) masked = call.term_rows(round_up(d.rank, call.tensor ? 8 : 1));
     float *full_u = mixture ? s.take<float>(d.tokens * call.ranks.b) : direct.full;
@@ -409,19 +417,22 @@ template <class T> cudaError_t backward(State &s, const ml_mixture_linear_desc &
     cudaError_t error = call.prepare((d.dx == nullptr ? 0 : C::kA) | C::kB | (mixture ? 0 : C::kH), true, h.rounded);
     if (error == cudaSuccess && mixture) error = mix(d, nullptr, 0, h, s.stream);
     if (error == cudaSuccess) error = call.output_backward(call.matrix(h), direct.rounded, full_u);
-    if (error == cudaSuccess && mixture) error = unmix(d, full_u, call.padded.b, direct, call.has_dropout ? masked : TermRows{}, s.stream);
+    if (error == cudaSuccess && mixture) {
+        error = unmix(d, full_u, call.padded.b, direct, call.has_dropout ? masked : TermRows{}, s.stream);
+    }
     if (error != cudaSuccess) return error;
     const Matrix of_direct = call.matrix(direct), of_masked = call.matrix(masked);
-    error = call.input_backward(mixture || !call.has_dropout ? &of_direct : nullptr, call.has_dropout ? &of_masked : nullptr, masked.padded);
+    const bool tail = mixture || !call.has_dropout;  // rows that saw x itself
+    error = call.input_backward(tail ? &of_direct : nullptr, call.has_dropout ? &of_masked : nullptr, masked.padded);
     if (error != cudaSuccess || d.dx == nullptr) return error;
 
     const LowRank low = {of_direct, C::transposed(call.a), call.ranks.a, direct.rounded.slot > 0, call.a_beside_weight};
-    const bool tail = mixture || !call.has_dropout;
     if (!call.tensor && tail) dx.factor[1] = {low.low, low.high, low.rank, true, 1}, dx.factors = 2;
     error = call.by_weight(dx, true, tail ? &low : nullptr);
     dx.accumulate = true, dx.dropout = dropout_rate(d.dropout), dx.seed = d.seed, dx.factors = 1;
     for (int64_t t = 0; call.has_dropout && t < d.terms && error == cudaSuccess; t++) {
-        dx.factor[0] = {C::from(of_masked, 0, t * masked.padded), C::from(low.high, 0, t * call.padded.a), masked.padded, true, 1};
+        const Matrix d_h = C::from(of_masked, 0, t * masked.padded), a = C::from(low.high, 0, t * call.padded.a);
+        dx.factor[0] = {d_h, a, masked.padded, true, 1};
         dx.stream = d.term[t].stream;
         error = product(dx, s.stream);
     }
@@ -433,10 +444,18 @@ template <class T> cudaError_t backward(State &s, const ml_mixture_linear_desc &
 template <class T> cudaError_t lora_linear_forward(State &s, const ml_lora_linear_desc &d, const MakeInput &make_x) {
     return forward<T>(s, without_router(d), make_x);
 }
-template <class T> cudaError_t lora_linear_forward(State &s, const ml_lora_linear_desc &d) { return forward<T>(s, without_router(d), MakeInput()); }
-template <class T> cudaError_t lora_linear_backward(State &s, const ml_lora_linear_desc &d) { return backward<T>(s, without_router(d)); }
-template <class T> cudaError_t mixture_linear_forward(State &s, const ml_mixture_linear_desc &d) { return forward<T>(s, d, MakeInput()); }
-template <class T> cudaError_t mixture_linear_backward(State &s, const ml_mixture_linear_desc &d) { return backward<T>(s, d); }
+template <class T> cudaError_t lora_linear_forward(State &s, const ml_lora_linear_desc &d) {
+    return forward<T>(s, without_router(d), MakeInput());
+}
+template <class T> cudaError_t lora_linear_backward(State &s, const ml_lora_linear_desc &d) {
+    return backward<T>(s, without_router(d));
+}
+template <class T> cudaError_t mixture_linear_forward(State &s, const ml_mixture_linear_desc &d) {
+    return forward<T>(s, d, MakeInput());
+}
+template <class T> cudaError_t mixture_linear_backward(State &s, const ml_mixture_linear_desc &d) {
+    return backward<T>(s, d);
+}
 
 template cudaError_t lora_linear_forward<float>(State &, const ml_lora_linear_desc &, const MakeInput &);
 template cudaError_t lora_linear_forward<bf16>(State &, const ml_lora_linear_desc &, const MakeInput &);

@@ -29,10 +29,13 @@ __global__ void mix_kernel(const __grid_constant__ ml_mixture_linear_desc d, con
         for (int64_t j = lane; j < d.heads; j += kWarp) w[j] /= total;
         __syncwarp();  // the other lanes' weights and h are there
     }
-    for (int64_t c = lane; c < mixed.padded; c += kWarp) put(mixed, d, row, c, c < d.heads * d.rank ? w[c / d.rank] * h[c % d.rank] : 0.0f);
+    for (int64_t c = lane; c < mixed.padded; c += kWarp) {
+        put(mixed, d, row, c, c < d.heads * d.rank ? w[c / d.rank] * h[c % d.rank] : 0.0f);
+    }
 }
 
-__global__ void unmix_kernel(const __grid_constant__ ml_mixture_linear_desc d, const float *u, int64_t u_padded, TermRows direct, TermRows masked) {
+__global__ void unmix_kernel(const __grid_constant__ ml_mixture_linear_desc d, const float *u, int64_t u_padded, TermRows direct,
+                             TermRows masked) {
     const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
     if (row >= d.tokens * d.terms) return;
     const float *h = d.h + row * d.rank, *w = d.weights + row * d.heads, *of = u + row * u_padded;
@@ -61,12 +64,14 @@ __global__ void unmix_kernel(const __grid_constant__ ml_mixture_linear_desc d, c
 }  // namespace
 
 cudaError_t mix(const ml_mixture_linear_desc &d, const float *z, int64_t z_padded, const TermRows &mixed, cudaStream_t stream) {
-    return launch(mix_kernel, Grid(blocks_for(d.tokens * d.terms, kWarps)), dim3(kThreads), 0, stream, d, z, z_padded, mixed);
+    const Grid grid(blocks_for(d.tokens * d.terms, kWarps));
+    return launch(mix_kernel, grid, dim3(kThreads), 0, stream, d, z, z_padded, mixed);
 }
 
-cudaError_t unmix(const ml_mixture_linear_desc &d, const float *u, int64_t u_padded, const TermRows &direct, const TermRows &masked,
-                  cudaStream_t stream) {
-    return launch(unmix_kernel, Grid(blocks_for(d.tokens * d.terms, kWarps)), dim3(kThreads), 0, stream, d, u, u_padded, direct, masked);
+cudaError_t unmix(const ml_mixture_linear_desc &d, const float *u, int64_t u_padded, const TermRows &direct,
+                  const TermRows &masked, cudaStream_t stream) {
+    const Grid grid(blocks_for(d.tokens * d.terms, kWarps));
+    return launch(unmix_kernel, grid, dim3(kThreads), 0, stream, d, u, u_padded, direct, masked);
 }
 
 }  // namespace cuda

@@ -14,7 +14,8 @@ template <class Desc> void check_linear_rows(Check &c, const Desc &d, bool backw
     c.range("spare", d.spare, 0, kMaxFeatures);
     c.stride("x_stride", d.x_stride, Count(d.w->in_features) + Count(backward ? 0 : d.spare));
     c.stride("y_stride", d.y_stride, Count(d.w->out_features) + Count(backward ? d.spare : 0));
-    c.require(d.spare == 0 || (backward ? d.y_stride : d.x_stride) != 0, "spare", "rows without a stride are dense and have none");
+    const bool dense = (backward ? d.y_stride : d.x_stride) == 0;
+    c.require(d.spare == 0 || !dense, "spare", "rows without a stride are dense and have none");
 }
 
 // The slots, and which rows each term adapts. of_slot(term): floats of the largest of its matrices.

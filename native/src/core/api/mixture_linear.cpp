@@ -17,7 +17,8 @@ struct Gradient {
 // Whether any slot's vector of one gradient meets any slot's of another: a shift of whole strides makes them overlap.
 bool overlap(Gradient a, Gradient b, int64_t slot_stride, int64_t slots) {
     const int64_t stride = slots > 1 ? slot_stride : 1;
-    const int64_t apart = (reinterpret_cast<intptr_t>(a.data) - reinterpret_cast<intptr_t>(b.data)) / static_cast<int64_t>(sizeof(float));
+    const int64_t bytes = reinterpret_cast<intptr_t>(a.data) - reinterpret_cast<intptr_t>(b.data);
+    const int64_t apart = bytes / static_cast<int64_t>(sizeof(float));
     const int64_t above = apart - b.floats;  // b's shift has to be above this, and below apart + a.floats
     const int64_t first = above / stride + (above >= 0 || above % stride == 0 ? 1 : 0), shift = std::max(first, 1 - slots);
     return shift < slots && shift * stride < apart + a.floats;
@@ -34,17 +35,21 @@ void check_mixture_linear(Check &c, const ml_mixture_linear_desc &d, bool backwa
     int64_t count = 0;
     for (int64_t i = 0; i < d.terms && c.ok(); i++) {
         const ml_mixture_term &t = d.term[i];
-        const Count a = span(d.slots, d.slot_stride, Count(d.rank) * in), b = span(d.slots, d.slot_stride, Count(columns) * t.rows);
+        const Count a = span(d.slots, d.slot_stride, Count(d.rank) * in);
+        const Count b = span(d.slots, d.slot_stride, Count(columns) * t.rows);
         const Count router = span(d.slots, d.slot_stride, Count(d.heads) * in);
         c.floats("a", t.a, a).floats("b", t.b, b).floats("router", t.router, router);
         if (!backward) continue;
         c.floats("da", t.da, a).floats("db", t.db, b).floats("drouter", t.drouter, router);
-        gradients[count++] = {t.da, d.rank * in}, gradients[count++] = {t.db, columns * t.rows}, gradients[count++] = {t.drouter, d.heads * in};
+        gradients[count++] = {t.da, d.rank * in};
+        gradients[count++] = {t.db, columns * t.rows};
+        gradients[count++] = {t.drouter, d.heads * in};
     }
     static const char *const names[] = {"da", "db", "drouter"};
     for (int64_t i = 0; i < count && c.ok(); i++) {
         for (int64_t j = 0; j < i; j++) {
-            c.require(!overlap(gradients[i], gradients[j], d.slot_stride, d.slots), names[i % 3], "overlaps another of the terms' gradients");
+            const bool apart = !overlap(gradients[i], gradients[j], d.slot_stride, d.slots);
+            c.require(apart, names[i % 3], "overlaps another of the terms' gradients");
         }
     }
     c.floats("h", d.h, Count(d.tokens) * d.terms * d.rank).floats("weights", d.weights, Count(d.tokens) * d.terms * d.heads);
@@ -53,15 +58,17 @@ void check_mixture_linear(Check &c, const ml_mixture_linear_desc &d, bool backwa
 }  // namespace
 
 int32_t ml_mixture_linear_forward(ml_context *context, const ml_mixture_linear_desc *desc) {
-    return run_op(context, "ml_mixture_linear_forward", &OpTable::mixture_linear_forward, [](Check &c, const ml_mixture_linear_desc &d) {
+    auto check = [](Check &c, const ml_mixture_linear_desc &d) {
         check_mixture_linear(c, d, false);
         check_linear_forward(c, d);
-    }, desc);
+    };
+    return run_op(context, "ml_mixture_linear_forward", &OpTable::mixture_linear_forward, check, desc);
 }
 
 int32_t ml_mixture_linear_backward(ml_context *context, const ml_mixture_linear_desc *desc) {
-    return run_op(context, "ml_mixture_linear_backward", &OpTable::mixture_linear_backward, [](Check &c, const ml_mixture_linear_desc &d) {
+    auto check = [](Check &c, const ml_mixture_linear_desc &d) {
         check_mixture_linear(c, d, true);
         check_linear_backward(c, d);
-    }, desc);
+    };
+    return run_op(context, "ml_mixture_linear_backward", &OpTable::mixture_linear_backward, check, desc);
 }
