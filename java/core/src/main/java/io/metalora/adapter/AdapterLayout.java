@@ -49,8 +49,8 @@ public sealed interface AdapterLayout permits LoraLayout, MixtureLayout {
     /** P, the floats of one adapter. */
     long parameters();
 
-    /** Columns of B h, the update of a Linear: what an adapter adds to the sums of a product. */
-    int updateColumns();
+    /** Columns that the adapter of one Linear adds to the sums of its product, forward or backward. */
+    int columns();
 
     /** Below this layer nothing needs a gradient. */
     default int firstAdaptedLayer() {

@@ -70,7 +70,7 @@ public final class LoraLayout implements AdapterLayout {
     }
 
     @Override
-    public int updateColumns() {
+    public int columns() {
         return config.rank();
     }
 

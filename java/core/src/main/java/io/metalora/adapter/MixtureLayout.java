@@ -102,8 +102,8 @@ public final class MixtureLayout implements AdapterLayout {
     }
 
     @Override
-    public int updateColumns() {
-        return heads * config.rank();
+    public int columns() {
+        return Math.max(heads * config.rank(), config.rank() + heads); // w (x) h; A and the router
     }
 
     @Override

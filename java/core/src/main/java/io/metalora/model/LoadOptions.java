@@ -45,6 +45,6 @@ public record LoadOptions(WeightStorage storage, int adapterColumns) {
 
     /** Kernels round a slot's columns up to a multiple of 8. */
     private static long columns(AdapterLayout adapter, int slots) {
-        return Math.ceilDiv(adapter.updateColumns(), 8) * 8L * slots;
+        return Math.ceilDiv(adapter.columns(), 8) * 8L * slots;
     }
 }

@@ -112,6 +112,23 @@ final class LowRankTerms {
         }
     }
 
+    /**
+     * Adds to {@code sums} [heads], of each head of a mixture, its weight summed over the last pass's tokens and meaned over the
+     * Linears. The terms must keep what they compute.
+     */
+    void addHeadWeights(int tokens, double[] sums) {
+        int linears = layout.sites().size();
+        for (var term : terms) {
+            if (term instanceof MixtureTerm mixture) {
+                var weights = new float[Math.multiplyExact(tokens, mixture.size() * sums.length)];
+                mixture.weights().download(weights, weights.length);
+                for (int i = 0; i < weights.length; i++) {
+                    sums[i % sums.length] += (double) weights[i] / linears;
+                }
+            }
+        }
+    }
+
     /** Of the group that begins with a projection; null where there is no adapter, or none is used. */
     LowRankTerm at(int layer, Projection p) {
         return on ? of(layer, p) : null;

@@ -1,6 +1,7 @@
 package io.metalora.model;
 
 import io.metalora.adapter.AdapterLayout;
+import io.metalora.adapter.MixtureLayout;
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.Status;
 import io.metalora.io.ModelConfig;
@@ -306,6 +307,19 @@ public final class ModelPass implements AutoCloseable {
             throw new IllegalStateException("only forward gives the most probable tokens");
         }
         return argmax;
+    }
+
+    /**
+     * Adds to {@code sums}, of each head of a mixture, its weight summed over the tokens of the last {@link #forward} and meaned over
+     * the adapted Linears. The pass must be one for training, which keeps the weights of every Linear.
+     *
+     * @param sums [heads]
+     */
+    public void addHeadWeights(double[] sums) {
+        if (backward == null || !(layout instanceof MixtureLayout mixture) || mixture.heads() != sums.length) {
+            throw new IllegalStateException("this pass keeps no weights of " + sums.length + " heads");
+        }
+        lora.addHeadWeights(pack.tokens(), sums);
     }
 
     /** [tokens, hidden], the output of the final norm in the last {@link #forward}. */

@@ -407,7 +407,7 @@ public final class TrainingRun {
         var layout = adapter.layout();
         int slots = config.slots(tasks.size());
         if (!model.hasRoomFor(layout, slots)) {
-            listener.warning("adapters of " + layout.updateColumns() + " columns in " + slots + " slots have no room beside weights "
+            listener.warning("adapters of " + layout.columns() + " columns in " + slots + " slots have no room beside weights "
                     + "loaded for " + model.options().adapterColumns() + " columns: products take their slower form");
         }
         if (point != null && point.checkpoint() != null) {

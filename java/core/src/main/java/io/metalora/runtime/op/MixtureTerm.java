@@ -52,6 +52,16 @@ public final class MixtureTerm extends LowRankTerm {
         }
     }
 
+    /** F32 [tokens, parts * heads]: w of every part, as the last forward wrote it. */
+    public Tensor weights() {
+        return weights;
+    }
+
+    /** How many Linears it adapts. */
+    public int size() {
+        return parts.size();
+    }
+
     long offsetRouter(int part) {
         return routers.get(part);
     }

@@ -4,6 +4,7 @@ import static j2html.TagCreator.tag;
 
 import io.metalora.launcher.report.Report.BeforeAfter;
 import io.metalora.launcher.report.Report.Curves;
+import io.metalora.launcher.report.Report.Heatmap;
 import io.metalora.launcher.report.Report.LearningCurves;
 import io.metalora.launcher.report.Report.Series;
 import j2html.tags.ContainerTag;
@@ -143,6 +144,38 @@ final class Charts {
                                         item.before(), item.after()))));
             }
             y += rowHeight;
+        }
+        return svg;
+    }
+
+    /** A row a series: cells as strong as their value is large, by the largest of all; none where it is 0 or not finite. */
+    static ContainerTag<?> heatmap(Heatmap map) {
+        double width = 760;
+        double left = 190;
+        double right = width - 20;
+        double rowHeight = map.rows().size() > 40 ? 12 : 18;
+        double bottom = rowHeight * map.rows().size();
+        double[] xs = map.rows().stream().flatMapToDouble(row -> Arrays.stream(row.x())).toArray();
+        double most = map.rows().stream().flatMapToDouble(row -> Arrays.stream(row.y())).filter(Double::isFinite).max().orElse(1);
+        Axis axis = Axis.covering(DoubleStream.of(xs).min().orElse(0), DoubleStream.of(xs).max().orElse(0) + map.width(), 6);
+        var svg = svg(width, bottom + 22, map.title());
+        for (double tick : axis.ticks()) {
+            double x = left + axis.fraction(tick) * (right - left);
+            svg.with(line(x, 0, x, bottom + 4, "grid"), text(x, bottom + 16, "middle", axis.label(tick)));
+        }
+        double cell = map.width() / (axis.high() - axis.low()) * (right - left);
+        for (int row = 0; row < map.rows().size(); row++) {
+            Series series = map.rows().get(row);
+            double y = row * rowHeight;
+            svg.with(text(left - 10, y + rowHeight / 2 + 4, "end", shortened(series.name(), 28)).withClass("name"));
+            for (int i = 0; i < series.x().length; i++) {
+                double value = series.y()[i];
+                if (Double.isFinite(value) && value > 0) {
+                    svg.with(tag("rect").attr("x", number(left + axis.fraction(series.x()[i]) * (right - left))).attr("y", number(y + 1))
+                            .attr("width", number(Math.max(cell, 0.5))).attr("height", number(rowHeight - 2)).withClass("cell")
+                            .attr("fill-opacity", String.format(Locale.ROOT, "%.2f", value / most)));
+                }
+            }
         }
         return svg;
     }

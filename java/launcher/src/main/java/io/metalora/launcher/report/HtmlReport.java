@@ -34,6 +34,7 @@ import io.metalora.launcher.report.Report.BeforeAfter;
 import io.metalora.launcher.report.Report.Code;
 import io.metalora.launcher.report.Report.Curves;
 import io.metalora.launcher.report.Report.Facts;
+import io.metalora.launcher.report.Report.Heatmap;
 import io.metalora.launcher.report.Report.LearningCurves;
 import io.metalora.launcher.report.Report.Section;
 import io.metalora.launcher.report.Report.Table;
@@ -101,6 +102,9 @@ public final class HtmlReport {
             case Curves curves -> curves(curves);
             case LearningCurves curves -> figure(figcaption(curves.caption()),
                     p(curves.yLabel() + " over " + curves.xLabel()).withClass("axis"), Charts.learningCurves(curves).withClass("wide"));
+            case Heatmap map -> figure(figcaption(map.caption()), p("over " + map.xLabel()).withClass("axis"),
+                    Charts.heatmap(new Heatmap(map.title(), map.caption(), map.xLabel(), map.width(), first(map.rows(), MOST_ROWS))).withClass("wide"),
+                    notShown(map.rows().size(), MOST_ROWS, "rows"));
             case BeforeAfter pairs -> figure(figcaption(pairs.caption()), legend("before", "○ before"), legend("after", "● after"),
                     span(pairs.label()).withClass("axis"),
                     Charts.beforeAfter(new BeforeAfter(pairs.title(), pairs.caption(), pairs.label(), first(pairs.items(), MOST_ROWS)))

@@ -98,6 +98,17 @@ public record Report(String title, String subtitle, List<Section> sections) {
         }
     }
 
+    /**
+     * A row a series, in it a cell a value, the darker the larger.
+     *
+     * @param width of a cell, from its position on
+     */
+    public record Heatmap(String title, String caption, String xLabel, double width, List<Series> rows) implements Section {
+        public Heatmap {
+            rows = List.copyOf(rows);
+        }
+    }
+
     /** One line an item, from its value before to its value after, on a common axis. */
     public record BeforeAfter(String title, String caption, String label, List<Item> items) implements Section {
         public BeforeAfter {
