@@ -43,8 +43,8 @@ final class AdaptedLinears {
     /** @param kind of the adapter, with its size, in words */
     static void requireHeld(long parameters, String kind, int linears) {
         if (parameters > MOST_PARAMETERS) {
-            throw new InputException(kind + " on " + linears + " Linears of this model has " + parameters
-                    + " parameters, more than the " + MOST_PARAMETERS + " that one can have; lower the rank or adapt fewer modules");
+            throw new InputException(kind + " on " + linears + " Linears of this model has " + parameters + " parameters, more than"
+                    + " the " + MOST_PARAMETERS + " that one can have; lower the rank or adapt fewer modules");
         }
     }
 
@@ -65,7 +65,8 @@ final class AdaptedLinears {
     }
 
     /** How the Linears of two layouts of one kind, rank and number of heads differ, in words. */
-    static String difference(List<? extends AdapterLayout.Site> mine, int layers, List<? extends AdapterLayout.Site> theirs, int theirLayers) {
+    static String difference(
+            List<? extends AdapterLayout.Site> mine, int layers, List<? extends AdapterLayout.Site> theirs, int theirLayers) {
         if (layers != theirLayers) {
             return layers + " layers, not " + theirLayers;
         }

@@ -52,7 +52,11 @@ public final class LoraAdapter implements AutoCloseable {
         return new LoraAdapter(layout, parameters);
     }
 
-    /** Reads an adapter (F32, F16 or BF16) as PEFT or HydraLoRA writes it; an InputException says why one does not fit {@code model}. */
+    /**
+     * Reads an adapter (F32, F16 or BF16) as PEFT or HydraLoRA writes it.
+     *
+     * @throws InputException if there is none, or it does not fit {@code model}, saying why
+     */
     public static LoraAdapter load(Path peftDir, ModelConfig model, Device device) {
         try (var reader = AdapterFormat.PEFT.open(peftDir, model)) {
             AdapterLayout layout = reader.layout();

@@ -82,7 +82,8 @@ public final class LoraLayout implements AdapterLayout {
     @Override
     public String difference(AdapterLayout other) {
         return switch (other) {
-            case LoraLayout lora when config.rank() != lora.config.rank() -> "rank " + config.rank() + ", not " + lora.config.rank();
+            case LoraLayout lora when config.rank() != lora.config.rank() ->
+                    "rank " + config.rank() + ", not " + lora.config.rank();
             case LoraLayout lora -> AdaptedLinears.difference(sites, layers, lora.sites, lora.layers);
             case MixtureLayout mixture -> "one B for each A, not a mixture of " + mixture.heads() + " heads";
         };

@@ -25,8 +25,8 @@ public final class MixtureLayout implements AdapterLayout {
      * @param offsetB      of all B_j [out, heads * r]
      * @param offsetRouter of the router [heads, in]
      */
-    public record Site(int layer, Projection projection, String path, int in, int out, int rank, int heads, long offsetA, long offsetB,
-                       long offsetRouter) implements AdapterLayout.Site {
+    public record Site(int layer, Projection projection, String path, int in, int out, int rank, int heads, long offsetA,
+                       long offsetB, long offsetRouter) implements AdapterLayout.Site {
 
         @Override
         public List<AdapterMatrix> matrices() {
@@ -134,6 +134,7 @@ public final class MixtureLayout implements AdapterLayout {
 
     @Override
     public String toString() {
-        return "mixture of " + heads + " heads of rank " + config.rank() + " on " + sites.size() + " Linears, " + parameters + " parameters";
+        return "mixture of " + heads + " heads of rank " + config.rank() + " on " + sites.size() + " Linears, " + parameters
+                + " parameters";
     }
 }

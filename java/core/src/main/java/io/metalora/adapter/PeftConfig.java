@@ -27,10 +27,10 @@ import java.util.TreeSet;
 record PeftConfig(LoraConfig lora, OptionalInt heads) {
     static final String FILE = "adapter_config.json";
 
-    /** The number of heads. HydraLoRA writes it beside the peft_type of LoRA: where it is, the adapter is a mixture, also of one head. */
+    /** The number of heads. HydraLoRA writes it beside LoRA's peft_type: with it the adapter is a mixture, also of one head. */
     static final String HEADS = "lora_nums";
 
-    /** The peft_type of mixtures written here. PEFT knows none of this name: as LORA it would load A alone and compute without B. */
+    /** The peft_type of mixtures written here. PEFT knows none of it: as LORA it would load A alone and compute without B. */
     private static final String MIXTURE = "METALORA_MIXTURE";
 
     private static final Logger LOG = System.getLogger(PeftConfig.class.getName());
@@ -109,7 +109,8 @@ record PeftConfig(LoraConfig lora, OptionalInt heads) {
                     + new TreeSet<>(json.keys()) + "); convert the adapter to PEFT's format");
         }
         if (!type.equals("LORA") && !type.equals(MIXTURE)) {
-            throw json.fail("peft_type", "is " + type + ", which is not supported; supported is LORA, or " + MIXTURE + " as written here");
+            throw json.fail("peft_type", "is " + type + ", which is not supported; supported is LORA, or " + MIXTURE
+                    + " as written here");
         }
         String task = json.string("task_type", "CAUSAL_LM");
         if (!task.equals("CAUSAL_LM")) {

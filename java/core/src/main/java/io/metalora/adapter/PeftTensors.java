@@ -27,9 +27,10 @@ final class PeftTensors {
         Path file = dir.resolve(FILE);
         if (Files.notExists(file)) {
             String hint = Files.exists(dir.resolve("adapter_model.bin"))
-                    ? "; adapter_model.bin is a Python pickle: save the adapter again with save_pretrained(..., safe_serialization=True),"
-                            + " or, as HydraLoRA has no such option, convert it: safetensors.torch.save_file(torch.load(\"adapter_model.bin\","
-                            + " map_location=\"cpu\"), \"" + FILE + "\")"
+                    ? "; adapter_model.bin is a Python pickle: save the adapter again with"
+                            + " save_pretrained(..., safe_serialization=True) or, as HydraLoRA has no such option, convert it:"
+                            + " safetensors.torch.save_file(torch.load(\"adapter_model.bin\", map_location=\"cpu\"), \""
+                            + FILE + "\")"
                     : "; the folder is incomplete: fetch or save the adapter again";
             throw new InputException(dir + " has no " + FILE + hint);
         }
@@ -58,15 +59,15 @@ final class PeftTensors {
         if (!missing.isEmpty()) {
             throw new InputException(file + ": tensor " + missing.first()
                     + (missing.size() > 1 ? " (and " + (missing.size() - 1) + " more)" : "") + " is missing, though "
-                    + PeftConfig.FILE + " targets " + layout.config().targets() + heads(layout, " with ") + "; the adapter is for another"
-                    + " model of fewer layers, or incomplete");
+                    + PeftConfig.FILE + " targets " + layout.config().targets() + heads(layout, " with ") + "; the adapter is for"
+                    + " another model of fewer layers, or incomplete");
         }
         for (var e : expected.entrySet()) {
             HostTensor t = weights.tensor(e.getKey());
             long[] shape = t.shape();
             if (!Arrays.equals(shape, e.getValue())) {
-                throw new InputException(file + ": tensor " + e.getKey() + " has shape " + Arrays.toString(shape)
-                        + ", but " + Arrays.toString(e.getValue()) + " is needed; " + shapeReason(e.getKey(), shape, e.getValue()));
+                throw new InputException(file + ": tensor " + e.getKey() + " has shape " + Arrays.toString(shape) + ", but "
+                        + Arrays.toString(e.getValue()) + " is needed; " + shapeReason(e.getKey(), shape, e.getValue()));
             }
             if (t.dtype() != DType.F32 && t.dtype() != DType.F16 && t.dtype() != DType.BF16) {
                 throw new InputException(file + ": tensor " + e.getKey() + " is of type " + t.dtype()
@@ -87,8 +88,8 @@ final class PeftTensors {
         boolean router = name.endsWith(".lora_route.weight");
         int own = router || name.endsWith(".lora_A.weight") ? 0 : 1; // the axis whose length the configuration says
         return shape.length == 2 && shape[own] != needed[own] && shape[1 - own] == needed[1 - own]
-                ? "its " + (router ? "heads are " : "rank is ") + shape[own] + ", but " + (router ? PeftConfig.HEADS : "r") + " in "
-                        + PeftConfig.FILE + " is " + needed[own]
+                ? "its " + (router ? "heads are " : "rank is ") + shape[own] + ", but " + (router ? PeftConfig.HEADS : "r")
+                        + " in " + PeftConfig.FILE + " is " + needed[own]
                 : "the adapter is for another model";
     }
 
@@ -98,8 +99,9 @@ final class PeftTensors {
         return switch (layout) {
             case LoraLayout lora -> !ofMixture ? null : " is of a mixture, but " + PeftConfig.FILE + " has no " + PeftConfig.HEADS
                     + ", which a mixture's says: HydraLoRA writes it; the two files are not of one adapter";
-            case MixtureLayout mixture -> !ofMixture && !name.endsWith(".lora_B.weight") ? null : " is none of" + heads(mixture, " a mixture with ")
-                    + ", as " + PeftConfig.FILE + " has it; the two files are not of one adapter";
+            case MixtureLayout mixture -> !ofMixture && !name.endsWith(".lora_B.weight") ? null
+                    : " is none of" + heads(mixture, " a mixture with ") + ", as "
+                            + PeftConfig.FILE + " has it; the two files are not of one adapter";
         };
     }
 

@@ -48,10 +48,11 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param rslora        by alpha / sqrt(r) instead
      * @param dropout       in [0, 1), on the adapter's input
      * @param targetModules which Linears are adapted: names, a regex, or all-linear
-     * @param init          nullable: the folder of an adapter of this kind to start from; its rank, heads, scale, dropout and targets then
-     *                      replace those above
+     * @param init          nullable: the folder of an adapter of this kind to start from; its rank, heads, scale, dropout and
+     *                      targets then replace those above
      */
-    public record Adapter(AdapterKind kind, int rank, int heads, float alpha, boolean rslora, float dropout, TargetModules targetModules, Path init) {
+    public record Adapter(AdapterKind kind, int rank, int heads, float alpha, boolean rslora, float dropout,
+                          TargetModules targetModules, Path init) {
         public Adapter {
             Objects.requireNonNull(kind, "kind");
             Objects.requireNonNull(targetModules, "targetModules");
@@ -263,8 +264,8 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     /** A copy with absolute paths, so that it means the same from any working directory. */
     public TrainConfig absolute() {
         return new TrainConfig(method, Folders.absolute(model), Folders.absolute(output), seed,
-                new Adapter(adapter.kind, adapter.rank, adapter.heads, adapter.alpha, adapter.rslora, adapter.dropout, adapter.targetModules,
-                        Folders.absolute(adapter.init)),
+                new Adapter(adapter.kind, adapter.rank, adapter.heads, adapter.alpha, adapter.rslora, adapter.dropout,
+                        adapter.targetModules, Folders.absolute(adapter.init)),
                 new Data(Folders.absolute(data.folder), data.names, data.samplesPerTask, data.appendEos, data.overLength),
                 new Meta(meta.iterations, meta.tasksPerIteration, meta.supportSize, meta.querySize, meta.innerSteps, meta.innerOptimizer, meta.innerLr,
                         meta.innerClip, meta.outer, meta.composition, meta.compositionTemperature, meta.aggregation, meta.cagradC, Folders.absolute(meta.replay),

@@ -90,9 +90,10 @@ public final class AdapterSlots implements AutoCloseable {
         float scale = first.config().scale();
         float otherScale = other.config().scale();
         if (!other.equals(first) || otherScale != scale) {
-            throw new InputException(otherName + " has " + (other.equals(first) ? "the scale " + otherScale + ", not " + scale
-                    : other.difference(first)) + " as " + firstName + ": adapters in one pack need the same kind, rank, scale (alpha) and"
-                    + " Linears; use such ones, or load these one at a time");
+            throw new InputException(otherName + " has "
+                    + (other.equals(first) ? "the scale " + otherScale + ", not " + scale : other.difference(first)) + " as " + firstName
+                    + ": adapters in one pack need the same kind, rank, scale (alpha) and Linears; use such ones, or load these one"
+                    + " at a time");
         }
     }
 
@@ -147,7 +148,8 @@ public final class AdapterSlots implements AutoCloseable {
         for (var site : layout.sites()) {
             float[] values = parameters.view(start + site.offset(), site.parameters()).toFloats();
             for (var matrix : site.matrices()) {
-                var found = HostTensor.of(site.path(), matrix.gather(values, site.offset()), matrix.rows(), matrix.columns()).firstNotFinite();
+                float[] of = matrix.gather(values, site.offset());
+                var found = HostTensor.of(site.path(), of, matrix.rows(), matrix.columns()).firstNotFinite();
                 if (found.isPresent()) {
                     return Optional.of(matrix.name() + " of " + site.path() + " holds " + found.get());
                 }

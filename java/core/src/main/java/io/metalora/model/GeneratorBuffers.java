@@ -15,8 +15,8 @@ import io.metalora.runtime.op.AttentionInput;
  * @param logits       [sequences, vocab]
  */
 record GeneratorBuffers(
-        Tensor ids, Tensor positions, Tensor queryOffsets, Tensor keyOffsets, Tensor slotOffsets, LowRankTerms lora, ForwardBuffers forward,
-        LayerActivations activations, AttentionInput[] heads, Tensor lastHidden, Tensor logits) {
+        Tensor ids, Tensor positions, Tensor queryOffsets, Tensor keyOffsets, Tensor slotOffsets, LowRankTerms lora,
+        ForwardBuffers forward, LayerActivations activations, AttentionInput[] heads, Tensor lastHidden, Tensor logits) {
 
     /** @param adapters null for the base model alone */
     static GeneratorBuffers in(BufferPlan plan, ModelShape shape, AdapterSlots adapters, int sequences, int tokens) {

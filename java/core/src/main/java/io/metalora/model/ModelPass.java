@@ -310,8 +310,8 @@ public final class ModelPass implements AutoCloseable {
     }
 
     /**
-     * Adds to {@code sums}, of each head of a mixture, its weight summed over the tokens of the last {@link #forward} and meaned over
-     * the adapted Linears. The pass must be one for training, which keeps the weights of every Linear.
+     * Adds to {@code sums}, of each head of a mixture, its weight summed over the tokens of the last {@link #forward} and meaned
+     * over the adapted Linears. The pass must be one for training, which keeps the weights of every Linear.
      *
      * @param sums [heads]
      */

@@ -13,8 +13,8 @@ import java.util.Arrays;
  * @param argmax   I32 [lossRows]
  */
 record PassBuffers(
-        PackTensors pack, LowRankTerms lora, ForwardBuffers forward, BackwardBuffers backward, LayerActivations[] layers, Tensor logprob,
-        Tensor argmax) {
+        PackTensors pack, LowRankTerms lora, ForwardBuffers forward, BackwardBuffers backward, LayerActivations[] layers,
+        Tensor logprob, Tensor argmax) {
 
     /**
      * @param layout   null for the base model alone

@@ -319,8 +319,9 @@ public final class TrainingRun {
         }
         AdapterLayout layout = LoraAdapter.layout(init, modelConfig);
         if (layout.kind() != config.adapter().kind()) {
-            throw new InputException("adapter.init " + init + " holds a " + layout + ", but adapter.kind is " + name(config.adapter().kind())
-                    + "; set adapter.kind to " + name(layout.kind()) + ", or begin from another adapter");
+            throw new InputException("adapter.init " + init + " holds a " + layout + ", but adapter.kind is "
+                    + name(config.adapter().kind()) + "; set adapter.kind to " + name(layout.kind())
+                    + ", or begin from another adapter");
         }
         return layout;
     }

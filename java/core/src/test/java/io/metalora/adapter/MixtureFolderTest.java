@@ -116,7 +116,8 @@ class MixtureFolderTest {
             var all = read.parameters().toFloats();
             var site = layout.sites().getFirst();
             var expected = tensors(adapter);
-            assertThat(Arrays.copyOfRange(all, (int) site.offsetA(), (int) site.offsetB())).isEqualTo(expected.get(Q + "lora_A.weight").toFloats());
+            assertThat(Arrays.copyOfRange(all, (int) site.offsetA(), (int) site.offsetB()))
+                    .isEqualTo(expected.get(Q + "lora_A.weight").toFloats());
             for (int j = 0; j < 3; j++) {
                 float[] b = expected.get(Q + "lora_B" + j + ".weight").toFloats();
                 for (int row = 0; row < site.out(); row++) {
@@ -223,7 +224,8 @@ class MixtureFolderTest {
             var all = made.parameters().toFloats();
             var site = layout.sites().getFirst();
             var matrices = site.matrices();
-            assertThat(matrices).extracting(AdapterMatrix::name).containsExactly("lora_A", "lora_B0", "lora_B1", "lora_B2", "lora_route");
+            assertThat(matrices).extracting(AdapterMatrix::name)
+                    .containsExactly("lora_A", "lora_B0", "lora_B1", "lora_B2", "lora_route");
             float[] a = matrices.getFirst().gather(all, 0);
             assertThat(a).isEqualTo(Arrays.copyOf(lora.parameters().toFloats(), a.length)); // as the LoRA of that seed begins
             for (int j = 1; j <= 3; j++) {
@@ -255,6 +257,7 @@ class MixtureFolderTest {
         var k = new MixtureLayout(MODEL, new LoraConfig(2, 4, false, 0, TargetModules.of("k_proj")), 3);
         assertThat(three.difference(k)).isEqualTo("an adapter on model.layers.0.self_attn.q_proj, where there is none");
         assertThat(k.difference(three)).isEqualTo("nothing on model.layers.0.self_attn.q_proj");
-        assertThatThrownBy(() -> new MixtureLayout(MODEL, config, 0)).isInstanceOf(InputException.class).hasMessageContaining("0 heads");
+        assertThatThrownBy(() -> new MixtureLayout(MODEL, config, 0)).isInstanceOf(InputException.class)
+                .hasMessageContaining("0 heads");
     }
 }

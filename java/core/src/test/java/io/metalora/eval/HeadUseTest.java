@@ -87,7 +87,8 @@ class HeadUseTest {
         double[] sums = new double[HEADS];
         long tokens = 0;
         for (int i = 0; i < task.examples().size(); i++) {
-            var single = use(List.of("q_proj"), new int[] {0, 1, 2}, new EncodedTask("one", task.examples().subList(i, i + 1), new int[] {i}));
+            var alone = new EncodedTask("one", task.examples().subList(i, i + 1), new int[] {i});
+            var single = use(List.of("q_proj"), new int[] {0, 1, 2}, alone);
             tokens += single.tokens();
             for (int j = 0; j < HEADS; j++) {
                 sums[j] += single.tokens() * single.weights().get(j);
@@ -103,7 +104,8 @@ class HeadUseTest {
     void stopsOnRequest() {
         var layout = new MixtureLayout(llama.model().config(), new LoraConfig(2, 4, false, 0, TargetModules.of("q_proj")), HEADS);
         try (var adapter = LoraAdapter.create(llama.device(), layout, 1)) {
-            assertThatThrownBy(() -> HeadUse.of(llama.model(), adapter, task, 2, () -> true)).isInstanceOf(CancellationException.class);
+            assertThatThrownBy(() -> HeadUse.of(llama.model(), adapter, task, 2, () -> true))
+                    .isInstanceOf(CancellationException.class);
         }
     }
 }

@@ -30,7 +30,7 @@ class LoadOptionsTest {
         assertThatThrownBy(() -> new LoadOptions(WeightStorage.AUTO, 0)).isInstanceOf(IllegalArgumentException.class);
     }
 
-    /** Forward the columns of all B, backward those of A and the router; each rounded up to 8, beside those of the other slots. */
+    /** Forward the columns of all B, backward those of A and the router; each rounded up to 8 for every slot. */
     @ParameterizedTest
     @CsvSource({"4, 4, 4, 64", "3, 3, 4, 64", "9, 2, 4, 128", "1, 20, 3, 128", "32, 1, 1, 64", "33, 2, 1, 128"})
     void roomForMixtures(int rank, int heads, int slots, int columns) {

@@ -15,6 +15,7 @@ import io.metalora.runtime.InputException;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
@@ -66,7 +67,8 @@ class MixtureTest {
             System.arraycopy(from, (int) a.offsetA(), to, (int) b.offsetA(), a.rank() * a.in());
             for (int row = 0; row < a.out(); row++) {
                 for (int j = 0; j < b.heads(); j++) {
-                    System.arraycopy(from, (int) a.offsetB() + row * a.rank(), to, (int) b.offsetB() + (row * b.heads() + j) * a.rank(), a.rank());
+                    int at = (int) b.offsetB() + (row * b.heads() + j) * a.rank();
+                    System.arraycopy(from, (int) a.offsetB() + row * a.rank(), to, at, a.rank());
                 }
             }
             for (int i = 0; i < b.heads() * b.in(); i++) {
@@ -114,8 +116,8 @@ class MixtureTest {
                 var pack = GOLDEN.pack();
                 loraPass.forwardBackward(pack, ofLora, 11, 3);
                 mixturePass.forwardBackward(pack, ofMixture, 11, 3);
-                assertThat(Golden.error(Arrays.copyOf(mixturePass.logprob(), pack.lossRows()), Arrays.copyOf(loraPass.logprob(), pack.lossRows())))
-                        .isLessThan(ROUNDING);
+                float[] logprob = Arrays.copyOf(mixturePass.logprob(), pack.lossRows());
+                assertThat(Golden.error(logprob, Arrays.copyOf(loraPass.logprob(), pack.lossRows()))).isLessThan(ROUNDING);
 
                 float[] expected = ofLora.gradients().toFloats();
                 float[] actual = ofMixture.gradients().toFloats();
@@ -123,7 +125,8 @@ class MixtureTest {
                     var of = lora.sites().get(s).matrices();
                     var in = mixture.sites().get(s).matrices();
                     String path = lora.sites().get(s).path();
-                    assertThat(Golden.error(in.getFirst().gather(actual, 0), of.getFirst().gather(expected, 0))).as(path + " A").isLessThan(1e-5);
+                    assertThat(Golden.error(in.getFirst().gather(actual, 0), of.getFirst().gather(expected, 0))).as(path + " A")
+                            .isLessThan(1e-5);
                     // The gradients of the heads are the LoRA's, shared out by the weights, which sum to 1.
                     var sum = new float[of.get(1).rows() * of.get(1).columns()];
                     for (int j = 0; j < heads; j++) {
@@ -188,8 +191,9 @@ class MixtureTest {
                     var other = new Generator(model, AdapterSlots.of(b), 40);
                     var base = new Generator(model, null, 40)) {
                 int[] prompt = GOLDEN.prompt();
-                var together = generator.generate(List.of(new GenerationRequest(prompt, 1, greedy), new GenerationRequest(prompt, AdapterSlots.BASE, greedy),
-                        new GenerationRequest(prompt, 0, greedy)), (sequence, token) -> true);
+                var requests = Stream.of(1, AdapterSlots.BASE, 0).map(slot -> new GenerationRequest(prompt, slot, greedy))
+                        .toList();
+                var together = generator.generate(requests, (sequence, token) -> true);
                 assertThat(together.get(0).tokens()).isEqualTo(other.generate(prompt, greedy));
                 assertThat(together.get(1).tokens()).isEqualTo(base.generate(prompt, greedy));
                 assertThat(together.get(2).tokens()).isEqualTo(alone.generate(prompt, greedy));
@@ -197,7 +201,8 @@ class MixtureTest {
             }
             try (var plain = LoraAdapter.create(device, lora, 1)) {
                 assertThatThrownBy(() -> AdapterSlots.of(List.of(plain, a))).isInstanceOf(InputException.class)
-                        .hasMessageContaining("adapter 1 has a mixture of 2 heads, not one B for each A as adapter 0").hasMessageContaining("kind");
+                        .hasMessageContaining("adapter 1 has a mixture of 2 heads, not one B for each A as adapter 0")
+                        .hasMessageContaining("kind");
             }
         }
     }

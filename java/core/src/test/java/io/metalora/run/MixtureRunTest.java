@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.MixtureLayout;
+import io.metalora.config.TrainConfig;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
@@ -34,6 +35,10 @@ class MixtureRunTest {
         tasks = RunFixture.tasks(folder.resolve("tasks"));
     }
 
+    private TrainConfig config(Path output, String... overrides) {
+        return RunFixture.config(tasks, output, "adapter.kind=mixture", "adapter.heads=3", "joint.epochs=2").with(overrides);
+    }
+
     private Path run(String name, int stopAfter, String... overrides) {
         Path output = folder.resolve(name);
         int[] iterations = {0};
@@ -43,8 +48,7 @@ class MixtureRunTest {
                 iterations[0]++;
             }
         };
-        var config = RunFixture.config(tasks, output, "adapter.kind=mixture", "adapter.heads=3", "joint.epochs=2").with(overrides);
-        TrainingRun.start(config, counting, () -> iterations[0] >= stopAfter);
+        TrainingRun.start(config(output, overrides), counting, () -> iterations[0] >= stopAfter);
         return output;
     }
 
@@ -60,8 +64,8 @@ class MixtureRunTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"meta.inner_optimizer=sgd", "meta.inner_optimizer=adamw", "meta.outer=exact", "meta.aggregation=pcgrad", "method=joint-lora",
-        "method=separate-lora"})
+    @ValueSource(strings = {"meta.inner_optimizer=sgd", "meta.inner_optimizer=adamw", "meta.outer=exact",
+        "meta.aggregation=pcgrad", "method=joint-lora", "method=separate-lora"})
     void stoppedAndResumedGivesTheBitsOfARunThatWasNot(String setting) throws IOException {
         Path straight = run("straight", Integer.MAX_VALUE, setting);
         Path stopped = run("stopped", 4, setting);
@@ -83,9 +87,11 @@ class MixtureRunTest {
             float[] before = fresh.parameters().toFloats();
             for (var site : trained.layout().sites()) {
                 for (var matrix : site.matrices()) {
-                    assertThat(matrix.gather(after, 0)).as(matrix.name() + " of " + site.path()).isNotEqualTo(matrix.gather(before, 0));
+                    assertThat(matrix.gather(after, 0)).as(matrix.name() + " of " + site.path())
+                            .isNotEqualTo(matrix.gather(before, 0));
                 }
-                assertThat(site.matrices().get(1).gather(after, 0)).as("heads differ").isNotEqualTo(site.matrices().get(2).gather(after, 0));
+                float[] second = site.matrices().get(2).gather(after, 0);
+                assertThat(site.matrices().get(1).gather(after, 0)).as("heads differ").isNotEqualTo(second);
             }
         }
     }
@@ -93,7 +99,8 @@ class MixtureRunTest {
     @Test
     void anAdapterOfAnotherKindIsNoBeginning() {
         Path mixture = run("mixture", 3).resolve("adapter");
-        assertThatThrownBy(() -> run("lora", 3, "adapter.kind=lora", "adapter.init=" + mixture)).isInstanceOf(InputException.class)
+        assertThatThrownBy(() -> run("lora", 3, "adapter.kind=lora", "adapter.init=" + mixture))
+                .isInstanceOf(InputException.class)
                 .hasMessageContaining("adapter.init " + mixture + " holds a mixture of 3 heads of rank 2")
                 .hasMessageContaining("adapter.kind is lora; set adapter.kind to mixture");
         assertThat(folder.resolve("lora")).doesNotExist();
@@ -103,17 +110,18 @@ class MixtureRunTest {
                 .hasMessageContaining("holds a LoRA of rank 2").hasMessageContaining("set adapter.kind to lora");
 
         Path on = run("on", Integer.MAX_VALUE, "adapter.init=" + mixture, "adapter.heads=7", "meta.iterations=2");
-        assertThat(on.resolve("initial_adapter/adapter_model.safetensors")).hasSameBinaryContentAs(mixture.resolve("adapter_model.safetensors"));
+        assertThat(on.resolve("initial_adapter/adapter_model.safetensors"))
+                .hasSameBinaryContentAs(mixture.resolve("adapter_model.safetensors"));
     }
 
     @ParameterizedTest
     @ValueSource(strings = {"adapter.heads=2", "adapter.kind=lora"})
     void aResumedRunKeepsItsKind(String changed) {
         Path run = run("run", 4);
-        var other = RunFixture.config(tasks, run, "adapter.kind=mixture", "adapter.heads=3", "joint.epochs=2").with(changed);
+        var other = config(run, changed);
         String key = changed.substring(0, changed.indexOf('='));
-        assertThatThrownBy(() -> TrainingRun.resume(run, other, false, TrainListener.SILENT, () -> false)).isInstanceOf(InputException.class)
-                .hasMessageContaining(key + " was ");
+        assertThatThrownBy(() -> TrainingRun.resume(run, other, false, TrainListener.SILENT, () -> false))
+                .isInstanceOf(InputException.class).hasMessageContaining(key + " was ");
     }
 
     @ParameterizedTest

@@ -17,11 +17,13 @@ import org.junit.jupiter.params.provider.ValueSource;
 class TrainingMemoryTest {
 
     @ParameterizedTest
-    @ValueSource(strings = {"method=meta-lora", "meta.inner_optimizer=adamw", "meta.outer=exact", "method=joint-lora", "method=separate-lora", "adapter.kind=mixture"})
+    @ValueSource(strings = {"method=meta-lora", "meta.inner_optimizer=adamw", "meta.outer=exact", "method=joint-lora",
+        "method=separate-lora", "adapter.kind=mixture"})
     void estimateIsWhatARunHolds(String method) throws IOException {
         TrainConfig config = RunFixture.config(Path.of("tasks"), Path.of("run"), method, "meta.tasks_per_iteration=3");
         var tasks = TinyLlama.tasks();
-        try (var llama = new TinyLlama(); var adapter = LoraAdapter.create(llama.device(), config.adapter().layout(llama.model().config()), 0);
+        try (var llama = new TinyLlama();
+             var adapter = LoraAdapter.create(llama.device(), config.adapter().layout(llama.model().config()), 0);
              Trainer trainer = switch (config.method()) {
                  case META_LORA -> new MetaLora(llama.model(), adapter, tasks, config);
                  case JOINT_LORA -> new JointLora(llama.model(), adapter, tasks, config);

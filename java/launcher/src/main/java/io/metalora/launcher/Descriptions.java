@@ -40,8 +40,8 @@ final class Descriptions {
                     ": %d tasks an iteration, %d support and %d query samples, %d inner steps of %s at %s; %s",
                     config.meta().tasksPerIteration(), config.meta().supportSize(), config.meta().querySize(),
                     config.meta().innerSteps(), config.meta().innerOptimizer(), config.meta().innerLr(), shape);
-            case JOINT_LORA, SEPARATE_LORA -> String.format(Locale.ROOT, ": %d epochs in batches of %d; %s", config.joint().epochs(),
-                    config.joint().batchSize(), shape);
+            case JOINT_LORA, SEPARATE_LORA -> String.format(Locale.ROOT, ": %d epochs in batches of %d; %s",
+                    config.joint().epochs(), config.joint().batchSize(), shape);
         };
     }
 }

@@ -31,11 +31,12 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "train",
         description = {
-                "Trains an adapter, LoRA or a mixture, with MeTA-LoRA, jointly on all tasks, or one for each task, as the configuration says.",
+                "Trains an adapter, LoRA or a mixture, with MeTA-LoRA, jointly on all tasks, or one for each task, as the "
+                        + "configuration says.",
                 "",
-                "The run's folder, config key 'output', gets adapter/ (LoRA in PEFT's form, a mixture in HydraLoRA's), checkpoints/, metrics.jsonl, draws.jsonl, the "
-                        + "resolved configuration, evaluation.jsonl and report.html. Ctrl-C saves, at any time; --resume goes on with the "
-                        + "same bits, and with an evaluation where it was.",
+                "The run's folder, config key 'output', gets adapter/ (LoRA in PEFT's form, a mixture in HydraLoRA's), "
+                        + "checkpoints/, metrics.jsonl, draws.jsonl, the resolved configuration, evaluation.jsonl and report.html. "
+                        + "Ctrl-C saves, at any time; --resume goes on with the same bits, and with an evaluation where it was.",
                 ""},
         footer = {
                 "",

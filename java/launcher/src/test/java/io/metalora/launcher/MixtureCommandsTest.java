@@ -44,7 +44,8 @@ class MixtureCommandsTest {
             }
             assertThat(sum).isCloseTo(1, within(1e-6));
         }
-        assertThat(Files.readString(run.resolve("report.html"))).contains("MeTA-LoRA of a mixture", "3 heads of rank", "<h2>Use of heads</h2>")
+        assertThat(Files.readString(run.resolve("report.html")))
+                .contains("MeTA-LoRA of a mixture", "3 heads of rank", "<h2>Use of heads</h2>")
                 .containsPattern("(?s)Use of heads</h2>.*class=\"cell\"");
 
         var evaluated = Cli.run("eval", "--model", Cli.model(), "--adapter", adapter, "--tasks", tasks, "--json");
@@ -56,12 +57,13 @@ class MixtureCommandsTest {
         assertThat(scored.code()).as(scored.err()).isZero();
         assertThat(scored.out()).isNotEqualTo(Cli.run("score", "--model", Cli.model(), "--data", data).out());
 
-        var generated = Cli.run("generate", "--model", Cli.model(), "--adapter", adapter, "--prompt", "cat is", "--max-new-tokens", "5");
+        var generated = Cli.run("generate", "--model", Cli.model(), "--adapter", adapter, "--prompt", "cat is",
+                "--max-new-tokens", "5");
         assertThat(generated.code()).as(generated.err()).isZero();
 
         Path adapted = folder.resolve("adapted");
-        var result = Cli.run("adapt", "--model", Cli.model(), "--adapter", adapter, "--tasks", tasks, "--output", adapted, "--samples", "8",
-                "--epochs", "2");
+        var result = Cli.run("adapt", "--model", Cli.model(), "--adapter", adapter, "--tasks", tasks, "--output", adapted,
+                "--samples", "8", "--epochs", "2");
         assertThat(result.code()).as(result.err()).isZero();
         assertThat(JSON.readTree(adapted.resolve("colour/adapter_config.json").toFile()).get("lora_nums").asInt()).isEqualTo(3);
     }
@@ -70,8 +72,8 @@ class MixtureCommandsTest {
     @CsvSource({"joint-lora, joint mixture", "separate-lora, mixture of each task"})
     void otherMethodsTrainItToo(String method, String name) throws IOException {
         Path run = folder.resolve("run");
-        var trained = Cli.run("train", Cli.config(folder, Cli.tasks(folder), run), "adapter.kind=mixture", "adapter.heads=2", "method=" + method,
-                "joint.epochs=1", "--no-eval");
+        var trained = Cli.run("train", Cli.config(folder, Cli.tasks(folder), run), "adapter.kind=mixture", "adapter.heads=2",
+                "method=" + method, "joint.epochs=1", "--no-eval");
         assertThat(trained.code()).as(trained.err()).isZero();
         assertThat(Files.readString(run.resolve("report.html"))).contains("run: " + name, "Use of heads");
         assertThat(JSON.readTree(run.resolve("heads.json").toFile()).get("tasks")).hasSize(3);

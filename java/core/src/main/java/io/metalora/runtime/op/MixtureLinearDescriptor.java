@@ -37,7 +37,8 @@ final class MixtureLinearDescriptor extends Descriptor {
         return d;
     }
 
-    MemorySegment backward(LoraLinear linear, MixtureTerm mixture, Tensor x, Tensor dy, Tensor dx, boolean accumulate, long tokens) {
+    MemorySegment backward(
+            LoraLinear linear, MixtureTerm mixture, Tensor x, Tensor dy, Tensor dx, boolean accumulate, long tokens) {
         var w = linear.weight();
         describe(w, mixture, x, tokens);
         need("gradients", mixture.gradients, DType.F32, slotElements(w, mixture));

@@ -5,8 +5,8 @@ import java.lang.foreign.MemorySegment;
 import java.util.List;
 
 /**
- * {@code y += scale * sum_j w_j B_ij A_i drop(x)} with {@code w = softmax(R_i x)}, for the tokens of slot i (HydraLoRA, Tian et al.
- * 2024). The B_ij of a part lie side by side, [rows, heads * rank]: column k of B_ij is column j * rank + k.
+ * {@code y += scale * sum_j w_j B_ij A_i drop(x)} with {@code w = softmax(R_i x)}, for the tokens of slot i (HydraLoRA, Tian et
+ * al. 2024). The B_ij of a part lie side by side, [rows, heads * rank]: column k of B_ij is column j * rank + k.
  */
 public final class MixtureTerm extends LowRankTerm {
     final int heads;
@@ -23,7 +23,8 @@ public final class MixtureTerm extends LowRankTerm {
      * @param slotOffsets I32 [slots + 1]
      */
     public MixtureTerm(
-            int rank, int heads, float scale, List<Part> parts, List<Long> routers, Tensor h, Tensor weights, Tensor slotOffsets) {
+            int rank, int heads, float scale, List<Part> parts, List<Long> routers, Tensor h, Tensor weights,
+            Tensor slotOffsets) {
         super(rank, scale, parts, h, slotOffsets);
         if (routers.size() != parts.size()) {
             throw new IllegalArgumentException(routers.size() + " routers for " + parts.size() + " parts");
