@@ -43,8 +43,8 @@ final class AdaptedLinears {
     /** @param kind of the adapter, with its size, in words */
     static void requireHeld(long parameters, String kind, int linears) {
         if (parameters > MOST_PARAMETERS) {
-            throw new InputException(kind + " on " + linears + " Linears of this model has " + parameters + " parameters, more than"
-                    + " the " + MOST_PARAMETERS + " that one can have; lower the rank or adapt fewer modules");
+            throw new InputException(kind + " on " + linears + " Linears of this model has " + parameters + " parameters, more"
+                    + " than the " + MOST_PARAMETERS + " that one can have; lower the rank or adapt fewer modules");
         }
     }
 

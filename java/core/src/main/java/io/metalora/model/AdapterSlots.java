@@ -91,9 +91,9 @@ public final class AdapterSlots implements AutoCloseable {
         float otherScale = other.config().scale();
         if (!other.equals(first) || otherScale != scale) {
             throw new InputException(otherName + " has "
-                    + (other.equals(first) ? "the scale " + otherScale + ", not " + scale : other.difference(first)) + " as " + firstName
-                    + ": adapters in one pack need the same kind, rank, scale (alpha) and Linears; use such ones, or load these one"
-                    + " at a time");
+                    + (other.equals(first) ? "the scale " + otherScale + ", not " + scale : other.difference(first))
+                    + " as " + firstName + ": adapters in one pack need the same kind, rank, scale (alpha) and Linears; use such"
+                    + " ones, or load these one at a time");
         }
     }
 

@@ -51,8 +51,8 @@ import picocli.CommandLine.Spec;
                 "Adapts a shared adapter to tasks, seen in training or not: one adapter a task, fine-tuned on its samples alone, all tasks "
                         + "in one pass over the frozen weights.",
                 "",
-                "The output folder gets a folder a task, of the shared adapter's kind, and adapt.json: settings, the samples taken, "
-                        + "and accuracy before and after on each task that has a test split.",
+                "The output folder gets a folder a task, of the shared adapter's kind, and adapt.json: settings, samples, and "
+                        + "accuracy before and after on each task that has a test split.",
                 ""},
         footer = {
                 "",

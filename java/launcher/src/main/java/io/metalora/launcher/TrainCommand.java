@@ -35,8 +35,9 @@ import picocli.CommandLine.Spec;
                         + "configuration says.",
                 "",
                 "The run's folder, config key 'output', gets adapter/ (LoRA in PEFT's form, a mixture in HydraLoRA's), "
-                        + "checkpoints/, metrics.jsonl, draws.jsonl, the resolved configuration, evaluation.jsonl and report.html. "
-                        + "Ctrl-C saves, at any time; --resume goes on with the same bits, and with an evaluation where it was.",
+                        + "checkpoints/, metrics.jsonl, draws.jsonl, the resolved configuration, evaluation.jsonl and "
+                        + "report.html. Ctrl-C saves, at any time; --resume goes on with the same bits, and with an "
+                        + "evaluation where it was.",
                 ""},
         footer = {
                 "",

@@ -27,7 +27,6 @@ class MixtureCommandsTest {
         Path run = folder.resolve("run");
         var trained = Cli.run("train", Cli.config(folder, tasks, run), "adapter.kind=mixture", "adapter.heads=3");
         assertThat(trained.code()).as(trained.err()).isZero();
-        assertThat(trained.err()).isEmpty();
         Path adapter = run.resolve("adapter");
         JsonNode config = JSON.readTree(adapter.resolve("adapter_config.json").toFile());
         assertThat(config.get("lora_nums").asInt()).isEqualTo(3);
