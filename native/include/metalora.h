@@ -49,7 +49,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a declaration below changes in a way that breaks a caller. */
-#define ML_ABI_VERSION 7
+#define ML_ABI_VERSION 8
 
 typedef enum ml_status {
     ML_OK = 0,
@@ -156,6 +156,7 @@ typedef struct ml_weight_desc {
     int64_t out_features;
     int64_t in_features;
     int64_t adapter_columns; /* CUDA: room beside the weight for the adapters of one product (the K-tail): slots * terms * (r
+                                rounded up to 8), or of mixtures slots * terms * (the larger one of heads * r and r + heads,
                                 rounded up to 8); 0: 64. Adapters beyond it are slower, not wrong. The CPU ignores it */
 } ml_weight_desc;
 
@@ -331,6 +332,63 @@ ML_API int32_t ml_lora_linear_backward(ml_context *context, const ml_lora_linear
    in registers or cache, so that they are read once less. linear->x is norm->y: as many tokens as the norm has rows, in_features
    equal to its width, the same stride; group is at most 1. There is no fused backward: call those of the two ops. */
 ML_API int32_t ml_rmsnorm_linear_forward(ml_context *context, const ml_rmsnorm_desc *norm, const ml_lora_linear_desc *linear);
+
+/* ---- mixture linear ---------------------------------------------------------------------------------------- */
+
+/* Mixtures of asymmetric low-rank adapters (HydraLoRA, Tian et al. 2024): one A, a B for each head, and a router that weighs the
+   heads token by token. Forward, for the tokens t of slot i:
+     w[t] = softmax(R_i x[t])                                 [heads], kept for backward; x before dropout, in float
+     h[t] = A_i drop(x[t])                                    [r], kept for backward: one mask and one product for all heads
+     y[t] = W x[t] + bias + residual[t] + scale * sum_j w[t, j] B_ij h[t]
+   Backward, with u[t, j] = scale * B_ij^T dy[t]:
+     dB_ij += sum_t scale * w[t, j] dy[t] h[t]^T;  d_h[t] = sum_j w[t, j] u[t, j];  dA_i += sum_t d_h[t] drop(x[t])^T
+     d_w[t, j] = u[t, j] . h[t];  d_z[t] = w[t] * (d_w[t] - w[t] . d_w[t]);  dR_i += sum_t d_z[t] x[t]^T
+     dx[t] (+)= W^T dy[t] + drop'(A_i^T d_h[t]) + R_i^T d_z[t]
+   With one head w is 1 and the op is the LoRA linear's. The B of all heads lie side by side, so that they are one matrix which
+   w (x) h meets: one pass over W serves the heads of all slots. Everything else is as for the LoRA linear. */
+typedef struct ml_mixture_term {
+    const float *a;          /* [r, in] in slot 0 */
+    const float *b;          /* [rows, heads * r] in slot 0: element (row, i) of B_j in column j * r + i */
+    const float *router;     /* [heads, in] in slot 0 */
+    float *da;               /* [r, in] in slot 0 of the gradients; backward only; always accumulated into; nullable with drouter,
+                                then in all terms: A and the router are held fixed */
+    float *db;               /* [rows, heads * r] likewise */
+    float *drouter;          /* [heads, in] likewise; no two of the terms' gradients overlap */
+    int64_t first;           /* the first row of W that it adapts; terms are in the order of their rows and do not overlap */
+    int64_t rows;
+    uint64_t stream;         /* of its dropout: another one for each Linear and micro-batch */
+} ml_mixture_term;
+
+typedef struct ml_mixture_linear_desc {
+    const void *x;           /* act [T, in] */
+    const ml_weight *w;      /* [out, in] */
+    const float *bias;       /* [out], frozen; nullable; forward only */
+    const void *residual;    /* act [T, out]; nullable; forward only; may be y */
+    void *y;                 /* act [T, out]; forward only */
+    float *h;                /* [T, terms * r]; forward: written; backward: read */
+    float *weights;          /* [T, terms * heads], w of each term; forward: written; backward: read */
+    const void *dy;          /* act [T, out]; backward only */
+    void *dx;                /* act [T, in]; backward only; nullable: no input gradient is needed; neither x nor dy */
+    const int32_t *slot_offsets; /* [slots + 1] */
+    int64_t tokens;
+    int64_t slots;
+    int64_t slot_stride;     /* floats between slots of a, b and router, and of their gradients */
+    int64_t rank;            /* r, of every term; at least 1 */
+    int64_t heads;           /* of every term; at least 1, and heads * r at most 65,536 */
+    ml_mixture_term term[ML_LORA_TERMS];
+    int64_t terms;           /* 1 to ML_LORA_TERMS */
+    float scale;             /* alpha / r, or alpha / sqrt(r) */
+    float dropout;           /* in [0, 1); 0 at evaluation */
+    uint64_t seed;
+    int32_t accumulate;      /* backward: dx += instead of = */
+    int32_t reserved;        /* 0 */
+    int64_t x_stride;
+    int64_t y_stride;        /* of y, residual and dy */
+    int64_t spare;           /* columns behind each row of x (forward) and dy (backward) that the op may overwrite. With
+                                adapter_columns of them, CUDA puts the K-tail there and need not copy the rows */
+} ml_mixture_linear_desc;
+ML_API int32_t ml_mixture_linear_forward(ml_context *context, const ml_mixture_linear_desc *desc);
+ML_API int32_t ml_mixture_linear_backward(ml_context *context, const ml_mixture_linear_desc *desc);
 
 /* ---- SwiGLU ----------------------------------------------------------------------------------------------- */
 

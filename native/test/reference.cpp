@@ -240,6 +240,116 @@ LoraGradient lora_linear_gradient(const Lora &s, const Vec &x, const Vec &w, con
     return g;
 }
 
+// ---- mixture linear ---------------------------------------------------------------------------------------------
+
+namespace {
+
+// Where a term's matrices of a slot begin.
+struct Places {
+    size_t a, b, router;
+};
+
+Places places(const Mixture &s, size_t term, size_t slot) {
+    const size_t slots = s.slot_offsets.size() - 1, at = term * slots + slot;
+    size_t rows = slot * s.terms[term].rows;
+    for (size_t i = 0; i < term; i++) rows += slots * s.terms[i].rows;
+    return {at * s.rank * s.in, rows * s.heads * s.rank, at * s.heads * s.in};
+}
+
+}  // namespace
+
+MixtureResult mixture_linear(const Mixture &s, const Vec &x, const Vec &w, const Vec &bias, const Vec &residual,
+                             const MixtureParameters &p, const Vec &mask) {
+    const size_t tokens = s.slot_offsets.back(), terms = s.terms.size();
+    MixtureResult result{Vec(tokens * s.out), Vec(tokens * terms * s.rank), Vec(tokens * terms * s.heads)};
+    for (size_t t = 0; t < tokens; t++) {
+        for (int64_t o = 0; o < s.out; o++) {
+            double &y = result.y[t * s.out + o];
+            y = (bias.empty() ? 0 : bias[o]) + (residual.empty() ? 0 : residual[t * s.out + o]);
+            for (int64_t i = 0; i < s.in; i++) y += w[o * s.in + i] * x[t * s.in + i];
+        }
+    }
+    for (size_t term = 0; term < terms; term++) {
+        for (size_t slot = 0; slot + 1 < s.slot_offsets.size(); slot++) {
+            const Places at = places(s, term, slot);
+            for (size_t t = s.slot_offsets[slot]; t < size_t(s.slot_offsets[slot + 1]); t++) {
+                double *weight = &result.weights[(t * terms + term) * s.heads], *h = &result.h[(t * terms + term) * s.rank];
+                for (int64_t j = 0; j < s.heads; j++) {
+                    for (int64_t i = 0; i < s.in; i++) weight[j] += p.router[at.router + j * s.in + i] * x[t * s.in + i];
+                }
+                const double most = *std::max_element(weight, weight + s.heads);
+                double total = 0;
+                for (int64_t j = 0; j < s.heads; j++) total += weight[j] = std::exp(weight[j] - most);
+                for (int64_t j = 0; j < s.heads; j++) weight[j] /= total;
+                for (int64_t r = 0; r < s.rank; r++) {
+                    for (int64_t i = 0; i < s.in; i++) {
+                        h[r] += p.a[at.a + r * s.in + i] * mask[(term * tokens + t) * s.in + i] * x[t * s.in + i];
+                    }
+                }
+                for (int64_t row = 0; row < s.terms[term].rows; row++) {
+                    for (int64_t j = 0; j < s.heads; j++) {
+                        for (int64_t r = 0; r < s.rank; r++) {
+                            result.y[t * s.out + s.terms[term].first + row] +=
+                                s.scale * weight[j] * p.b[at.b + (row * s.heads + j) * s.rank + r] * h[r];
+                        }
+                    }
+                }
+            }
+        }
+    }
+    return result;
+}
+
+MixtureGradient mixture_linear_gradient(const Mixture &s, const Vec &x, const Vec &w, const MixtureParameters &p, const Vec &mask,
+                                        const Vec &dy) {
+    const size_t tokens = s.slot_offsets.back(), terms = s.terms.size();
+    MixtureGradient g{Vec(tokens * s.in), {Vec(p.a.size()), Vec(p.b.size()), Vec(p.router.size())}};
+    for (size_t t = 0; t < tokens; t++) {
+        for (int64_t o = 0; o < s.out; o++) {
+            for (int64_t i = 0; i < s.in; i++) g.dx[t * s.in + i] += w[o * s.in + i] * dy[t * s.out + o];
+        }
+    }
+    const MixtureResult forward = mixture_linear(s, x, w, {}, {}, p, mask);
+    for (size_t term = 0; term < terms; term++) {
+        for (size_t slot = 0; slot + 1 < s.slot_offsets.size(); slot++) {
+            const Places at = places(s, term, slot);
+            for (size_t t = s.slot_offsets[slot]; t < size_t(s.slot_offsets[slot + 1]); t++) {
+                const double *weight = &forward.weights[(t * terms + term) * s.heads];
+                const double *h = &forward.h[(t * terms + term) * s.rank];
+                const double *of_y = &dy[t * s.out + s.terms[term].first];
+                Vec dh(s.rank), dweight(s.heads);
+                for (int64_t row = 0; row < s.terms[term].rows; row++) {
+                    for (int64_t j = 0; j < s.heads; j++) {
+                        for (int64_t r = 0; r < s.rank; r++) {
+                            const size_t b = at.b + (row * s.heads + j) * s.rank + r;
+                            g.parameters.b[b] += s.scale * weight[j] * h[r] * of_y[row];
+                            dh[r] += s.scale * weight[j] * p.b[b] * of_y[row];
+                            dweight[j] += s.scale * h[r] * p.b[b] * of_y[row];
+                        }
+                    }
+                }
+                for (int64_t r = 0; r < s.rank; r++) {
+                    for (int64_t i = 0; i < s.in; i++) {
+                        const double kept = mask[(term * tokens + t) * s.in + i];
+                        g.parameters.a[at.a + r * s.in + i] += dh[r] * kept * x[t * s.in + i];
+                        g.dx[t * s.in + i] += dh[r] * kept * p.a[at.a + r * s.in + i];
+                    }
+                }
+                // d weight_j / d logit_k = weight_j (delta_jk - weight_k)
+                for (int64_t k = 0; k < s.heads; k++) {
+                    double dlogit = 0;
+                    for (int64_t j = 0; j < s.heads; j++) dlogit += dweight[j] * weight[j] * ((j == k ? 1 : 0) - weight[k]);
+                    for (int64_t i = 0; i < s.in; i++) {
+                        g.parameters.router[at.router + k * s.in + i] += dlogit * x[t * s.in + i];
+                        g.dx[t * s.in + i] += dlogit * p.router[at.router + k * s.in + i];
+                    }
+                }
+            }
+        }
+    }
+    return g;
+}
+
 // ---- swiglu -----------------------------------------------------------------------------------------------------
 
 static double sigmoid(double z) { return 1 / (1 + std::exp(-z)); }

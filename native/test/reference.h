@@ -45,6 +45,26 @@ LoraResult lora_linear(const Lora &, const Vec &x, const Vec &w, const Vec &bias
 LoraGradient lora_linear_gradient(const Lora &, const Vec &x, const Vec &w, const Vec &a, const Vec &b, const Vec &mask,
                                   const Vec &dy);
 
+// mixture linear; of each term, and in it of each slot: a [rank, in], b [rows, heads * rank], router [heads, in]; mask: of each
+// term, [T, in]
+struct MixtureTerm { int64_t first, rows; };
+struct Mixture {
+    int64_t in, out, rank, heads;
+    double scale;
+    std::vector<MixtureTerm> terms;
+    Ints slot_offsets;
+};
+struct MixtureParameters { Vec a, b, router; };
+struct MixtureResult { Vec y, h, weights; };
+struct MixtureGradient {
+    Vec dx;
+    MixtureParameters parameters;
+};
+MixtureResult mixture_linear(const Mixture &, const Vec &x, const Vec &w, const Vec &bias, const Vec &residual,
+                             const MixtureParameters &, const Vec &mask);
+MixtureGradient mixture_linear_gradient(const Mixture &, const Vec &x, const Vec &w, const MixtureParameters &, const Vec &mask,
+                                        const Vec &dy);
+
 // swiglu
 Vec swiglu(const Vec &gate, const Vec &up);
 struct SwigluGradient { Vec dgate, dup; };

@@ -41,8 +41,12 @@ public:
         rows_ = array(all);
         norm_ = array(std::vector<float>(kHidden, 1)), scale_ = array(std::vector<float>(kTokens, 1.0f / kTokens));
         adapter_ = array(random_.normal(kAdapter, 0.1));
+        mixture_ = array(random_.normal(kMixture, 0.1));
+        mixture_gradient_ = array(std::vector<float>(kMixture, 0));
         for (float **zeros : {&gradient_, &m_, &v_}) *zeros = array(std::vector<float>(kAdapter, 0));
         for (float **pass : {&x_, &n_, &q_, &o_, &d_o_, &dq_, &dk_, &dv_}) *pass = array(std::vector<float>(kTokens * kHidden, 0));
+        mixture_h_ = array(std::vector<float>(kTokens * kRank, 0)), weights_ = array(std::vector<float>(kTokens * kMixed, 0));
+        k_ = array(std::vector<float>(kTokens * kHidden, 0));
         h_ = array(std::vector<float>(kTokens * kRank, 0)), lse_ = array(std::vector<float>(kTokens * kHeads, 0));
         logprob_ = array(std::vector<float>(kTokens, 0)), length_ = array(std::vector<float>(1, 0));
     }
@@ -60,8 +64,16 @@ public:
         linear.seed = static_cast<uint64_t>(number);
         linear.term[0] = {adapter_, adapter_ + kRank * kHidden, gradient_, gradient_ + kRank * kHidden, 0, kHidden, 1};
         check(ml_lora_linear_forward(context_, &linear));
+        ml_mixture_linear_desc mixed{};
+        mixed.x = n_, mixed.w = query_, mixed.y = k_, mixed.h = mixture_h_, mixed.weights = weights_, mixed.dy = dk_;
+        mixed.slot_offsets = slots_, mixed.tokens = kTokens, mixed.slots = 1, mixed.slot_stride = kMixture, mixed.rank = kRank;
+        mixed.heads = kMixed, mixed.terms = 1, mixed.scale = 2, mixed.dropout = 0.1f, mixed.seed = static_cast<uint64_t>(number);
+        constexpr int64_t b = kRank * kHidden, router = b + kHidden * kMixed * kRank;
+        float *const p = mixture_, *const g = mixture_gradient_;
+        mixed.term[0] = {p, p + b, p + router, g, g + b, g + router, 0, kHidden, 2};
+        check(ml_mixture_linear_forward(context_, &mixed));
         ml_attention_desc attention{};
-        attention.q = q_, attention.k = n_, attention.v = n_, attention.o = o_, attention.lse = lse_, attention.d_o = d_o_;
+        attention.q = q_, attention.k = k_, attention.v = n_, attention.o = o_, attention.lse = lse_, attention.d_o = d_o_;
         attention.dq = dq_, attention.dk = dk_, attention.dv = dv_, attention.q_offsets = sequences_, attention.tokens = kTokens;
         attention.sequences = 2, attention.max_length = kTokens - 40, attention.heads = kHeads, attention.kv_heads = kHeads;
         attention.head_dim = kHidden / kHeads, attention.scale = 0.25f;
@@ -73,6 +85,11 @@ public:
         check(ml_attention_backward(context_, &attention));
         check(ml_fill(context_, gradient_, kAdapter, 0));
         check(ml_lora_linear_backward(context_, &linear));
+        check(ml_fill(context_, mixture_gradient_, kMixture, 0));
+        check(ml_mixture_linear_backward(context_, &mixed));
+        ml_sgd_desc sgd{};
+        sgd.parameter = mixture_, sgd.grad = mixture_gradient_, sgd.count = sgd.stride = kMixture, sgd.slots = 1, sgd.lr = 0.1f;
+        check(ml_sgd_step(context_, &sgd));
         ml_clip_desc clip{};
         clip.grad = gradient_, clip.norm = length_, clip.count = kAdapter, clip.stride = kAdapter, clip.slots = 1, clip.max_norm = 1;
         check(ml_clip_global_norm(context_, &clip));
@@ -99,6 +116,7 @@ public:
 
 private:
     static constexpr int64_t kVocab = 50, kHidden = 64, kHeads = 4, kRank = 4, kTokens = 96, kAdapter = 2 * kRank * kHidden;
+    static constexpr int64_t kMixed = 3, kMixture = (kRank + kMixed * kRank + kMixed) * kHidden;  // heads, and parameters
 
     void check(int32_t status) { fine_ = fine_ && status == ML_OK; }
 
@@ -134,6 +152,7 @@ private:
     ml_weight *embedding_, *query_;
     int32_t *ids_, *target_, *sequences_, *slots_, *rows_;
     float *norm_, *scale_, *adapter_, *gradient_, *m_, *v_, *x_, *n_, *q_, *o_, *d_o_, *dq_, *dk_, *dv_, *h_, *lse_, *logprob_, *length_;
+    float *mixture_, *mixture_gradient_, *mixture_h_, *weights_, *k_;
 };
 
 std::vector<float> trained(const Setup &setup, int thread, bool &fine) {

@@ -18,6 +18,8 @@ struct OpTable {
     ml_status (*attention_backward)(Context &, const ml_attention_desc &);
     ml_status (*lora_linear_forward)(Context &, const ml_lora_linear_desc &);
     ml_status (*lora_linear_backward)(Context &, const ml_lora_linear_desc &);
+    ml_status (*mixture_linear_forward)(Context &, const ml_mixture_linear_desc &);
+    ml_status (*mixture_linear_backward)(Context &, const ml_mixture_linear_desc &);
     ml_status (*rmsnorm_linear_forward)(Context &, const ml_rmsnorm_desc &, const ml_lora_linear_desc &);
     ml_status (*swiglu_forward)(Context &, const ml_swiglu_desc &);
     ml_status (*swiglu_backward)(Context &, const ml_swiglu_desc &);

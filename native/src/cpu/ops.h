@@ -10,7 +10,10 @@ ml_status weight_pack(Context &, const ml_weight_desc &, ml_weight &, int64_t fi
 ml_status embedding_forward(Context &, const ml_embedding_desc &);                     // embedding.cpp
 ml_status lora_linear_forward(Context &, const ml_lora_linear_desc &);                 // lora_linear.cpp
 ml_status lora_linear_backward(Context &, const ml_lora_linear_desc &);
-// The forward in two halves, for an op that writes x: whether h can be computed from x as it is written, h of some rows, the rest.
+ml_status mixture_linear_forward(Context &, const ml_mixture_linear_desc &);
+ml_status mixture_linear_backward(Context &, const ml_mixture_linear_desc &);
+// The LoRA linear's forward in two halves, for an op that writes x: whether h can be computed from x as it is written, h of some
+// rows, the rest.
 bool lora_shrinks_first(const ml_lora_linear_desc &);
 void lora_shrink(const ml_lora_linear_desc &, int64_t row0, int64_t row1);
 ml_status lora_linear_after_shrink(Context &, const ml_lora_linear_desc &);

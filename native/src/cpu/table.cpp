@@ -16,6 +16,8 @@ const OpTable table = {
     attention_backward,
     lora_linear_forward,
     lora_linear_backward,
+    mixture_linear_forward,
+    mixture_linear_backward,
     rmsnorm_linear_forward,
     swiglu_forward,
     swiglu_backward,

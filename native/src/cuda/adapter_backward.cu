@@ -143,7 +143,7 @@ template <int kRank> __global__ void dy_kernel(const __grid_constant__ AdapterBa
     }
 }
 
-// u = the sum over the columns' blocks of its term, rounded, zeros behind the rank; and dB += the sum over the parts of a slot.
+// u = the sum over the columns' blocks of its term, zeros behind the rank; and dB += the sum over the parts of a slot.
 __global__ void add_kernel(const __grid_constant__ AdapterBackward p, const float *u_parts) {
     const int64_t values = p.tokens * p.terms * p.padded, rows = p.rows(), each = rows * p.rank;
     int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
@@ -154,7 +154,8 @@ __global__ void add_kernel(const __grid_constant__ AdapterBackward p, const floa
         const int64_t end = block + blocks_for(p.term[term].rows, kColumns);
         float sum = 0;
         for (; r < p.rank && block < end; block++) sum += u_parts[(block * p.tokens + token) * p.rank + r];
-        store_low(p.u, p.slot_offsets, p.slots, p.tokens, token, column, sum);
+        if (p.full_u != nullptr) p.full_u[i] = sum;
+        else store_low(p.u, p.slot_offsets, p.slots, p.tokens, token, column, sum);
         return;
     }
     i -= values;

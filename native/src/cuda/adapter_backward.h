@@ -12,6 +12,7 @@ struct AdapterBackward {
     const bf16 *h;                   // [tokens, terms * padded], dense; zeros behind each term's ranks, as for b and u
     Matrix b;                        // [slots][out][terms * padded], scaled
     LowRows u;                       // [tokens, terms * padded], written: scale B^T dy
+    float *full_u;                   // where it goes in float and dense instead, if not nullptr
     int64_t tokens, rank, padded, slots;
     int64_t dy_stride;
     struct Term {

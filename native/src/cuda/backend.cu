@@ -239,6 +239,18 @@ template <class T> struct Ops {
     static ml_status linear_backward(Context &c, const ml_lora_linear_desc &d) {
         return queued(c, "ml_lora_linear_backward", [&] { return linear_shape(d); }, [&](State &s) { return lora_linear_backward<T>(s, d); });
     }
+    static std::string mixture_shape(const ml_mixture_linear_desc &d) {
+        return shape({{"tokens", d.tokens}, {"in", d.w->in_features}, {"out", d.w->out_features}, {"rank", d.rank},
+                      {"heads", d.heads}, {"slots", d.slots}, {"terms", d.terms}});
+    }
+    static ml_status mixture(Context &c, const ml_mixture_linear_desc &d) {
+        return queued(c, "ml_mixture_linear_forward", [&] { return mixture_shape(d); },
+                      [&](State &s) { return mixture_linear_forward<T>(s, d); });
+    }
+    static ml_status mixture_backward(Context &c, const ml_mixture_linear_desc &d) {
+        return queued(c, "ml_mixture_linear_backward", [&] { return mixture_shape(d); },
+                      [&](State &s) { return mixture_linear_backward<T>(s, d); });
+    }
     static ml_status norm_linear(Context &c, const ml_rmsnorm_desc &norm, const ml_lora_linear_desc &d) {
         return queued(c, "ml_rmsnorm_linear_forward", [&] { return linear_shape(d); }, [&](State &s) { return rmsnorm_linear_forward<T>(s, norm, d); });
     }
@@ -285,8 +297,8 @@ template <class T> struct Ops {
 
     static const OpTable *table_of_ops() {
         static const OpTable ops = {
-            embedding, norm, norm_backward, table, rope, rope_back, attention, attention_back, linear, linear_backward, norm_linear,
-            gated, gated_backward, gated_linear, loss, fill_values, broadcast_values, clip, sgd, adamw, reduce, pack,
+            embedding, norm, norm_backward, table, rope, rope_back, attention, attention_back, linear, linear_backward,
+            mixture, mixture_backward, norm_linear, gated, gated_backward, gated_linear, loss, fill_values, broadcast_values, clip, sgd, adamw, reduce, pack,
         };
         return &ops;
     }

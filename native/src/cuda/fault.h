@@ -17,7 +17,8 @@ inline const char *fault_text(int fault) {
         case kFaultQueryOffsets: return "ml_attention_forward or ml_attention_backward: q_offsets: they have to begin at 0, never decrease and end at tokens";
         case kFaultMaxLength: return "ml_attention_forward or ml_attention_backward: max_length: is below the longest segment of q_offsets";
         case kFaultKeyOffsets: return "ml_attention_forward: kv_offsets: a sequence has fewer keys than queries, or keys outside k and v";
-        case kFaultSlotOffsets: return "ml_lora_linear_forward or ml_lora_linear_backward, or an op with a `next`: slot_offsets: they have to begin at 0, never decrease and end at tokens";
+        case kFaultSlotOffsets: return "a linear with adapters (ml_lora_linear, ml_mixture_linear, or one with the op before it): "
+                                       "slot_offsets: they have to begin at 0, never decrease and end at tokens";
         case kFaultRows: return "ml_cross_entropy: rows: a row is outside [0, tokens), or with dx not above the one before it";
         case kFaultTarget: return "ml_cross_entropy: target: a target is outside the vocabulary";
         default: return "an op met contents of an array that it cannot use";

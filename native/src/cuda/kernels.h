@@ -30,6 +30,8 @@ template <class T> cudaError_t attention_backward(State &, const ml_attention_de
 
 template <class T> cudaError_t lora_linear_forward(State &, const ml_lora_linear_desc &);
 template <class T> cudaError_t lora_linear_backward(State &, const ml_lora_linear_desc &);
+template <class T> cudaError_t mixture_linear_forward(State &, const ml_mixture_linear_desc &);
+template <class T> cudaError_t mixture_linear_backward(State &, const ml_mixture_linear_desc &);
 template <class T> cudaError_t rmsnorm_linear_forward(State &, const ml_rmsnorm_desc &, const ml_lora_linear_desc &);
 template <class T> cudaError_t swiglu_linear_forward(State &, const ml_swiglu_desc &, const ml_lora_linear_desc &);
 

@@ -1,13 +1,16 @@
 // The frozen Linear with its low-rank adapters (Hu et al. 2021), forward and backward, as products (product.h):
 //   forward   h = A x (shrink), then y = W x + (scale B) h in the same accumulators
 //   backward  u = scale B^T dy, dB = scale dy h^T, dA = u x^T, then dx = W^T dy + A^T u in the same accumulators
+// A mixture has its router's rows below A's, and w (x) h in the place of h (mixture.h); a LoRA linear is one without a router.
 // The terms' matrices are first put together as those of one adapter. On tensor cores they are bf16 and, where there is room, form a
 // K-tail of the weight (WeightLayout), with h and u behind the rows of x and dy: [x, h] [W, scale B]^T and [dy, u] [W; A] are then
 // one product each, cuBLASLt's or our own (matmul.h). The kernel that writes x may do the shrink (shrink.h); u and dB come from one
 // pass over dY for ranks up to 32 (adapter_backward.cu).
+#include "core/mixture.h"
 #include "cuda/adapter_backward.h"
 #include "cuda/kernels.h"
 #include "cuda/matmul.h"
+#include "cuda/mixture.h"
 #include "cuda/shrink.h"
 #include "cuda/state.h"
 
@@ -26,40 +29,50 @@ template <class E> struct Place {
     Matrix matrix(int32_t dtype) const { return {to, dtype, row, 1, of_slot}; }
 };
 
-// The terms' matrices as those of one adapter: a[slot][terms * padded][in] = their A one below the other, b[slot][out][terms *
-// padded] = scale B in the rows and columns of its term, zeros elsewhere; and h, [tokens, terms * rank] in float, with zeros behind
-// each term's ranks.
+// Where each of a term's ranks is padded to: rows of A (with the router's), and columns of B.
+struct Padded {
+    int64_t a, b;
+};
+
+// The terms' matrices as those of one adapter: a[slot][terms * padded.a][in] = their A, each with its router below it, one below
+// the other, b[slot][out][terms * padded.b] = scale B in the rows and columns of its term, zeros elsewhere; and the h of a LoRA
+// linear, [tokens, terms * rank] in float, with zeros behind each term's ranks.
 template <class E>
-__global__ void prepare_kernel(const __grid_constant__ ml_lora_linear_desc d, int64_t in, int64_t out, int64_t padded, Place<E> a, Place<E> b,
-                               LowRows h) {
-    const int64_t slot = blockIdx.y, ranks = d.terms * padded;
+__global__ void prepare_kernel(const __grid_constant__ ml_mixture_linear_desc d, int64_t in, int64_t out, Padded padded,
+                               Place<E> a, Place<E> b, LowRows h) {
+    const int64_t slot = blockIdx.y;
     // What a slot without tokens holds is of no account: beside a weight it would meet other slots' zeros, and might not be finite.
     const Segment own = segment_of(d.slot_offsets, slot, d.tokens);
     const bool used = own.begin < own.end;
     int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
     if (a.to != nullptr) {
-        if (i < ranks * in) {
-            const int64_t rank = i / in, feature = i % in, r = rank % padded;
-            const float value = used && r < d.rank ? d.term[rank / padded].a[slot * d.slot_stride + r * in + feature] : 0.0f;
+        if (i < d.terms * padded.a * in) {
+            const int64_t rank = i / in, feature = i % in, r = rank % padded.a, of_slot = slot * d.slot_stride + feature;
+            const ml_mixture_term &t = d.term[rank / padded.a];
+            float value = 0;
+            if (used && r < d.rank) value = t.a[of_slot + r * in];
+            else if (used && r < d.rank + d.heads) value = t.router[of_slot + (r - d.rank) * in];
             a.to[slot * a.of_slot + rank * a.row + feature] = from_float<E>(value);
             return;
         }
-        i -= ranks * in;
+        i -= d.terms * padded.a * in;
     }
+    const int64_t ranks = d.terms * padded.b;
     if (b.to != nullptr) {
         if (i < out * ranks) {
-            const int64_t feature = i / ranks, rank = i % ranks, r = rank % padded;
-            const ml_lora_term &t = d.term[rank / padded];
+            const int64_t feature = i / ranks, rank = i % ranks, r = rank % padded.b, columns = b_columns(d);
+            const ml_mixture_term &t = d.term[rank / padded.b];
             const int64_t row = feature - t.first;
-            const float value = used && r < d.rank && row >= 0 && row < t.rows ? d.scale * t.b[slot * d.slot_stride + row * d.rank + r] : 0.0f;
+            const bool there = used && r < columns && row >= 0 && row < t.rows;
+            const float value = there ? d.scale * t.b[slot * d.slot_stride + row * columns + r] : 0.0f;
             b.to[slot * b.of_slot + feature * b.row + rank] = from_float<E>(value);
             return;
         }
         i -= out * ranks;
     }
     if (h.data == nullptr || slot > 0 || i >= d.tokens * ranks) return;
-    const int64_t token = i / ranks, rank = i % ranks, r = rank % padded;
-    const float value = r < d.rank ? d.h[(token * d.terms + rank / padded) * d.rank + r] : 0.0f;
+    const int64_t token = i / ranks, rank = i % ranks, r = rank % padded.b;
+    const float value = r < d.rank ? d.h[(token * d.terms + rank / padded.b) * d.rank + r] : 0.0f;
     store_low(h, d.slot_offsets, d.slots, d.tokens, token, rank, value);
 }
 
@@ -77,36 +90,39 @@ __global__ void drop_kernel(const T *x, int64_t x_stride, T *to, int64_t tokens,
     }
 }
 
-// Where rows of a sum in parts are added: `padded` rows a gradient, of which the first `rank` count.
+// Where rows of a sum in parts are added: of each `padded` rows the first `rank` to one gradient, `heads` behind them to the
+// router's. Those without a gradient are left out.
 struct Gradients {
     float *to[ML_LORA_TERMS];
     int64_t rank, padded;
+    float *router[ML_LORA_TERMS];
+    int64_t heads;
 };
 
 // gradient[slot] += the slot's parts, in their order.
 __global__ void add_parts_kernel(const __grid_constant__ Product p, const __grid_constant__ Gradients gradients, int64_t slot_stride) {
     const int64_t size = p.m * p.n, i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, slot = blockIdx.y;
     if (i >= size) return;
-    const int64_t row = i / p.n, term = row / gradients.padded, r = row % gradients.padded;
+    const int64_t row = i / p.n, term = row / gradients.padded, r = row % gradients.padded, head = r - gradients.rank;
+    float *gradient = head < 0 ? gradients.to[term] : head < gradients.heads ? gradients.router[term] : nullptr;
     const Segment tokens = segment_of(p.slot_offsets, slot, p.tokens);
-    if (r >= gradients.rank || tokens.begin == tokens.end) return;
+    if (gradient == nullptr || tokens.begin == tokens.end) return;
     const float *parts = static_cast<const float *>(p.out) + first_part(tokens.begin, slot, p.part) * size + i;
     float sum = 0;
     for (int64_t at = tokens.begin; at < tokens.end; at += p.part, parts += size) sum += *parts;
-    gradients.to[term][slot * slot_stride + r * p.n + i % p.n] += sum;
+    gradient[slot * slot_stride + (head < 0 ? r : head) * p.n + i % p.n] += sum;
 }
 
 // One call of the op: its matrices in the form its products take.
 template <class T> struct Call {
     State &s;
-    const ml_lora_linear_desc &d;
+    const ml_mixture_linear_desc &d;
     int64_t in, out;
     int64_t y_stride;      // of dy too
     int32_t dtype = sizeof(T) == 2 ? ML_BF16 : ML_F32;
     bool tensor;           // on tensor cores
-    int64_t padded, ranks; // of a term's rank, and of all of them
-    bool beside_weight;    // there is room for all slots' ranks: A and B lie there
-    bool beside_rows;      // likewise behind x's rows, or dy's: h and u lie there
+    Padded padded, ranks;  // of a term, and of all of them
+    bool a_beside_weight, b_beside_weight;  // there is room for all slots' ranks: A or B lies there
     Matrix a, b;           // of the terms together: rows of ranks along in; rows out along the ranks
     float b_scale = 1;     // what b has not been multiplied by
     Matrix x;
@@ -114,15 +130,16 @@ template <class T> struct Call {
     T *dropped = nullptr;  // of the term that is at work
 
     // backward: whose matrices the call reads and writes; what else the descriptor holds is of no account.
-    Call(State &s, const ml_lora_linear_desc &d, bool backward)
+    Call(State &s, const ml_mixture_linear_desc &d, bool backward)
         : s(s), d(d), in(d.w->in_features), out(d.w->out_features), y_stride(stride_of(d.y_stride, out)),
           x(rows(d.x, dtype, stride_of(d.x_stride, in))), has_dropout(d.rank > 0 && dropout_rate(d.dropout).threshold != 0) {
         tensor = dtype == ML_BF16 && d.w->storage_dtype == ML_BF16
             && (backward ? packable<8>(in | out | d.x_stride | d.y_stride, d.x, d.dy, d.dx)
                          : packable<8>(in | out | d.x_stride | d.y_stride, d.x, d.y, d.residual));
-        padded = tensor ? round_up(d.rank, 8) : d.rank, ranks = d.terms * padded;
-        beside_weight = tensor && d.slots * ranks <= WeightLayout(*d.w).tail;
-        beside_rows = tensor && d.slots * ranks <= d.spare;
+        padded = {round_up(a_rows(d), tensor ? 8 : 1), round_up(b_columns(d), tensor ? 8 : 1)};
+        ranks = {d.terms * padded.a, d.terms * padded.b};
+        a_beside_weight = tensor && d.slots * ranks.a <= WeightLayout(*d.w).tail;
+        b_beside_weight = tensor && d.slots * ranks.b <= WeightLayout(*d.w).tail;
     }
 
     Matrix rows(const void *data, int32_t type, int64_t stride) const { return {data, type, stride, 1, 0}; }
@@ -158,8 +175,8 @@ template <class T> struct Call {
         return tensor ? prepare_as<bf16>(ML_BF16, wanted, below, low) : prepare_as<float>(ML_F32, wanted, below, low);
     }
     template <class E> cudaError_t prepare_as(int32_t type, int wanted, bool below, LowRows low) {
-        const ml_lora_term &only = d.term[0];
-        if (!tensor && d.terms == 1 && only.rows == out) {  // as they lie
+        const ml_mixture_term &only = d.term[0];
+        if (!tensor && d.terms == 1 && d.heads == 0 && only.rows == out) {  // as they lie
             a = rows(only.a, ML_F32, in), b = rows(only.b, ML_F32, d.rank), b_scale = d.scale;
             a.slot = b.slot = d.slot_stride;
             return cudaSuccess;
@@ -168,28 +185,37 @@ template <class T> struct Call {
         auto *data = static_cast<E *>(d.w->data);
         Place<E> a_to, b_to;
         if (wanted & kA) {
-            if (below && beside_weight) a_to = {data + out * layout.stride, layout.stride, ranks * layout.stride};
-            else a_to = {s.take<E>(d.slots * ranks * in), in, ranks * in};
+            if (below && a_beside_weight) a_to = {data + out * layout.stride, layout.stride, ranks.a * layout.stride};
+            else a_to = {s.take<E>(d.slots * ranks.a * in), in, ranks.a * in};
             a = a_to.matrix(type);
         }
         if (wanted & kB) {
-            if (beside_weight) b_to = {data + in, layout.stride, ranks};
-            else b_to = {s.take<E>(d.slots * out * ranks), ranks, out * ranks};
+            if (b_beside_weight) b_to = {data + in, layout.stride, ranks.b};
+            else b_to = {s.take<E>(d.slots * out * ranks.b), ranks.b, out * ranks.b};
             b = b_to.matrix(type);
         }
         if (!(wanted & kH)) low = {};
-        const int64_t count = (a_to.to == nullptr ? 0 : ranks * in) + (b_to.to == nullptr ? 0 : out * ranks) + (low.data == nullptr ? 0 : d.tokens * ranks);
+        const int64_t count = (a_to.to == nullptr ? 0 : ranks.a * in) + (b_to.to == nullptr ? 0 : out * ranks.b)
+            + (low.data == nullptr ? 0 : d.tokens * ranks.b);
         if (count == 0) return cudaSuccess;
         return launch(prepare_kernel<E>, Grid(blocks_for(count, kThreads), d.slots), dim3(kThreads), 0, s.stream, d, in, out, padded, a_to, b_to, low);
     }
 
-    // Where h, behind x's rows of `width`, or u, behind dy's, goes.
-    LowRows low_rows(const void *beside, int64_t width, int64_t stride) {
-        if (beside_rows) return {const_cast<bf16 *>(static_cast<const bf16 *>(beside)) + width, stride, ranks};
+    // Low-rank rows behind the rows of `width`, if there is room for those of all slots, or elsewhere. h goes behind x's, u
+    // behind dy's.
+    LowRows low_rows(const void *beside, int64_t width, int64_t stride, int64_t ranks) {
+        if (d.slots * ranks <= d.spare) return {const_cast<bf16 *>(static_cast<const bf16 *>(beside)) + width, stride, ranks};
         return {s.take<bf16>(d.tokens * ranks), ranks, 0};
     }
-    LowRows rows_of_h() { return low_rows(d.x, in, x.row_stride); }
-    LowRows rows_of_u() { return low_rows(d.dy, out, y_stride); }
+    LowRows rows_of_h() { return low_rows(d.x, in, x.row_stride, ranks.b); }
+    LowRows rows_of_u() { return low_rows(d.dy, out, y_stride, ranks.a); }
+
+    // Low-rank rows of the type that the call's products take.
+    TermRows term_rows(int64_t padded) {
+        if (tensor) return {{s.take<bf16>(d.tokens * d.terms * padded), d.terms * padded, 0}, nullptr, padded};
+        return {{}, s.take<float>(d.tokens * d.terms * padded), padded};
+    }
+    Matrix matrix(const TermRows &r) const { return tensor ? r.rounded.matrix() : rows(r.full, ML_F32, d.terms * r.padded); }
 
     // ---- products ----
 
@@ -202,20 +228,37 @@ template <class T> struct Call {
                       static_cast<const T *>(d.x), x.row_stride, dropped, d.tokens, in, d.seed, d.term[t].stream, dropout_rate(d.dropout));
     }
 
+    // Rows of A from `first` on times what they see.
+    Product by_a(Matrix seen, int64_t first, int64_t n, float *to, int64_t stride) const {
+        Product p = over_tokens(n);
+        p.factor[0] = {seen, from(a, first, 0), in, true, 1};
+        p.out = to, p.out_dtype = ML_F32, p.out_stride = stride, p.fault = s.fault;
+        return p;
+    }
+
     // h = A x, in float and, for tensor cores, in bf16: one product, or one a term where each sees another x or the ranks of bf16
     // are padded.
     cudaError_t shrink(LowRows low) {
-        const bool together = padded == d.rank && !has_dropout;
+        const bool together = padded.a == d.rank && !has_dropout;
         for (int64_t t = 0; t < (together ? 1 : d.terms); t++) {
             if (const cudaError_t error = drop(t); error != cudaSuccess) return error;
-            Product h = over_tokens(together ? ranks : d.rank);
-            h.factor[0] = {seen(), from(a, t * padded, 0), in, true, 1};
-            h.out = d.h + t * d.rank, h.out_dtype = ML_F32, h.out_stride = d.terms * d.rank, h.fault = s.fault;
-            h.rounded = low, h.rounded_columns = together ? ranks : padded;
-            if (low.data != nullptr) h.rounded.data += t * padded;
+            Product h = by_a(seen(), t * padded.a, together ? ranks.a : d.rank, d.h + t * d.rank, d.terms * d.rank);
+            h.rounded = low, h.rounded_columns = together ? ranks.a : padded.a;
+            if (low.data != nullptr) h.rounded.data += t * padded.a;
             if (const cudaError_t error = product(h, s.stream); error != cudaSuccess) return error;
         }
         return cudaSuccess;
+    }
+
+    // A mixture's h, its weights, and w (x) h: all terms' A and routers times x in one product; dropout replaces A's part of it.
+    cudaError_t shrink_and_mix(const TermRows &mixed) {
+        auto *z = s.take<float>(d.tokens * ranks.a);
+        cudaError_t error = product(by_a(x, 0, ranks.a, z, ranks.a), s.stream);
+        for (int64_t t = 0; has_dropout && t < d.terms && error == cudaSuccess; t++) {
+            error = drop(t);
+            if (error == cudaSuccess) error = product(by_a(seen(), t * padded.a, d.rank, z + t * padded.a, ranks.a), s.stream);
+        }
+        return error != cudaSuccess ? error : mix(d, z, padded.a, mixed, s.stream);
     }
 
     // For the kernel that writes x.
@@ -223,8 +266,8 @@ template <class T> struct Call {
         Shrink p;
         p.a = a, p.h = d.h, p.low = low;
         p.slot_offsets = d.slot_offsets, p.slots = d.slots, p.tokens = d.tokens, p.fault = s.fault;
-        p.terms = static_cast<int>(d.terms), p.rank = static_cast<int>(d.rank), p.padded = static_cast<int>(padded);
-        p.fusible = tensor && ranks <= kMostShrunkRanks;
+        p.terms = static_cast<int>(d.terms), p.rank = static_cast<int>(d.rank), p.padded = static_cast<int>(padded.a);
+        p.fusible = tensor && ranks.a <= kMostShrunkRanks;
         return p;
     }
 
@@ -258,22 +301,31 @@ template <class T> struct Call {
         return launch(add_parts_kernel, Grid(blocks_for(m * n, kThreads), d.slots), dim3(kThreads), 0, s.stream, p, gradients, d.slot_stride);
     }
 
-    // dA = u x^T: of all terms from one pass over x where they see the same one.
-    cudaError_t input_backward(Matrix u) {
-        if (!has_dropout) return sum_over_tokens(u, ranks, x, in, 1, {{d.term[0].da, d.term[1].da, d.term[2].da}, d.rank, padded});
-        for (int64_t t = 0; t < d.terms; t++) {
-            cudaError_t error = drop(t);
-            if (error == cudaSuccess) error = sum_over_tokens(from(u, 0, t * padded), padded, seen(), in, 1, {{d.term[t].da}, d.rank, padded});
-            if (error != cudaSuccess) return error;
+    // dA = u x^T, and the router's gradient likewise: of all terms from one pass over x, but dA from what each term's dropout
+    // left of x.
+    cudaError_t input_backward(const Matrix *direct, const Matrix *masked, int64_t masked_padded) {
+        cudaError_t error = cudaSuccess;
+        if (direct != nullptr) {
+            Gradients to{{}, d.rank, padded.a, {}, d.heads};
+            for (int64_t t = 0; t < d.terms; t++) {
+                to.to[t] = masked == nullptr ? d.term[t].da : nullptr, to.router[t] = d.term[t].drouter;
+            }
+            error = sum_over_tokens(*direct, ranks.a, x, in, 1, to);
         }
-        return cudaSuccess;
+        for (int64_t t = 0; masked != nullptr && t < d.terms && error == cudaSuccess; t++) {
+            error = drop(t);
+            if (error != cudaSuccess) break;
+            const Gradients to{{d.term[t].da}, d.rank, masked_padded, {}, 0};
+            error = sum_over_tokens(from(*masked, 0, t * masked_padded), masked_padded, seen(), in, 1, to);
+        }
+        return error;
     }
 
-    // dB, and u = scale B^T dy in bf16: from one pass over dY.
-    cudaError_t output_backward_fused(Matrix h, LowRows u) {
+    // dB, and u = scale B^T dy, in bf16 or, with full_u, in float: from one pass over dY.
+    cudaError_t output_backward_fused(Matrix h, LowRows u, float *full_u) {
         AdapterBackward p{};
-        p.dy = static_cast<const bf16 *>(d.dy), p.h = static_cast<const bf16 *>(h.data), p.b = b, p.u = u;
-        p.tokens = d.tokens, p.rank = d.rank, p.padded = padded, p.slots = d.slots, p.dy_stride = y_stride;
+        p.dy = static_cast<const bf16 *>(d.dy), p.h = static_cast<const bf16 *>(h.data), p.b = b, p.u = u, p.full_u = full_u;
+        p.tokens = d.tokens, p.rank = b_columns(d), p.padded = padded.b, p.slots = d.slots, p.dy_stride = y_stride;
         int64_t tiles = 0;
         for (int64_t t = 0; t < d.terms; t++) {
             p.term[t] = {d.term[t].first, d.term[t].rows, d.term[t].db};
@@ -281,38 +333,43 @@ template <class T> struct Call {
         }
         p.terms = d.terms, p.slot_stride = d.slot_stride, p.slot_offsets = d.slot_offsets, p.scale = d.scale, p.fault = s.fault;
         p.part = tokens_of_part(tiles);
-        p.db_parts = s.take<float>(most_parts(tiles) * p.rows() * d.rank);
+        p.db_parts = s.take<float>(most_parts(tiles) * p.rows() * p.rank);
         return adapter_backward(s, p);
     }
 
     // The same of a term, in two passes.
-    cudaError_t output_backward(int64_t t, Matrix h, Matrix u) {
-        const ml_lora_term &term = d.term[t];
-        const int64_t column = t * padded;
+    cudaError_t output_backward(int64_t t, Matrix h, LowRows u, float *full_u) {
+        const ml_mixture_term &term = d.term[t];
+        const int64_t column = t * padded.b;
         const Matrix dy = from(this->dy(), 0, term.first), b_of_term = from(b, term.first, column);
-        Product du = over_tokens(padded);
+        Product du = over_tokens(padded.b);
         du.factor[0] = {dy, transposed(b_of_term), term.rows, true, b_scale};
         du.out_dtype = ML_F32, du.fault = s.fault;
-        if (tensor) {
-            du.rounded = {const_cast<bf16 *>(static_cast<const bf16 *>(u.data)) + column, u.row_stride, u.slot}, du.rounded_columns = padded;
-        } else {
-            du.out = const_cast<float *>(static_cast<const float *>(u.data)) + column, du.out_stride = ranks;
-        }
+        if (full_u != nullptr) du.out = full_u + column, du.out_stride = ranks.b;
+        else du.rounded = {u.data + column, u.stride, u.slot}, du.rounded_columns = padded.b;
         const cudaError_t error = product(du, s.stream);
         if (error != cudaSuccess) return error;
-        return sum_over_tokens(dy, term.rows, from(h, 0, column), d.rank, d.scale, {{term.db}, term.rows, term.rows});
+        const Gradients to{{term.db}, term.rows, term.rows, {}, 0};
+        return sum_over_tokens(dy, term.rows, from(h, 0, column), b_columns(d), d.scale, to);
+    }
+
+    // Of all terms. h: in the type that products take.
+    cudaError_t output_backward(Matrix h, LowRows u, float *full_u) {
+        if (fuses_output_backward()) return output_backward_fused(h, u, full_u);
+        cudaError_t error = cudaSuccess;
+        for (int64_t t = 0; t < d.terms && error == cudaSuccess; t++) error = output_backward(t, h, u, full_u);
+        return error;
     }
 
     bool fuses_output_backward() const {
-        bool fits = tensor && d.rank <= kMostFusedRank;
+        bool fits = tensor && b_columns(d) <= kMostFusedRank;
         for (int64_t t = 0; t < d.terms; t++) fits = fits && d.term[t].first % 8 == 0;
         return fits;
     }
 };
 
-}  // namespace
-
-template <class T> cudaError_t lora_linear_forward(State &s, const ml_lora_linear_desc &d, const MakeInput &make_x) {
+// make_x: writes x first, if there is one.
+template <class T> cudaError_t forward(State &s, const ml_mixture_linear_desc &d, const MakeInput &make_x) {
     if (d.tokens == 0) return cudaSuccess;
     using C = Call<T>;
     C call(s, d, false);
@@ -322,23 +379,22 @@ template <class T> cudaError_t lora_linear_forward(State &s, const ml_lora_linea
     if (d.rank == 0) return call.by_weight(y, false, nullptr);
 
     const LowRows h = call.tensor ? call.rows_of_h() : LowRows{};
+    float *full_h = call.tensor ? nullptr : d.heads > 0 ? s.take<float>(d.tokens * call.ranks.b) : d.h;
     cudaError_t error = call.prepare(C::kA | C::kB, false);
     bool shrunk = false;
     if (error == cudaSuccess && make_x) error = make_x(call.for_maker(h), shrunk);
-    if (error == cudaSuccess && !shrunk) error = call.shrink(h);
+    if (error == cudaSuccess && !shrunk) error = d.heads > 0 ? call.shrink_and_mix({h, full_h, call.padded.b}) : call.shrink(h);
     if (error != cudaSuccess) return error;
     if (call.tensor) {
-        const LowRank low = {h.matrix(), call.b, call.ranks, call.beside_rows, call.beside_weight};
+        const LowRank low = {h.matrix(), call.b, call.ranks.b, h.slot > 0, call.b_beside_weight};
         return call.by_weight(y, false, &low);
     }
-    y.factor[1] = {call.rows(d.h, ML_F32, call.ranks), call.b, call.ranks, true, call.b_scale};
+    y.factor[1] = {call.rows(full_h, ML_F32, call.ranks.b), call.b, call.ranks.b, true, call.b_scale};
     y.factors = 2;
     return product(y, s.stream);
 }
 
-template <class T> cudaError_t lora_linear_forward(State &s, const ml_lora_linear_desc &d) { return lora_linear_forward<T>(s, d, MakeInput()); }
-
-template <class T> cudaError_t lora_linear_backward(State &s, const ml_lora_linear_desc &d) {
+template <class T> cudaError_t backward(State &s, const ml_mixture_linear_desc &d) {
     if (d.tokens == 0) return cudaSuccess;
     using C = Call<T>;
     C call(s, d, true);
@@ -347,38 +403,58 @@ template <class T> cudaError_t lora_linear_backward(State &s, const ml_lora_line
     dx.out = d.dx, dx.accumulate = d.accumulate != 0;
     if (d.rank == 0) return d.dx == nullptr ? cudaSuccess : call.by_weight(dx, true, nullptr);
 
-    Matrix h = call.rows(d.h, ML_F32, call.ranks);
-    LowRows rounded_h, rounded_u;
-    if (call.tensor) {
-        rounded_h = {s.take<bf16>(d.tokens * call.ranks), call.ranks, 0}, rounded_u = call.rows_of_u();
-        h = rounded_h.matrix();
-    }
-    cudaError_t error = call.prepare((d.dx == nullptr ? 0 : C::kA) | C::kB | C::kH, true, rounded_h);
-    const Matrix u = call.tensor ? rounded_u.matrix() : call.rows(s.take<float>(d.tokens * call.ranks), ML_F32, call.ranks);
-    if (call.fuses_output_backward()) {
-        if (error == cudaSuccess) error = call.output_backward_fused(h, rounded_u);
-    } else {
-        for (int64_t t = 0; t < d.terms && error == cudaSuccess; t++) error = call.output_backward(t, h, u);
+    // What B's columns meet: h as products take it, or w (x) h.
+    TermRows h{{}, d.h, call.padded.b};
+    if (call.tensor || d.heads > 0) h = call.term_rows(call.padded.b);
+    // What the rows of A and of the router meet that saw x itself, and what those of A meet that saw x after dropout: u, or what
+    // the heads make of it.
+    const bool mixture = d.heads > 0;
+    const TermRows direct = call.tensor ? TermRows{call.rows_of_u(), nullptr, call.padded.a} : call.term_rows(call.padded.a);
+    TermRows masked = direct;
+    if (mixture && call.has_dropout) masked = call.term_rows(round_up(d.rank, call.tensor ? 8 : 1));
+    float *full_u = mixture ? s.take<float>(d.tokens * call.ranks.b) : direct.full;
+
+    cudaError_t error = call.prepare((d.dx == nullptr ? 0 : C::kA) | C::kB | (mixture ? 0 : C::kH), true, h.rounded);
+    if (error == cudaSuccess && mixture) error = mix(d, nullptr, 0, h, s.stream);
+    if (error == cudaSuccess) error = call.output_backward(call.matrix(h), direct.rounded, full_u);
+    if (error == cudaSuccess && mixture) {
+        error = unmix(d, full_u, call.padded.b, direct, call.has_dropout ? masked : TermRows{}, s.stream);
     }
     if (error != cudaSuccess) return error;
-    if (d.term[0].da != nullptr) error = call.input_backward(u);
+    const Matrix of_direct = call.matrix(direct), of_masked = call.matrix(masked);
+    const bool tail = mixture || !call.has_dropout;  // rows that saw x itself
+    if (d.term[0].da != nullptr) error = call.input_backward(tail ? &of_direct : nullptr, call.has_dropout ? &of_masked : nullptr, masked.padded);
     if (error != cudaSuccess || d.dx == nullptr) return error;
 
-    const LowRank low = {u, C::transposed(call.a), call.ranks, call.beside_rows, call.beside_weight};
-    if (call.has_dropout) {
-        error = call.by_weight(dx, true, nullptr);
-        dx.accumulate = true, dx.dropout = dropout_rate(d.dropout), dx.seed = d.seed;
-        for (int64_t t = 0; t < d.terms && error == cudaSuccess; t++) {
-            const int64_t rank = t * call.padded;
-            dx.factor[0] = {C::from(low.low, 0, rank), C::from(low.high, 0, rank), call.padded, true, 1};
-            dx.stream = d.term[t].stream;
-            error = product(dx, s.stream);
-        }
-        return error;
+    const LowRank low = {of_direct, C::transposed(call.a), call.ranks.a, direct.rounded.slot > 0, call.a_beside_weight};
+    if (!call.tensor && tail) dx.factor[1] = {low.low, low.high, low.rank, true, 1}, dx.factors = 2;
+    error = call.by_weight(dx, true, tail ? &low : nullptr);
+    dx.accumulate = true, dx.dropout = dropout_rate(d.dropout), dx.seed = d.seed, dx.factors = 1;
+    for (int64_t t = 0; call.has_dropout && t < d.terms && error == cudaSuccess; t++) {
+        const Matrix d_h = C::from(of_masked, 0, t * masked.padded), a = C::from(low.high, 0, t * call.padded.a);
+        dx.factor[0] = {d_h, a, masked.padded, true, 1};
+        dx.stream = d.term[t].stream;
+        error = product(dx, s.stream);
     }
-    if (call.tensor) return call.by_weight(dx, true, &low);
-    dx.factor[1] = {low.low, low.high, low.rank, true, 1}, dx.factors = 2;
-    return product(dx, s.stream);
+    return error;
+}
+
+}  // namespace
+
+template <class T> cudaError_t lora_linear_forward(State &s, const ml_lora_linear_desc &d, const MakeInput &make_x) {
+    return forward<T>(s, without_router(d), make_x);
+}
+template <class T> cudaError_t lora_linear_forward(State &s, const ml_lora_linear_desc &d) {
+    return forward<T>(s, without_router(d), MakeInput());
+}
+template <class T> cudaError_t lora_linear_backward(State &s, const ml_lora_linear_desc &d) {
+    return backward<T>(s, without_router(d));
+}
+template <class T> cudaError_t mixture_linear_forward(State &s, const ml_mixture_linear_desc &d) {
+    return forward<T>(s, d, MakeInput());
+}
+template <class T> cudaError_t mixture_linear_backward(State &s, const ml_mixture_linear_desc &d) {
+    return backward<T>(s, d);
 }
 
 template cudaError_t lora_linear_forward<float>(State &, const ml_lora_linear_desc &, const MakeInput &);
@@ -387,6 +463,10 @@ template cudaError_t lora_linear_forward<float>(State &, const ml_lora_linear_de
 template cudaError_t lora_linear_forward<bf16>(State &, const ml_lora_linear_desc &);
 template cudaError_t lora_linear_backward<float>(State &, const ml_lora_linear_desc &);
 template cudaError_t lora_linear_backward<bf16>(State &, const ml_lora_linear_desc &);
+template cudaError_t mixture_linear_forward<float>(State &, const ml_mixture_linear_desc &);
+template cudaError_t mixture_linear_forward<bf16>(State &, const ml_mixture_linear_desc &);
+template cudaError_t mixture_linear_backward<float>(State &, const ml_mixture_linear_desc &);
+template cudaError_t mixture_linear_backward<bf16>(State &, const ml_mixture_linear_desc &);
 
 }  // namespace cuda
 }  // namespace metalora

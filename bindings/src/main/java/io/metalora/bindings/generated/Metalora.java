@@ -23,10 +23,10 @@ public class Metalora extends Metalora$shared {
     static final SymbolLookup SYMBOL_LOOKUP = SymbolLookup.loaderLookup()
             .or(Linker.nativeLinker().defaultLookup());
 
-    private static final int ML_ABI_VERSION = (int)7L;
+    private static final int ML_ABI_VERSION = (int)8L;
     /**
      * {@snippet lang=c :
-     * #define ML_ABI_VERSION 7
+     * #define ML_ABI_VERSION 8
      * }
      */
     public static int ML_ABI_VERSION() {
@@ -2084,6 +2084,128 @@ public class Metalora extends Metalora$shared {
                 traceDowncall("ml_rmsnorm_linear_forward", context, norm, linear);
             }
             return (int)mh$.invokeExact(context, norm, linear);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class ml_mixture_linear_forward {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Metalora.C_INT,
+            Metalora.C_POINTER,
+            Metalora.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("ml_mixture_linear_forward").orElseThrow();
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t ml_mixture_linear_forward(ml_context *context, const ml_mixture_linear_desc *desc)
+     * }
+     */
+    public static FunctionDescriptor ml_mixture_linear_forward$descriptor() {
+        return ml_mixture_linear_forward.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t ml_mixture_linear_forward(ml_context *context, const ml_mixture_linear_desc *desc)
+     * }
+     */
+    public static MethodHandle ml_mixture_linear_forward$handle() {
+        return ml_mixture_linear_forward.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t ml_mixture_linear_forward(ml_context *context, const ml_mixture_linear_desc *desc)
+     * }
+     */
+    public static MemorySegment ml_mixture_linear_forward$address() {
+        return ml_mixture_linear_forward.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t ml_mixture_linear_forward(ml_context *context, const ml_mixture_linear_desc *desc)
+     * }
+     */
+    public static int ml_mixture_linear_forward(MemorySegment context, MemorySegment desc) {
+        var mh$ = ml_mixture_linear_forward.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("ml_mixture_linear_forward", context, desc);
+            }
+            return (int)mh$.invokeExact(context, desc);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class ml_mixture_linear_backward {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            Metalora.C_INT,
+            Metalora.C_POINTER,
+            Metalora.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.find("ml_mixture_linear_backward").orElseThrow();
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t ml_mixture_linear_backward(ml_context *context, const ml_mixture_linear_desc *desc)
+     * }
+     */
+    public static FunctionDescriptor ml_mixture_linear_backward$descriptor() {
+        return ml_mixture_linear_backward.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t ml_mixture_linear_backward(ml_context *context, const ml_mixture_linear_desc *desc)
+     * }
+     */
+    public static MethodHandle ml_mixture_linear_backward$handle() {
+        return ml_mixture_linear_backward.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t ml_mixture_linear_backward(ml_context *context, const ml_mixture_linear_desc *desc)
+     * }
+     */
+    public static MemorySegment ml_mixture_linear_backward$address() {
+        return ml_mixture_linear_backward.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t ml_mixture_linear_backward(ml_context *context, const ml_mixture_linear_desc *desc)
+     * }
+     */
+    public static int ml_mixture_linear_backward(MemorySegment context, MemorySegment desc) {
+        var mh$ = ml_mixture_linear_backward.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("ml_mixture_linear_backward", context, desc);
+            }
+            return (int)mh$.invokeExact(context, desc);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

@@ -9,7 +9,7 @@ import java.util.function.ObjLongConsumer;
 /** A file format for adapters: reads one from a folder and writes one to it, whatever device its values are on. */
 interface AdapterFormat {
 
-    /** That of Hugging Face's PEFT. */
+    /** That of Hugging Face's PEFT, and of HydraLoRA, whose form is PEFT's with tensors of its own. */
     AdapterFormat PEFT = new PeftFormat();
 
     /**

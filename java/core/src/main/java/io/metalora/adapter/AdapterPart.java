@@ -3,6 +3,6 @@ package io.metalora.adapter;
 /** What of an adapter is moved to fit it to a task; the rest is left as all tasks share it. */
 public enum AdapterPart {
     ALL,
-    /** Every B: the tasks share A. */
+    /** Every B, of a mixture all of its heads: the tasks share A, and the router. */
     B
 }

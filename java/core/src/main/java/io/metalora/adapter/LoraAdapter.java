@@ -18,14 +18,20 @@ public final class LoraAdapter implements AutoCloseable {
         this.parameters = parameters;
     }
 
-    /** A fresh adapter, which changes nothing: every B is zero, every A uniform in (-1/sqrt(in), 1/sqrt(in)). */
+    /** A fresh adapter, which changes nothing: every B is zero, every A and router uniform in (-1/sqrt(in), 1/sqrt(in)). */
     public static LoraAdapter create(Device device, AdapterLayout layout, long seed) {
         var adapter = new LoraAdapter(layout, device.zeros(DType.F32, layout.parameters()));
         try {
             switch (layout) {
                 case LoraLayout lora -> {
                     for (var site : lora.sites()) {
-                        adapter.upload(site.offsetA(), InitialValues.a(seed, site, lora.config().rank()));
+                        adapter.upload(site.offsetA(), InitialValues.a(seed, site, site.rank()));
+                    }
+                }
+                case MixtureLayout mixture -> {
+                    for (var site : mixture.sites()) {
+                        adapter.upload(site.offsetA(), InitialValues.a(seed, site, site.rank()));
+                        adapter.upload(site.offsetRouter(), InitialValues.router(seed, site));
                     }
                 }
             }
@@ -46,7 +52,11 @@ public final class LoraAdapter implements AutoCloseable {
         return new LoraAdapter(layout, parameters);
     }
 
-    /** Reads a PEFT adapter (F32, F16 or BF16) made for {@code model}; an InputException says why one does not fit. */
+    /**
+     * Reads an adapter (F32, F16 or BF16) as PEFT or HydraLoRA writes it.
+     *
+     * @throws InputException if there is none, or it does not fit {@code model}, saying why
+     */
     public static LoraAdapter load(Path peftDir, ModelConfig model, Device device) {
         try (var reader = AdapterFormat.PEFT.open(peftDir, model)) {
             AdapterLayout layout = reader.layout();
@@ -61,7 +71,7 @@ public final class LoraAdapter implements AutoCloseable {
         }
     }
 
-    /** The layout of the PEFT adapter in a folder, which is checked as {@link #load} does but for its values. */
+    /** The layout of the adapter in a folder, which is checked as {@link #load} does but for its values. */
     public static AdapterLayout layout(Path peftDir, ModelConfig model) {
         try (var reader = AdapterFormat.PEFT.open(peftDir, model)) {
             return reader.layout();
@@ -69,7 +79,8 @@ public final class LoraAdapter implements AutoCloseable {
     }
 
     /**
-     * Writes the adapter in PEFT's format, F32. {@code dir} is created whole or not at all; one that holds an adapter is
+     * Writes the adapter, F32: LoRA in PEFT's format; a mixture with HydraLoRA's tensors, in a folder that PEFT, which would
+     * compute something else with them, refuses. {@code dir} is created whole or not at all; one that holds an adapter is
      * overwritten file by file, any other that is not empty is refused.
      *
      * @param baseModelNameOrPath where PEFT finds the base model; null when unknown

@@ -14,15 +14,24 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.Set;
 import java.util.TreeSet;
 
 /**
- * adapter_config.json, to and from a {@link LoraConfig}. What would change the result of the adapter in a way that is not
- * implemented is refused, though PEFT itself may only warn of it.
+ * What adapter_config.json says. What would change the result of the adapter in a way that is not implemented is refused, though
+ * PEFT itself may only warn of it.
+ *
+ * @param heads of a mixture; empty for LoRA
  */
-final class PeftConfig {
+record PeftConfig(LoraConfig lora, OptionalInt heads) {
     static final String FILE = "adapter_config.json";
+
+    /** The number of heads. HydraLoRA writes it beside LoRA's peft_type: with it the adapter is a mixture, also of one head. */
+    static final String HEADS = "lora_nums";
+
+    /** The peft_type of mixtures written here. PEFT knows none of it: as LORA it would load A alone and compute without B. */
+    private static final String MIXTURE = "METALORA_MIXTURE";
 
     private static final Logger LOG = System.getLogger(PeftConfig.class.getName());
 
@@ -31,7 +40,7 @@ final class PeftConfig {
             "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "exclude_modules", "layers_to_transform",
             "layers_pattern", "lora_bias", "trainable_token_indices", "target_parameters", "layer_replication",
             "alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config", "kasa_config", "monteclora_config",
-            "megatron_config");
+            "megatron_config", "enable_lora");
 
     /** Initialisations that change the frozen weights too: their adapters belong to a base that no file holds. */
     private static final List<String> CHANGES_BASE = List.of("pissa", "olora", "corda", "loftq", "lora_ga");
@@ -41,17 +50,15 @@ final class PeftConfig {
             "peft_type", "task_type", "r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "bias",
             "init_lora_weights", "base_model_name_or_path", "inference_mode", "auto_mapping", "peft_version", "revision",
             "fan_in_fan_out", "megatron_core", "loftq_config", "eva_config", "corda_config", "lora_ga_config",
-            "velora_config", "qalora_group_size", "runtime_config", "ensure_weight_tying");
-
-    private PeftConfig() {}
+            "velora_config", "qalora_group_size", "runtime_config", "ensure_weight_tying", HEADS, "merge_weights");
 
     /** Reads the file in {@code dir}; an InputException says why it can't be used. */
-    static LoraConfig read(Path dir) {
-        Folders.require(dir, "a PEFT adapter (" + FILE + ", " + PeftTensors.FILE + ")");
+    static PeftConfig read(Path dir) {
+        Folders.require(dir, "an adapter (" + FILE + ", " + PeftTensors.FILE + ")");
         if (Files.notExists(dir.resolve(FILE))) {
             String hint = Files.exists(dir.resolve("config.json")) ? "; it holds a model: give it as the model, not as the adapter"
                     : Files.exists(dir.resolve("adapter").resolve(FILE)) ? "; this run's adapter is " + dir.resolve("adapter")
-                    : "; give the folder of a PEFT adapter";
+                    : "; give the folder of an adapter in PEFT's or HydraLoRA's form";
             throw new InputException(dir + " has no " + FILE + hint);
         }
         JsonObject json = JsonObject.read(dir.resolve(FILE));
@@ -80,8 +87,11 @@ final class PeftConfig {
         int rank = json.integer("r", 1, LoraConfig.MAX_RANK);
         float alpha = (float) json.positive("lora_alpha");
         double dropout = json.number("lora_dropout", 0);
+        boolean mixture = json.has(HEADS) || json.string("peft_type").equals(MIXTURE);
+        int heads = mixture ? json.integer(HEADS, 1, MixtureLayout.MAX_COLUMNS) : 0;
         try {
-            return new LoraConfig(rank, alpha, json.flag("use_rslora", false), (float) dropout, targets(json));
+            var lora = new LoraConfig(rank, alpha, json.flag("use_rslora", false), (float) dropout, targets(json));
+            return new PeftConfig(lora, mixture ? OptionalInt.of(heads) : OptionalInt.empty());
         } catch (InputException e) {
             throw e.getMessage().startsWith(json.file().toString())
                     ? e : new InputException(json.file() + ": " + e.getMessage(), e);
@@ -98,8 +108,9 @@ final class PeftConfig {
             throw new InputException(json.file() + " is not PEFT's schema" + tool + ": peft_type is missing (keys: "
                     + new TreeSet<>(json.keys()) + "); convert the adapter to PEFT's format");
         }
-        if (!type.equals("LORA")) {
-            throw json.fail("peft_type", "is " + type + ", which is not supported; supported is LORA");
+        if (!type.equals("LORA") && !type.equals(MIXTURE)) {
+            throw json.fail("peft_type", "is " + type + ", which is not supported; supported is LORA, or " + MIXTURE
+                    + " as written here");
         }
         String task = json.string("task_type", "CAUSAL_LM");
         if (!task.equals("CAUSAL_LM")) {
@@ -118,7 +129,8 @@ final class PeftConfig {
      *
      * @param baseModel where PEFT finds the base model; null when unknown
      */
-    static byte[] json(LoraConfig c, String baseModel) {
+    static byte[] json(AdapterLayout layout, String baseModel) {
+        LoraConfig c = layout.config();
         var mapper = JsonMapper.builder().enable(SerializationFeature.INDENT_OUTPUT).build();
         ObjectNode json = mapper.createObjectNode();
         json.putObject("alpha_pattern");
@@ -133,8 +145,14 @@ final class PeftConfig {
             json.put("lora_alpha", c.alpha());
         }
         json.put("lora_dropout", c.dropout());
+        if (layout instanceof MixtureLayout mixture) {
+            json.put(HEADS, mixture.heads());
+        }
         json.putNull("modules_to_save");
-        json.put("peft_type", "LORA");
+        json.put("peft_type", switch (layout) {
+            case LoraLayout lora -> "LORA";
+            case MixtureLayout mixture -> MIXTURE;
+        });
         json.put("r", c.rank());
         json.putObject("rank_pattern");
         switch (c.targets()) {

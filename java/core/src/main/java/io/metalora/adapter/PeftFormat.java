@@ -6,19 +6,19 @@ import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
 import java.nio.file.Path;
 import java.util.HashMap;
-import java.util.List;
 import java.util.function.ObjLongConsumer;
 
 /**
  * An adapter as PEFT writes it: adapter_config.json beside adapter_model.safetensors, with tensors named
- * {@code base_model.model.<module path>.lora_A.weight} [r, in] and {@code ...lora_B.weight} [out, r]. What PEFT only
- * warns about, and then computes wrongly, is refused here.
+ * {@code base_model.model.<module path>.lora_A.weight} [r, in] and {@code ...lora_B.weight} [out, r]; or a mixture as HydraLoRA
+ * writes it, with {@code ...lora_B0.weight}, {@code ...lora_B1.weight} and so on, and {@code ...lora_route.weight} [heads, in].
+ * What PEFT only warns about, and then computes wrongly, is refused here.
  */
 final class PeftFormat implements AdapterFormat {
 
     @Override
     public Reader open(Path dir, ModelConfig model) {
-        LoraLayout layout = layout(dir, model);
+        AdapterLayout layout = layout(dir, model);
         var weights = PeftTensors.open(dir);
         try {
             PeftTensors.check(weights, layout, model);
@@ -30,22 +30,26 @@ final class PeftFormat implements AdapterFormat {
     }
 
     /** What the configuration asks for, in {@code model}. */
-    static LoraLayout layout(Path dir, ModelConfig model) {
-        LoraConfig config = PeftConfig.read(dir);
+    static AdapterLayout layout(Path dir, ModelConfig model) {
+        PeftConfig read = PeftConfig.read(dir);
         try {
-            return new LoraLayout(model, config, false);
+            return read.heads().isEmpty() ? new LoraLayout(model, read.lora(), false)
+                    : new MixtureLayout(model, read.lora(), read.heads().getAsInt(), false);
         } catch (InputException e) {
             throw new InputException(dir.resolve(PeftConfig.FILE) + ": " + e.getMessage(), e);
         }
     }
 
-    private record PeftReader(Safetensors weights, LoraLayout layout) implements Reader {
+    private record PeftReader(Safetensors weights, AdapterLayout layout) implements Reader {
 
         @Override
         public void read(ObjLongConsumer<float[]> to) {
             for (var site : layout.sites()) {
-                to.accept(values(PeftTensors.nameA(site)), site.offsetA());
-                to.accept(values(PeftTensors.nameB(site)), site.offsetB());
+                var values = new float[site.parameters()];
+                for (var matrix : site.matrices()) {
+                    matrix.scatter(values(PeftTensors.name(site, matrix)), values, site.offset());
+                }
+                to.accept(values, site.offset());
             }
             weights.requireUnchanged();
         }
@@ -69,30 +73,21 @@ final class PeftFormat implements AdapterFormat {
 
     @Override
     public void write(Path dir, AdapterLayout layout, String baseModel, Values values) {
-        switch (layout) {
-            case LoraLayout lora -> write(dir, lora, baseModel, values);
-        }
-    }
-
-    private static void write(Path dir, LoraLayout layout, String baseModel, Values values) {
         PeftFolder.requireUsable(dir);
-        byte[] config = PeftConfig.json(layout.config(), baseModel);
+        byte[] config = PeftConfig.json(layout, baseModel);
         var tensors = new HashMap<String, HostTensor>();
-        int rank = layout.config().rank();
         for (var site : layout.sites()) {
-            for (var tensor : List.of(tensor(PeftTensors.nameA(site), values, site.offsetA(), rank, site.in()),
-                    tensor(PeftTensors.nameB(site), values, site.offsetB(), site.out(), rank))) {
+            float[] of = values.at(site.offset(), site.parameters());
+            for (var matrix : site.matrices()) {
+                String name = PeftTensors.name(site, matrix);
+                var tensor = HostTensor.of(name, matrix.gather(of, site.offset()), matrix.rows(), matrix.columns());
                 tensor.firstNotFinite().ifPresent(found -> {
                     throw new IllegalStateException("an adapter that is not finite is not written to " + dir + ": tensor "
-                            + tensor.name() + " holds " + found);
+                            + name + " holds " + found);
                 });
-                tensors.put(tensor.name(), tensor);
+                tensors.put(name, tensor);
             }
         }
         PeftFolder.write(dir, config, tensors);
-    }
-
-    private static HostTensor tensor(String name, Values values, long offset, int rows, int columns) {
-        return HostTensor.of(name, values.at(offset, rows * columns), rows, columns);
     }
 }

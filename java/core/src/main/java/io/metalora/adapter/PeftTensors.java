@@ -18,14 +18,8 @@ final class PeftTensors {
 
     private PeftTensors() {}
 
-    /** Of A [r, in]. */
-    static String nameA(LoraLayout.Site site) {
-        return PREFIX + site.path() + ".lora_A.weight";
-    }
-
-    /** Of B [out, r]. */
-    static String nameB(LoraLayout.Site site) {
-        return PREFIX + site.path() + ".lora_B.weight";
+    static String name(AdapterLayout.Site site, AdapterMatrix matrix) {
+        return PREFIX + site.path() + "." + matrix.name() + ".weight";
     }
 
     /** Opens the file in {@code dir}, whose tensors are not checked yet. */
@@ -34,7 +28,9 @@ final class PeftTensors {
         if (Files.notExists(file)) {
             String hint = Files.exists(dir.resolve("adapter_model.bin"))
                     ? "; adapter_model.bin is a Python pickle: save the adapter again with"
-                            + " save_pretrained(..., safe_serialization=True)"
+                            + " save_pretrained(..., safe_serialization=True) or, as HydraLoRA has no such option, convert it:"
+                            + " safetensors.torch.save_file(torch.load(\"adapter_model.bin\", map_location=\"cpu\"), \""
+                            + FILE + "\")"
                     : "; the folder is incomplete: fetch or save the adapter again";
             throw new InputException(dir + " has no " + FILE + hint);
         }
@@ -42,13 +38,13 @@ final class PeftTensors {
     }
 
     /** Refuses with an InputException a file without exactly the layout's tensors, each of its shape and a type that is read. */
-    static void check(Safetensors weights, LoraLayout layout, ModelConfig model) {
+    static void check(Safetensors weights, AdapterLayout layout, ModelConfig model) {
         Path file = weights.path();
-        int rank = layout.config().rank();
         var expected = new HashMap<String, long[]>();
         for (var site : layout.sites()) {
-            expected.put(nameA(site), new long[] {rank, site.in()});
-            expected.put(nameB(site), new long[] {site.out(), rank});
+            for (var matrix : site.matrices()) {
+                expected.put(name(site, matrix), new long[] {matrix.rows(), matrix.columns()});
+            }
         }
         // Tensors that the model has no place for come first: they show best what the file was made for.
         var extra = new TreeSet<>(weights.names());
@@ -56,28 +52,22 @@ final class PeftTensors {
         if (!extra.isEmpty()) {
             String name = extra.first();
             throw new InputException(file + ": tensor " + name
-                    + (extra.size() > 1 ? " (and " + (extra.size() - 1) + " more)" : "") + extraReason(name, model));
+                    + (extra.size() > 1 ? " (and " + (extra.size() - 1) + " more)" : "") + extraReason(name, layout, model));
         }
         var missing = new TreeSet<>(expected.keySet());
         missing.removeAll(weights.names());
         if (!missing.isEmpty()) {
             throw new InputException(file + ": tensor " + missing.first()
                     + (missing.size() > 1 ? " (and " + (missing.size() - 1) + " more)" : "") + " is missing, though "
-                    + PeftConfig.FILE + " targets " + layout.config().targets() + "; the adapter is for another model of fewer"
-                    + " layers, or incomplete");
+                    + PeftConfig.FILE + " targets " + layout.config().targets() + heads(layout, " with ") + "; the adapter is for"
+                    + " another model of fewer layers, or incomplete");
         }
         for (var e : expected.entrySet()) {
             HostTensor t = weights.tensor(e.getKey());
             long[] shape = t.shape();
-            boolean isA = e.getKey().endsWith(".lora_A.weight");
             if (!Arrays.equals(shape, e.getValue())) {
-                boolean otherRank = shape.length == 2 && shape[isA ? 0 : 1] != rank
-                        && shape[isA ? 1 : 0] == e.getValue()[isA ? 1 : 0];
-                throw new InputException(file + ": tensor " + e.getKey() + " has shape " + Arrays.toString(shape)
-                        + ", but " + Arrays.toString(e.getValue()) + " is needed; "
-                        + (otherRank
-                                ? "its rank is " + shape[isA ? 0 : 1] + ", but r in " + PeftConfig.FILE + " is " + rank
-                                : "the adapter is for another model"));
+                throw new InputException(file + ": tensor " + e.getKey() + " has shape " + Arrays.toString(shape) + ", but "
+                        + Arrays.toString(e.getValue()) + " is needed; " + shapeReason(e.getKey(), shape, e.getValue()));
             }
             if (t.dtype() != DType.F32 && t.dtype() != DType.F16 && t.dtype() != DType.BF16) {
                 throw new InputException(file + ": tensor " + e.getKey() + " is of type " + t.dtype()
@@ -86,7 +76,36 @@ final class PeftTensors {
         }
     }
 
-    private static String extraReason(String name, ModelConfig model) {
+    /** lora_nums of a mixture, as its configuration has it; nothing for LoRA. */
+    private static String heads(AdapterLayout layout, String before) {
+        return switch (layout) {
+            case LoraLayout lora -> "";
+            case MixtureLayout mixture -> before + PeftConfig.HEADS + " " + mixture.heads();
+        };
+    }
+
+    private static String shapeReason(String name, long[] shape, long[] needed) {
+        boolean router = name.endsWith(".lora_route.weight");
+        int own = router || name.endsWith(".lora_A.weight") ? 0 : 1; // the axis whose length the configuration says
+        return shape.length == 2 && shape[own] != needed[own] && shape[1 - own] == needed[1 - own]
+                ? "its " + (router ? "heads are " : "rank is ") + shape[own] + ", but " + (router ? PeftConfig.HEADS : "r")
+                        + " in " + PeftConfig.FILE + " is " + needed[own]
+                : "the adapter is for another model";
+    }
+
+    /** What a tensor says that another kind of adapter has, or a mixture of more heads; null where it is of neither. */
+    private static String otherKind(String name, AdapterLayout layout) {
+        boolean ofMixture = name.matches(".*\\.lora_(B\\d+|route)\\.weight");
+        return switch (layout) {
+            case LoraLayout lora -> !ofMixture ? null : " is of a mixture, but " + PeftConfig.FILE + " has no " + PeftConfig.HEADS
+                    + ", which a mixture's says: HydraLoRA writes it; the two files are not of one adapter";
+            case MixtureLayout mixture -> !ofMixture && !name.endsWith(".lora_B.weight") ? null
+                    : " is none of" + heads(mixture, " a mixture with ") + ", as "
+                            + PeftConfig.FILE + " has it; the two files are not of one adapter";
+        };
+    }
+
+    private static String extraReason(String name, AdapterLayout layout, ModelConfig model) {
         if (!name.startsWith(PREFIX)) {
             return " does not begin with " + PREFIX + ", as PEFT's tensors do; save the adapter with PEFT's"
                     + " save_pretrained";
@@ -96,6 +115,11 @@ final class PeftTensors {
                     + " save_pretrained";
         }
         String path = name.substring(PREFIX.length());
+        boolean onSite = layout.sites().stream().anyMatch(site -> path.startsWith(site.path() + ".lora_"));
+        String other = onSite ? otherKind(name, layout) : null;
+        if (other != null) {
+            return other;
+        }
         for (var p : Projection.values()) {
             var at = path.indexOf("." + p.module() + ".lora_");
             if (path.startsWith("model.layers.") && at > 0) {

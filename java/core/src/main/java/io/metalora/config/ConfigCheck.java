@@ -1,6 +1,7 @@
 package io.metalora.config;
 
 import io.metalora.adapter.AdapterPart;
+import io.metalora.adapter.MixtureLayout;
 import io.metalora.file.Shown;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
@@ -49,6 +50,9 @@ final class ConfigCheck {
     static void check(TrainConfig config) {
         var adapter = config.adapter();
         require(adapter.rank() >= 1 && adapter.rank() <= 4096, "adapter.rank", adapter.rank(), "must be between 1 and 4096");
+        int mostHeads = MixtureLayout.MAX_COLUMNS / adapter.rank();
+        require(adapter.heads() >= 1 && adapter.heads() <= mostHeads, "adapter.heads", adapter.heads(),
+                "must be between 1 and " + mostHeads + " with adapter.rank " + adapter.rank());
         require(adapter.alpha() > 0 && Float.isFinite(adapter.alpha()), "adapter.alpha", adapter.alpha(), "must be above 0");
         require(adapter.dropout() >= 0 && adapter.dropout() < 1, "adapter.dropout", adapter.dropout(),
                 "must be at least 0 and below 1");

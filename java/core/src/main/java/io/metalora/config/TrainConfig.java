@@ -1,10 +1,14 @@
 package io.metalora.config;
 
+import io.metalora.adapter.AdapterKind;
 import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.LoraConfig;
+import io.metalora.adapter.LoraLayout;
+import io.metalora.adapter.MixtureLayout;
 import io.metalora.adapter.TargetModules;
 import io.metalora.file.Folders;
+import io.metalora.io.ModelConfig;
 import io.metalora.model.LoadOptions;
 import io.metalora.model.WeightStorage;
 import io.metalora.runtime.Backend;
@@ -38,21 +42,34 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
                           Joint joint, Optimizer optimizer, Compute compute) {
 
     /**
+     * @param kind          what it computes
      * @param rank          r
+     * @param heads         B matrices for each A; of a mixture alone
      * @param alpha         the update is scaled by alpha / r
      * @param rslora        by alpha / sqrt(r) instead
      * @param dropout       in [0, 1), on the adapter's input
      * @param targetModules which Linears are adapted: names, a regex, or all-linear
-     * @param init          nullable: a PEFT folder to start from; its rank, alpha and targets then replace those above
+     * @param init          nullable: the folder of an adapter of this kind to start from; its rank, heads, scale, dropout and
+     *                      targets then replace those above
      */
-    public record Adapter(int rank, float alpha, boolean rslora, float dropout, TargetModules targetModules, Path init) {
+    public record Adapter(AdapterKind kind, int rank, int heads, float alpha, boolean rslora, float dropout,
+                          TargetModules targetModules, Path init) {
         public Adapter {
+            Objects.requireNonNull(kind, "kind");
             Objects.requireNonNull(targetModules, "targetModules");
         }
 
-        /** The adapter's shape and scale. */
+        /** Rank, scale, dropout and targets, which adapters of every kind have. */
         public LoraConfig lora() {
             return new LoraConfig(rank, alpha, rslora, dropout, targetModules);
+        }
+
+        /** Where its parameters lie, on {@code model}. */
+        public AdapterLayout layout(ModelConfig model) {
+            return switch (kind) {
+                case LORA -> new LoraLayout(model, lora());
+                case MIXTURE -> new MixtureLayout(model, lora(), heads);
+            };
         }
     }
 
@@ -190,7 +207,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
 
     /** The defaults; {@code model}, {@code output} and {@code data.folder} have none. */
     public static final TrainConfig DEFAULTS = new TrainConfig(Method.META_LORA, null, null, 0,
-            new Adapter(8, 16, false, 0, TargetModules.allLinear(), null),
+            new Adapter(AdapterKind.LORA, 8, 4, 16, false, 0, TargetModules.allLinear(), null),
             new Data(null, List.of(), 0, true, OverLength.REFUSE),
             new Meta(100, 4, 8, 8, 3, AdapterPart.ALL, InnerOptimizer.SGD, 0.02, List.of(), 0, 0, OuterDirection.FIRST_ORDER,
                     CompositionRule.UNIFORM, 1, AggregationRule.MEAN, 0.4, null, 10),
@@ -262,7 +279,8 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     /** A copy with absolute paths, so that it means the same from any working directory. */
     public TrainConfig absolute() {
         return new TrainConfig(method, Folders.absolute(model), Folders.absolute(output), seed,
-                new Adapter(adapter.rank, adapter.alpha, adapter.rslora, adapter.dropout, adapter.targetModules, Folders.absolute(adapter.init)),
+                new Adapter(adapter.kind, adapter.rank, adapter.heads, adapter.alpha, adapter.rslora, adapter.dropout,
+                        adapter.targetModules, Folders.absolute(adapter.init)),
                 new Data(Folders.absolute(data.folder), data.names, data.samplesPerTask, data.appendEos, data.overLength),
                 new Meta(meta.iterations, meta.tasksPerIteration, meta.supportSize, meta.querySize, meta.innerSteps, meta.adapts,
                         meta.innerOptimizer, meta.innerLr, meta.innerRates, meta.innerRateLr, meta.innerClip, meta.outer,

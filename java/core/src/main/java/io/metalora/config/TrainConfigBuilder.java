@@ -1,5 +1,6 @@
 package io.metalora.config;
 
+import io.metalora.adapter.AdapterKind;
 import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.TargetModules;
 import io.metalora.model.WeightStorage;
@@ -99,7 +100,9 @@ public final class TrainConfigBuilder {
     /** The section {@link TrainConfig.Adapter}. */
     public static final class Adapter {
 
+        private AdapterKind kind;
         private int rank;
+        private int heads;
         private float alpha;
         private boolean rslora;
         private float dropout;
@@ -107,7 +110,9 @@ public final class TrainConfigBuilder {
         private Path init;
 
         private Adapter(TrainConfig.Adapter from) {
+            this.kind = from.kind();
             this.rank = from.rank();
+            this.heads = from.heads();
             this.alpha = from.alpha();
             this.rslora = from.rslora();
             this.dropout = from.dropout();
@@ -115,8 +120,18 @@ public final class TrainConfigBuilder {
             this.init = from.init();
         }
 
+        public Adapter kind(AdapterKind kind) {
+            this.kind = kind;
+            return this;
+        }
+
         public Adapter rank(int rank) {
             this.rank = rank;
+            return this;
+        }
+
+        public Adapter heads(int heads) {
+            this.heads = heads;
             return this;
         }
 
@@ -146,7 +161,7 @@ public final class TrainConfigBuilder {
         }
 
         private TrainConfig.Adapter build() {
-            return new TrainConfig.Adapter(rank, alpha, rslora, dropout, targetModules, init);
+            return new TrainConfig.Adapter(kind, rank, heads, alpha, rslora, dropout, targetModules, init);
         }
     }
 

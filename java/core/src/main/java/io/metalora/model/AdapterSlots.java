@@ -2,7 +2,6 @@ package io.metalora.model;
 
 import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
-import io.metalora.adapter.LoraLayout;
 import io.metalora.model.pass.BufferPlan;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
@@ -73,7 +72,7 @@ public final class AdapterSlots implements AutoCloseable {
      * A slot for a copy of each adapter, in their order, for inference. Packs may mix them with the base model, {@link #BASE}.
      *
      * @param adapters at least one, of one device; may be closed afterwards
-     * @throws InputException if they have not all the same rank, scale and Linears, which those in one pack need
+     * @throws InputException if they have not all the same kind, rank, scale and Linears, which those in one pack need
      */
     public static AdapterSlots of(List<LoraAdapter> adapters) {
         var first = adapters.getFirst();
@@ -102,9 +101,10 @@ public final class AdapterSlots implements AutoCloseable {
         float scale = first.config().scale();
         float otherScale = other.config().scale();
         if (!other.equals(first) || otherScale != scale) {
-            throw new InputException(otherName + " has " + (other.equals(first) ? "the scale " + otherScale + ", not " + scale
-                    : other.difference(first)) + " as " + firstName + ": adapters in one pack need the same rank, scale (alpha) and"
-                    + " Linears; use such ones, or load these one at a time");
+            throw new InputException(otherName + " has "
+                    + (other.equals(first) ? "the scale " + otherScale + ", not " + scale : other.difference(first))
+                    + " as " + firstName + ": adapters in one pack need the same kind, rank, scale (alpha) and Linears; use such"
+                    + " ones, or load these one at a time");
         }
     }
 
@@ -146,10 +146,7 @@ public final class AdapterSlots implements AutoCloseable {
     /** The first value that is a NaN or an infinity, in words; empty where all are finite. */
     Optional<String> firstNotFinite() {
         for (int slot = 0; slot < slots; slot++) {
-            long start = slot * layout.parameters();
-            var found = switch (layout) {
-                case LoraLayout lora -> firstNotFinite(lora, start);
-            };
+            var found = firstNotFinite(slot * layout.parameters());
             if (found.isPresent()) {
                 return found;
             }
@@ -157,16 +154,15 @@ public final class AdapterSlots implements AutoCloseable {
         return Optional.empty();
     }
 
-    private Optional<String> firstNotFinite(LoraLayout lora, long start) {
-        int rank = lora.config().rank();
-        for (var site : lora.sites()) {
-            for (boolean isA : new boolean[] {true, false}) {
-                long rows = isA ? rank : site.out();
-                long columns = isA ? site.in() : rank;
-                float[] values = parameters.view(start + (isA ? site.offsetA() : site.offsetB()), rows, columns).toFloats();
-                var found = HostTensor.of(site.path(), values, rows, columns).firstNotFinite();
+    /** @param start of the slot's parameters */
+    private Optional<String> firstNotFinite(long start) {
+        for (var site : layout.sites()) {
+            float[] values = parameters.view(start + site.offset(), site.parameters()).toFloats();
+            for (var matrix : site.matrices()) {
+                float[] of = matrix.gather(values, site.offset());
+                var found = HostTensor.of(site.path(), of, matrix.rows(), matrix.columns()).firstNotFinite();
                 if (found.isPresent()) {
-                    return Optional.of((isA ? "lora_A of " : "lora_B of ") + site.path() + " holds " + found.get());
+                    return Optional.of(matrix.name() + " of " + site.path() + " holds " + found.get());
                 }
             }
         }

@@ -28,7 +28,7 @@ public final class Generator implements AutoCloseable {
     private final Ops ops;
     private final BufferPlan plan;
     private final GeneratorBuffers buffers;
-    private final LoraTerms lora; // null: the base model alone
+    private final LowRankTerms lora; // null: the base model alone
     private final LayerForward forward;
     private final AttentionShape[] attention;
     private final LoraLinear head;

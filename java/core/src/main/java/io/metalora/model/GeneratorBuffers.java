@@ -16,8 +16,8 @@ import io.metalora.runtime.op.AttentionInput;
  * @param logits       [sequences, vocab]
  */
 record GeneratorBuffers(
-        Tensor ids, Tensor positions, Tensor queryOffsets, Tensor keyOffsets, Tensor slotOffsets, LoraTerms lora, ForwardBuffers forward,
-        LayerActivations activations, AttentionInput[] heads, Tensor lastHidden, Tensor logits) {
+        Tensor ids, Tensor positions, Tensor queryOffsets, Tensor keyOffsets, Tensor slotOffsets, LowRankTerms lora,
+        ForwardBuffers forward, LayerActivations activations, AttentionInput[] heads, Tensor lastHidden, Tensor logits) {
 
     /** @param adapters null for the base model alone */
     static GeneratorBuffers in(BufferPlan plan, ModelShape shape, AdapterSlots adapters, int sequences, int tokens) {
@@ -39,7 +39,7 @@ record GeneratorBuffers(
                 plan.ints(segments + 1),
                 plan.ints(segments + 1),
                 slotOffsets,
-                adapters == null ? null : new LoraTerms(plan, adapters.layout(), shape, tokens, false, slotOffsets),
+                adapters == null ? null : new LowRankTerms(plan, adapters.layout(), shape, tokens, false, slotOffsets),
                 ForwardBuffers.in(plan, shape, tokens),
                 activations,
                 heads,

@@ -117,7 +117,7 @@ final class LayerBackward {
 
     private void linear(int layer, Projection p, Tensor x, Tensor dy, Tensor dx, int tokens, boolean accumulate) {
         var linear = forward.linear(layer, p);
-        if (linear.lora() == null && dx == null) {
+        if (linear.term() == null && dx == null) {
             return; // frozen, and its input's gradient is not needed
         }
         ops.linearBackward(linear, x, dy, dx, accumulate, tokens);

@@ -3,7 +3,7 @@ package io.metalora.model;
 import io.metalora.adapter.Projection;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.op.LoraLinear;
-import io.metalora.runtime.op.LoraTerm;
+import io.metalora.runtime.op.LowRankTerm;
 import io.metalora.runtime.op.Ops;
 import io.metalora.runtime.op.RmsNorm;
 
@@ -18,7 +18,7 @@ final class LayerForward {
     private final Ops ops;
     private final LoraLinear[] frozen;
     private final LoraLinear[] adapted; // null where there are no adapters
-    private final LoraTerms lora; // nullable
+    private final LowRankTerms lora; // nullable
     private final Tensor positions;
     private final ForwardBuffers buffers;
 
@@ -27,7 +27,7 @@ final class LayerForward {
      * @param buffers   allocated, as are the others' tensors
      * @param positions I32 [tokens], of the pack
      */
-    LayerForward(CausalLM model, LoraTerms lora, ForwardBuffers buffers, Tensor positions) {
+    LayerForward(CausalLM model, LowRankTerms lora, ForwardBuffers buffers, Tensor positions) {
         this.model = model;
         this.ops = Ops.of(model.device());
         this.lora = lora;
@@ -118,7 +118,7 @@ final class LayerForward {
         return buffers.activated();
     }
 
-    LoraTerm term(int layer, Projection p) {
+    LowRankTerm term(int layer, Projection p) {
         return lora == null ? null : lora.at(layer, p);
     }
 

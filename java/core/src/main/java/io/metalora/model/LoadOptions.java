@@ -1,7 +1,6 @@
 package io.metalora.model;
 
 import io.metalora.adapter.AdapterLayout;
-import io.metalora.adapter.LoraLayout;
 import java.util.Objects;
 
 /**
@@ -44,11 +43,8 @@ public record LoadOptions(WeightStorage storage, int adapterColumns) {
         return columns(adapter, slots) <= adapterColumns;
     }
 
-    /** Kernels round a rank up to a multiple of 8. */
+    /** Kernels round a slot's columns up to a multiple of 8. */
     private static long columns(AdapterLayout adapter, int slots) {
-        int rank = switch (adapter) {
-            case LoraLayout lora -> lora.config().rank();
-        };
-        return Math.ceilDiv(rank, 8) * 8L * slots;
+        return Math.ceilDiv(adapter.columns(), 8) * 8L * slots;
     }
 }

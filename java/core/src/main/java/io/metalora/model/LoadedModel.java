@@ -55,7 +55,7 @@ public final class LoadedModel implements AutoCloseable {
      * The same with adapters.
      *
      * @param adapters folders in PEFT's form; the first comes into slot 0
-     * @throws InputException also if the adapters have not all the same rank, scale and Linears
+     * @throws InputException also if the adapters have not all the same kind, rank, scale and Linears
      */
     public static LoadedModel open(Path folder, List<Path> adapters, DeviceOptions device) {
         return new LoadedModel(folder, List.copyOf(adapters), device);

@@ -2,6 +2,7 @@ package io.metalora.model;
 
 import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.AdapterPart;
+import io.metalora.adapter.MixtureLayout;
 import io.metalora.bindings.NativeException;
 import io.metalora.bindings.Status;
 import io.metalora.io.ModelConfig;
@@ -28,7 +29,7 @@ final class ModelPass implements Pass {
     private final Ops ops;
     private final BufferPlan buffers;
     private final AdapterLayout layout;
-    private final LoraTerms lora;
+    private final LowRankTerms lora;
     private final PackTensors pack;
     private final LayerForward forward;
     private final LayerBackward backward; // null in evaluation
@@ -291,6 +292,14 @@ final class ModelPass implements Pass {
             throw new IllegalStateException("only forward gives the most probable tokens");
         }
         return argmax;
+    }
+
+    @Override
+    public void addHeadWeights(double[] sums) {
+        if (backward == null || !(layout instanceof MixtureLayout mixture) || mixture.heads() != sums.length) {
+            throw new IllegalStateException("this pass keeps no weights of " + sums.length + " heads");
+        }
+        lora.addHeadWeights(pack.tokens(), sums);
     }
 
     /** [tokens, hidden], the output of the final norm in the last {@link #forward}. */

@@ -15,8 +15,8 @@ import java.util.Arrays;
  * @param argmax   I32 [lossRows]
  */
 record PassBuffers(
-        PackTensors pack, LoraTerms lora, ForwardBuffers forward, BackwardBuffers backward, LayerActivations[] layers, Tensor logprob,
-        Tensor argmax) {
+        PackTensors pack, LowRankTerms lora, ForwardBuffers forward, BackwardBuffers backward, LayerActivations[] layers,
+        Tensor logprob, Tensor argmax) {
 
     /**
      * @param layout   null for the base model alone
@@ -25,7 +25,7 @@ record PassBuffers(
     static PassBuffers in(BufferPlan plan, ModelShape shape, PassLimits limits, AdapterLayout layout, boolean training) {
         int tokens = limits.tokens();
         var pack = new PackTensors(plan, shape.config(), limits);
-        var lora = layout == null ? null : new LoraTerms(plan, layout, shape, tokens, training, pack.slotOffsets());
+        var lora = layout == null ? null : new LowRankTerms(plan, layout, shape, tokens, training, pack.slotOffsets());
         var forward = ForwardBuffers.in(plan, shape, tokens);
         var backward = training ? BackwardBuffers.in(plan, shape, tokens) : null;
         int kept = training ? layout.firstAdaptedLayer() : shape.config().layers();

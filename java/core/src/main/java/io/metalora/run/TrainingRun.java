@@ -1,8 +1,8 @@
 package io.metalora.run;
 
+import io.metalora.adapter.AdapterKind;
 import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
-import io.metalora.adapter.LoraLayout;
 import io.metalora.config.Method;
 import io.metalora.config.TrainConfig;
 import io.metalora.file.AtomicFile;
@@ -33,6 +33,7 @@ import java.nio.file.Path;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CancellationException;
@@ -342,12 +343,27 @@ public final class TrainingRun {
 
     private AdapterLayout layout(ModelConfig modelConfig) {
         Path init = initial();
-        AdapterLayout layout = init == null ? new LoraLayout(modelConfig, config.adapter().lora())
-                : LoraAdapter.layout(init, modelConfig);
+        if (init == null) {
+            return checked(config.adapter().layout(modelConfig));
+        }
+        AdapterLayout layout = LoraAdapter.layout(init, modelConfig);
+        if (layout.kind() != config.adapter().kind()) {
+            throw new InputException("adapter.init " + init + " holds a " + layout + ", but adapter.kind is "
+                    + name(config.adapter().kind()) + "; set adapter.kind to " + name(layout.kind())
+                    + ", or begin from another adapter");
+        }
+        return checked(layout);
+    }
+
+    private AdapterLayout checked(AdapterLayout layout) {
         if (config.method() == Method.META_LORA) {
             MetaLora.requireModules(layout, config);
         }
         return layout;
+    }
+
+    private static String name(AdapterKind kind) {
+        return kind.name().toLowerCase(Locale.ROOT);
     }
 
     /** The draws that the run repeats, from its own copy once there is one; null where it draws anew. */
@@ -431,7 +447,7 @@ public final class TrainingRun {
         var layout = adapter.layout();
         int slots = config.slots(tasks.size());
         if (!model.hasRoomFor(layout, slots)) {
-            listener.warning("adapters of rank " + layout.config().rank() + " in " + slots + " slots have no room beside weights "
+            listener.warning("adapters of " + layout.columns() + " columns in " + slots + " slots have no room beside weights "
                     + "loaded for " + model.options().adapterColumns() + " columns: products take their slower form");
         }
         if (point != null && point.checkpoint() != null) {

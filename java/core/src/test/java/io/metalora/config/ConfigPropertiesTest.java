@@ -2,6 +2,7 @@ package io.metalora.config;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.metalora.adapter.AdapterKind;
 import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.TargetModules;
 import io.metalora.model.WeightStorage;
@@ -101,7 +102,8 @@ class ConfigPropertiesTest {
 
     @Provide
     static Arbitrary<TrainConfig> configs() {
-        Arbitrary<TrainConfig.Adapter> adapter = Combinators.combine(Arbitraries.integers().between(1, 4096),
+        Arbitrary<TrainConfig.Adapter> adapter = Combinators.combine(
+                Arbitraries.of(AdapterKind.class), Arbitraries.integers().between(1, 4096), Arbitraries.integers().between(1, 16),
                 Arbitraries.floats().between(1e-30f, true, 1e30f, true).ofScale(38), Arbitraries.of(true, false),
                 Arbitraries.floats().between(0, true, 0.99f, true).ofScale(9), targets(), paths()).as(TrainConfig.Adapter::new);
         Arbitrary<TrainConfig.Data> data = Combinators.combine(paths(), texts().filter(text -> !text.isEmpty()).list().uniqueElements().ofMaxSize(4),

@@ -75,10 +75,10 @@ class GeneratorTest {
         try (var model = CausalLM.load(golden.model(), device, LoadOptions.defaults());
                 var adapter = LoraAdapter.load(golden.adapter(), model.config(), device);
                 var other = LoraAdapter.create(device, adapter.layout(), 5)) {
-            // Another adapter that changes the tokens: the A of a fresh one and the B of the golden's.
-            for (var site : ((LoraLayout) adapter.layout()).sites()) {
-                long b = (long) site.out() * adapter.layout().config().rank();
-                other.parameters().copyFrom(adapter.parameters(), site.offsetB(), site.offsetB(), b);
+            // Another adapter that changes the tokens: the A of a fresh one and all else of the golden's.
+            for (var site : adapter.layout().sites()) {
+                long a = (long) site.in() * adapter.layout().config().rank();
+                other.parameters().copyFrom(adapter.parameters(), site.offset() + a, site.offset() + a, site.parameters() - a);
             }
             try (var slots = AdapterSlots.of(List.of(other, adapter));
                     var single = new Generator(model, slots, 60);

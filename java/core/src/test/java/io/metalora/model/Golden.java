@@ -16,7 +16,7 @@ import java.util.stream.StreamSupport;
 /** A case that make_goldens.py computed with PyTorch, transformers and PEFT. */
 record Golden(String name, Path folder, JsonNode json, Map<String, float[]> tensors) {
     static final String[] NAMES = {
-        "llama", "llama3-rope", "llama-linear-sharded", "mistral-bf16", "qwen2-f16", "qwen3"
+        "llama", "llama3-rope", "llama-linear-sharded", "mistral-bf16", "qwen2-f16", "qwen3", "qwen3-mixture"
     };
 
     static Golden read(String name) {

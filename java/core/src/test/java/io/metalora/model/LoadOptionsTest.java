@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.adapter.LoraConfig;
 import io.metalora.adapter.LoraLayout;
+import io.metalora.adapter.MixtureLayout;
 import io.metalora.adapter.TargetModules;
 import io.metalora.io.ModelConfig;
 import org.junit.jupiter.api.Test;
@@ -27,5 +28,14 @@ class LoadOptionsTest {
     void thereIsRoomForFourOfRank16() {
         assertThat(LoadOptions.defaults()).isEqualTo(new LoadOptions(WeightStorage.AUTO, 64));
         assertThatThrownBy(() -> new LoadOptions(WeightStorage.AUTO, 0)).isInstanceOf(IllegalArgumentException.class);
+    }
+
+    /** Forward the columns of all B, backward those of A and the router; each rounded up to 8 for every slot. */
+    @ParameterizedTest
+    @CsvSource({"4, 4, 4, 64", "3, 3, 4, 64", "9, 2, 4, 128", "1, 20, 3, 128", "32, 1, 1, 64", "33, 2, 1, 128"})
+    void roomForMixtures(int rank, int heads, int slots, int columns) {
+        var model = ModelConfig.read(Golden.read("llama").model());
+        var mixture = new MixtureLayout(model, new LoraConfig(rank, 16, false, 0, TargetModules.allLinear()), heads);
+        assertThat(LoadOptions.defaults().withRoomFor(mixture, slots).adapterColumns()).isEqualTo(columns);
     }
 }

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.adapter.LoraConfig;
 import io.metalora.adapter.LoraLayout;
+import io.metalora.adapter.MixtureLayout;
 import io.metalora.adapter.Projection;
 import io.metalora.model.pass.PassLimits;
 import io.metalora.runtime.CudaDevice;
@@ -70,7 +71,10 @@ class ParityCudaTest extends ParityTest {
                 var adapter = LoraAdapter.load(golden.adapter(), model.config(), device)) {
             var of = adapter.layout().config();
             var config = new LoraConfig(of.rank(), of.alpha(), of.rslora(), 0.3f, of.targets());
-            var layout = new LoraLayout(model.config(), config);
+            var layout = switch (adapter.layout()) {
+                case LoraLayout lora -> new LoraLayout(model.config(), config);
+                case MixtureLayout mixture -> new MixtureLayout(model.config(), config, mixture.heads());
+            };
             try (var slots = new AdapterSlots(device, layout, 1, true);
                     var pass = new ModelPass(model, PassLimits.ofTokens(128, 1), layout, true)) {
                 slots.setAll(adapter.parameters());

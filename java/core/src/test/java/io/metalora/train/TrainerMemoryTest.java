@@ -2,6 +2,7 @@ package io.metalora.train;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.TrainConfig;
 import io.metalora.run.RunFixture;
 import io.metalora.runtime.Device;
@@ -17,11 +18,12 @@ class TrainerMemoryTest {
     @ParameterizedTest
     @ValueSource(strings = {"method=meta-lora", "meta.inner_optimizer=adamw", "meta.outer=exact", "meta.aggregation=mgda",
             "optimizer.ema=0.9", "meta.inner_rate_lr=0.1",
-            "method=joint-lora", "method=separate-lora"})
+            "method=joint-lora", "method=separate-lora", "adapter.kind=mixture"})
     void estimateIsWhatARunHolds(String method) throws IOException {
         TrainConfig config = RunFixture.config(Path.of("tasks"), Path.of("run"), method, "meta.tasks_per_iteration=3");
         var tasks = TinyLlama.tasks();
-        try (var llama = new TinyLlama(); var adapter = llama.adapter()) {
+        try (var llama = new TinyLlama();
+             var adapter = LoraAdapter.create(llama.device(), config.adapter().layout(llama.model().config()), 0)) {
             long model = withoutScratch(llama.device()) - Float.BYTES * adapter.layout().parameters();
             try (Trainer trainer = switch (config.method()) {
                 case META_LORA -> new MetaLora(llama.model(), adapter, tasks, config);

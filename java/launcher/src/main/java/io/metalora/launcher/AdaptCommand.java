@@ -52,8 +52,8 @@ import picocli.CommandLine.Spec;
                 "Adapts a shared adapter to tasks, seen in training or not: one adapter a task, fine-tuned on its samples alone, all tasks "
                         + "in one pass over the frozen weights.",
                 "",
-                "The output folder gets a folder a task, in PEFT form, and adapt.json: settings, the samples taken, and accuracy before "
-                        + "and after on each task that has a test split.",
+                "The output folder gets a folder a task, of the shared adapter's kind, and adapt.json: settings, samples, and "
+                        + "accuracy before and after on each task that has a test split.",
                 ""},
         footer = {
                 "",
@@ -69,7 +69,8 @@ final class AdaptCommand implements Callable<Integer> {
     private Path model;
 
     @Option(names = "--adapter", paramLabel = "DIR", required = true,
-            description = "Folder of the shared adapter, in PEFT form, such as RUN/adapter: where every task begins.")
+            description = "Folder of the shared adapter, in PEFT's or HydraLoRA's form, such as RUN/adapter: where every task "
+                    + "begins.")
     private Path adapter;
 
     @Option(names = "--tasks", paramLabel = "DIR", required = true,

@@ -1,6 +1,6 @@
 package io.metalora.launcher;
 
-import io.metalora.config.Method;
+import io.metalora.adapter.AdapterKind;
 import io.metalora.config.TrainConfig;
 import java.util.Locale;
 
@@ -14,28 +14,34 @@ final class Descriptions {
     private Descriptions() {
     }
 
-    static String name(Method method) {
-        return switch (method) {
-            case META_LORA -> "MeTA-LoRA";
-            case JOINT_LORA -> "joint LoRA";
-            case SEPARATE_LORA -> "LoRA of each task";
+    static String name(TrainConfig config) {
+        String kind = switch (config.adapter().kind()) {
+            case LORA -> "LoRA";
+            case MIXTURE -> "mixture";
+        };
+        return switch (config.method()) {
+            case META_LORA -> config.adapter().kind() == AdapterKind.LORA ? "MeTA-LoRA" : "MeTA-LoRA of a " + kind;
+            case JOINT_LORA -> "joint " + kind;
+            case SEPARATE_LORA -> kind + " of each task";
         };
     }
 
     /** The method with its most important settings. */
     static String method(TrainConfig config) {
         var adapter = config.adapter();
-        String lora = String.format(Locale.ROOT, "rank %d, alpha %s, learning rate %s", adapter.rank(), adapter.alpha(),
+        String heads = switch (adapter.kind()) {
+            case LORA -> "";
+            case MIXTURE -> adapter.heads() + " heads of ";
+        };
+        String shape = String.format(Locale.ROOT, "%srank %d, alpha %s, learning rate %s", heads, adapter.rank(), adapter.alpha(),
                 config.optimizer().lr());
-        return switch (config.method()) {
+        return name(config) + switch (config.method()) {
             case META_LORA -> String.format(Locale.ROOT,
-                    "MeTA-LoRA: %d tasks an iteration, %d support and %d query samples, %d inner steps of %s at %s; %s",
+                    ": %d tasks an iteration, %d support and %d query samples, %d inner steps of %s at %s; %s",
                     config.meta().tasksPerIteration(), config.meta().supportSize(), config.meta().querySize(),
-                    config.meta().innerSteps(), config.meta().innerOptimizer(), config.meta().innerLr(), lora);
-            case JOINT_LORA -> String.format(Locale.ROOT, "joint LoRA: %d epochs in batches of %d; %s", config.joint().epochs(),
-                    config.joint().batchSize(), lora);
-            case SEPARATE_LORA -> String.format(Locale.ROOT, "LoRA of each task: %d epochs in batches of %d; %s", config.joint().epochs(),
-                    config.joint().batchSize(), lora);
+                    config.meta().innerSteps(), config.meta().innerOptimizer(), config.meta().innerLr(), shape);
+            case JOINT_LORA, SEPARATE_LORA -> String.format(Locale.ROOT, ": %d epochs in batches of %d; %s",
+                    config.joint().epochs(), config.joint().batchSize(), shape);
         };
     }
 }

@@ -1,14 +1,17 @@
 package io.metalora.launcher;
 
+import io.metalora.adapter.AdapterKind;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.Method;
 import io.metalora.config.TrainConfig;
 import io.metalora.eval.Comparison;
 import io.metalora.eval.EvaluationLog.Settings;
 import io.metalora.eval.EvaluationLog;
+import io.metalora.eval.HeadUse;
 import io.metalora.eval.LongExamples;
 import io.metalora.eval.Split;
 import io.metalora.eval.TaskItems;
+import io.metalora.file.AtomicFile;
 import io.metalora.file.Shown;
 import io.metalora.io.ModelConfig;
 import io.metalora.launcher.report.Report;
@@ -23,6 +26,7 @@ import io.metalora.text.TextTokenizer;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -33,7 +37,10 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CancellationException;
 import java.util.function.Consumer;
+import java.util.function.Function;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import java.util.zip.CRC32C;
 import java.util.zip.CheckedInputStream;
 import picocli.CommandLine.Model.CommandSpec;
@@ -48,6 +55,9 @@ final class EndEvaluation extends TrainProgress {
     /** Enough for a standard error of 3.5 points a task at most, and of far less in the mean. */
     static final int MOST_SAMPLES = 200;
     static final int MOST_TASKS = 200;
+
+    /** Samples of a task on which the use of a mixture's heads is measured: enough tokens for a mean. */
+    private static final int HEAD_SAMPLES = 32;
 
     private static final String BASE = "base model";
     private static final String SHARED = "shared adapter";
@@ -69,6 +79,8 @@ final class EndEvaluation extends TrainProgress {
     private List<TaskItems> items = List.of();
     private List<EncodedTask> samplesOfItems = List.of();
     private List<String> arms = List.of();
+    private List<EncodedTask> trained = List.of();
+    private List<HeadUse> heads = List.of();
     private Comparison comparison;
     private String answered = "";
     private boolean stopped;
@@ -99,6 +111,7 @@ final class EndEvaluation extends TrainProgress {
     /** What to evaluate at the end: a missing split is better reported before the training than after it. */
     @Override
     public void prepared(List<Task> read, List<EncodedTask> all, TextTokenizer tokenizer, ModelConfig modelConfig, ModelFingerprint model) {
+        trained = all.subList(0, Math.min(MOST_TASKS, all.size()));
         List<Task> tasks = read;
         List<String> untested = tasks.stream().filter(task -> task.test().isEmpty()).map(Task::name).toList();
         if (skipped || split == null && !untested.isEmpty()) {
@@ -163,6 +176,7 @@ final class EndEvaluation extends TrainProgress {
 
     @Override
     public void trained(Outcome outcome, LoadedModel loaded, LoraAdapter adapter) {
+        measureHeads(outcome, loaded, task -> adapter);
         evaluate(outcome, List.of(outcome.folder().adapter()), log -> {
             var evaluation = new RunEvaluation(loaded, log, progress, stop);
             evaluation.shared(BASE, null, TRAINING + 1);
@@ -181,6 +195,7 @@ final class EndEvaluation extends TrainProgress {
 
     @Override
     public void trainedApart(Outcome outcome, LoadedModel loaded, Map<String, LoraAdapter> adapters) {
+        measureHeads(outcome, loaded, adapters::get);
         evaluate(outcome, adapters.keySet().stream().map(task -> outcome.folder().adapters().resolve(task)).toList(), log -> {
             var evaluation = new RunEvaluation(loaded, log, progress, stop);
             evaluation.shared(BASE, null, TRAINING + 1);
@@ -188,9 +203,30 @@ final class EndEvaluation extends TrainProgress {
         });
     }
 
+    /**
+     * Of a mixture; nothing of other kinds.
+     *
+     * @param adapterOf that of a task, or null where it has none
+     */
+    private void measureHeads(Outcome outcome, LoadedModel loaded, Function<String, LoraAdapter> adapterOf) {
+        if (outcome.interrupted() || config.adapter().kind() != AdapterKind.MIXTURE) {
+            return;
+        }
+        try {
+            heads = trained.stream().filter(task -> adapterOf.apply(task.name()) != null)
+                    .map(task -> HeadUse.of(loaded.model(), adapterOf.apply(task.name()), task, HEAD_SAMPLES, stop)).toList();
+            AtomicFile.write(outcome.folder().path().resolve("heads.json"), (Json.pretty(Map.of("tasks", heads)) + "\n")
+                    .getBytes(StandardCharsets.UTF_8));
+        } catch (CancellationException e) {
+            stopped = true;
+        } catch (RuntimeException e) { // the accuracy is measured all the same
+            failure = e;
+        }
+    }
+
     /** @param adapters folders of what was trained */
     private void evaluate(Outcome outcome, List<Path> adapters, Consumer<EvaluationLog> each) {
-        if (split == null || outcome.interrupted()) {
+        if (split == null || outcome.interrupted() || stopped) {
             return;
         }
         noteAnswers(EvaluationLog.inMemory(items));
@@ -258,10 +294,24 @@ final class EndEvaluation extends TrainProgress {
         return parts.isEmpty() ? text.toString() : text.append(", on a sample: ").append(String.join(", ", parts)).toString();
     }
 
-    /** For the report; empty where nothing was evaluated. */
-    Optional<Report.Section> section() {
+    /** For the report: nothing where nothing was evaluated. */
+    List<Report.Section> sections() {
+        return Stream.concat(results().stream(), headUse().stream()).toList();
+    }
+
+    private Optional<Report.Section> results() {
         return comparison().map(table -> Report.Table.of("Results", caption() + ". " + missing().map(text -> text + " ").orElse("")
                 + Descriptions.JUDGING, table));
+    }
+
+    private Optional<Report.Section> headUse() {
+        return heads.isEmpty() ? Optional.empty() : Optional.of(new Report.Heatmap("Use of heads",
+                "The weight of each head of the mixture on a task, meaned over the adapted Linears and the tokens of up to "
+                        + HEAD_SAMPLES + " training samples; the weights of a task sum to 1. The darker, the more; heads.json "
+                        + "has the numbers.",
+                "heads", 1, heads.stream().map(use -> new Report.Series(use.task(),
+                        IntStream.range(0, use.weights().size()).asDoubleStream().toArray(),
+                        use.weights().stream().mapToDouble(Double::doubleValue).toArray())).toList()));
     }
 
     /** What is missing of the table, in words. */

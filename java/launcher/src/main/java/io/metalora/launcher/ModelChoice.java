@@ -16,7 +16,8 @@ final class ModelChoice {
     private Path model;
 
     @Option(names = "--adapter", paramLabel = "DIR",
-            description = "Folder of a LoRA adapter, in PEFT form, such as RUN/adapter (default: the base model alone).")
+            description = "Folder of an adapter, in PEFT's or HydraLoRA's form, such as RUN/adapter (default: the base model "
+                    + "alone).")
     private Path adapter;
 
     @Mixin
@@ -43,7 +44,7 @@ final class ModelChoice {
     static void requireAdapter(Path folder) {
         if (Files.isDirectory(folder) && Files.notExists(folder.resolve("adapter_config.json"))) {
             Path inside = folder.resolve("adapter");
-            throw new InputException(folder + ": holds no adapter_config.json, so it is not an adapter in PEFT form"
+            throw new InputException(folder + ": holds no adapter_config.json, so it is no adapter in PEFT's or HydraLoRA's form"
                     + (Files.exists(inside.resolve("adapter_config.json")) ? "; this run's adapter is " + inside : ""));
         }
     }

@@ -26,7 +26,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.Optional;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
 import picocli.CommandLine.Model.CommandSpec;
@@ -56,7 +55,7 @@ record QuickstartSetting(Setting setting, List<TrainedArm> trained, Comparison c
         /** With a report in the run's folder. */
         static TrainedArm of(Arm arm, Outcome outcome, DeviceInfo device) {
             var record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
-            HtmlReport.write(RunReport.of(outcome, record, Optional.empty(), device), outcome.folder().report());
+            HtmlReport.write(RunReport.of(outcome, record, List.of(), device), outcome.folder().report());
             return new TrainedArm(arm, outcome, record);
         }
     }

@@ -14,7 +14,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.Optional;
 import java.util.stream.Collectors;
 
 /** The report of one training run. */
@@ -29,15 +28,15 @@ final class RunReport {
      * @param record  of the run's logs
      * @param results what was evaluated at the end
      */
-    static Report of(Outcome outcome, RunRecord record, Optional<Section> results, DeviceInfo device) {
+    static Report of(Outcome outcome, RunRecord record, List<Section> results, DeviceInfo device) {
         TrainConfig config = outcome.folder().config();
         var sections = new ArrayList<Section>();
         sections.add(new Facts("Run", facts(outcome, config, record)));
-        results.ifPresent(sections::add);
+        sections.addAll(results);
         sections.addAll(record.sections(""));
         sections.add(new Code("Configuration", config.toYaml()));
         sections.add(new Facts("Environment", Environment.facts(device)));
-        return new Report(outcome.folder().path().getFileName() + ": " + Descriptions.name(config.method()),
+        return new Report(outcome.folder().path().getFileName() + ": " + Descriptions.name(config),
                 outcome.folder().path().toString(), sections);
     }
 

@@ -31,11 +31,13 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "train",
         description = {
-                "Trains a LoRA adapter with MeTA-LoRA, or with joint LoRA, as the configuration says.",
+                "Trains an adapter, LoRA or a mixture, with MeTA-LoRA, jointly on all tasks, or one for each task, as the "
+                        + "configuration says.",
                 "",
-                "The run's folder, config key 'output', gets adapter/ (PEFT form), checkpoints/, metrics.jsonl, draws.jsonl, the "
-                        + "resolved configuration, evaluation.jsonl and report.html. Ctrl-C saves, at any time; --resume goes on with the "
-                        + "same bits, and with an evaluation where it was.",
+                "The run's folder, config key 'output', gets adapter/ (LoRA in PEFT's form, a mixture in HydraLoRA's), "
+                        + "checkpoints/, metrics.jsonl, draws.jsonl, the resolved configuration, evaluation.jsonl and "
+                        + "report.html. Ctrl-C saves, at any time; --resume goes on with the same bits, and with an "
+                        + "evaluation where it was.",
                 ""},
         footer = {
                 "",
@@ -103,7 +105,7 @@ final class TrainCommand implements Callable<Integer> {
             RunRecord record = null;
             try {
                 record = RunRecord.read(outcome.folder().metrics(), outcome.folder().draws());
-                HtmlReport.write(RunReport.of(outcome, record, evaluation.section(), evaluation.device()), report);
+                HtmlReport.write(RunReport.of(outcome, record, evaluation.sections(), evaluation.device()), report);
             } catch (RuntimeException e) { // the results are reported all the same
                 failure = Optional.of(failure.orElse(e));
             }

@@ -31,7 +31,7 @@ class TrainCudaTest {
         Path config = Cli.config(folder, Cli.tasks(folder), folder.resolve("run"));
         var trained = Cli.run("train", config, "adapter.rank=136", "meta.iterations=1", "meta.inner_steps=1", "--no-eval");
         assertThat(trained.code()).as(trained.err()).isZero();
-        assertThat(trained.err()).contains("warning: adapters of rank 136 in 2 slots have no room");
+        assertThat(trained.err()).contains("warning: adapters of 136 columns in 2 slots have no room");
     }
 
     private List<JsonNode> train(Path config, String device) throws IOException {

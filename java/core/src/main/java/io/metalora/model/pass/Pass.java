@@ -60,6 +60,14 @@ public interface Pass extends AutoCloseable {
     /** The most probable token at each loss row of the last {@link #forward}, the lowest id on ties. */
     int[] argmax();
 
+    /**
+     * Adds to {@code sums}, of each head of a mixture, its weight summed over the tokens of the last {@link #forward} and meaned
+     * over the adapted Linears. The pass must be one for training, which keeps the weights of every Linear.
+     *
+     * @param sums [heads]
+     */
+    void addHeadWeights(double[] sums);
+
     /** Passes so far that were replayed from a recording. */
     long replayed();
 

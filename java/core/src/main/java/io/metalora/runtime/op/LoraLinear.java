@@ -8,9 +8,9 @@ import io.metalora.runtime.Tensor;
  *
  * @param weight [out, in]
  * @param bias   F32 [out], nullable
- * @param lora   null: the frozen Linear alone
+ * @param term   null: the frozen Linear alone
  */
-public record LoraLinear(FrozenWeight weight, Tensor bias, LoraTerm lora) {
+public record LoraLinear(FrozenWeight weight, Tensor bias, LowRankTerm term) {
     /** Without bias and low-rank term. */
     public static LoraLinear frozen(FrozenWeight weight) {
         return new LoraLinear(weight, null, null);

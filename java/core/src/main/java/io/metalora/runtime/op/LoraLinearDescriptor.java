@@ -10,7 +10,7 @@ import io.metalora.runtime.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** The descriptor of {@link Ops#linear} and its backward. */
+/** The descriptor of {@link Ops#linear} and its backward, for a Linear with a {@link LoraTerm} or none. */
 final class LoraLinearDescriptor extends Descriptor {
     private final MemorySegment d;
     private final MemorySegment[] terms;
@@ -26,7 +26,8 @@ final class LoraLinearDescriptor extends Descriptor {
 
     MemorySegment forward(LoraLinear linear, Tensor x, Tensor residual, Tensor y, long tokens) {
         var w = linear.weight();
-        describe(linear, tokens);
+        var lora = (LoraTerm) linear.term();
+        describe(w, lora, tokens);
         ml_lora_linear_desc.x(d, needRows("x", x, tokens, w.inFeatures()));
         ml_lora_linear_desc.x_stride(d, x.stride());
         ml_lora_linear_desc.spare(d, x.spare());
@@ -41,8 +42,8 @@ final class LoraLinearDescriptor extends Descriptor {
 
     MemorySegment backward(LoraLinear linear, Tensor x, Tensor dy, Tensor dx, boolean accumulate, long tokens) {
         var w = linear.weight();
-        var lora = linear.lora();
-        describe(linear, tokens);
+        var lora = (LoraTerm) linear.term();
+        describe(w, lora, tokens);
         if (lora == null) {
             ml_lora_linear_desc.x(d, MemorySegment.NULL);
             ml_lora_linear_desc.x_stride(d, 0);
@@ -63,9 +64,7 @@ final class LoraLinearDescriptor extends Descriptor {
         return d;
     }
 
-    private void describe(LoraLinear linear, long tokens) {
-        var w = linear.weight();
-        var lora = linear.lora();
+    private void describe(FrozenWeight w, LoraTerm lora, long tokens) {
         ml_lora_linear_desc.w(d, weight("w", w));
         ml_lora_linear_desc.tokens(d, tokens);
         if (lora == null) {

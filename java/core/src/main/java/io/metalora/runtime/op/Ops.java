@@ -23,6 +23,7 @@ public final class Ops {
     private final RopeDescriptor rope;
     private final AttentionDescriptor attention;
     private final LoraLinearDescriptor linear;
+    private final MixtureLinearDescriptor mixture;
     private final SwigluDescriptor swiglu;
     private final CrossEntropyDescriptor crossEntropy;
     private final VectorDescriptors vectors;
@@ -35,6 +36,7 @@ public final class Ops {
         this.rope = new RopeDescriptor(device, arena);
         this.attention = new AttentionDescriptor(device, arena);
         this.linear = new LoraLinearDescriptor(device, arena);
+        this.mixture = new MixtureLinearDescriptor(device, arena);
         this.swiglu = new SwigluDescriptor(device, arena);
         this.crossEntropy = new CrossEntropyDescriptor(device, arena);
         this.vectors = new VectorDescriptors(device, arena);
@@ -102,8 +104,16 @@ public final class Ops {
         }
     }
 
-    /** {@link #rmsnorm} of x into {@code normed}, which may be columns, and {@link #linear} of that into y, as one op. */
+    /**
+     * {@link #rmsnorm} of x into {@code normed}, which may be columns, and {@link #linear} of that into y; as one op, but with a
+     * mixture.
+     */
     public void rmsnormLinear(RmsNorm norm, Tensor x, Tensor normed, LoraLinear linear, Tensor y, long rows) {
+        if (linear.term() instanceof MixtureTerm) {
+            rmsnorm(norm, x, normed, null, rows);
+            linear(linear, normed, null, y, rows);
+            return;
+        }
         try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_rmsnorm_linear_forward(
                     ACCESS.context(device), rmsnorm.forward(norm, x, normed, null, rows),
@@ -175,13 +185,16 @@ public final class Ops {
      */
     public void linear(LoraLinear linear, Tensor x, Tensor residual, Tensor y, long tokens) {
         try (var _ = ACCESS.turn(device)) {
-            check(Metalora.ml_lora_linear_forward(
-                    ACCESS.context(device), this.linear.forward(linear, x, residual, y, tokens)));
+            check(linear.term() instanceof MixtureTerm term
+                    ? Metalora.ml_mixture_linear_forward(
+                            ACCESS.context(device), mixture.forward(linear, term, x, residual, y, tokens))
+                    : Metalora.ml_lora_linear_forward(
+                            ACCESS.context(device), this.linear.forward(linear, x, residual, y, tokens)));
         }
     }
 
     /**
-     * dx (+)= the gradient of x; with a low-rank term, the gradients of A and B are added to the term's.
+     * dx (+)= the gradient of x; with a low-rank term, the gradients of its matrices are added to the term's.
      *
      * @param x  null without a low-rank term; may be columns, as may dy
      * @param dx [tokens, in]; null where it is not needed
@@ -189,8 +202,11 @@ public final class Ops {
     public void linearBackward(
             LoraLinear linear, Tensor x, Tensor dy, Tensor dx, boolean accumulate, long tokens) {
         try (var _ = ACCESS.turn(device)) {
-            check(Metalora.ml_lora_linear_backward(
-                    ACCESS.context(device), this.linear.backward(linear, x, dy, dx, accumulate, tokens)));
+            check(linear.term() instanceof MixtureTerm term
+                    ? Metalora.ml_mixture_linear_backward(
+                            ACCESS.context(device), mixture.backward(linear, term, x, dy, dx, accumulate, tokens))
+                    : Metalora.ml_lora_linear_backward(
+                            ACCESS.context(device), this.linear.backward(linear, x, dy, dx, accumulate, tokens)));
         }
     }
 
@@ -208,9 +224,17 @@ public final class Ops {
         }
     }
 
-    /** {@link #swiglu} into {@code activated}, which may be columns, and {@link #linear} of that into y, as one op. */
+    /**
+     * {@link #swiglu} into {@code activated}, which may be columns, and {@link #linear} of that into y; as one op, but with a
+     * mixture.
+     */
     public void swigluLinear(
             GateUp in, Tensor activated, LoraLinear linear, Tensor residual, Tensor y, long rows) {
+        if (linear.term() instanceof MixtureTerm) {
+            swiglu(in, activated, rows);
+            linear(linear, activated, residual, y, rows);
+            return;
+        }
         try (var _ = ACCESS.turn(device)) {
             check(Metalora.ml_swiglu_linear_forward(
                     ACCESS.context(device), swiglu.forward(in, activated, rows),

@@ -1,0 +1,111 @@
+package io.metalora.eval;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
+
+import io.metalora.adapter.LoraAdapter;
+import io.metalora.adapter.LoraConfig;
+import io.metalora.adapter.MixtureLayout;
+import io.metalora.adapter.TargetModules;
+import io.metalora.runtime.DType;
+import io.metalora.task.EncodedTask;
+import io.metalora.train.TinyLlama;
+import java.io.IOException;
+import java.util.List;
+import java.util.Random;
+import java.util.concurrent.CancellationException;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+class HeadUseTest {
+    private static final int HEADS = 3;
+
+    private TinyLlama llama;
+    private EncodedTask task;
+
+    @BeforeEach
+    void open() throws IOException {
+        llama = new TinyLlama();
+        task = TinyLlama.tasks().getFirst();
+    }
+
+    @AfterEach
+    void close() {
+        llama.close();
+    }
+
+    /** @param rows of each router, by which row of a random one they are; -1 for zeros */
+    private HeadUse use(List<String> modules, int[] rows, EncodedTask of) {
+        var layout = new MixtureLayout(llama.model().config(), new LoraConfig(2, 4, false, 0, TargetModules.of(modules)), HEADS);
+        var values = new float[Math.toIntExact(layout.parameters())];
+        for (var site : layout.sites()) {
+            var random = new Random(site.path().hashCode());
+            var router = new float[HEADS * site.in()];
+            for (int i = 0; i < router.length; i++) {
+                router[i] = (float) random.nextGaussian();
+            }
+            for (int j = 0; j < HEADS; j++) {
+                if (rows[j] >= 0 && !site.path().endsWith("up_proj")) { // which has no preference
+                    System.arraycopy(router, rows[j] * site.in(), values, (int) site.offsetRouter() + j * site.in(), site.in());
+                }
+            }
+        }
+        try (var adapter = LoraAdapter.of(layout, llama.device().zeros(DType.F32, layout.parameters()))) {
+            adapter.parameters().upload(values);
+            return HeadUse.of(llama.model(), adapter, of, Integer.MAX_VALUE, () -> false);
+        }
+    }
+
+    @Test
+    void headsWithoutARouterAreUsedAlike() {
+        var use = use(List.of("q_proj", "down_proj"), new int[] {-1, -1, -1}, task);
+        assertThat(use.task()).isEqualTo(task.name());
+        assertThat(use.weights()).allSatisfy(w -> assertThat(w).isCloseTo(1.0 / HEADS, within(1e-6)));
+    }
+
+    @Test
+    void theWeightsAreThoseOfTheRoutersRows() {
+        var use = use(List.of("q_proj", "down_proj"), new int[] {0, 1, 2}, task);
+        assertThat(use.weights().stream().mapToDouble(w -> w).sum()).isCloseTo(1, within(1e-6));
+        assertThat(use.weights().get(0)).isNotCloseTo(use.weights().get(1), within(1e-3));
+        var turned = use(List.of("q_proj", "down_proj"), new int[] {2, 0, 1}, task);
+        for (int j = 0; j < HEADS; j++) {
+            assertThat(turned.weights().get(j)).isCloseTo(use.weights().get((j + 2) % HEADS), within(1e-6));
+        }
+    }
+
+    @Test
+    void theMeanIsOverLinearsAndTokens() {
+        var one = use(List.of("q_proj"), new int[] {0, 1, 2}, task);
+        var both = use(List.of("q_proj", "up_proj"), new int[] {0, 1, 2}, task);
+        for (int j = 0; j < HEADS; j++) {
+            assertThat(both.weights().get(j)).isCloseTo((one.weights().get(j) + 1.0 / HEADS) / 2, within(1e-6));
+        }
+
+        double[] sums = new double[HEADS];
+        long tokens = 0;
+        for (int i = 0; i < task.examples().size(); i++) {
+            var alone = new EncodedTask("one", task.examples().subList(i, i + 1), new int[] {i});
+            var single = use(List.of("q_proj"), new int[] {0, 1, 2}, alone);
+            tokens += single.tokens();
+            for (int j = 0; j < HEADS; j++) {
+                sums[j] += single.tokens() * single.weights().get(j);
+            }
+        }
+        assertThat(one.tokens()).isEqualTo(tokens);
+        for (int j = 0; j < HEADS; j++) {
+            assertThat(one.weights().get(j)).isCloseTo(sums[j] / tokens, within(1e-6));
+        }
+    }
+
+    @Test
+    void stopsOnRequest() {
+        var layout = new MixtureLayout(llama.model().config(), new LoraConfig(2, 4, false, 0, TargetModules.of("q_proj")), HEADS);
+        try (var adapter = LoraAdapter.create(llama.device(), layout, 1)) {
+            assertThatThrownBy(() -> HeadUse.of(llama.model(), adapter, task, 2, () -> true))
+                    .isInstanceOf(CancellationException.class);
+        }
+    }
+}
