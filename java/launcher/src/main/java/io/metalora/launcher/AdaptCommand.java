@@ -27,8 +27,6 @@ import io.metalora.train.FineTuning;
 import io.metalora.train.SeparateLora;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -133,9 +131,7 @@ final class AdaptCommand implements Callable<Integer> {
     public Integer call() {
         FineTuning options = options();
         ModelChoice.requireAdapter(adapter);
-        if (Files.exists(output, LinkOption.NOFOLLOW_LINKS)) {
-            throw new InputException(output + ": already exists, and nothing was written over it; give another --output or remove it");
-        }
+        NewFolder.requireAbsent(output);
         RunFolder.requireApart(output, tasks, "give another --output");
         List<Task> read = TaskFolder.read(tasks);
         requireSamples(read);
@@ -194,7 +190,7 @@ final class AdaptCommand implements Callable<Integer> {
     private int adapt(LoadedModel loaded, LoraAdapter start, FineTuning options, List<EncodedTask> encoded, List<TaskItems> items) {
         PrintWriter out = spec.commandLine().getOut();
         PrintWriter err = spec.commandLine().getErr();
-        AtomicFile.makeFolder(output, "give another --output");
+        NewFolder.make(output);
         var log = EvaluationLog.inMemory(items);
         var written = new ArrayList<String>();
         Map<String, String> failures;

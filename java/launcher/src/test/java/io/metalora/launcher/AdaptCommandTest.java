@@ -10,6 +10,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.CyclicBarrier;
+import java.util.concurrent.Executors;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -126,6 +129,23 @@ class AdaptCommandTest {
         JsonNode kept = new ObjectMapper().readTree(folder.resolve("out/adapt.json").toFile());
         assertThat(kept.get("diverged")).hasSize(3);
         assertThat(kept.at("/results/mean_after").isNull()).isTrue();
+    }
+
+    /** Both find nothing there when they begin. */
+    @Test
+    void ofTwoIntoOneFolderOneIsRefused() throws Exception {
+        var begin = new CyclicBarrier(2);
+        Callable<Cli.Result> one = () -> {
+            begin.await();
+            return adapt(folder.resolve("out"), "--steps", "1");
+        };
+        try (var threads = Executors.newFixedThreadPool(2)) {
+            var results = List.of(threads.submit(one), threads.submit(one));
+            assertThat(List.of(results.get(0).get().code(), results.get(1).get().code())).containsExactlyInAnyOrder(0, 2);
+            for (var result : results) {
+                assertThat(result.get().err()).satisfies(err -> assertThat(err.isEmpty() || err.contains("already exists")).as(err).isTrue());
+            }
+        }
     }
 
     /** Adapters that are finite, but too large to compute with. */
