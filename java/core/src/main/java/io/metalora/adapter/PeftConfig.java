@@ -49,7 +49,8 @@ final class PeftConfig {
     static LoraConfig read(Path dir) {
         Folders.require(dir, "a PEFT adapter (" + FILE + ", " + PeftTensors.FILE + ")");
         if (Files.notExists(dir.resolve(FILE))) {
-            String hint = Files.exists(dir.resolve("config.json")) ? "; it holds a model: give it as the model, not as the adapter"
+            String hint = Files.exists(dir.resolve("config.json"))
+                    ? "; it holds a model: give it as the model, not as the adapter"
                     : Files.exists(dir.resolve("adapter").resolve(FILE)) ? "; this run's adapter is " + dir.resolve("adapter")
                     : "; give the folder of a PEFT adapter";
             throw new InputException(dir + " has no " + FILE + hint);

@@ -220,15 +220,16 @@ final class AdaptCommand implements Callable<Integer> {
             }
             failures = tuned.failures();
             Results results = results(encoded, items, log);
-            AtomicFile.write(output.resolve(RECORD), (Json.pretty(record(options, encoded, failures, results, !stopped && failure == null)) + "\n")
-                    .getBytes(StandardCharsets.UTF_8));
+            String kept = Json.pretty(record(options, encoded, failures, results, !stopped && failure == null));
+            AtomicFile.write(output.resolve(RECORD), (kept + "\n").getBytes(StandardCharsets.UTF_8));
             if (json) {
                 out.println(Json.pretty(results));
             } else {
                 print(results, out);
             }
             if (failure != null) {
-                throw new InputException(failure.getMessage() + "; " + written.size() + " of " + encoded.size() + " tasks have an adapter in " + output, failure);
+                throw new InputException(failure.getMessage() + "; " + written.size() + " of " + encoded.size()
+                        + " tasks have an adapter in " + output, failure);
             }
             if (stopped) {
                 err.println("stopped: " + written.size() + " of " + encoded.size() + " tasks have their adapter in " + output

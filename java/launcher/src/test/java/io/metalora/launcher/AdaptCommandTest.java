@@ -143,7 +143,8 @@ class AdaptCommandTest {
             var results = List.of(threads.submit(one), threads.submit(one));
             assertThat(List.of(results.get(0).get().code(), results.get(1).get().code())).containsExactlyInAnyOrder(0, 2);
             for (var result : results) {
-                assertThat(result.get().err()).satisfies(err -> assertThat(err.isEmpty() || err.contains("already exists")).as(err).isTrue());
+                assertThat(result.get().err()).satisfies(err -> assertThat(err.isEmpty() || err.contains("already exists"))
+                        .as(err).isTrue());
             }
         }
     }
@@ -153,7 +154,8 @@ class AdaptCommandTest {
     void anEvaluationThatFailsLosesNoAdapter() throws IOException {
         var result = adapt(folder.resolve("out"), "--lr", "1e9", "--steps", "1");
         assertThat(result.code()).isEqualTo(2);
-        assertThat(result.err()).contains("not finite", "train at a lower rate", "3 of 3 tasks have an adapter in " + folder.resolve("out"));
+        assertThat(result.err()).contains("not finite", "train at a lower rate",
+                "3 of 3 tasks have an adapter in " + folder.resolve("out"));
         JsonNode kept = new ObjectMapper().readTree(folder.resolve("out/adapt.json").toFile());
         assertThat(kept.get("complete").asBoolean()).isFalse();
         assertThat(kept.at("/results/mean_after").isNull()).isTrue();
