@@ -43,7 +43,8 @@ class NativeLibraryTest {
             assertThatExceptionOfType(NativeException.class)
                     .isThrownBy(() -> NativeLibrary.check(Metalora.ml_context_create(MemorySegment.NULL, context)))
                     .satisfies(e -> assertThat(e.status()).isEqualTo(Status.INVALID_ARGUMENT))
-                    .satisfies(e -> assertThat(e).hasToString(NativeException.class.getName() + " (ML_INVALID_ARGUMENT): " + e.getMessage()))
+                    .satisfies(e -> assertThat(e).hasToString(NativeException.class.getName()
+                            + " (ML_INVALID_ARGUMENT): " + e.getMessage()))
                     .withMessageMatching("(?!ML_).*options.*");
         }
     }

@@ -56,7 +56,8 @@ record PeftConfig(LoraConfig lora, OptionalInt heads) {
     static PeftConfig read(Path dir) {
         Folders.require(dir, "an adapter (" + FILE + ", " + PeftTensors.FILE + ")");
         if (Files.notExists(dir.resolve(FILE))) {
-            String hint = Files.exists(dir.resolve("config.json")) ? "; it holds a model: give it as the model, not as the adapter"
+            String hint = Files.exists(dir.resolve("config.json"))
+                    ? "; it holds a model: give it as the model, not as the adapter"
                     : Files.exists(dir.resolve("adapter").resolve(FILE)) ? "; this run's adapter is " + dir.resolve("adapter")
                     : "; give the folder of an adapter in PEFT's or HydraLoRA's form";
             throw new InputException(dir + " has no " + FILE + hint);

@@ -151,7 +151,7 @@ public final class AtomicFile {
         return !Files.isWritable(there) || !(there.equals(absolute) ? Files.isRegularFile(there) : Files.isDirectory(there));
     }
 
-    /** The name that a file will get if it was written here and not renamed yet, or the most of a long one; empty for any other file. */
+    /** The name that a file will get if it was written here and not renamed yet, a long one cut short; empty for any other file. */
     public static Optional<String> nameToBe(Path file) {
         return Optional.of(TEMPORARY.matcher(file.getFileName().toString())).filter(Matcher::matches).map(name -> name.group(1));
     }

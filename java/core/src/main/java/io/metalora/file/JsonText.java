@@ -53,7 +53,8 @@ public final class JsonText {
             // Not by its size: a device or a pipe has none, and may never end.
             bytes = in.readNBytes(Math.toIntExact(limit) + 1);
         } catch (NoSuchFileException e) {
-            throw new InputException(file + ": no such file" + (Files.isSymbolicLink(file) ? " (it is a link that leads nowhere)" : ""), e);
+            throw new InputException(file + ": no such file"
+                    + (Files.isSymbolicLink(file) ? " (it is a link that leads nowhere)" : ""), e);
         } catch (IOException e) {
             throw new InputException(file + " cannot be read: " + (Files.isDirectory(file) ? "it is a folder" : FileFailure.reason(e)), e);
         }

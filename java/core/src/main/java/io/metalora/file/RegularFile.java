@@ -32,7 +32,8 @@ public final class RegularFile {
     public static void require(Path file) throws IOException {
         var attributes = Files.readAttributes(file, BasicFileAttributes.class);
         if (!attributes.isRegularFile()) {
-            throw new FileSystemException(file.toString(), null, attributes.isDirectory() ? "it is a folder" : "it is a pipe or a device, not a file");
+            throw new FileSystemException(file.toString(), null,
+                    attributes.isDirectory() ? "it is a folder" : "it is a pipe or a device, not a file");
         }
     }
 }

@@ -243,8 +243,8 @@ public final class RunFolder {
     }
 
     private static InputException inTheWay(Path file, String what) {
-        return new InputException(file + ": is " + what + " where the run has a file; move it away, or restore the file from a copy. Nothing was "
-                + "changed");
+        return new InputException(file + ": is " + what + " where the run has a file; move it away, or restore the file from a copy. "
+                + "Nothing was changed");
     }
 
     /**

@@ -65,7 +65,8 @@ public final class TaskFolder {
         }
         for (String name : names) {
             if (!found.contains(name)) {
-                throw new InputException(folder + ": holds no task named \"" + name + "\"; it has " + found.stream().limit(MOST_NAMES).map(Shown::plain).collect(Collectors.joining(", "))
+                throw new InputException(folder + ": holds no task named \"" + name + "\"; it has "
+                        + found.stream().limit(MOST_NAMES).map(Shown::plain).collect(Collectors.joining(", "))
                         + (found.size() > MOST_NAMES ? " and " + (found.size() - MOST_NAMES) + " more" : ""));
             }
         }

@@ -97,7 +97,8 @@ class AtomicFileFaultsTest {
     void theLongestNameCanBeWritten() throws IOException {
         for (String name : List.of("a".repeat(255), "\u00e9".repeat(127), "\ud83d\ude00".repeat(63))) {
             Path target = folder.resolve(name);
-            AtomicFile.createFolder(target, made -> assertThat(AtomicFile.nameToBe(made)).hasValueSatisfying(most -> assertThat(name).startsWith(most)));
+            AtomicFile.createFolder(target, made -> assertThat(AtomicFile.nameToBe(made))
+                    .hasValueSatisfying(most -> assertThat(name).startsWith(most)));
             assertThat(target).isEmptyDirectory();
         }
         try (var entries = Files.list(folder)) {

@@ -38,7 +38,8 @@ class JsonTextTest {
     @Timeout(60)
     void aPipeIsRefused() throws IOException, InterruptedException {
         Path pipe = Pipe.make(folder.resolve("config.json"));
-        assertThatThrownBy(() -> JsonText.read(pipe, 100, "a test")).isInstanceOf(InputException.class).hasMessageContaining("a pipe or a device");
+        assertThatThrownBy(() -> JsonText.read(pipe, 100, "a test")).isInstanceOf(InputException.class)
+                .hasMessageContaining("a pipe or a device");
         assertThatThrownBy(() -> Sha256.of(pipe)).hasMessageContaining("a pipe or a device");
     }
 
@@ -46,7 +47,8 @@ class JsonTextTest {
     void aLinkThatLeadsNowhereIsNoFileLeftOut() throws IOException {
         Path link = Files.createSymbolicLink(folder.resolve("config.json"), folder.resolve("nowhere"));
         assertThat(RegularFile.isNamed(link)).isTrue();
-        assertThatThrownBy(() -> JsonText.read(link, 100, "a test")).isInstanceOf(InputException.class).hasMessageContaining("leads nowhere");
+        assertThatThrownBy(() -> JsonText.read(link, 100, "a test")).isInstanceOf(InputException.class)
+                .hasMessageContaining("leads nowhere");
     }
 
     @Test

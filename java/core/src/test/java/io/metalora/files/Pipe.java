@@ -13,7 +13,8 @@ public final class Pipe {
     /** Skips the test where none can be made. */
     public static Path make(Path at) throws IOException, InterruptedException {
         try {
-            Assumptions.assumeTrue(new ProcessBuilder("mkfifo", at.toString()).start().waitFor() == 0, "mkfifo makes no pipe here");
+            Assumptions.assumeTrue(new ProcessBuilder("mkfifo", at.toString()).start().waitFor() == 0,
+                    "mkfifo makes no pipe here");
         } catch (IOException e) {
             Assumptions.abort("there is no mkfifo here");
         }

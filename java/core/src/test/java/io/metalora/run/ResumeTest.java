@@ -266,7 +266,8 @@ class ResumeTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"run.lock", "metrics.jsonl", "draws.jsonl", "evaluation.jsonl", "report.html", "checkpoints/checkpoint-0000000005.safetensors",
+    @ValueSource(strings = {"run.lock", "metrics.jsonl", "draws.jsonl",
+            "evaluation.jsonl", "report.html", "checkpoints/checkpoint-0000000005.safetensors",
             "adapter/adapter_model.safetensors"})
     void aFolderInPlaceOfItsFileIsSaidBeforeTrainingGoesOn(String name) throws IOException {
         stopped();
@@ -287,7 +288,8 @@ class ResumeTest {
         Files.delete(run.resolve(name));
         Pipe.make(run.resolve(name));
 
-        assertThatThrownBy(() -> TrainingRun.resume(run, listener, () -> false)).isInstanceOf(InputException.class).hasMessageContaining(run.toString());
+        assertThatThrownBy(() -> TrainingRun.resume(run, listener, () -> false))
+                .isInstanceOf(InputException.class).hasMessageContaining(run.toString());
         Files.delete(run.resolve(name)); // a copy of the folder would read it
     }
 

@@ -28,8 +28,6 @@ import io.metalora.train.FineTuning;
 import io.metalora.train.SeparateLora;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -140,9 +138,7 @@ final class AdaptCommand implements Callable<Integer> {
     public Integer call() {
         FineTuning options = options();
         ModelChoice.requireAdapter(adapter);
-        if (Files.exists(output, LinkOption.NOFOLLOW_LINKS)) {
-            throw new InputException(output + ": already exists, and nothing was written over it; give another --output or remove it");
-        }
+        NewFolder.requireAbsent(output);
         RunFolder.requireApart(output, tasks, "give another --output");
         List<Task> read = TaskFolder.read(tasks);
         requireSamples(read);
@@ -201,7 +197,7 @@ final class AdaptCommand implements Callable<Integer> {
     private int adapt(LoadedModel loaded, LoraAdapter start, FineTuning options, List<EncodedTask> encoded, List<TaskItems> items) {
         PrintWriter out = spec.commandLine().getOut();
         PrintWriter err = spec.commandLine().getErr();
-        AtomicFile.makeFolder(output, "give another --output");
+        NewFolder.make(output);
         var log = EvaluationLog.inMemory(items);
         var written = new ArrayList<String>();
         Map<String, String> failures;
@@ -231,15 +227,16 @@ final class AdaptCommand implements Callable<Integer> {
             }
             failures = tuned.failures();
             Results results = results(encoded, items, log);
-            AtomicFile.write(output.resolve(RECORD), (Json.pretty(record(options, encoded, failures, results, !stopped && failure == null)) + "\n")
-                    .getBytes(StandardCharsets.UTF_8));
+            String kept = Json.pretty(record(options, encoded, failures, results, !stopped && failure == null));
+            AtomicFile.write(output.resolve(RECORD), (kept + "\n").getBytes(StandardCharsets.UTF_8));
             if (json) {
                 out.println(Json.pretty(results));
             } else {
                 print(results, out);
             }
             if (failure != null) {
-                throw new InputException(failure.getMessage() + "; " + written.size() + " of " + encoded.size() + " tasks have an adapter in " + output, failure);
+                throw new InputException(failure.getMessage() + "; " + written.size() + " of " + encoded.size()
+                        + " tasks have an adapter in " + output, failure);
             }
             if (stopped) {
                 err.println("stopped: " + written.size() + " of " + encoded.size() + " tasks have their adapter in " + output

@@ -230,7 +230,8 @@ final class EndEvaluation extends TrainProgress {
             return;
         }
         noteAnswers(EvaluationLog.inMemory(items));
-        try (var log = EvaluationLog.open(outcome.folder().evaluation(), new Settings(split, samples, mostTasks, modelDigest, digest(adapters)), items)) {
+        try (var log = EvaluationLog.open(outcome.folder().evaluation(),
+                new Settings(split, samples, mostTasks, modelDigest, digest(adapters)), items)) {
             try {
                 each.accept(log);
             } finally {

@@ -8,13 +8,9 @@ import io.metalora.launcher.QuickstartSetting.Prepared;
 import io.metalora.launcher.report.HtmlReport;
 import io.metalora.model.LoadedModel;
 import io.metalora.runtime.Device;
-import io.metalora.runtime.InputException;
-import io.metalora.runtime.host.FileFailure;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.FileAlreadyExistsException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.LocalDateTime;
 import java.time.format.DateTimeFormatter;
@@ -69,11 +65,9 @@ final class QuickstartCommand implements Callable<Integer> {
         PrintWriter out = spec.commandLine().getOut();
         Path folder = output != null ? output
                 : Path.of("runs", "quickstart-" + LocalDateTime.now().format(DateTimeFormatter.ofPattern("yyyyMMdd-HHmmss")));
-        if (Files.exists(folder)) {
-            throw exists(folder);
-        }
+        NewFolder.requireAbsent(folder);
         Device.open(device.options()).close();
-        makeNew(folder);
+        NewFolder.make(folder);
         Path model = folder.resolve("model");
         AtomicFile.makeFolder(model, "give another --output");
         EmbeddedModel.copyTo(model);
@@ -133,25 +127,6 @@ final class QuickstartCommand implements Callable<Integer> {
         out.println("Adapt to new tasks:  metalora adapt --model " + model + " --adapter " + use.orElseThrow().adapter(plan.newTasks().meta())
                 + " --tasks " + newTasks.useFolder() + " --samples 16 --lr 8e-3 --output adapted");
         return ExitCode.OK;
-    }
-
-    /** Of several that are started into one folder at once, one makes it. */
-    static void makeNew(Path folder) {
-        AtomicFile.makeFolder(folder.toAbsolutePath().getParent(), "give another --output");
-        try {
-            Files.createDirectory(folder);
-        } catch (FileAlreadyExistsException e) {
-            throw exists(folder);
-        } catch (IOException e) {
-            if (AtomicFile.isRefused(folder, e)) {
-                throw new InputException(folder + ": can't be made: " + FileFailure.reason(e) + "; give another --output", e);
-            }
-            throw AtomicFile.failed(folder, e);
-        }
-    }
-
-    private static InputException exists(Path folder) {
-        return new InputException(folder + ": already exists, and nothing was written over it; give another --output or remove it");
     }
 
     private static void print(QuickstartNewTasks outcome, PrintWriter out) {

@@ -12,6 +12,9 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.CyclicBarrier;
+import java.util.concurrent.Executors;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -142,12 +145,31 @@ class AdaptCommandTest {
         assertThat(kept.at("/results/mean_after").isNull()).isTrue();
     }
 
+    /** Both find nothing there when they begin. */
+    @Test
+    void ofTwoIntoOneFolderOneIsRefused() throws Exception {
+        var begin = new CyclicBarrier(2);
+        Callable<Cli.Result> one = () -> {
+            begin.await();
+            return adapt(folder.resolve("out"), "--steps", "1");
+        };
+        try (var threads = Executors.newFixedThreadPool(2)) {
+            var results = List.of(threads.submit(one), threads.submit(one));
+            assertThat(List.of(results.get(0).get().code(), results.get(1).get().code())).containsExactlyInAnyOrder(0, 2);
+            for (var result : results) {
+                assertThat(result.get().err()).satisfies(err -> assertThat(err.isEmpty() || err.contains("already exists"))
+                        .as(err).isTrue());
+            }
+        }
+    }
+
     /** Adapters that are finite, but too large to compute with. */
     @Test
     void anEvaluationThatFailsLosesNoAdapter() throws IOException {
         var result = adapt(folder.resolve("out"), "--lr", "1e9", "--steps", "1");
         assertThat(result.code()).isEqualTo(2);
-        assertThat(result.err()).contains("not finite", "train at a lower rate", "3 of 3 tasks have an adapter in " + folder.resolve("out"));
+        assertThat(result.err()).contains("not finite", "train at a lower rate",
+                "3 of 3 tasks have an adapter in " + folder.resolve("out"));
         JsonNode kept = new ObjectMapper().readTree(folder.resolve("out/adapt.json").toFile());
         assertThat(kept.get("complete").asBoolean()).isFalse();
         assertThat(kept.at("/results/mean_after").isNull()).isTrue();

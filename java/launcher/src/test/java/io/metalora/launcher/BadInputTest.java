@@ -104,7 +104,8 @@ class BadInputTest {
         }
         Path adapter = Files.createDirectories(folder.resolve("adapter"));
         Path pipe = Pipe.make(adapter.resolve("adapter_config.json"));
-        refused(Cli.run("score", "--model", Cli.model(), "--adapter", adapter, "--data", Cli.fixture("data.jsonl")), pipe, "a pipe or a device");
+        refused(Cli.run("score", "--model", Cli.model(), "--adapter", adapter, "--data", Cli.fixture("data.jsonl")),
+                pipe, "a pipe or a device");
         refused(train("--replay", pipe.toString()), pipe, "a pipe or a device");
     }
 

@@ -35,9 +35,11 @@ class PeerComparisonTest {
     }
 
     private Cli.Result compare(Path java) throws IOException, InterruptedException {
-        Process process = JavaProcess.start(folder, List.of("python3", script.toString(), "--model", Cli.model().toString(), "--java", java.toString()));
+        Process process = JavaProcess.start(folder, List.of("python3", script.toString(),
+                "--model", Cli.model().toString(), "--java", java.toString()));
         assertThat(process.waitFor(1, TimeUnit.MINUTES)).isTrue();
-        return new Cli.Result(process.exitValue(), Files.readString(folder.resolve("out")), Files.readString(folder.resolve("err")));
+        return new Cli.Result(process.exitValue(), Files.readString(folder.resolve("out")),
+                Files.readString(folder.resolve("err")));
     }
 
     /** A program that says it is a Java, and notes what it is to run. */
@@ -52,11 +54,13 @@ class PeerComparisonTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"openjdk 17.0.9 2023-10-17, is Java 17", "openjdk 21 2023-09-19, is Java 21", "'', does not say which Java it is"})
+    @CsvSource({"openjdk 17.0.9 2023-10-17, is Java 17",
+            "openjdk 21 2023-09-19, is Java 21", "'', does not say which Java it is"})
     void anOldOneIsRefused(String version, String said) throws IOException, InterruptedException {
         var result = compare(java(version));
         assertThat(result.code()).isEqualTo(1);
-        assertThat(result.err()).contains("--java " + folder.resolve("java") + ": " + said, "a JDK 22 or newer is needed").doesNotContain("Traceback");
+        assertThat(result.err()).contains("--java " + folder.resolve("java") + ": " + said, "a JDK 22 or newer is needed")
+                .doesNotContain("Traceback");
         assertThat(folder.resolve("ran")).doesNotExist();
     }
 

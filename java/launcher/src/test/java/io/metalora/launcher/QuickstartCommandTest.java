@@ -94,8 +94,8 @@ class QuickstartCommandTest {
     @Test
     void oneOfSeveralMakesTheFolder() {
         Path run = folder.resolve("new/run");
-        QuickstartCommand.makeNew(run);
-        assertThatThrownBy(() -> QuickstartCommand.makeNew(run)).isInstanceOf(InputException.class)
+        NewFolder.make(run);
+        assertThatThrownBy(() -> NewFolder.make(run)).isInstanceOf(InputException.class)
                 .hasMessageContaining(run + ": already exists, and nothing was written over it");
         assertThat(run).isEmptyDirectory();
     }

@@ -172,7 +172,8 @@ public final class JinjaTemplate implements ChatTemplate {
 
     /** The library quotes what it stumbles over, however long, and names its own classes, which mean nothing to a user. */
     private static String brief(String message) {
-        String told = message == null ? null : CLASS_NAME.matcher(EXCEPTION.matcher(message).replaceAll("").replaceAll(" (in|of) class [\\w.$]+", "")
+        String told = message == null ? null : CLASS_NAME.matcher(EXCEPTION.matcher(message).replaceAll("")
+                .replaceAll(" (in|of) class [\\w.$]+", "")
                 .replaceAll(" to class [\\w.$]+", " to another kind of value")).replaceAll("a value");
         return told == null || told.length() <= 500 ? told : told.substring(0, 497) + "...";
     }
