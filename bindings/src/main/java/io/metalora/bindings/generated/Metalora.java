@@ -23,10 +23,10 @@ public class Metalora extends Metalora$shared {
     static final SymbolLookup SYMBOL_LOOKUP = SymbolLookup.loaderLookup()
             .or(Linker.nativeLinker().defaultLookup());
 
-    private static final int ML_ABI_VERSION = (int)7L;
+    private static final int ML_ABI_VERSION = (int)8L;
     /**
      * {@snippet lang=c :
-     * #define ML_ABI_VERSION 7
+     * #define ML_ABI_VERSION 8
      * }
      */
     public static int ML_ABI_VERSION() {
@@ -40,6 +40,15 @@ public class Metalora extends Metalora$shared {
      */
     public static int ML_MAX_THREADS() {
         return ML_MAX_THREADS;
+    }
+    private static final int ML_ACTIVATIONS_DEFAULT = (int)-1L;
+    /**
+     * {@snippet lang=c :
+     * #define ML_ACTIVATIONS_DEFAULT -1
+     * }
+     */
+    public static int ML_ACTIVATIONS_DEFAULT() {
+        return ML_ACTIVATIONS_DEFAULT;
     }
     private static final int ML_LORA_TERMS = (int)3L;
     /**
