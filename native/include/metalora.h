@@ -90,13 +90,15 @@ ML_API const char *ml_last_error(void);                    /* of this thread; ""
 /* ---- context ---------------------------------------------------------------------------------------------- */
 
 #define ML_MAX_THREADS 1024
+#define ML_ACTIVATIONS_DEFAULT (-1)
 
 typedef struct ml_context_options {
     int32_t backend;         /* ml_backend */
     int32_t threads;         /* CPU: threads that compute, the caller's included, up to ML_MAX_THREADS; 0: the physical cores that
                                 this process may use */
     int32_t device;          /* CUDA device ordinal; 0 on the CPU */
-    int32_t activation_dtype;/* ML_F32; on CUDA also ML_BF16, which takes tensor cores where weights are ML_BF16 too */
+    int32_t activation_dtype;/* ML_F32; on CUDA also ML_BF16, which takes tensor cores where weights are ML_BF16 too;
+                                ML_ACTIVATIONS_DEFAULT: what the backend is fastest in, which ml_context_info then says */
     const char *isa;         /* nullable; CPU: "portable", "avx2" or "avx512" forces a path, NULL picks the fastest */
     int32_t matmul;          /* ml_matmul; CUDA */
     int32_t reserved;

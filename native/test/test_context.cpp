@@ -63,6 +63,12 @@ TEST(context_options) {
     EXPECT(info.threads >= 1 && info.isa == fastest_isa());
     EXPECT(*info.isa_reason != 0 && std::strcmp(info.isa_reason, "it was asked for") != 0);
     EXPECT_OK(ml_context_destroy(context));
+    options.activation_dtype = ML_ACTIVATIONS_DEFAULT;
+    EXPECT_OK(ml_context_create(&options, &context));
+    EXPECT_OK(ml_context_get_info(context, &info));
+    EXPECT(info.activation_dtype == ML_F32);
+    EXPECT_OK(ml_context_destroy(context));
+    options = {};
     options.isa = "portable";
     EXPECT_OK(ml_context_create(&options, &context));
     EXPECT_OK(ml_context_get_info(context, &info));

@@ -177,7 +177,7 @@ static int64_t weight_bytes(const ml_weight_desc &d) {
 }
 
 ml_status open_cpu(Context &context, const ml_context_options &options) {
-    if (options.activation_dtype != ML_F32) {
+    if (options.activation_dtype != ML_F32 && options.activation_dtype != ML_ACTIVATIONS_DEFAULT) {
         return fail(ML_UNSUPPORTED, "ml_context_create: activation_dtype: the CPU backend computes in ML_F32");
     }
     Isa isa{};

@@ -357,7 +357,7 @@ ml_status check_options(const ml_context_options &options) {
     if (options.device < 0 || options.device >= count) {
         return fail(ML_INVALID_ARGUMENT, "ml_context_create: device: %d is not one of the %d CUDA devices here", options.device, count);
     }
-    if (options.activation_dtype != ML_F32 && options.activation_dtype != ML_BF16) {
+    if (options.activation_dtype != ML_F32 && options.activation_dtype != ML_BF16 && options.activation_dtype != ML_ACTIVATIONS_DEFAULT) {
         return fail(ML_INVALID_ARGUMENT, "ml_context_create: activation_dtype: has to be ML_F32 or ML_BF16");
     }
     if (options.matmul < ML_MATMUL_MEASURED || options.matmul > ML_MATMUL_CUBLASLT) {
@@ -375,6 +375,7 @@ ml_status prepare(Context &c, const ml_context_options &options) {
         return fail(ML_BACKEND_UNAVAILABLE, "ml_context_create: device: %s has compute capability %d.%d; 8.0 or newer is needed",
                     properties.name, properties.major, properties.minor);
     }
+    const int32_t activations = options.activation_dtype == ML_ACTIVATIONS_DEFAULT ? ML_BF16 : options.activation_dtype;
     auto owned = std::make_unique<State>();
     owned->context = &c, owned->scratch = host->scratch, owned->device = options.device, owned->matmul = options.matmul;
     owned->blocks = 2 * properties.multiProcessorCount;
@@ -387,8 +388,8 @@ ml_status prepare(Context &c, const ml_context_options &options) {
     if (error != cudaSuccess) return status_of(error, "ml_context_create");
     *s->fault = kNoFault;
     const int32_t capabilities = ML_CAN_RECORD | ML_GAINS_BY_STACKING | ML_HAS_OWN_MEMORY
-                                 | (options.activation_dtype == ML_BF16 ? ML_GAINS_BY_ADAPTER_ROOM : 0);
-    c.backend = {ML_BACKEND_CUDA, options.activation_dtype, capabilities, false, options.activation_dtype == ML_BF16 ? Ops<bf16>::table_of_ops() : Ops<float>::table_of_ops(),
+                                 | (activations == ML_BF16 ? ML_GAINS_BY_ADAPTER_ROOM : 0);
+    c.backend = {ML_BACKEND_CUDA, activations, capabilities, false, activations == ML_BF16 ? Ops<bf16>::table_of_ops() : Ops<float>::table_of_ops(),
                  allocate, release, upload, download, copy, copy_rows, synchronize, memory_free, weight_bytes, close, graph_table()};
     c.scratch.use(scratch_memory(c));
     c.memory_total = static_cast<int64_t>(properties.totalGlobalMem);
@@ -396,12 +397,12 @@ ml_status prepare(Context &c, const ml_context_options &options) {
     c.isa = "sm_" + std::to_string(properties.major * 10 + properties.minor);
     c.isa_reason = "the device's compute capability";
     std::string why = "own kernels were asked for";
-    if (options.activation_dtype == ML_BF16 && options.matmul != ML_MATMUL_OWN) s->library = open_library(why);
+    if (activations == ML_BF16 && options.matmul != ML_MATMUL_OWN) s->library = open_library(why);
     if (s->library == nullptr && options.matmul == ML_MATMUL_CUBLASLT) {
-        return fail(ML_UNSUPPORTED, "ml_context_create: matmul: cuBLASLt %s", options.activation_dtype == ML_F32
+        return fail(ML_UNSUPPORTED, "ml_context_create: matmul: cuBLASLt %s", activations == ML_F32
                     ? "takes bf16 activations" : ("cannot be used: " + why).c_str());
     }
-    if (options.activation_dtype == ML_F32) c.blas = "own kernels";
+    if (activations == ML_F32) c.blas = "own kernels";
     else c.blas = s->library == nullptr ? "own kernels (cuBLASLt: " + why + ")" : s->library->name();
     if (s->library != nullptr) s->choices.open(cache_folder(), c.device_name, s->library->name());
     return ML_OK;

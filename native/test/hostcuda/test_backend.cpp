@@ -80,11 +80,12 @@ TEST(contexts_keep_to_their_devices) {
 }
 
 TEST(capabilities_are_told) {
-    for (int32_t dtype : {ML_F32, ML_BF16}) {
+    for (int32_t dtype : {int32_t{ML_F32}, int32_t{ML_BF16}, int32_t{ML_ACTIVATIONS_DEFAULT}}) {
         ml_context *context = open(0, dtype);
         ml_context_info info{};
         EXPECT_OK(ml_context_get_info(context, &info));
-        EXPECT(info.capabilities == (ML_CAN_RECORD | ML_GAINS_BY_STACKING | ML_HAS_OWN_MEMORY | (dtype == ML_BF16 ? ML_GAINS_BY_ADAPTER_ROOM : 0)));
+        EXPECT(info.activation_dtype == (dtype == ML_F32 ? ML_F32 : ML_BF16));
+        EXPECT(info.capabilities == (ML_CAN_RECORD | ML_GAINS_BY_STACKING | ML_HAS_OWN_MEMORY | (dtype == ML_F32 ? 0 : ML_GAINS_BY_ADAPTER_ROOM)));
         EXPECT_OK(ml_context_destroy(context));
     }
 }

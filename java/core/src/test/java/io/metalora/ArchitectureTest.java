@@ -3,6 +3,7 @@ package io.metalora;
 import static com.tngtech.archunit.core.domain.JavaClass.Predicates.resideInAPackage;
 import static com.tngtech.archunit.core.domain.JavaClass.Predicates.assignableTo;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.codeUnits;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.fields;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.Architectures.layeredArchitecture;
@@ -137,6 +138,19 @@ class ArchitectureTest {
             .should().beAssignableTo(DescribedPredicate.describe("a type of this project that users can't name",
                     type -> type.getPackageName().startsWith("io.metalora") && !EXPORTED.contains(type.getPackageName())
                             && !type.getPackageName().equals("io.metalora.bindings")));
+
+    /** A call of more is read wrong; the components of a record have names. */
+    @ArchTest
+    static final ArchRule AT_MOST_SIX_PARAMETERS = codeUnits()
+            .that().areDeclaredInClassesThat(areExported().and(isNamedByUsers()))
+            .and(DescribedPredicate.describe("can be called by users", ArchitectureTest::isVisible))
+            .and(DescribedPredicate.describe("are not a record's own", unit -> !(unit.isConstructor() && unit.getOwner().isRecord())))
+            .should(new ArchCondition<JavaCodeUnit>("have at most six parameters") {
+                @Override
+                public void check(JavaCodeUnit unit, ConditionEvents events) {
+                    events.add(new SimpleConditionEvent(unit, unit.getParameters().size() <= 6, unit.getDescription()));
+                }
+            });
 
     /** Whoever gets an array can change it, and records compare arrays by identity. */
     @ArchTest

@@ -41,6 +41,15 @@ public class Metalora extends Metalora$shared {
     public static int ML_MAX_THREADS() {
         return ML_MAX_THREADS;
     }
+    private static final int ML_ACTIVATIONS_DEFAULT = (int)-1L;
+    /**
+     * {@snippet lang=c :
+     * #define ML_ACTIVATIONS_DEFAULT -1
+     * }
+     */
+    public static int ML_ACTIVATIONS_DEFAULT() {
+        return ML_ACTIVATIONS_DEFAULT;
+    }
     private static final int ML_LORA_TERMS = (int)3L;
     /**
      * {@snippet lang=c :

@@ -112,10 +112,8 @@ public final class Device implements AutoCloseable {
             ml_context_options.backend(
                     desc, backend == Backend.CUDA ? Metalora.ML_BACKEND_CUDA() : Metalora.ML_BACKEND_CPU());
             ml_context_options.threads(desc, options.threads());
-            var activations = options.activations() != null
-                    ? options.activations()
-                    : backend == Backend.CUDA ? DType.BF16 : DType.F32;
-            ml_context_options.activation_dtype(desc, nativeType(activations));
+            ml_context_options.activation_dtype(
+                    desc, options.activations() == null ? Metalora.ML_ACTIVATIONS_DEFAULT() : nativeType(options.activations()));
             boolean forced = backend == Backend.CPU && options.isa() != InstructionSet.AUTO;
             ml_context_options.isa(desc, forced ? call.allocateFrom(options.isa().name().toLowerCase(Locale.ROOT)) : MemorySegment.NULL);
             var out = call.allocate(ValueLayout.ADDRESS);

@@ -4,7 +4,6 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
-import io.metalora.adapter.LoraLayout;
 import io.metalora.config.Protocol.Arm;
 import io.metalora.config.Protocol.FineTune;
 import io.metalora.config.Protocol.Row;
@@ -145,7 +144,7 @@ final class CompareRun {
         int most = Math.max(tasks.trained().size(), Math.max(tasks.unseen().size(), tasks.tuning().size()));
         for (Arm arm : protocol.arms().values()) {
             for (Trial trial : arm.grid()) {
-                AdapterLayout layout = new LoraLayout(config, trial.config().adapter().lora());
+                AdapterLayout layout = trial.config().adapter().layout(config);
                 int slots = Math.max(arm.train() ? trial.config().slots(tasks.trained().size()) : 1,
                         arm.adapt().isPresent() ? SeparateLora.groupSize(layout, most) : 1);
                 LoadOptions with = options.withRoomFor(layout, slots);
@@ -249,7 +248,7 @@ final class CompareRun {
     }
 
     private static AdapterLayout layout(Cell cell, LoadedModel loaded) {
-        return new LoraLayout(loaded.model().config(), cell.settings().config().adapter().lora());
+        return cell.settings().config().adapter().layout(loaded.model().config());
     }
 
     // ---- training
