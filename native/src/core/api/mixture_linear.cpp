@@ -44,11 +44,14 @@ void check_mixture_linear(Check &c, const ml_mixture_linear_desc &d, bool backwa
         const bool fixed = d.term[0].da == nullptr;
         c.require((t.da == nullptr) == fixed, "da", "is NULL in some terms alone");
         c.require((t.drouter == nullptr) == fixed, "drouter", "and da are NULL together or not at all");
+        if (!fixed) {
+            c.floats("da", t.da, a);
+            gradients[count++] = {"da", t.da, d.rank * in};
+        }
         c.floats("db", t.db, b);
         gradients[count++] = {"db", t.db, columns * t.rows};
         if (fixed) continue;
-        c.floats("da", t.da, a).floats("drouter", t.drouter, router);
-        gradients[count++] = {"da", t.da, d.rank * in};
+        c.floats("drouter", t.drouter, router);
         gradients[count++] = {"drouter", t.drouter, d.heads * in};
     }
     for (int64_t i = 0; i < count && c.ok(); i++) {

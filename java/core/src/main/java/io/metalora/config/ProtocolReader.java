@@ -147,6 +147,9 @@ final class ProtocolReader {
                 throw fail(entry.line(), "the arm " + Shown.quoted(entry.key()) + ": a name is up to 64 letters, digits, - _ and ., the first a "
                         + "letter or digit; a label can be anything");
             }
+            if (arms.keySet().stream().anyMatch(name -> name.equalsIgnoreCase(entry.key()))) {
+                throw fail(entry.line(), "the arm " + entry.key() + " is named as another, which makes one folder of both on some file systems");
+            }
             arms.put(entry.key(), arm(entry, tasks, settings, trials));
         }
         if (arms.isEmpty()) {

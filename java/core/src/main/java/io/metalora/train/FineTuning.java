@@ -24,6 +24,9 @@ public record FineTuning(long steps, int epochs, int batchSize, InnerOptimizer a
         Objects.requireNonNull(algorithm, "algorithm");
         Objects.requireNonNull(adapts, "adapts");
         Objects.requireNonNull(optimizer, "optimizer");
+        if (adapts != AdapterPart.ALL && optimizer.weightDecay() > 0) {
+            throw new IllegalArgumentException("weight decay moves what has no gradient too: with it, adapts must be " + AdapterPart.ALL);
+        }
         if (steps < 0 || steps == 0 && epochs < 1 || batchSize < 1) {
             throw new IllegalArgumentException(steps + " steps, " + epochs + " epochs, batches of " + batchSize);
         }

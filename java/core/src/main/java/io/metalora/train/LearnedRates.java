@@ -134,7 +134,8 @@ final class LearnedRates {
 
     private void setRates() {
         for (int i = 0; i < s.length; i++) {
-            rates.set(i, (float) Math.min(Float.MAX_VALUE, first[i] * StrictMath.exp(s[i])));
+            float rate = (float) Math.min(Float.MAX_VALUE, first[i] * StrictMath.exp(s[i]));
+            rates.set(i, rate < Float.MIN_NORMAL ? 0 : rate); // which is as far as a setting goes
         }
     }
 

@@ -26,6 +26,14 @@ import java.util.OptionalLong;
 record CompareCell(Map<Row, Answers> rows, RunCost training, OptionalLong peakMemory, Optional<String> diverged) {
 
     /**
+     * What a cell is of.
+     *
+     * @param settings of the trial, as the protocol varies them
+     */
+    record Of(String arm, long seed, Map<String, String> settings) {
+    }
+
+    /**
      * Of one row.
      *
      * @param results one a task, in the tasks' order
@@ -39,11 +47,13 @@ record CompareCell(Map<Row, Answers> rows, RunCost training, OptionalLong peakMe
         return new Answers(log.results(arm), tokens, seconds);
     }
 
-    /** As the cell's file holds it. */
-    ObjectNode json(String arm, long seed, Map<String, String> settings) {
-        ObjectNode json = JsonNodeFactory.instance.objectNode().put("arm", arm).put("seed", seed);
-        ObjectNode set = json.putObject("settings");
-        settings.forEach(set::put);
+    /**
+     * As the cell's file holds it.
+     *
+     * @param device where it was computed
+     */
+    ObjectNode json(Of of, String device) {
+        ObjectNode json = head(of).put("device", device);
         json.putObject("training").put("iterations", training.iterations()).put("tokens", training.tokens()).put("seconds", training.seconds());
         peakMemory.ifPresent(bytes -> json.put("peak_memory", bytes));
         diverged.ifPresent(how -> json.put("diverged", how));
@@ -54,6 +64,13 @@ record CompareCell(Map<Row, Answers> rows, RunCost training, OptionalLong peakMe
             ObjectNode tasks = one.putObject("correct");
             answers.results().forEach(result -> tasks.put(result.task(), bits(result)));
         });
+        return json;
+    }
+
+    private static ObjectNode head(Of of) {
+        ObjectNode json = JsonNodeFactory.instance.objectNode().put("arm", of.arm()).put("seed", of.seed());
+        ObjectNode set = json.putObject("settings");
+        of.settings().forEach(set::put);
         return json;
     }
 
@@ -68,10 +85,16 @@ record CompareCell(Map<Row, Answers> rows, RunCost training, OptionalLong peakMe
     /**
      * From the cell's file.
      *
+     * @param of    what the cell has to be of
      * @param items for each row the items that are answered
      * @return empty if the file is not of these
      */
-    static Optional<CompareCell> of(JsonNode json, Map<Row, List<TaskItems>> items) {
+    static Optional<CompareCell> of(JsonNode json, Of of, Map<Row, List<TaskItems>> items) {
+        ObjectNode head = head(of);
+        if (!json.path("arm").equals(head.get("arm")) || json.path("seed").asLong() != of.seed()
+                || !json.path("settings").equals(head.get("settings"))) {
+            return Optional.empty();
+        }
         JsonNode training = json.path("training");
         var cost = new RunCost(training.path("iterations").asLong(), training.path("tokens").asLong(), training.path("seconds").asDouble());
         OptionalLong peak = json.has("peak_memory") ? OptionalLong.of(json.get("peak_memory").asLong()) : OptionalLong.empty();
@@ -83,12 +106,12 @@ record CompareCell(Map<Row, Answers> rows, RunCost training, OptionalLong peakMe
             for (JsonNode one : json.path("rows")) {
                 if (one.path("on").asText().equals(row.on().toString()) && one.path("samples").asInt() == row.samples()) {
                     var results = new ArrayList<TaskResult>();
-                    for (TaskItems of : items.get(row)) {
-                        String correct = one.path("correct").path(of.task()).asText();
-                        if (correct.length() != of.size() || !correct.matches("[01]*")) {
+                    for (TaskItems task : items.get(row)) {
+                        String correct = one.path("correct").path(task.task()).asText();
+                        if (correct.length() != task.size() || !correct.matches("[01]*")) {
                             return Optional.empty();
                         }
-                        results.add(new TaskResult(of.task(), of.method(), of.labelCount(), bits(correct)));
+                        results.add(new TaskResult(task.task(), task.method(), task.labelCount(), bits(correct)));
                     }
                     rows.put(row, new Answers(results, one.path("tokens").asLong(), one.path("seconds").asDouble()));
                 }

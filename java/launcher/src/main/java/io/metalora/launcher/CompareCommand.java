@@ -85,9 +85,7 @@ final class CompareCommand implements Callable<Integer> {
                 Optional.ofNullable(tuning));
         String text = new String(JsonText.read(file, LARGEST, "a protocol"), StandardCharsets.UTF_8);
         PrintWriter err = spec.commandLine().getErr();
-        for (Path tasks : Stream.of(trained, unseen, tuning).filter(Objects::nonNull).toList()) {
-            RunFolder.requireApart(output, tasks, "give another --output");
-        }
+        CompareTasks.folders(protocol).forEach(tasks -> RunFolder.requireApart(output, tasks, "give another --output"));
         requireModel(protocol);
         CompareTasks tasks = CompareTasks.read(protocol);
         try (var folder = CompareFolder.open(Folders.absolute(output), text);
@@ -97,6 +95,7 @@ final class CompareCommand implements Callable<Integer> {
             var run = new CompareRun(spec, protocol, base, tasks, folder, device, stop);
             try (var opened = device.open(); var tokenizer = TextTokenizer.load(base)) {
                 requireShort(protocol, tasks, run, tokenizer, config);
+                run.requireTrainable(tokenizer, config);
                 folder.begin(Map.of("the base model", ModelFingerprint.of(base).digest(), "the tasks", tasks.digest()));
                 stop.arm();
                 try (var loaded = LoadedModel.load(base, opened, tokenizer, run.loadOptions(config))) {
@@ -140,7 +139,10 @@ final class CompareCommand implements Callable<Integer> {
     /** Examples that are too long are found before the work begins, those with samples in front of them too. */
     private static void requireShort(Protocol protocol, CompareTasks tasks, CompareRun run, TextTokenizer tokenizer, ModelConfig config) {
         LongExamples.refuse(tasks.trained().stream().filter(task -> !task.test().isEmpty()).toList(), Split.TEST, tokenizer, config, "");
-        LongExamples.refuse(tasks.unseen(), Split.TEST, tokenizer, config, "");
+        LongExamples.refuse(tasks.unseen().stream().filter(task -> !task.test().isEmpty()).toList(), Split.TEST, tokenizer, config, "");
+        for (var of : List.of(tasks.trained(), tasks.tuning())) {
+            LongExamples.refuse(of.stream().filter(task -> !task.dev().isEmpty()).toList(), Split.DEV, tokenizer, config, "");
+        }
         for (Arm arm : protocol.arms().values()) {
             for (Row row : arm.shots() > 0 ? arm.rows() : List.<Row>of()) {
                 for (long seed : protocol.seeds()) {

@@ -81,7 +81,8 @@ final class CompareFolder implements AutoCloseable {
     /** Whether nothing is in it but what a refusal or a kill may have left before the protocol was there. */
     private static boolean isBegun(Path path) {
         try (var entries = Files.list(path)) {
-            return entries.allMatch(file -> BEFORE_PROTOCOL.contains(file.getFileName().toString())
+            List<Path> files = entries.toList();
+            return (files.isEmpty() || files.stream().anyMatch(file -> file.endsWith(LOCK))) && files.stream().allMatch(file -> BEFORE_PROTOCOL.contains(file.getFileName().toString())
                     || AtomicFile.nameToBe(file).filter(name -> name.equals(PROTOCOL) || BEFORE_PROTOCOL.contains(name)).isPresent());
         } catch (IOException e) {
             throw new InputException(path + ": can't be listed: " + FileFailure.reason(e), e);
@@ -120,7 +121,7 @@ final class CompareFolder implements AutoCloseable {
      * @throws InputException if something is not what it was when the comparison began
      */
     void begin(Map<String, String> inputs) {
-        AtomicFile.removeLeftovers(path);
+        removeLeftovers();
         Path copy = path.resolve(PROTOCOL);
         Path file = path.resolve(INPUTS);
         if (!Files.exists(copy)) {
@@ -137,6 +138,20 @@ final class CompareFolder implements AutoCloseable {
         if (!changed.isEmpty()) {
             throw new InputException(path + ": since the comparison began, there has changed: " + String.join(", ", changed)
                     + "; restore it, or begin anew with another --output");
+        }
+    }
+
+    /** What killed writes have left, wherever this folder's own files are. */
+    private void removeLeftovers() {
+        AtomicFile.removeLeftovers(path);
+        for (String of : List.of("cells", "runs")) {
+            if (Files.isDirectory(path.resolve(of))) {
+                try (var folders = Files.list(path.resolve(of))) {
+                    folders.filter(Files::isDirectory).forEach(AtomicFile::removeLeftovers);
+                } catch (IOException e) {
+                    throw new InputException(path.resolve(of) + ": can't be listed: " + FileFailure.reason(e), e);
+                }
+            }
         }
     }
 

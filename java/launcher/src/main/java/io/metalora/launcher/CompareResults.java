@@ -34,7 +34,7 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
      *
      * @param label      of its arm
      * @param seeds      the results of each seed, one a task; a seed that diverged has none
-     * @param tokens     of training and adapting, mean over seeds; seconds likewise
+     * @param tokens     of training and adapting, mean over the seeds that have results; seconds likewise
      * @param peakMemory the most of any seed, in bytes; of the arm's whole cell
      * @param diverged   what came to numbers that are not finite, by seed
      */
@@ -123,14 +123,15 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
             if (done.rows().containsKey(row)) {
                 var of = done.rows().get(row);
                 seeds.add(of.results());
-                tokens += (done.training().tokens() + of.tokens()) / (double) cells.size();
-                seconds += (done.training().seconds() + of.seconds()) / cells.size();
+                tokens += done.training().tokens() + of.tokens();
+                seconds += done.training().seconds() + of.seconds();
             }
             if (done.peakMemory().isPresent()) {
                 peak = OptionalLong.of(Math.max(peak.orElse(0), done.peakMemory().getAsLong()));
             }
         }
-        return new RowResult(row, arm.label(), seeds, tokens, seconds, peak, diverged);
+        int finite = Math.max(1, seeds.size());
+        return new RowResult(row, arm.label(), seeds, tokens / finite, seconds / finite, peak, diverged);
     }
 
     /** An arm without seeds, which the base model is, is the same with each. */

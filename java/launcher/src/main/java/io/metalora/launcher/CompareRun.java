@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
+import io.metalora.config.Method;
 import io.metalora.config.Protocol.Arm;
 import io.metalora.config.Protocol.FineTune;
 import io.metalora.config.Protocol.Row;
@@ -23,6 +24,9 @@ import io.metalora.run.RunCost;
 import io.metalora.run.RunFolder;
 import io.metalora.run.TrainingRun.Outcome;
 import io.metalora.run.TrainingRun;
+import io.metalora.runtime.Backend;
+import io.metalora.runtime.DeviceInfo;
+import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.SystemMemory;
 import io.metalora.random.CounterRandom;
 import io.metalora.task.EncodedTask;
@@ -30,6 +34,8 @@ import io.metalora.task.Example;
 import io.metalora.task.ExampleEncoder;
 import io.metalora.task.Task;
 import io.metalora.train.FineTuning;
+import io.metalora.text.TextTokenizer;
+import io.metalora.train.MetaLora;
 import io.metalora.train.SeparateLora;
 import io.metalora.train.TrainingDivergedException;
 import java.nio.charset.StandardCharsets;
@@ -70,6 +76,10 @@ final class CompareRun {
 
         Trial settings() {
             return arm.grid().get(trial);
+        }
+
+        CompareCell.Of of() {
+            return new CompareCell.Of(arm.name(), seed, settings().varied());
         }
 
         /** Within the arm's cells. */
@@ -114,14 +124,14 @@ final class CompareRun {
                 .map(arm -> new Cell(arm, chosen.get(arm.name()), seed, Split.TEST, arm.rows()))).toList();
     }
 
-    /** For each arm the trial of the highest accuracy on dev, the first of equals; those that diverged are never taken. */
+    /** For each arm the trial of the highest accuracy on dev, the first of equals; one that diverged only where all did. */
     Map<String, Integer> chosen() {
         var chosen = new LinkedHashMap<String, Integer>();
         for (Arm arm : protocol.arms().values()) {
             int best = 0;
             double highest = Double.NEGATIVE_INFINITY;
-            for (Cell trial : trials()) {
-                double accuracy = trial.arm() == arm ? done.get(trial).accuracy(arm.chosenBy()) : Double.NaN;
+            for (Cell trial : trials().stream().filter(cell -> cell.arm() == arm).toList()) {
+                double accuracy = done.get(trial).accuracy(arm.chosenBy());
                 if (accuracy > highest) {
                     highest = accuracy;
                     best = trial.trial();
@@ -194,7 +204,7 @@ final class CompareRun {
     }
 
     private void recall(Cell cell) {
-        CompareFolder.read(folder.cell(cell.arm().name(), cell.name())).flatMap(json -> CompareCell.of(json, itemsOf(cell)))
+        CompareFolder.read(folder.cell(cell.arm().name(), cell.name())).flatMap(json -> CompareCell.of(json, cell.of(), itemsOf(cell)))
                 .ifPresent(result -> done.put(cell, result));
     }
 
@@ -216,9 +226,14 @@ final class CompareRun {
         boolean known = SystemMemory.resetPeak();
         CompareCell result = answer(cell, loaded, progress, stage);
         result = new CompareCell(result.rows(), result.training(), known ? SystemMemory.peak() : OptionalLong.empty(), result.diverged());
-        CompareFolder.write(folder.cell(cell.arm().name(), cell.name()), result.json(cell.arm().name(), cell.seed(), cell.settings().varied()));
+        CompareFolder.write(folder.cell(cell.arm().name(), cell.name()), result.json(cell.of(), device(loaded)));
         done.put(cell, result);
         return after;
+    }
+
+    private static String device(LoadedModel loaded) {
+        DeviceInfo info = loaded.device().info();
+        return info.backend() == Backend.CPU ? "cpu, " + info.isa() + ", " + info.threads() + " threads" : info.deviceName();
     }
 
     private CompareCell answer(Cell cell, LoadedModel loaded, Progress progress, int stage) {
@@ -243,6 +258,12 @@ final class CompareRun {
             }
         } catch (TrainingDivergedException e) {
             return new CompareCell(Map.of(), training, OptionalLong.empty(), Optional.of(e.getMessage()));
+        } catch (InputException e) {
+            if (run.isEmpty()) {
+                throw e;
+            }
+            // A trained adapter so large that what it computes is not finite: its training's failure, not the input's.
+            return new CompareCell(Map.of(), training, OptionalLong.empty(), Optional.of(e.getMessage()));
         }
         return new CompareCell(rows, training, OptionalLong.empty(), Optional.empty());
     }
@@ -260,7 +281,8 @@ final class CompareRun {
     }
 
     private void train(Cell cell, Path run, LoadedModel loaded, Progress progress, int stage) {
-        if (Files.exists(run.resolve(COST))) {
+        if (CompareFolder.read(run.resolve(COST)).isPresent()) {
+            discardCheckpoints(run);
             return;
         }
         var listener = new TrainProgress(spec, stageName(cell), progress, stage);
@@ -281,7 +303,12 @@ final class CompareRun {
             json.put("diverged", diverged);
         }
         CompareFolder.write(run.resolve(COST), json);
-        AtomicFile.delete(run.resolve("checkpoints")); // of use to nobody now, and the largest part of the run
+        discardCheckpoints(run);
+    }
+
+    /** Of use to nobody now, and the largest part of the run. */
+    private static void discardCheckpoints(Path run) {
+        AtomicFile.delete(run.resolve("checkpoints"));
     }
 
     private TrainConfig config(Cell cell, Path run) {
@@ -322,8 +349,7 @@ final class CompareRun {
 
     private CompareCell.Answers adapted(Cell cell, Row row, LoraAdapter start, LoadedModel loaded, Progress progress, int stage) {
         List<TaskItems> items = items(row, cell.split());
-        var encoder = ExampleEncoder.forTraining(loaded.tokenizer(), loaded.model().config());
-        List<EncodedTask> samples = EncodedTask.encode(tasks.on(row.on(), cell.split()), encoder, row.samples(), cell.seed());
+        List<EncodedTask> samples = encoded(tasks.on(row.on(), cell.split()), cell, row.samples(), loaded.tokenizer(), loaded.model().config());
         progress.begin(stage, 0);
         var tuned = new FineTunedTasks(loaded, fineTuning(cell), progress, stop);
         try (var log = EvaluationLog.inMemory(items)) {
@@ -332,6 +358,52 @@ final class CompareRun {
                 throw new TrainingDivergedException(row + ": adapting came to numbers that are not finite: " + tuned.failures());
             }
             return CompareCell.answers(log, cell.arm().name(), tuned.tokens(), tuned.seconds());
+        }
+    }
+
+    /** As a training of the cell's settings would see them. */
+    private static List<EncodedTask> encoded(List<Task> of, Cell cell, int samples, TextTokenizer tokenizer, ModelConfig model) {
+        TrainConfig config = cell.settings().config();
+        ExampleEncoder encoder = config.data().appendEos() ? ExampleEncoder.forTraining(tokenizer, model) : ExampleEncoder.forScoring(tokenizer, model);
+        if (config.compute().tokenBudget() > 0) {
+            encoder = encoder.within(config.compute().tokenBudget(), "compute.token_budget");
+        }
+        return EncodedTask.encode(of, encoder, samples, cell.seed(), config.data().overLength());
+    }
+
+    /**
+     * Checks every trial of every arm against the tasks, before any of them runs.
+     *
+     * @throws InputException if a training could not begin, naming the arm and the trial
+     */
+    void requireTrainable(TextTokenizer tokenizer, ModelConfig model) {
+        for (Arm arm : protocol.arms().values()) {
+            for (int i = 0; i < arm.grid().size(); i++) {
+                var cell = new Cell(arm, i, protocol.tuningSeed(), Split.DEV, List.of(arm.chosenBy()));
+                try {
+                    requireTrainable(cell, tokenizer, model);
+                } catch (InputException e) {
+                    throw new InputException("arms." + arm.name() + ", trial " + (i + 1) + ": " + e.getMessage(), e);
+                }
+            }
+        }
+    }
+
+    private void requireTrainable(Cell cell, TextTokenizer tokenizer, ModelConfig model) {
+        TrainConfig config = cell.settings().config();
+        AdapterLayout layout = config.adapter().layout(model);
+        if (cell.arm().train()) {
+            List<EncodedTask> trained = encoded(tasks.trained(), cell, config.data().samplesPerTask(), tokenizer, model);
+            if (config.method() == Method.META_LORA) {
+                MetaLora.requireEnough(trained, config);
+                MetaLora.requireModules(layout, config);
+            }
+        }
+        if (cell.arm().adapt().isPresent()) {
+            for (Protocol.On on : cell.arm().on()) {
+                encoded(tasks.on(on, Split.TEST), cell, 0, tokenizer, model);
+                encoded(tasks.on(on, Split.DEV), cell, 0, tokenizer, model);
+            }
         }
     }
 
@@ -371,7 +443,7 @@ final class CompareRun {
                 int most = config.data().samplesPerTask();
                 List<Integer> counts = tasks.trained().stream().map(task -> most == 0 ? task.train().size() : Math.min(most, task.train().size()))
                         .toList();
-                boolean isTrained = isDone | !trained.add(runName(cell)) | Files.exists(folder.run(runName(cell)).resolve(COST));
+                boolean isTrained = isDone | !trained.add(runName(cell)) | CompareFolder.read(folder.run(runName(cell)).resolve(COST)).isPresent();
                 double work = isTrained ? 0 : Work.training(config, counts.stream().mapToLong(Integer::longValue).sum(), length(tasks.trained()));
                 stages.add(new Progress.Stage(name + ", training", "iterations", Work.iterations(config, counts), work));
             }

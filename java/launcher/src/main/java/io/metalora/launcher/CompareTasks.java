@@ -69,6 +69,12 @@ record CompareTasks(Optional<Path> folder, List<Task> trained, List<Task> unseen
         return all;
     }
 
+    /** The folders that tasks are read from. */
+    static List<Path> folders(Protocol protocol) {
+        return Stream.of(Optional.of(protocol.tasks().trained()), protocol.tasks().unseen(), protocol.tasks().tuning()).flatMap(Optional::stream)
+                .filter(source -> !isEmbedded(source)).map(source -> path(source.folder())).toList();
+    }
+
     private static boolean isEmbedded(Source source) {
         return source.folder().startsWith(PREFIX);
     }
@@ -173,13 +179,16 @@ record CompareTasks(Optional<Path> folder, List<Task> trained, List<Task> unseen
                 int most = arm.grid().stream().mapToInt(trial -> trial.config().data().samplesPerTask()).max().orElse(0);
                 requireSamples(trained, most, "arms." + arm.name() + ": data.samples_per_task");
             }
+            if (arm.shots() == 0 && arm.adapt().isEmpty()) {
+                continue;
+            }
+            String what = "arms." + arm.name() + (arm.shots() > 0 ? ": shots" : ": adapt.samples");
+            int most = Math.max(arm.shots(), arm.adapt().stream().flatMap(adapt -> adapt.samples().stream()).mapToInt(k -> k).max().orElse(0));
             for (On on : arm.on()) {
-                int most = Math.max(arm.shots(), arm.adapt().stream().flatMap(adapt -> adapt.samples().stream()).mapToInt(k -> k).max().orElse(0));
-                String what = "arms." + arm.name() + (arm.shots() > 0 ? ": shots" : ": adapt.samples");
-                requireSamples(on(on, Split.TEST), most, what);
-                if (protocol.trials() > 1) {
-                    requireSamples(on(on, Split.DEV), most, what);
-                }
+                requireSamples(on(on, Split.TEST), Math.max(1, most), what);
+            }
+            if (protocol.trials() > 1 && arm.adapt().isPresent()) {
+                requireSamples(on(arm.on().getFirst(), Split.DEV), Math.max(1, arm.adapt().get().chooseAt()), what);
             }
         }
     }
@@ -201,15 +210,21 @@ record CompareTasks(Optional<Path> folder, List<Task> trained, List<Task> unseen
      * nothing across tasks, which may ask different things of one text.
      */
     private void requireApart() {
-        var anywhere = new HashMap<List<String>, Example>();
-        all().forEach(task -> task.train().forEach(example -> anywhere.putIfAbsent(List.of(example.prompt(), example.completion()), example)));
+        var trainedOn = new HashMap<List<String>, Example>();
+        all().forEach(task -> add(task.train(), trainedOn));
+        var chosenOn = new HashMap<>(trainedOn);
+        all().forEach(task -> add(task.dev(), chosenOn));
         for (Task task : all().toList()) {
             var own = new HashMap<String, Example>();
             task.train().forEach(example -> own.putIfAbsent(example.prompt(), example));
-            requireApart(task, task.dev(), Split.DEV, own, anywhere);
+            requireApart(task, task.dev(), Split.DEV, own, trainedOn);
             task.dev().forEach(example -> own.putIfAbsent(example.prompt(), example));
-            requireApart(task, task.test(), Split.TEST, own, anywhere);
+            requireApart(task, task.test(), Split.TEST, own, chosenOn);
         }
+    }
+
+    private static void add(List<Example> examples, Map<List<String>, Example> to) {
+        examples.forEach(example -> to.putIfAbsent(List.of(example.prompt(), example.completion()), example));
     }
 
     private Stream<Task> all() {

@@ -18,6 +18,7 @@ import io.metalora.launcher.report.Report;
 import io.metalora.model.LoadedModel;
 import io.metalora.model.ModelFingerprint;
 import io.metalora.run.TrainingRun.Outcome;
+import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.OverLength;
@@ -219,6 +220,8 @@ final class EndEvaluation extends TrainProgress {
                     .getBytes(StandardCharsets.UTF_8));
         } catch (CancellationException e) {
             stopped = true;
+        } catch (InputException e) { // too little memory for it, say, which does not spoil what was trained
+            warning("the use of heads was not measured: " + e.getMessage());
         } catch (RuntimeException e) { // the accuracy is measured all the same
             failure = e;
         }
