@@ -94,7 +94,7 @@ record Checkpoint(TrainerState state, long metricsBytes, long drawsBytes) {
                 throw new InputException(file + ": is not a checkpoint of this program");
             }
             var state = new TrainerState(number(metadata, "step"), floats(in, "parameters"), floats(in, "m"), floats(in, "v"),
-                    optional(in, COMPOSITION), optional(in, AVERAGE), optional(in, INNER_RATES));
+                    optional(in, COMPOSITION)).with(optional(in, AVERAGE), optional(in, INNER_RATES));
             var checkpoint = new Checkpoint(state, number(metadata, "metrics_bytes"), number(metadata, "draws_bytes"));
             if (!checkpoint.digest().equals(metadata.get("sha256"))) {
                 throw new InputException(file + ": the content does not match its checksum");

@@ -111,7 +111,7 @@ final class SharedOptimizer {
      */
     TrainerState snapshot(float[] composition, float[] innerRates) {
         var state = new TrainerState(step, parameters.toFloats(), this.state.m().toFloats(), this.state.v().toFloats(),
-                composition, average == null ? new float[0] : average.toFloats(), innerRates);
+                composition).with(average == null ? new float[0] : average.toFloats(), innerRates);
         state.notFinite().ifPresent(what -> {
             throw new TrainingDivergedException("the state after " + step + " steps can't be kept: " + what);
         });

@@ -16,16 +16,7 @@ public final class TrainerState {
     private final float[] average;
     private final float[] innerRates;
 
-    /**
-     * @param step        steps taken
-     * @param parameters  of the shared adapter, [P]
-     * @param m           AdamW's first moments, [P]
-     * @param v           its second moments, [P]
-     * @param composition what {@link io.metalora.task.Composition#state} gave; empty where there is none
-     * @param average     of the shared adapter over the steps, [P]; empty where none is kept
-     * @param innerRates  what is learned of them; empty where they stay as they are
-     */
-    public TrainerState(long step, float[] parameters, float[] m, float[] v, float[] composition, float[] average,
+    private TrainerState(long step, float[] parameters, float[] m, float[] v, float[] composition, float[] average,
             float[] innerRates) {
         this.step = step;
         this.parameters = parameters;
@@ -36,9 +27,27 @@ public final class TrainerState {
         this.innerRates = innerRates;
     }
 
-    /** Without an average and learned rates. */
+    /**
+     * Without an average and learned rates.
+     *
+     * @param step        steps taken
+     * @param parameters  of the shared adapter, [P]
+     * @param m           AdamW's first moments, [P]
+     * @param v           its second moments, [P]
+     * @param composition what {@link io.metalora.task.Composition#state} gave; empty where there is none
+     */
     public TrainerState(long step, float[] parameters, float[] m, float[] v, float[] composition) {
         this(step, parameters, m, v, composition, new float[0], new float[0]);
+    }
+
+    /**
+     * With these beside the rest.
+     *
+     * @param average    of the shared adapter over the steps, [P]; empty where none is kept
+     * @param innerRates what is learned of them; empty where they stay as they are
+     */
+    public TrainerState with(float[] average, float[] innerRates) {
+        return new TrainerState(step, parameters, m, v, composition, average, innerRates);
     }
 
     /** Steps taken. */

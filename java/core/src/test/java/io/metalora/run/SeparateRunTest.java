@@ -1,6 +1,7 @@
 package io.metalora.run;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.adapter.LoraAdapter;
@@ -50,19 +51,21 @@ class SeparateRunTest {
         }
     }
 
+    /** Every value by itself, and all together relative to their norm. */
     private static void requireAlike(Path adapter, Path other) {
         try (var weights = Safetensors.open(adapter.resolve("adapter_model.safetensors"))) {
+            double difference = 0;
+            double norm = 0;
             for (String name : weights.names()) {
                 float[] actual = values(adapter, name);
                 float[] expected = values(other, name);
-                double difference = 0;
-                double norm = 0;
                 for (int i = 0; i < actual.length; i++) {
+                    assertThat(actual[i]).as("%s, %d", name, i).isCloseTo(expected[i], within(1e-6f));
                     difference += Math.pow(actual[i] - expected[i], 2);
                     norm += Math.pow(expected[i], 2);
                 }
-                assertThat(Math.sqrt(difference)).as(name).isLessThanOrEqualTo(1e-6 * Math.sqrt(norm));
             }
+            assertThat(Math.sqrt(difference)).isLessThanOrEqualTo(1e-6 * Math.sqrt(norm));
         }
     }
 

@@ -274,10 +274,10 @@ class StageOneTest {
                 ends.add(meta.state());
                 float[] none = new float[0];
                 TrainerState end = ends.getLast();
-                var without = new TrainerState(5, end.parameters(), end.m(), end.v(), none, none, end.innerRates());
+                var without = new TrainerState(5, end.parameters(), end.m(), end.v(), none).with(none, end.innerRates());
                 assertThatThrownBy(() -> meta.restore(without)).isInstanceOf(InputException.class)
                         .hasMessageContaining("no average");
-                var other = new TrainerState(5, end.parameters(), end.m(), end.v(), none, end.average(), new float[6]);
+                var other = new TrainerState(5, end.parameters(), end.m(), end.v(), none).with(end.average(), new float[6]);
                 assertThatThrownBy(() -> meta.restore(other)).isInstanceOf(InputException.class)
                         .hasMessageContaining("2 learned inner rates");
             }

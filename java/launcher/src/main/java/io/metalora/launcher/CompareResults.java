@@ -74,8 +74,12 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
         }
     }
 
-    /** @param difference empty where one of the two diverged */
-    record Answer(Question question, Optional<PairedBootstrap> difference) {
+    /**
+     * @param difference    empty where one of the two diverged
+     * @param tokens        that the row took, mean over seeds
+     * @param againstTokens that the other took
+     */
+    record Answer(Question question, Optional<PairedBootstrap> difference, double tokens, double againstTokens) {
 
         String verdict() {
             return difference.map(of -> of.verdict(question.margin()).toString()).orElse("open: an arm diverged");
@@ -83,9 +87,9 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
 
         /** For people. */
         String words() {
-            return question.ask() + ": " + difference.map(of -> String.format(Locale.ROOT, "%s, %+.1f points (95 %% interval %+.1f to %+.1f%s)",
+            return question.ask() + ": " + difference.map(of -> String.format(Locale.ROOT, "%s, %+.1f points (95 %% interval %+.1f to %+.1f%s), at %,.0f tokens against %,.0f",
                     verdict(), of.points(), of.low(), of.high(), question.margin() > 0 ? String.format(Locale.ROOT, "; margin %.1f", question.margin())
-                            : "")).orElse(verdict()) + ".";
+                            : "", tokens, againstTokens)).orElse(verdict()) + ".";
         }
     }
 
@@ -139,9 +143,10 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
         RowResult row = rows.get(question.row());
         RowResult against = rows.get(question.against());
         if (!row.diverged().isEmpty() || !against.diverged().isEmpty()) {
-            return new Answer(question, Optional.empty());
+            return new Answer(question, Optional.empty(), row.tokens(), against.tokens());
         }
-        return new Answer(question, Optional.of(PairedBootstrap.of(ofEach(row, seeds), ofEach(against, seeds), BOOTSTRAP_SEED)));
+        var difference = PairedBootstrap.of(ofEach(row, seeds), ofEach(against, seeds), BOOTSTRAP_SEED);
+        return new Answer(question, Optional.of(difference), row.tokens(), against.tokens());
     }
 
     private static List<List<TaskResult>> ofEach(RowResult row, int seeds) {
