@@ -21,7 +21,7 @@ import org.junit.jupiter.api.io.TempDir;
 @DisabledOnOs(OS.WINDOWS)
 class CompareKillTest {
 
-    private static final int KILLS = Integer.getInteger("metalora.kills", 5);
+    private static final int KILLS = Integer.getInteger("metalora.kills", 3);
     private static final long SEED = Long.getLong("metalora.kills.seed", 1);
 
     @TempDir

@@ -33,7 +33,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 @DisabledOnOs(OS.WINDOWS)
 class KillTest {
 
-    private static final int KILLS = Integer.getInteger("metalora.kills", 5); // of each method
+    private static final int KILLS = Integer.getInteger("metalora.kills", 3); // of each method
     private static final long SEED = Long.getLong("metalora.kills.seed", 1);
     private static final int MOST_A_RUN = 5;
     private static final long MOST_MINUTES = 5;
