@@ -112,7 +112,7 @@ class ArchitectureTest {
 
     /** What users begin with. Every other public type is shown by a public one, or is a kind of one. */
     private static final Set<String> ENTRIES = Stream.of("config.Protocol", "eval.Comparison", "eval.HeadUse",
-            "eval.LongExamples", "eval.PairedBootstrap", "eval.Scorer", "eval.TaskEvaluator", "generate.TextGenerator", "model.Generator", "run.RunCost",
+            "eval.LongExamples", "eval.PairedBootstrap", "eval.Scorer", "eval.TaskEvaluator", "generate.TextGenerator", "model.Generator",
             "run.TrainingRun", "task.ExampleFile", "task.TaskFolder", "text.TokenizerSupport",
             "train.TaskAdaptation", "train.Trainer").map(name -> "io.metalora." + name).collect(Collectors.toSet());
 

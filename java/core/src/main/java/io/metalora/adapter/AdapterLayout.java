@@ -40,28 +40,14 @@ public sealed interface AdapterLayout permits LoraLayout, MixtureLayout {
 
     AdapterKind kind();
 
-    /**
-     * The parameters of one adapted Linear, which lie together.
-     *
-     * @param path   module path within the model
-     * @param offset floats from the start of the vector
-     * @param count  how many
-     */
-    record Linear(String path, long offset, long count) {}
-
     /** Rank, scale, dropout and targets, which adapters of every kind have. */
     LoraConfig config();
 
-    /** All adapted Linears in the order of the vector. */
+    /** All adapted Linears in the order of the vector, without gaps. */
     List<? extends Site> sites();
 
     /** P, the floats of one adapter. */
     long parameters();
-
-    /** All adapted Linears, in the order of the vector, without gaps. */
-    default List<Linear> linears() {
-        return sites().stream().map(site -> new Linear(site.path(), site.offset(), site.parameters())).toList();
-    }
 
     /** Columns that the adapter of one Linear adds to the sums of its product, forward or backward. */
     int columns();

@@ -14,7 +14,7 @@ import java.util.TreeMap;
 
 /**
  * How methods are compared, written down before anything is run: the tasks, the seeds, what each arm does, and the questions.
- * docs/compare.md describes every key. Read from YAML with {@link #read}.
+ * docs/compare.md describes every key. Read from YAML with {@link #parse}.
  *
  * @param title      one line for the results
  * @param model      folder of the base model, or {@link #EMBEDDED}
@@ -183,15 +183,20 @@ public record Protocol(String title, String model, Tasks tasks, List<Long> seeds
     }
 
     /**
-     * Reads a YAML file.
+     * The text of a YAML file.
      *
-     * @throws InputException if a key is unknown or missing, or a value can't be, naming file, line and key
+     * @throws InputException if it is missing, too large or not UTF-8
      */
-    public static Protocol read(Path file) {
-        return ProtocolReader.parse(file.toString(), ConfigFile.read(file));
+    public static String text(Path file) {
+        return ConfigFile.read(file);
     }
 
-    /** As {@link #read} from text; {@code name} stands for the file in messages. */
+    /**
+     * Reads YAML.
+     *
+     * @param name stands for the file in messages
+     * @throws InputException if a key is unknown or missing, or a value can't be, naming file, line and key
+     */
     public static Protocol parse(String name, String yaml) {
         return ProtocolReader.parse(name, yaml);
     }

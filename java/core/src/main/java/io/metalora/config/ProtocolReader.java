@@ -12,17 +12,18 @@ import io.metalora.config.Protocol.Tasks;
 import io.metalora.config.Protocol.Trial;
 import io.metalora.file.Shown;
 import io.metalora.runtime.InputException;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Function;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 
 /** YAML to {@link Protocol}; every message names file, line and key. */
 final class ProtocolReader {
@@ -35,6 +36,9 @@ final class ProtocolReader {
     /** The section of what all arms have in common. */
     private static final String FOR_ALL = "settings";
     private static final String ALL = "all";
+    private static final String ADAPT = "adapt.";
+    /** The keys of {@link FineTune}. */
+    private static final List<String> FINE_TUNE = List.of("epochs", "steps", "batch_size", "lr", "optimizer", "adapts");
     private static final FineTune DEFAULTS = new FineTune(20, 0, 8, 2e-3, InnerOptimizer.ADAMW, AdapterPart.ALL);
 
     private final String file;
@@ -96,6 +100,10 @@ final class ProtocolReader {
             return value(key, String.class, String.class, otherwise);
         }
 
+        String folder(String key, String otherwise) {
+            return get(key).map(node -> ProtocolReader.this.folder(node, key(key))).orElse(otherwise);
+        }
+
         int whole(String key, int otherwise, int least) {
             int value = value(key, Integer.class, int.class, otherwise);
             if (value < least) {
@@ -124,7 +132,7 @@ final class ProtocolReader {
 
     private Protocol protocol(Yaml.Node root) {
         var top = new Section("", root, "title", "model", "tasks", "seeds", "tuning_seed", "trials", "margin", "settings", "arms", "questions");
-        String model = (String) read(String.class, top.require("model", "the folder of the base model, or " + Protocol.EMBEDDED), "model");
+        String model = folder(top.require("model", "the folder of the base model, or " + Protocol.EMBEDDED), "model");
         Tasks tasks = tasks(new Section("tasks", top.require("tasks", "what is trained on, and what is held out"), "trained", "trained_names",
                 "unseen", "unseen_names", "tuning", "tuning_names", "dev_from_train", "dev_items", "test_items"));
         Yaml.Node seedsNode = top.require("seeds", "a list such as [1, 2, 3]");
@@ -168,11 +176,11 @@ final class ProtocolReader {
     }
 
     private Tasks tasks(Section section) {
-        String folder = (String) read(String.class, section.require("trained", "the folder of the tasks that are trained on"), "tasks.trained");
+        String folder = folder(section.require("trained", "the folder of the tasks that are trained on"), "tasks.trained");
         var trained = new Source(folder, section.names("trained_names"));
         List<String> unseenNames = section.names("unseen_names");
-        String unseenFolder = section.text("unseen", unseenNames.isEmpty() ? null : folder);
-        String tuningFolder = section.text("tuning", section.names("tuning_names").isEmpty() ? null : folder);
+        String unseenFolder = section.folder("unseen", unseenNames.isEmpty() ? null : folder);
+        String tuningFolder = section.folder("tuning", section.names("tuning_names").isEmpty() ? null : folder);
         if (folder.equals(unseenFolder) && (unseenNames.isEmpty() || trained.names().isEmpty())) {
             throw fail(section.line, "tasks.trained and tasks.unseen are the same folder; say with trained_names and unseen_names which are which");
         }
@@ -192,17 +200,17 @@ final class ProtocolReader {
         var section = new Section(key, node, "label", "shots", "train", "adapt", "on", "grid");
         int shots = section.whole("shots", 0, 0);
         boolean trains = section.entries.containsKey("train");
-        Optional<Section> adapts = Optional.ofNullable(section.entries.get("adapt")).map(of -> new Section(key + ".adapt", of.value(), "samples",
-                "choose_at", "epochs", "steps", "batch_size", "lr", "optimizer", "adapts"));
+        Optional<Section> adapts = Optional.ofNullable(section.entries.get("adapt")).map(of -> new Section(key + ".adapt", of.value(),
+                Stream.concat(Stream.of("samples", "choose_at"), FINE_TUNE.stream()).toArray(String[]::new)));
         if (shots > 0 && (trains || adapts.isPresent())) {
             throw fail(section.line, key + ": shots are samples in the prompt of the base model; an arm that trains or adapts has none");
         }
-        Optional<Adaptation> adaptation = adapts.map(of -> adaptation(of));
+        Optional<Adaptation> adaptation = adapts.map(this::adaptation);
         List<On> on = on(section, tasks);
         var setOfArm = new LinkedHashMap<>(common);
         setOfArm.putAll(settings(section.get("train"), key + ".train"));
-        FineTune fineTune = adapts.map(of -> fineTune(of)).orElse(DEFAULTS);
-        List<Trial> grid = grid(section, trains, adaptation.isPresent(), setOfArm, fineTune, trials);
+        adapts.ifPresent(this::fineTune); // so that what is wrong in it is said with its own place
+        List<Trial> grid = grid(section, trains, adapts, setOfArm, trials);
         return new Arm(name, section.text("label", name), shots, trains, adaptation, on, grid);
     }
 
@@ -250,13 +258,13 @@ final class ProtocolReader {
                 section.value("adapts", AdapterPart.class, AdapterPart.class, DEFAULTS.adapts()));
     }
 
-    private List<Trial> grid(Section section, boolean trains, boolean adapts, Map<String, String> common, FineTune fineTune, int trials) {
+    private List<Trial> grid(Section section, boolean trains, Optional<Section> adapts, Map<String, String> common, int trials) {
         Optional<Yaml.Node> node = section.get("grid");
-        if (!trains && !adapts) {
+        if (!trains && adapts.isEmpty()) {
             if (node.isPresent()) {
                 throw fail(node.get().line(), section.key("grid") + ": the arm neither trains nor adapts, so there is nothing to try");
             }
-            return List.of(new Trial(Map.of(), common, fineTune));
+            return List.of(new Trial(Map.of(), common, DEFAULTS));
         }
         List<Yaml.Node> items = node.map(of -> items(of, section.key("grid"))).orElse(List.of());
         if (items.size() != trials && !(items.isEmpty() && trials == 1)) {
@@ -264,7 +272,7 @@ final class ProtocolReader {
                     + "trials says, " + trials);
         }
         if (items.isEmpty()) {
-            return List.of(trial(Map.of(), section.line, section.name, trains, adapts, common, fineTune));
+            return List.of(trial(Map.of(), section.line, section.name, trains, adapts, common));
         }
         var grid = new ArrayList<Trial>();
         var seen = new HashSet<Map<String, String>>();
@@ -273,51 +281,38 @@ final class ProtocolReader {
             if (!seen.add(varied)) {
                 throw fail(item.line(), section.key("grid") + " holds the same trial twice");
             }
-            grid.add(trial(varied, item.line(), section.key("grid"), trains, adapts, common, fineTune));
+            grid.add(trial(varied, item.line(), section.key("grid"), trains, adapts, common));
         }
         return grid;
     }
 
-    /** A trial's keys are the training's, and those of adapting under {@code adapt.}. */
-    private Trial trial(Map<String, String> varied, int line, String key, boolean trains, boolean adapts, Map<String, String> common,
-                        FineTune fineTune) {
+    /** A trial's keys are the training's, and under {@code adapt.} those of adapting; they are laid over the arm's. */
+    private Trial trial(Map<String, String> varied, int line, String key, boolean trains, Optional<Section> adapts, Map<String, String> common) {
         var train = new LinkedHashMap<>(common);
-        var adapt = new ArrayList<Yaml.Entry>();
+        var adapt = new LinkedHashMap<String, Yaml.Entry>();
+        adapts.ifPresent(arm -> FINE_TUNE.forEach(of -> arm.get(of).ifPresent(value -> adapt.put(of, arm.entries.get(of)))));
+        if (varied.containsKey("adapt.steps") || varied.containsKey("adapt.epochs")) { // each takes the other's place
+            adapt.keySet().removeAll(List.of("steps", "epochs"));
+        }
         varied.forEach((setting, value) -> {
-            if (setting.startsWith("adapt.")) {
-                adapt.add(new Yaml.Entry(setting.substring("adapt.".length()), line, new Yaml.Scalar(value, true, line)));
+            boolean ofAdapting = setting.startsWith(ADAPT);
+            if (ofAdapting && adapts.isEmpty()) {
+                throw fail(line, key + " sets " + setting + ", but the arm does not adapt");
+            }
+            if (!ofAdapting && !trains) {
+                throw fail(line, key + " sets " + setting + ", but the arm does not train");
+            }
+            if (ofAdapting) {
+                String of = setting.substring(ADAPT.length());
+                adapt.put(of, new Yaml.Entry(of, line, new Yaml.Scalar(value, true, line)));
             } else {
                 train.put(setting, value);
             }
         });
-        if (!adapt.isEmpty() && !adapts) {
-            throw fail(line, key + " sets adapt." + adapt.getFirst().key() + ", but the arm does not adapt");
-        }
-        if (!trains && adapt.size() < varied.size()) {
-            throw fail(line, key + " sets " + varied.keySet().stream().filter(of -> !of.startsWith("adapt.")).findFirst().orElseThrow()
-                    + ", but the arm does not train");
-        }
-        // Those of the arm, and over them those of the trial.
-        for (Yaml.Entry of : List.of(
-                new Yaml.Entry("epochs", line, text(fineTune.epochs(), line)), new Yaml.Entry("batch_size", line, text(fineTune.batchSize(), line)),
-                new Yaml.Entry("lr", line, text(fineTune.lr(), line)), new Yaml.Entry("optimizer", line, text(fineTune.optimizer().name().toLowerCase(Locale.ROOT), line)),
-                new Yaml.Entry("adapts", line, text(fineTune.adapts().name().toLowerCase(Locale.ROOT), line)))) {
-            if (adapt.stream().noneMatch(set -> set.key().equals(of.key()) || set.key().equals("steps") && of.key().equals("epochs"))
-                    && !(of.key().equals("epochs") && fineTune.steps() > 0)) {
-                adapt.add(of);
-            }
-        }
-        if (fineTune.steps() > 0 && adapt.stream().noneMatch(set -> set.key().equals("steps") || set.key().equals("epochs"))) {
-            adapt.add(new Yaml.Entry("steps", line, text(fineTune.steps(), line)));
-        }
-        var trial = new Trial(varied, train, fineTune(new Section(key + ": adapt", new Yaml.Mapping(adapt, line), "epochs", "steps", "batch_size", "lr",
-                "optimizer", "adapts")));
+        var trial = new Trial(varied, train, fineTune(new Section(key + ": adapt", new Yaml.Mapping(List.copyOf(adapt.values()), line),
+                FINE_TUNE.toArray(String[]::new))));
         requireConfig(trial, line, key, trains);
         return trial;
-    }
-
-    private static Yaml.Scalar text(Object value, int line) {
-        return new Yaml.Scalar(value.toString(), true, line);
     }
 
     private void requireConfig(Trial trial, int line, String key, boolean trains) {
@@ -401,6 +396,12 @@ final class ProtocolReader {
     }
 
     // ---- values
+
+    /** A path, or what is embedded. */
+    private String folder(Yaml.Node node, String key) {
+        String text = (String) read(String.class, node, key);
+        return text.startsWith(Protocol.EMBEDDED) ? text : read(Path.class, node, key).toString();
+    }
 
     private Object read(Class<?> type, Yaml.Node node, String key) {
         try {

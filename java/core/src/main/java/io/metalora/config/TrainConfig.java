@@ -15,7 +15,9 @@ import io.metalora.runtime.Backend;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.InstructionSet;
+import io.metalora.task.ExampleEncoder;
 import io.metalora.task.OverLength;
+import io.metalora.text.TextTokenizer;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
@@ -227,6 +229,12 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     /** How the model is to be loaded for an adapter to be trained on so many tasks. */
     public LoadOptions loadOptions(AdapterLayout adapter, int tasks) {
         return new LoadOptions(compute.weights).withRoomFor(adapter, slots(tasks));
+    }
+
+    /** How training sees examples: with the end token where {@code data.append_eos} says so, none longer than a pass. */
+    public ExampleEncoder encoder(TextTokenizer tokenizer, ModelConfig model) {
+        ExampleEncoder encoder = data.appendEos ? ExampleEncoder.forTraining(tokenizer, model) : ExampleEncoder.forScoring(tokenizer, model);
+        return compute.tokenBudget > 0 ? encoder.within(compute.tokenBudget, "compute.token_budget") : encoder;
     }
 
     /**

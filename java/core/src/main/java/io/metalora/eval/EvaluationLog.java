@@ -7,6 +7,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.metalora.file.AtomicFile;
+import io.metalora.file.FileLocks;
 import io.metalora.runtime.InputException;
 import java.io.BufferedInputStream;
 import java.io.ByteArrayOutputStream;
@@ -16,7 +17,6 @@ import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.Channels;
 import java.nio.channels.FileChannel;
-import java.nio.channels.OverlappingFileLockException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -92,7 +92,7 @@ public final class EvaluationLog implements AutoCloseable {
         FileChannel channel = null;
         try {
             channel = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
-            if (!locked(channel)) {
+            if (!FileLocks.take(channel)) {
                 throw new InputException(file + ": another process is evaluating this run; wait for it or stop it");
             }
             var log = new EvaluationLog(items, channel, file);
@@ -120,15 +120,6 @@ public final class EvaluationLog implements AutoCloseable {
             return Optional.of(settings).filter(read -> read.samples() >= 0 && read.tasks() >= 0);
         } catch (IOException | IllegalArgumentException e) {
             return Optional.empty(); // of no use: opening it begins anew
-        }
-    }
-
-    /** The lock goes with the channel, or with the process. */
-    private static boolean locked(FileChannel channel) throws IOException {
-        try {
-            return channel.tryLock() != null;
-        } catch (OverlappingFileLockException e) {
-            return false;
         }
     }
 
@@ -211,15 +202,13 @@ public final class EvaluationLog implements AutoCloseable {
 
     /** Adds answers of an arm to items of a task, from its item {@code from} on. */
     void add(String arm, TaskItems task, int from, boolean[] correct) {
-        var text = new StringBuilder();
         for (int i = 0; i < correct.length; i++) {
             answer(arm, index.get(task.task()), from + i, correct[i]);
-            text.append(correct[i] ? '1' : '0');
         }
         if (channel != null) {
             try {
                 write(JsonNodeFactory.instance.objectNode().put("arm", arm).put("task", task.task()).put("from", from)
-                        .put("correct", text.toString()) + "\n");
+                        .put("correct", TaskResult.digits(correct)) + "\n");
             } catch (IOException e) {
                 throw new UncheckedIOException(file + ": can't be written", e);
             }

@@ -9,6 +9,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.stream.IntStream;
 import java.util.zip.CRC32C;
 
@@ -90,11 +91,6 @@ public final class TaskItems {
         return labels.isEmpty() ? "exact match" : "ranking " + labels.size() + " labels";
     }
 
-    /** Size of the closed set of answers; 0 where answers are open. */
-    public int labelCount() {
-        return labels.size();
-    }
-
     /** The closed set of answers, sorted; empty where answers are open. */
     List<String> labels() {
         return labels;
@@ -133,5 +129,17 @@ public final class TaskItems {
     /** With the answers to all items. */
     TaskResult result(boolean[] correct) {
         return new TaskResult(task, method(), labels.size(), correct);
+    }
+
+    /** With the answers that {@link TaskResult#digits} gave; empty if they are not to these items. */
+    public Optional<TaskResult> result(String digits) {
+        if (digits.length() != size() || !digits.matches("[01]*")) {
+            return Optional.empty();
+        }
+        boolean[] correct = new boolean[digits.length()];
+        for (int i = 0; i < correct.length; i++) {
+            correct[i] = digits.charAt(i) == '1';
+        }
+        return Optional.of(result(correct));
     }
 }

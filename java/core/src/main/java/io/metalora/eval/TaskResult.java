@@ -57,6 +57,19 @@ public final class TaskResult {
         return correct.clone();
     }
 
+    /** The same as text: 1 for a right answer, 0 for a wrong one. */
+    public String digits() {
+        return digits(correct);
+    }
+
+    static String digits(boolean[] correct) {
+        var text = new StringBuilder();
+        for (boolean answer : correct) {
+            text.append(answer ? '1' : '0');
+        }
+        return text.toString();
+    }
+
     /** Whether the answer to an example was right. */
     public boolean correct(int example) {
         return correct[example];

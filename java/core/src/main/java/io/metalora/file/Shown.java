@@ -1,5 +1,8 @@
 package io.metalora.file;
 
+import java.util.Collection;
+import java.util.stream.Collectors;
+
 /** Text of a user's file as a message shows it: in quotes, in one line, not too long. */
 public final class Shown {
 
@@ -28,5 +31,10 @@ public final class Shown {
             }
         }
         return shown.toString();
+    }
+
+    /** Names in a list, at most so many of them, and how many more there are. */
+    public static String first(Collection<String> names, int most) {
+        return names.stream().limit(most).collect(Collectors.joining(", ")) + (names.size() > most ? " and " + (names.size() - most) + " more" : "");
     }
 }

@@ -16,7 +16,6 @@ import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.Held;
 import io.metalora.task.EncodedTask;
-import io.metalora.task.ExampleEncoder;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
 import io.metalora.text.TextTokenizer;
@@ -372,12 +371,7 @@ public final class TrainingRun {
     }
 
     private List<EncodedTask> encode(TextTokenizer tokenizer, ModelConfig modelConfig, List<Task> tasks) {
-        ExampleEncoder encoder = config.data().appendEos() ? ExampleEncoder.forTraining(tokenizer, modelConfig)
-                : ExampleEncoder.forScoring(tokenizer, modelConfig);
-        if (config.compute().tokenBudget() > 0) {
-            encoder = encoder.within(config.compute().tokenBudget(), "compute.token_budget");
-        }
-        List<EncodedTask> encoded = EncodedTask.encode(tasks, encoder, config.data().samplesPerTask(), config.seed(),
+        List<EncodedTask> encoded = EncodedTask.encode(tasks, config.encoder(tokenizer, modelConfig), config.data().samplesPerTask(), config.seed(),
                 config.data().overLength());
         String dropped = encoded.stream().filter(task -> task.dropped() > 0).map(task -> task.name() + " " + task.dropped())
                 .collect(Collectors.joining(", "));

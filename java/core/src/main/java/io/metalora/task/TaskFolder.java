@@ -11,7 +11,6 @@ import java.util.Collection;
 import java.util.List;
 import java.util.Set;
 import java.util.TreeSet;
-import java.util.stream.Collectors;
 
 /**
  * Reads a folder of tasks: one folder a task, in it {@code train.jsonl}, {@code dev.jsonl} and {@code test.jsonl}, each
@@ -66,8 +65,7 @@ public final class TaskFolder {
         for (String name : names) {
             if (!found.contains(name)) {
                 throw new InputException(folder + ": holds no task named \"" + name + "\"; it has "
-                        + found.stream().limit(MOST_NAMES).map(Shown::plain).collect(Collectors.joining(", "))
-                        + (found.size() > MOST_NAMES ? " and " + (found.size() - MOST_NAMES) + " more" : ""));
+                        + Shown.first(found.stream().map(Shown::plain).toList(), MOST_NAMES));
             }
         }
         var wanted = names.isEmpty() ? found : new TreeSet<>(names);

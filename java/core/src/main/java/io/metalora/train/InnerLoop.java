@@ -1,6 +1,5 @@
 package io.metalora.train;
 
-import io.metalora.adapter.AdapterLayout;
 import io.metalora.config.InnerOptimizer;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.AdapterSlots;
@@ -60,7 +59,7 @@ final class InnerLoop {
         return steps;
     }
 
-    private Step step(AdapterLayout.Linear range) {
+    private Step step(InnerRates.Range range) {
         var of = new SlotVectors(range.count(), vectors.stride(), slots.slots());
         long floats = (of.slots() - 1) * of.stride() + of.count();
         Tensor parameters = slots.parameters().view(range.offset(), floats);

@@ -14,10 +14,19 @@ import java.util.List;
  */
 final class InnerRates {
 
-    private final List<AdapterLayout.Linear> ranges;
+    /**
+     * A part of the vector.
+     *
+     * @param path   of its first Linear
+     * @param offset floats from the start of the vector
+     * @param count  how many
+     */
+    record Range(String path, long offset, long count) {}
+
+    private final List<Range> ranges;
     private final float[] rates;
 
-    private InnerRates(List<AdapterLayout.Linear> ranges, float[] rates) {
+    private InnerRates(List<Range> ranges, float[] rates) {
         this.ranges = ranges;
         this.rates = rates;
     }
@@ -25,23 +34,23 @@ final class InnerRates {
     /** @throws InputException if a module that is given a rate is none of the layout's */
     static InnerRates of(AdapterLayout layout, TrainConfig.Meta meta) {
         List<ModuleRate> modules = meta.moduleRates();
-        var ranges = new ArrayList<AdapterLayout.Linear>();
+        var ranges = new ArrayList<Range>();
         var rates = new ArrayList<Float>();
-        for (AdapterLayout.Linear linear : layout.linears()) {
+        for (AdapterLayout.Site linear : layout.sites()) {
             float rate = modules.stream().filter(module -> module.matches(linear.path())).findFirst().map(ModuleRate::rate)
                     .orElse((float) meta.innerLr());
             if (meta.innerRateLr() == 0 && !ranges.isEmpty() && rates.getLast() == rate) {
-                AdapterLayout.Linear before = ranges.removeLast();
-                ranges.add(new AdapterLayout.Linear(before.path(), before.offset(), before.count() + linear.count()));
+                Range before = ranges.removeLast();
+                ranges.add(new Range(before.path(), before.offset(), before.count() + linear.parameters()));
             } else {
-                ranges.add(linear);
+                ranges.add(new Range(linear.path(), linear.offset(), linear.parameters()));
                 rates.add(rate);
             }
         }
         for (ModuleRate module : modules) {
-            if (layout.linears().stream().noneMatch(linear -> module.matches(linear.path()))) {
+            if (layout.sites().stream().noneMatch(linear -> module.matches(linear.path()))) {
                 throw new InputException("meta.inner_rates names " + Shown.quoted(module.module())
-                        + ", but no Linear of that name is adapted; those are such as " + layout.linears().getFirst().path());
+                        + ", but no Linear of that name is adapted; those are such as " + layout.sites().getFirst().path());
             }
         }
         float[] values = new float[rates.size()];
@@ -51,8 +60,8 @@ final class InnerRates {
         return new InnerRates(List.copyOf(ranges), values);
     }
 
-    /** In the order of the vector, without gaps; each named after its first Linear. */
-    List<AdapterLayout.Linear> ranges() {
+    /** In the order of the vector, without gaps. */
+    List<Range> ranges() {
         return ranges;
     }
 

@@ -1,6 +1,5 @@
 package io.metalora.train;
 
-import io.metalora.adapter.AdapterLayout;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.pass.BufferPlan;
 import io.metalora.runtime.InputException;
@@ -72,7 +71,7 @@ final class LearnedRates {
     private void makeViews() {
         long count = one.count();
         int linears = s.length;
-        for (AdapterLayout.Linear linear : rates.ranges()) {
+        for (InnerRates.Range linear : rates.ranges()) {
             parts.add(new Part(new SlotVectors(linear.count(), count, 2), pair.view(linear.offset(), count + linear.count())));
         }
         for (int slot = 0; slot < slots.slots(); slot++) {

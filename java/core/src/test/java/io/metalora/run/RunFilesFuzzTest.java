@@ -26,7 +26,7 @@ class RunFilesFuzzTest extends MutatedSeeds {
     @FuzzTest
     void protocol(byte[] yaml) {
         Path file = Reading.write(FOLDER.resolve("protocol.yaml"), yaml);
-        Reading.check("protocol.yaml", yaml, () -> Protocol.read(file).arms().values().forEach(arm -> arm.grid().forEach(Protocol.Trial::config)));
+        Reading.check("protocol.yaml", yaml, () -> Protocol.parse("protocol.yaml", Protocol.text(file)).arms().values().forEach(arm -> arm.grid().forEach(Protocol.Trial::config)));
     }
 
     /** The lines are overrides on the command line. */

@@ -115,18 +115,18 @@ class StageOneTest {
     @ValueSource(strings = {"sgd", "adamw"})
     void ofRatesByModuleEachLinearTakesItsOwn(String optimizer) {
         TrainConfig one = config("meta.inner_optimizer=" + optimizer);
-        String first = layout().linears().getFirst().path();
-        String leaf = layout().linears().get(1).path().replaceAll(".*\\.", "");
+        String first = layout().sites().getFirst().path();
+        String leaf = layout().sites().get(1).path().replaceAll(".*\\.", "");
         float[] start = shared();
         float[] plain = adapted(start, 1, one);
         float[] ours = adapted(start, 1, one.with("meta.inner_rates=[" + first + "=0, " + leaf + "=0.1]"));
-        for (AdapterLayout.Linear linear : layout().linears()) {
+        for (AdapterLayout.Site linear : layout().sites()) {
             double factor = linear.path().equals(first) ? 0 : linear.path().endsWith("." + leaf) ? 2 : 1;
-            for (int i = (int) linear.offset(); i < linear.offset() + linear.count(); i++) {
+            for (int i = (int) linear.offset(); i < linear.offset() + linear.parameters(); i++) {
                 assertThat((double) ours[i] - start[i]).isCloseTo(factor * ((double) plain[i] - start[i]), within(1e-7));
             }
         }
-        assertThat(adapted(start, 3, one.with("meta.inner_lr=1", "meta.inner_rates=" + layout().linears().stream()
+        assertThat(adapted(start, 3, one.with("meta.inner_lr=1", "meta.inner_rates=" + layout().sites().stream()
                 .map(linear -> linear.path() + "=0.05").toList()))).isEqualTo(adapted(start, 3, one));
     }
 
@@ -165,7 +165,7 @@ class StageOneTest {
                     System.arraycopy(onlyB, 0, support, slot * count, count);
                 }
             }
-            var linears = adapter.layout().linears();
+            var linears = adapter.layout().sites();
             for (int i = 0; i < linears.size(); i++) {
                 double expected = 0;
                 for (int slot = 0; slot < 3; slot++) {
@@ -175,7 +175,7 @@ class StageOneTest {
                     }
                     double rate = 0.05 * (clip > 0 ? Math.min(1, clip / Math.sqrt(norm)) : 1);
                     int from = slot * count + (int) linears.get(i).offset();
-                    for (int j = from; j < from + linears.get(i).count(); j++) {
+                    for (int j = from; j < from + linears.get(i).parameters(); j++) {
                         expected -= weights[slot] * rate * support[j] * query[j];
                     }
                 }
@@ -215,7 +215,7 @@ class StageOneTest {
                     .map(e -> new Episode(e.task(), new int[] {0, 1, 2}, new int[] {0, 1})).toList();
             assertThat(meta.iterate(batch).innerRates().values()).containsOnly(0.001f);
             for (int i = 1; i < 8; i++) {
-                assertThat(meta.iterate(batch).innerRates()).hasSameSizeAs(layout().linears());
+                assertThat(meta.iterate(batch).innerRates()).hasSameSizeAs(layout().sites());
             }
             assertThat(meta.learnedRates().values().stream().collect(Collectors.averagingDouble(rate -> rate)))
                     .isGreaterThan(0.0015);

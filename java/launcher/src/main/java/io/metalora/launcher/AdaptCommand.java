@@ -11,7 +11,6 @@ import io.metalora.eval.EvaluationLog;
 import io.metalora.eval.LongExamples;
 import io.metalora.eval.Split;
 import io.metalora.eval.TaskItems;
-import io.metalora.eval.TaskResult;
 import io.metalora.file.AtomicFile;
 import io.metalora.file.Shown;
 import io.metalora.io.ModelConfig;

@@ -4,10 +4,8 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.metalora.config.Protocol.Row;
-import io.metalora.eval.EvaluationLog;
 import io.metalora.eval.TaskItems;
 import io.metalora.eval.TaskResult;
-import io.metalora.run.RunCost;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -23,7 +21,7 @@ import java.util.OptionalLong;
  * @param peakMemory of the process in bytes while the cell ran; empty where the system doesn't tell
  * @param diverged   how it came to numbers that are not finite; then there are no rows
  */
-record CompareCell(Map<Row, Answers> rows, RunCost training, OptionalLong peakMemory, Optional<String> diverged) {
+record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemory, Optional<String> diverged) {
 
     /**
      * What a cell is of.
@@ -42,9 +40,29 @@ record CompareCell(Map<Row, Answers> rows, RunCost training, OptionalLong peakMe
     record Answers(List<TaskResult> results, long tokens, double seconds) {
     }
 
-    /** With an answer to every item. */
-    static Answers answers(EvaluationLog log, String arm, long tokens, double seconds) {
-        return new Answers(log.results(arm), tokens, seconds);
+    /**
+     * What a training took, whether or not it was stopped in between.
+     *
+     * @param tokens  that went forward and backward through the model
+     * @param seconds of all iterations
+     */
+    record Cost(long iterations, long tokens, double seconds) {
+
+        static final Cost NONE = new Cost(0, 0, 0);
+
+        static Cost of(JsonNode json) {
+            return new Cost(json.path("iterations").asLong(), json.path("tokens").asLong(), json.path("seconds").asDouble());
+        }
+
+        /** Into the object; returns it. */
+        ObjectNode put(ObjectNode json) {
+            return json.put("iterations", iterations).put("tokens", tokens).put("seconds", seconds);
+        }
+    }
+
+    /** One that came to numbers that are not finite. */
+    static CompareCell diverged(Cost training, String how) {
+        return new CompareCell(Map.of(), training, OptionalLong.empty(), Optional.of(how));
     }
 
     /**
@@ -54,7 +72,7 @@ record CompareCell(Map<Row, Answers> rows, RunCost training, OptionalLong peakMe
      */
     ObjectNode json(Of of, String device) {
         ObjectNode json = head(of).put("device", device);
-        json.putObject("training").put("iterations", training.iterations()).put("tokens", training.tokens()).put("seconds", training.seconds());
+        training.put(json.putObject("training"));
         peakMemory.ifPresent(bytes -> json.put("peak_memory", bytes));
         diverged.ifPresent(how -> json.put("diverged", how));
         var list = json.putArray("rows");
@@ -62,7 +80,7 @@ record CompareCell(Map<Row, Answers> rows, RunCost training, OptionalLong peakMe
             ObjectNode one = list.addObject().put("on", row.on().toString()).put("samples", row.samples()).put("tokens", answers.tokens())
                     .put("seconds", answers.seconds());
             ObjectNode tasks = one.putObject("correct");
-            answers.results().forEach(result -> tasks.put(result.task(), bits(result)));
+            answers.results().forEach(result -> tasks.put(result.task(), result.digits()));
         });
         return json;
     }
@@ -72,14 +90,6 @@ record CompareCell(Map<Row, Answers> rows, RunCost training, OptionalLong peakMe
         ObjectNode set = json.putObject("settings");
         of.settings().forEach(set::put);
         return json;
-    }
-
-    private static String bits(TaskResult result) {
-        var text = new StringBuilder();
-        for (boolean correct : result.correct()) {
-            text.append(correct ? '1' : '0');
-        }
-        return text.toString();
     }
 
     /**
@@ -95,8 +105,7 @@ record CompareCell(Map<Row, Answers> rows, RunCost training, OptionalLong peakMe
                 || !json.path("settings").equals(head.get("settings"))) {
             return Optional.empty();
         }
-        JsonNode training = json.path("training");
-        var cost = new RunCost(training.path("iterations").asLong(), training.path("tokens").asLong(), training.path("seconds").asDouble());
+        Cost cost = Cost.of(json.path("training"));
         OptionalLong peak = json.has("peak_memory") ? OptionalLong.of(json.get("peak_memory").asLong()) : OptionalLong.empty();
         if (json.has("diverged")) {
             return Optional.of(new CompareCell(Map.of(), cost, peak, Optional.of(json.get("diverged").asText())));
@@ -107,25 +116,17 @@ record CompareCell(Map<Row, Answers> rows, RunCost training, OptionalLong peakMe
                 if (one.path("on").asText().equals(row.on().toString()) && one.path("samples").asInt() == row.samples()) {
                     var results = new ArrayList<TaskResult>();
                     for (TaskItems task : items.get(row)) {
-                        String correct = one.path("correct").path(task.task()).asText();
-                        if (correct.length() != task.size() || !correct.matches("[01]*")) {
+                        Optional<TaskResult> result = task.result(one.path("correct").path(task.task()).asText());
+                        if (result.isEmpty()) {
                             return Optional.empty();
                         }
-                        results.add(new TaskResult(task.task(), task.method(), task.labelCount(), bits(correct)));
+                        results.add(result.get());
                     }
                     rows.put(row, new Answers(results, one.path("tokens").asLong(), one.path("seconds").asDouble()));
                 }
             }
         }
         return rows.size() == items.size() ? Optional.of(new CompareCell(rows, cost, peak, Optional.empty())) : Optional.empty();
-    }
-
-    private static boolean[] bits(String text) {
-        boolean[] correct = new boolean[text.length()];
-        for (int i = 0; i < correct.length; i++) {
-            correct[i] = text.charAt(i) == '1';
-        }
-        return correct;
     }
 
     /** The mean accuracy of a row; not a number where the cell diverged. */

@@ -7,28 +7,22 @@ import io.metalora.eval.LongExamples;
 import io.metalora.eval.Split;
 import io.metalora.file.AtomicFile;
 import io.metalora.file.Folders;
-import io.metalora.file.JsonText;
-import io.metalora.file.Shown;
 import io.metalora.io.ModelConfig;
 import io.metalora.launcher.report.HtmlReport;
 import io.metalora.model.LoadedModel;
 import io.metalora.model.ModelFingerprint;
 import io.metalora.run.RunFolder;
 import io.metalora.runtime.Device;
-import io.metalora.runtime.InputException;
 import io.metalora.text.TextTokenizer;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
-import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CancellationException;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import java.util.Optional;
-import java.util.stream.Stream;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -51,8 +45,6 @@ import picocli.CommandLine.Spec;
                 "Example, of a few minutes:",
                 "  metalora compare bench/protocols/embedded-quick.yaml --output runs/compare"})
 final class CompareCommand implements Callable<Integer> {
-
-    private static final int LARGEST = 4 << 20;
 
     @Parameters(paramLabel = "PROTOCOL.yaml", description = "The tasks, seeds, arms and questions.")
     private Path file;
@@ -81,9 +73,9 @@ final class CompareCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        Protocol protocol = Protocol.read(file).with(Optional.ofNullable(model), Optional.ofNullable(trained), Optional.ofNullable(unseen),
-                Optional.ofNullable(tuning));
-        String text = new String(JsonText.read(file, LARGEST, "a protocol"), StandardCharsets.UTF_8);
+        String text = Protocol.text(file);
+        Protocol protocol = Protocol.parse(file.toString(), text).with(Optional.ofNullable(model), Optional.ofNullable(trained),
+                Optional.ofNullable(unseen), Optional.ofNullable(tuning));
         PrintWriter err = spec.commandLine().getErr();
         CompareTasks.folders(protocol).forEach(tasks -> RunFolder.requireApart(output, tasks, "give another --output"));
         requireModel(protocol);
@@ -113,21 +105,13 @@ final class CompareCommand implements Callable<Integer> {
     /** Before the folder is made. */
     private static void requireModel(Protocol protocol) {
         if (!protocol.model().equals(Protocol.EMBEDDED)) {
-            Folders.require(path(protocol.model()), "a Hugging Face model (config.json, model.safetensors, tokenizer.json)");
-        }
-    }
-
-    private static Path path(String text) {
-        try {
-            return Path.of(text);
-        } catch (InvalidPathException e) {
-            throw new InputException("model: \"" + Shown.plain(text) + "\" is no path", e);
+            Folders.require(Path.of(protocol.model()), "a Hugging Face model (config.json, model.safetensors, tokenizer.json)");
         }
     }
 
     private static Path base(Protocol protocol, CompareFolder folder) {
         if (!protocol.model().equals(Protocol.EMBEDDED)) {
-            return path(protocol.model());
+            return Path.of(protocol.model());
         }
         Path copy = folder.model();
         if (!Files.exists(copy)) {

@@ -6,13 +6,14 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.metalora.config.Protocol;
 import io.metalora.file.AtomicFile;
+import io.metalora.file.FileLocks;
 import io.metalora.file.JsonText;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.FileFailure;
 import java.io.IOException;
 import java.nio.channels.FileChannel;
-import java.nio.channels.OverlappingFileLockException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
@@ -67,7 +68,7 @@ final class CompareFolder implements AutoCloseable {
         AtomicFile.makeFolder(path, ADVICE);
         FileChannel lock = lock(path.resolve(LOCK));
         try {
-            if (Files.exists(copy) && !protocol.equals(new String(JsonText.read(copy, LARGEST, "a protocol"), StandardCharsets.UTF_8))) {
+            if (Files.exists(copy) && !protocol.equals(Protocol.text(copy))) {
                 throw new InputException(path + ": holds a comparison by another protocol, a copy of which is " + copy
                         + "; a protocol is not changed once it is run: give another --output, or that copy to go on");
             }
@@ -93,13 +94,7 @@ final class CompareFolder implements AutoCloseable {
         FileChannel channel = null;
         try {
             channel = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE);
-            boolean locked;
-            try {
-                locked = channel.tryLock() != null;
-            } catch (OverlappingFileLockException e) {
-                locked = false;
-            }
-            if (!locked) {
+            if (!FileLocks.take(channel)) {
                 throw new InputException(file.getParent() + ": another process is at work on this comparison; wait for its end or stop it");
             }
             return channel;

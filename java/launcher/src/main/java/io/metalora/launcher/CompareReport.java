@@ -15,6 +15,7 @@ import io.metalora.launcher.report.Report.Text;
 import io.metalora.launcher.report.Report;
 import io.metalora.runtime.DeviceInfo;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 
@@ -53,10 +54,8 @@ final class CompareReport {
             sections.add(new Points("Accuracy over tokens, " + on + " tasks", "Tokens that training and adapting took; those of a row without any "
                     + "stand at the left.", "tokens", "accuracy, %", rows.stream().filter(row -> !Double.isNaN(row.mean()))
                             .map(row -> new Points.Item(row.name(), row.tokens(), 100 * row.mean())).toList()));
-            var headings = new ArrayList<String>();
-            headings.add("task");
-            rows.forEach(row -> headings.add(row.name()));
-            sections.add(new Table("By task, " + on, "Accuracy in percent, mean over seeds.", headings, results.byTask(on), List.of()));
+            sections.add(new Table("By task, " + on, "Accuracy in percent, mean over seeds.", results.byTaskHeadings(on), results.byTask(on),
+                    List.of()));
         }
         if (!results.trials().isEmpty()) {
             sections.add(new Table("Trials", "Every trial of every arm, with seed " + protocol.tuningSeed() + ", judged on dev splits alone.",
@@ -77,7 +76,7 @@ final class CompareReport {
         rows.stream().filter(row -> row.row().samples() > 0)
                 .forEach(row -> byArm.computeIfAbsent(row.label(), label -> new ArrayList<>()).add(row));
         return byArm.entrySet().stream().filter(arm -> arm.getValue().size() > 1).map(arm -> {
-            List<RowResult> sorted = arm.getValue().stream().sorted((a, b) -> Integer.compare(a.row().samples(), b.row().samples())).toList();
+            List<RowResult> sorted = arm.getValue().stream().sorted(Comparator.comparingInt(row -> row.row().samples())).toList();
             return new Series(arm.getKey(), sorted.stream().mapToDouble(row -> row.row().samples()).toArray(),
                     sorted.stream().mapToDouble(row -> 100 * row.mean()).toArray());
         }).toList();
@@ -94,12 +93,9 @@ final class CompareReport {
         }
         table(text.append("## Results\n"), CompareResults.HEADINGS, results.table());
         for (On on : On.values()) {
-            List<RowResult> rows = results.on(on);
-            if (!rows.isEmpty()) {
-                var headings = new ArrayList<String>();
-                headings.add("task");
-                rows.forEach(row -> headings.add(row.name()));
-                table(text.append("## By task, ").append(on).append("\nAccuracy in percent, mean over seeds.\n\n"), headings, results.byTask(on));
+            if (!results.on(on).isEmpty()) {
+                table(text.append("## By task, ").append(on).append("\nAccuracy in percent, mean over seeds.\n\n"), results.byTaskHeadings(on),
+                        results.byTask(on));
             }
         }
         if (!results.trials().isEmpty()) {

@@ -16,6 +16,7 @@ import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.OptionalLong;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 
 /**
  * What all cells of a comparison say together.
@@ -87,9 +88,10 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
 
         /** For people. */
         String words() {
-            return question.ask() + ": " + difference.map(of -> String.format(Locale.ROOT, "%s, %+.1f points (95 %% interval %+.1f to %+.1f%s), at %,.0f tokens against %,.0f",
-                    verdict(), of.points(), of.low(), of.high(), question.margin() > 0 ? String.format(Locale.ROOT, "; margin %.1f", question.margin())
-                            : "", tokens, againstTokens)).orElse(verdict()) + ".";
+            String margin = question.margin() > 0 ? String.format(Locale.ROOT, "; margin %.1f", question.margin()) : "";
+            return question.ask() + ": " + difference.map(of -> String.format(Locale.ROOT,
+                    "%s, %+.1f points (95 %% interval %+.1f to %+.1f%s), at %,.0f tokens against %,.0f", verdict(), of.points(), of.low(), of.high(),
+                    margin, tokens, againstTokens)).orElse(verdict()) + ".";
         }
     }
 
@@ -175,6 +177,11 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
             of.forEach(row -> line.add(row.tasks().isEmpty() ? "-" : percent(row.task(i))));
             return (List<String>) line;
         }).toList();
+    }
+
+    /** Headings of {@link #byTask}. */
+    List<String> byTaskHeadings(Protocol.On on) {
+        return Stream.concat(Stream.of("task"), on(on).stream().map(RowResult::name)).toList();
     }
 
     List<RowResult> on(Protocol.On on) {

@@ -17,10 +17,11 @@ import io.metalora.eval.Split;
 import io.metalora.eval.TaskItems;
 import io.metalora.file.AtomicFile;
 import io.metalora.file.Sha256;
+import io.metalora.launcher.CompareCell.Cost;
+import io.metalora.launcher.report.RunRecord;
 import io.metalora.io.ModelConfig;
 import io.metalora.model.LoadOptions;
 import io.metalora.model.LoadedModel;
-import io.metalora.run.RunCost;
 import io.metalora.run.RunFolder;
 import io.metalora.run.TrainingRun.Outcome;
 import io.metalora.run.TrainingRun;
@@ -31,7 +32,6 @@ import io.metalora.runtime.host.SystemMemory;
 import io.metalora.random.CounterRandom;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.Example;
-import io.metalora.task.ExampleEncoder;
 import io.metalora.task.Task;
 import io.metalora.train.FineTuning;
 import io.metalora.text.TextTokenizer;
@@ -47,7 +47,6 @@ import java.util.HashSet;
 import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
@@ -242,10 +241,10 @@ final class CompareRun {
         if (run.isPresent()) {
             train(cell, run.get(), loaded, progress, stage);
         }
-        ObjectNode cost = run.flatMap(of -> CompareFolder.read(of.resolve(COST))).orElse(JsonNodeFactory.instance.objectNode());
-        var training = new RunCost(cost.path("iterations").asLong(), cost.path("tokens").asLong(), cost.path("seconds").asDouble());
-        if (cost.has("diverged")) {
-            return new CompareCell(Map.of(), training, OptionalLong.empty(), Optional.of(cost.get("diverged").asText()));
+        Optional<ObjectNode> cost = run.flatMap(of -> CompareFolder.read(of.resolve(COST)));
+        Cost training = cost.map(Cost::of).orElse(Cost.NONE);
+        if (cost.isPresent() && cost.get().has("diverged")) {
+            return CompareCell.diverged(training, cost.get().get("diverged").asText());
         }
         var rows = new LinkedHashMap<Row, CompareCell.Answers>();
         try (LoraAdapter adapter = run.isPresent() ? loaded.loadAdapter(RunFolder.existing(run.get()).adapter())
@@ -257,13 +256,13 @@ final class CompareRun {
                 next++;
             }
         } catch (TrainingDivergedException e) {
-            return new CompareCell(Map.of(), training, OptionalLong.empty(), Optional.of(e.getMessage()));
+            return CompareCell.diverged(training, e.getMessage());
         } catch (InputException e) {
             if (run.isEmpty()) {
                 throw e;
             }
             // A trained adapter so large that what it computes is not finite: its training's failure, not the input's.
-            return new CompareCell(Map.of(), training, OptionalLong.empty(), Optional.of(e.getMessage()));
+            return CompareCell.diverged(training, e.getMessage());
         }
         return new CompareCell(rows, training, OptionalLong.empty(), Optional.empty());
     }
@@ -296,9 +295,9 @@ final class CompareRun {
         } catch (TrainingDivergedException e) {
             diverged = e.getMessage();
         }
-        RunCost cost = RunCost.of(RunFolder.existing(run));
-        ObjectNode json = JsonNodeFactory.instance.objectNode().put("iterations", cost.iterations()).put("tokens", cost.tokens())
-                .put("seconds", cost.seconds());
+        RunFolder files = RunFolder.existing(run);
+        RunRecord record = RunRecord.read(files.metrics(), files.draws());
+        ObjectNode json = new Cost(record.iterations(), record.tokens(), record.seconds()).put(JsonNodeFactory.instance.objectNode());
         if (diverged != null) {
             json.put("diverged", diverged);
         }
@@ -313,9 +312,7 @@ final class CompareRun {
 
     private TrainConfig config(Cell cell, Path run) {
         return cell.settings().config().with("model=" + model.toAbsolutePath(), "data.folder=" + tasks.folder().orElse(folder.path().resolve("tasks")).toAbsolutePath(),
-                "output=" + run.toAbsolutePath(), "seed=" + cell.seed(),
-                "compute.backend=" + device.options().backend().name().toLowerCase(Locale.ROOT), "compute.threads=" + device.options().threads(),
-                "compute.isa=" + device.options().isa().name().toLowerCase(Locale.ROOT));
+                "output=" + run.toAbsolutePath(), "seed=" + cell.seed()).with(device.settings());
     }
 
     // ---- answering
@@ -324,7 +321,7 @@ final class CompareRun {
         List<TaskItems> items = cell.arm().shots() == 0 ? items(row, cell.split()) : withShots(cell, row);
         try (var log = EvaluationLog.inMemory(items)) {
             new RunEvaluation(loaded, log, progress, stop).shared(cell.arm().name(), adapter, stage);
-            return CompareCell.answers(log, cell.arm().name(), 0, 0);
+            return new CompareCell.Answers(log.results(cell.arm().name()), 0, 0);
         }
     }
 
@@ -357,18 +354,14 @@ final class CompareRun {
             if (!tuned.failures().isEmpty()) {
                 throw new TrainingDivergedException(row + ": adapting came to numbers that are not finite: " + tuned.failures());
             }
-            return CompareCell.answers(log, cell.arm().name(), tuned.tokens(), tuned.seconds());
+            return new CompareCell.Answers(log.results(cell.arm().name()), tuned.tokens(), tuned.seconds());
         }
     }
 
     /** As a training of the cell's settings would see them. */
     private static List<EncodedTask> encoded(List<Task> of, Cell cell, int samples, TextTokenizer tokenizer, ModelConfig model) {
         TrainConfig config = cell.settings().config();
-        ExampleEncoder encoder = config.data().appendEos() ? ExampleEncoder.forTraining(tokenizer, model) : ExampleEncoder.forScoring(tokenizer, model);
-        if (config.compute().tokenBudget() > 0) {
-            encoder = encoder.within(config.compute().tokenBudget(), "compute.token_budget");
-        }
-        return EncodedTask.encode(of, encoder, samples, cell.seed(), config.data().overLength());
+        return EncodedTask.encode(of, config.encoder(tokenizer, model), samples, cell.seed(), config.data().overLength());
     }
 
     /**

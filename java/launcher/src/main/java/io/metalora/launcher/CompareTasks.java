@@ -15,7 +15,6 @@ import io.metalora.task.Example;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.util.ArrayList;
@@ -49,6 +48,7 @@ record CompareTasks(Optional<Path> folder, List<Task> trained, List<Task> unseen
             "tuning-customers", SyntheticTasks::tuningCustomers, "new-customers", SyntheticTasks::newCustomers));
     private static final String PREFIX = Protocol.EMBEDDED + ":";
     private static final long EMBEDDED_SEED = 0;
+    private static final int MOST_NAMED = 5;
 
     /**
      * Reads, or generates, and checks them.
@@ -60,7 +60,7 @@ record CompareTasks(Optional<Path> folder, List<Task> trained, List<Task> unseen
         List<Task> trained = withDev(read(tasks.trained()), tasks.devFromTrain());
         List<Task> unseen = tasks.unseen().map(of -> withDev(read(of), tasks.devFromTrain())).orElse(List.of());
         List<Task> tuning = tasks.tuning().map(of -> withDev(read(of), tasks.devFromTrain())).orElse(unseen);
-        var all = new CompareTasks(isEmbedded(tasks.trained()) ? Optional.empty() : Optional.of(path(tasks.trained().folder())), trained, unseen,
+        var all = new CompareTasks(isEmbedded(tasks.trained()) ? Optional.empty() : Optional.of(Path.of(tasks.trained().folder())), trained, unseen,
                 tuning);
         all.requireDistinct(tasks.tuning().isPresent());
         all.requireSplits(protocol);
@@ -72,24 +72,16 @@ record CompareTasks(Optional<Path> folder, List<Task> trained, List<Task> unseen
     /** The folders that tasks are read from. */
     static List<Path> folders(Protocol protocol) {
         return Stream.of(Optional.of(protocol.tasks().trained()), protocol.tasks().unseen(), protocol.tasks().tuning()).flatMap(Optional::stream)
-                .filter(source -> !isEmbedded(source)).map(source -> path(source.folder())).toList();
+                .filter(source -> !isEmbedded(source)).map(source -> Path.of(source.folder())).toList();
     }
 
     private static boolean isEmbedded(Source source) {
         return source.folder().startsWith(PREFIX);
     }
 
-    private static Path path(String folder) {
-        try {
-            return Path.of(folder);
-        } catch (InvalidPathException e) {
-            throw new InputException("tasks: " + Shown.quoted(folder) + " is no path", e);
-        }
-    }
-
     private static List<Task> read(Source source) {
         if (!isEmbedded(source)) {
-            return TaskFolder.read(path(source.folder()), source.names());
+            return TaskFolder.read(Path.of(source.folder()), source.names());
         }
         LongFunction<SyntheticTasks> maker = EMBEDDED.get(source.folder().substring(PREFIX.length()));
         if (maker == null) {
@@ -169,7 +161,7 @@ record CompareTasks(Optional<Path> folder, List<Task> trained, List<Task> unseen
     private static void require(List<Task> tasks, Split split, String why) {
         List<String> missing = tasks.stream().filter(task -> split.of(task).isEmpty()).map(task -> Shown.plain(task.name())).toList();
         if (!missing.isEmpty()) {
-            throw new InputException("no " + split + " split in task " + some(missing) + ": " + why);
+            throw new InputException("no " + split + " split in task " + Shown.first(missing, MOST_NAMED) + ": " + why);
         }
     }
 
@@ -197,12 +189,8 @@ record CompareTasks(Optional<Path> folder, List<Task> trained, List<Task> unseen
         List<String> few = tasks.stream().filter(task -> task.train().size() < count)
                 .map(task -> Shown.plain(task.name()) + " has " + task.train().size()).toList();
         if (!few.isEmpty()) {
-            throw new InputException(what + " is " + count + ", but task " + some(few) + " training samples; lower it, or give the tasks more");
+            throw new InputException(what + " is " + count + ", but task " + Shown.first(few, MOST_NAMED) + " training samples; lower it, or give the tasks more");
         }
-    }
-
-    private static String some(List<String> names) {
-        return String.join(", ", names.subList(0, Math.min(5, names.size()))) + (names.size() > 5 ? " and " + (names.size() - 5) + " more" : "");
     }
 
     /**
@@ -239,7 +227,7 @@ record CompareTasks(Optional<Path> folder, List<Task> trained, List<Task> unseen
         }
         if (!found.isEmpty()) {
             throw new InputException("the " + split + " split of task " + Shown.plain(task.name()) + " overlaps what is trained or chosen on, in "
-                    + found.size() + " of " + items.size() + " items, compared by their text: " + some(found) + "; remove them from one of the two");
+                    + found.size() + " of " + items.size() + " items, compared by their text: " + Shown.first(found, MOST_NAMED) + "; remove them from one of the two");
         }
     }
 

@@ -4,6 +4,7 @@ import io.metalora.runtime.Backend;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InstructionSet;
+import java.util.Locale;
 import picocli.CommandLine.Option;
 
 /** Options that choose where a verb computes. */
@@ -24,6 +25,12 @@ final class DeviceChoice {
 
     DeviceOptions options() {
         return new DeviceOptions(backend, threads, isa);
+    }
+
+    /** The same as settings of a training. */
+    String[] settings() {
+        return new String[] {"compute.backend=" + backend.name().toLowerCase(Locale.ROOT), "compute.threads=" + threads,
+                "compute.isa=" + isa.name().toLowerCase(Locale.ROOT)};
     }
 
     Device open() {

@@ -6,7 +6,6 @@ import io.metalora.launcher.synthetic.SyntheticTasks;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
-import java.util.Locale;
 
 /**
  * What quickstart trains. The settings of each arm were chosen by its accuracy on the dev splits; docs/quickstart.md lists
@@ -78,10 +77,7 @@ record QuickstartPlan(List<Setting> settings, Arm jointFew, Arm jointAll, Arm me
         TrainConfig config(Path model, Path folder, int tasks, Path output, long seed, DeviceChoice device) {
             TrainConfig config = TrainConfig.of(settings.toArray(String[]::new)).with(
                     "model=" + model.toAbsolutePath(), "data.folder=" + folder.toAbsolutePath(), "output=" + output.toAbsolutePath(),
-                    "seed=" + seed,
-                    "compute.backend=" + device.options().backend().name().toLowerCase(Locale.ROOT),
-                    "compute.threads=" + device.options().threads(),
-                    "compute.isa=" + device.options().isa().name().toLowerCase(Locale.ROOT));
+                    "seed=" + seed).with(device.settings());
             return iterationsPerTask == 0 ? config : config.with("meta.iterations=" + iterationsPerTask * tasks);
         }
     }

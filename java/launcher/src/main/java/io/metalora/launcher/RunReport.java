@@ -2,6 +2,7 @@ package io.metalora.launcher;
 
 import io.metalora.config.Method;
 import io.metalora.config.TrainConfig;
+import io.metalora.file.Shown;
 import io.metalora.launcher.report.Report.Code;
 import io.metalora.launcher.report.Report.Facts;
 import io.metalora.launcher.report.Report.Section;
@@ -14,7 +15,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.stream.Collectors;
 
 /** The report of one training run. */
 final class RunReport {
@@ -41,8 +41,7 @@ final class RunReport {
     }
 
     private static String tasks(List<String> names) {
-        String shown = names.stream().limit(MOST_NAMES).collect(Collectors.joining(", "));
-        return names.isEmpty() ? "" : ": " + shown + (names.size() > MOST_NAMES ? " and " + (names.size() - MOST_NAMES) + " more" : "");
+        return names.isEmpty() ? "" : ": " + Shown.first(names, MOST_NAMES);
     }
 
     private static Map<String, String> facts(Outcome outcome, TrainConfig config, RunRecord record) {

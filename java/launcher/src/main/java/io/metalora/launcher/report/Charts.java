@@ -78,10 +78,7 @@ final class Charts {
         Axis xAxis = new Axis(0, Math.max(1, xs.length - 1), 1);
         Axis yAxis = Axis.covering(0, Math.max(most, 1e-9), 5);
         var svg = svg(width, height, curves.title());
-        for (double tick : yAxis.ticks()) {
-            double y = bottom - yAxis.fraction(tick) * (bottom - top);
-            svg.with(line(left, y, right, y, "grid"), text(left - 6, y + 3.5, "end", yAxis.label(tick)));
-        }
+        horizontalGrid(svg, yAxis, left, right, top, bottom);
         for (int i = 0; i < xs.length; i++) {
             svg.with(text(left + xAxis.fraction(i) * (right - left), height - 8, "middle", String.format(Locale.ROOT, "%.0f", xs[i])));
         }
@@ -128,10 +125,7 @@ final class Charts {
                 .filter(Double::isFinite).toArray();
         Axis axis = Axis.covering(0, DoubleStream.of(values).max().orElse(1), 6);
         var svg = svg(width, bottom + 6, section.title());
-        for (double tick : axis.ticks()) {
-            double x = left + axis.fraction(tick) * (right - left);
-            svg.with(line(x, top - 4, x, bottom, "grid"), text(x, top - 9, "middle", axis.label(tick)));
-        }
+        verticalGrid(svg, axis, left, right, top, bottom);
         double y = top + rowHeight / 2;
         for (BeforeAfter.Item item : section.items()) {
             svg.with(text(left - 10, y + 4, "end", shortened(item.name(), 28)).withClass("name"));
@@ -162,10 +156,7 @@ final class Charts {
         double high = section.items().stream().mapToDouble(Differences.Item::high).max().orElse(1);
         Axis axis = Axis.covering(Math.min(0, low), Math.max(0, high), 8);
         var svg = svg(width, bottom + 6, section.title());
-        for (double tick : axis.ticks()) {
-            double x = left + axis.fraction(tick) * (right - left);
-            svg.with(line(x, top - 4, x, bottom, "grid"), text(x, top - 9, "middle", axis.label(tick)));
-        }
+        verticalGrid(svg, axis, left, right, top, bottom);
         double zero = left + axis.fraction(0) * (right - left);
         svg.with(line(zero, top - 4, zero, bottom, "zero"));
         double y = top;
@@ -198,10 +189,7 @@ final class Charts {
         double most = Math.max(least + 1, Math.ceil(Math.log10(DoubleStream.of(positive).max().orElse(10))));
         Axis yAxis = Axis.covering(0, Math.max(1e-9, points.items().stream().mapToDouble(Points.Item::y).max().orElse(1)), 5);
         var svg = svg(width, height, points.title());
-        for (double tick : yAxis.ticks()) {
-            double y = bottom - yAxis.fraction(tick) * (bottom - top);
-            svg.with(line(left, y, right, y, "grid"), text(left - 6, y + 3.5, "end", yAxis.label(tick)));
-        }
+        horizontalGrid(svg, yAxis, left, right, top, bottom);
         for (double power = least; power <= most; power++) {
             svg.with(text(left + (power - least) / (most - least) * (right - left), height - 8, "middle", String.format(Locale.ROOT, "1e%.0f", power)));
         }
@@ -292,6 +280,22 @@ final class Charts {
             pen = true;
         }
         return tag("path").attr("d", data.toString()).withClass(cssClass);
+    }
+
+    /** Lines across, with the axis' labels on their left. */
+    private static void horizontalGrid(ContainerTag<?> svg, Axis axis, double left, double right, double top, double bottom) {
+        for (double tick : axis.ticks()) {
+            double y = bottom - axis.fraction(tick) * (bottom - top);
+            svg.with(line(left, y, right, y, "grid"), text(left - 6, y + 3.5, "end", axis.label(tick)));
+        }
+    }
+
+    /** Lines down, with the axis' labels above them. */
+    private static void verticalGrid(ContainerTag<?> svg, Axis axis, double left, double right, double top, double bottom) {
+        for (double tick : axis.ticks()) {
+            double x = left + axis.fraction(tick) * (right - left);
+            svg.with(line(x, top - 4, x, bottom, "grid"), text(x, top - 9, "middle", axis.label(tick)));
+        }
     }
 
     private static ContainerTag<?> svg(double width, double height, String label) {
