@@ -19,7 +19,7 @@ import java.util.function.BooleanSupplier;
  * How much each head of a mixture is used on a task.
  *
  * @param tokens  that were measured, of prompts and completions
- * @param weights of each head, its weight meaned over these tokens and the adapted Linears; their sum is 1
+ * @param weights of each head, its weight averaged over these tokens and the adapted Linears; their sum is 1
  */
 public record HeadUse(String task, long tokens, List<Double> weights) {
 

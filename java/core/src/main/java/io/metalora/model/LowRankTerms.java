@@ -128,7 +128,7 @@ final class LowRankTerms {
     }
 
     /**
-     * Adds to {@code sums} [heads], of each head of a mixture, its weight summed over the last pass's tokens and meaned over the
+     * Adds to {@code sums} [heads], of each head of a mixture, its weight summed over the last pass's tokens and averaged over the
      * Linears. The terms must keep what they compute.
      */
     void addHeadWeights(int tokens, double[] sums) {

@@ -310,7 +310,7 @@ final class EndEvaluation extends TrainProgress {
 
     private Optional<Report.Section> headUse() {
         return heads.isEmpty() ? Optional.empty() : Optional.of(new Report.Heatmap("Use of heads",
-                "The weight of each head of the mixture on a task, meaned over the adapted Linears and the tokens of up to "
+                "The weight of each head of the mixture on a task, averaged over the adapted Linears and the tokens of up to "
                         + HEAD_SAMPLES + " training samples; the weights of a task sum to 1. The darker, the more; heads.json "
                         + "has the numbers.",
                 "heads", 1, heads.stream().map(use -> new Report.Series(use.task(),

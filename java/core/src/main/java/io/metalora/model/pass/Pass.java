@@ -61,7 +61,7 @@ public interface Pass extends AutoCloseable {
     int[] argmax();
 
     /**
-     * Adds to {@code sums}, of each head of a mixture, its weight summed over the tokens of the last {@link #forward} and meaned
+     * Adds to {@code sums}, of each head of a mixture, its weight summed over the tokens of the last {@link #forward} and averaged
      * over the adapted Linears. The pass must be one for training, which keeps the weights of every Linear.
      *
      * @param sums [heads]
