@@ -20,13 +20,13 @@ import java.util.TreeMap;
  * @param model      folder of the base model, or {@link #EMBEDDED}
  * @param tasks      what is trained on and what is held out
  * @param seeds      of the cells whose results are reported: subset of the samples, initial adapter, order
- * @param tuningSeed of the trials, which see dev splits alone
+ * @param tuningSeeds of the trials, which see dev splits alone; a trial is judged by its mean over them
  * @param trials     hyper-parameter trials of every arm that has any
  * @param margin     points of accuracy (0 to 100) by which an arm may be behind and still count as not inferior
  * @param arms       by name, in the file's order
  * @param questions  what the comparison is to answer
  */
-public record Protocol(String title, String model, Tasks tasks, List<Long> seeds, long tuningSeed, int trials, double margin,
+public record Protocol(String title, String model, Tasks tasks, List<Long> seeds, List<Long> tuningSeeds, int trials, double margin,
                        Map<String, Arm> arms, List<Question> questions) {
 
     /** Stands for the model that comes with the launcher, and begins the names of its generated tasks. */
@@ -213,7 +213,7 @@ public record Protocol(String title, String model, Tasks tasks, List<Long> seeds
     public Protocol with(Optional<Path> otherModel, Optional<Path> trained, Optional<Path> unseen, Optional<Path> tuning) {
         var others = new Tasks(trained.map(folder -> new Source(folder.toString(), tasks.trained.names())).orElse(tasks.trained),
                 moved(tasks.unseen, trained, unseen), moved(tasks.tuning, trained, tuning), tasks.devFromTrain, tasks.devItems, tasks.testItems);
-        return new Protocol(title, otherModel.map(Path::toString).orElse(model), others, seeds, tuningSeed, trials, margin, arms, questions);
+        return new Protocol(title, otherModel.map(Path::toString).orElse(model), others, seeds, tuningSeeds, trials, margin, arms, questions);
     }
 
     private Optional<Source> moved(Optional<Source> source, Optional<Path> trained, Optional<Path> other) {

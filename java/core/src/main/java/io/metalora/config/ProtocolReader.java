@@ -37,6 +37,7 @@ final class ProtocolReader {
     private static final String FOR_ALL = "settings";
     private static final String ALL = "all";
     private static final String ADAPT = "adapt.";
+    private static final String TUNING_SEED = "tuning_seed";
     /** The keys of {@link FineTune}. */
     private static final List<String> FINE_TUNE = List.of("epochs", "steps", "batch_size", "lr", "optimizer", "adapts");
     private static final FineTune DEFAULTS = new FineTune(20, 0, 8, 2e-3, InnerOptimizer.ADAMW, AdapterPart.ALL);
@@ -131,20 +132,18 @@ final class ProtocolReader {
     }
 
     private Protocol protocol(Yaml.Node root) {
-        var top = new Section("", root, "title", "model", "tasks", "seeds", "tuning_seed", "trials", "margin", "settings", "arms", "questions");
+        var top = new Section("", root, "title", "model", "tasks", "seeds", TUNING_SEED, "trials", "margin", "settings", "arms", "questions");
         String model = folder(top.require("model", "the folder of the base model, or " + Protocol.EMBEDDED), "model");
         Tasks tasks = tasks(new Section("tasks", top.require("tasks", "what is trained on, and what is held out"), "trained", "trained_names",
                 "unseen", "unseen_names", "tuning", "tuning_names", "dev_from_train", "dev_items", "test_items"));
         Yaml.Node seedsNode = top.require("seeds", "a list such as [1, 2, 3]");
-        List<Long> seeds = items(seedsNode, "seeds").stream().map(node -> (Long) read(long.class, node, "seeds")).toList();
-        long tuningSeed = top.value("tuning_seed", Long.class, long.class, 0L);
-        if (seeds.isEmpty() || new HashSet<>(seeds).size() < seeds.size()) {
-            throw fail(seedsNode.line(), seeds.isEmpty() ? "seeds is an empty list; give one at least" : "seeds holds a seed twice");
-        }
-        if (seeds.contains(tuningSeed)) {
-            throw fail(seedsNode.line(), "seeds holds tuning_seed, " + tuningSeed + ": what was tuned with a seed is not to be reported with it; take "
+        List<Long> seeds = seeds(seedsNode, "seeds", items(seedsNode, "seeds"));
+        List<Long> tuningSeeds = top.get(TUNING_SEED).map(node -> seeds(node, TUNING_SEED, node instanceof Yaml.Sequence list ? list.items()
+                : List.of(node))).orElse(List.of(0L));
+        seeds.stream().filter(tuningSeeds::contains).findFirst().ifPresent(both -> {
+            throw fail(seedsNode.line(), "seeds holds tuning_seed, " + both + ": what was tuned with a seed is not to be reported with it; take "
                     + "another one for either");
-        }
+        });
         int trials = top.whole("trials", 1, 1);
         double margin = margin(top, 0);
         Map<String, String> settings = settings(top.get(FOR_ALL), FOR_ALL);
@@ -164,7 +163,15 @@ final class ProtocolReader {
             throw fail(armsSection.line, "arms is empty; there is nothing to compare");
         }
         List<Question> questions = top.list("questions", node -> question(node, arms, margin));
-        return new Protocol(top.text("title", file), model, tasks, seeds, tuningSeed, trials, margin, arms, questions);
+        return new Protocol(top.text("title", file), model, tasks, seeds, tuningSeeds, trials, margin, arms, questions);
+    }
+
+    private List<Long> seeds(Yaml.Node node, String key, List<Yaml.Node> items) {
+        List<Long> seeds = items.stream().map(item -> (Long) read(long.class, item, key)).toList();
+        if (seeds.isEmpty() || new HashSet<>(seeds).size() < seeds.size()) {
+            throw fail(node.line(), key + (seeds.isEmpty() ? " is an empty list; give one at least" : " holds a seed twice"));
+        }
+        return seeds;
     }
 
     private double margin(Section section, double otherwise) {

@@ -89,6 +89,9 @@ class ProtocolTest {
             seeds: [1, 2, 3] ~ seeds: [] ~ seeds is an empty list
             seeds: [1, 2, 3] ~ seeds: [1, 9] ~ seeds holds tuning_seed, 9
             seeds: [1, 2, 3] ~ seeds: 1 ~ seeds is a list
+            tuning_seed: 9 ~ tuning_seed: [9, 2] ~ seeds holds tuning_seed, 2
+            tuning_seed: 9 ~ tuning_seed: [9, 9] ~ tuning_seed holds a seed twice
+            tuning_seed: 9 ~ tuning_seed: [] ~ tuning_seed is an empty list
             trials: 2 ~ trials: 3 ~ arms.joint.grid has 2 trials, but every arm has as many as trials says, 3
             margin: 2 ~ margin: -1 ~ margin is -1.0
             dev_items: 50 ~ dev_items: 0 ~ tasks.dev_items is 0, but is a number from 1 on, or all

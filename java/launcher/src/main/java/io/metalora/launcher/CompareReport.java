@@ -58,7 +58,7 @@ final class CompareReport {
                     List.of()));
         }
         if (!results.trials().isEmpty()) {
-            sections.add(new Table("Trials", "Every trial of every arm, with seed " + protocol.tuningSeed() + ", judged on dev splits alone.",
+            sections.add(new Table("Trials", "Every trial of every arm, with seed " + tuningSeeds(protocol) + ", judged on dev splits alone.",
                     CompareResults.TRIAL_HEADINGS, results.trialTable(), List.of()));
         }
         List<String> diverged = results.rows().stream().flatMap(row -> row.diverged().stream().map(how -> row.row() + ", " + how)).toList();
@@ -68,6 +68,11 @@ final class CompareReport {
         sections.add(new Facts("Environment", Environment.facts(device)));
         sections.add(new Code("Protocol", protocolText));
         return new Report(protocol.title(), protocol.arms().size() + " arms, seeds " + protocol.seeds(), sections);
+    }
+
+    private static String tuningSeeds(Protocol protocol) {
+        String all = String.join(", ", protocol.tuningSeeds().stream().map(Object::toString).toList());
+        return protocol.tuningSeeds().size() == 1 ? all : all + " (their mean, and each)";
     }
 
     /** One curve an arm that has rows of several K, other than all. */
@@ -99,7 +104,7 @@ final class CompareReport {
             }
         }
         if (!results.trials().isEmpty()) {
-            table(text.append("## Trials\nWith seed ").append(results.protocol().tuningSeed()).append(", judged on dev splits alone.\n\n"),
+            table(text.append("## Trials\nWith seed ").append(tuningSeeds(results.protocol())).append(", judged on dev splits alone.\n\n"),
                     CompareResults.TRIAL_HEADINGS, results.trialTable());
         }
         return text.toString();

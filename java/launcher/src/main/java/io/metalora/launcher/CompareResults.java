@@ -95,8 +95,11 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
         }
     }
 
-    /** @param accuracy on dev, a share of 1; not a number where it diverged */
-    record TrialResult(String arm, int number, Map<String, String> settings, double accuracy, boolean chosen) {
+    /**
+     * @param accuracy on dev, a share of 1, mean over the tuning seeds; not a number where it diverged with one of them
+     * @param bySeed   the same for each tuning seed
+     */
+    record TrialResult(String arm, int number, Map<String, String> settings, double accuracy, List<Double> bySeed, boolean chosen) {
     }
 
     static CompareResults of(Protocol protocol, CompareRun run) {
@@ -112,8 +115,12 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
             }
         }
         List<Answer> answers = protocol.questions().stream().map(question -> answer(question, byRow, protocol.seeds().size())).toList();
-        List<TrialResult> trials = run.trials().stream().map(cell -> new TrialResult(cell.arm().name(), cell.trial() + 1, cell.settings().varied(),
-                run.done().get(cell).accuracy(cell.arm().chosenBy()), chosen.get(cell.arm().name()) == cell.trial())).toList();
+        List<TrialResult> trials = protocol.arms().values().stream().filter(arm -> arm.grid().size() > 1).flatMap(arm -> IntStream
+                .range(0, arm.grid().size()).mapToObj(trial -> {
+                    List<Double> bySeed = run.judged(arm, trial);
+                    return new TrialResult(arm.name(), trial + 1, arm.grid().get(trial).varied(), CompareRun.mean(bySeed), bySeed,
+                            chosen.get(arm.name()) == trial);
+                })).toList();
         return new CompareResults(protocol, rows, answers, trials);
     }
 
@@ -192,7 +199,12 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
 
     List<List<String>> trialTable() {
         return trials.stream().map(trial -> List.of(trial.arm(), Integer.toString(trial.number()), settings(trial.settings()),
-                Double.isNaN(trial.accuracy()) ? "diverged" : percent(trial.accuracy()), trial.chosen() ? "chosen" : "")).toList();
+                accuracy(trial), trial.chosen() ? "chosen" : "")).toList();
+    }
+
+    private static String accuracy(TrialResult trial) {
+        String mean = Double.isNaN(trial.accuracy()) ? "diverged" : percent(trial.accuracy());
+        return trial.bySeed().size() == 1 ? mean : mean + " (" + String.join(", ", trial.bySeed().stream().map(CompareResults::percent).toList()) + ")";
     }
 
     private static String settings(Map<String, String> settings) {
@@ -254,6 +266,7 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
         json.put("trial", trial.number());
         json.put("settings", trial.settings());
         json.put("dev_accuracy", orNull(trial.accuracy()));
+        json.put("seed_dev_accuracy", trial.bySeed().stream().map(CompareResults::orNull).toList());
         json.put("chosen", trial.chosen());
         return json;
     }

@@ -54,6 +54,7 @@ import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import picocli.CommandLine.Model.CommandSpec;
 
 /**
@@ -80,11 +81,6 @@ final class CompareRun {
         CompareCell.Of of() {
             return new CompareCell.Of(arm.name(), seed, settings().varied());
         }
-
-        /** Within the arm's cells. */
-        String name() {
-            return split == Split.DEV ? "trial-" + (trial + 1) : "seed-" + seed;
-        }
     }
 
     private final CommandSpec spec;
@@ -109,10 +105,24 @@ final class CompareRun {
 
     // ---- what there is to do
 
-    /** The trials, by arm; none where there is one alone. */
+    /** The trials, by arm, with every tuning seed; none where there is one alone. */
     List<Cell> trials() {
-        return protocol.arms().values().stream().filter(arm -> arm.grid().size() > 1).flatMap(arm -> IntStream
-                .range(0, arm.grid().size()).mapToObj(i -> new Cell(arm, i, protocol.tuningSeed(), Split.DEV, List.of(arm.chosenBy())))).toList();
+        return protocol.arms().values().stream().filter(arm -> arm.grid().size() > 1).flatMap(arm -> IntStream.range(0, arm.grid().size())
+                .boxed().flatMap(i -> trial(arm, i))).toList();
+    }
+
+    private Stream<Cell> trial(Arm arm, int trial) {
+        return protocol.tuningSeeds().stream().map(seed -> new Cell(arm, trial, seed, Split.DEV, List.of(arm.chosenBy())));
+    }
+
+    /** Accuracy on dev with each tuning seed, shares of 1; not a number where it diverged. */
+    List<Double> judged(Arm arm, int trial) {
+        return trial(arm, trial).map(cell -> done.get(cell).accuracy(arm.chosenBy())).toList();
+    }
+
+    /** A trial with several seeds counts by its mean; it diverged where it did with one of them. */
+    static double mean(List<Double> accuracies) {
+        return accuracies.stream().mapToDouble(Double::doubleValue).average().orElse(Double.NaN);
     }
 
     /** The cells whose results are reported, each arm with the trial at its place in {@code chosen}. */
@@ -129,16 +139,22 @@ final class CompareRun {
         for (Arm arm : protocol.arms().values()) {
             int best = 0;
             double highest = Double.NEGATIVE_INFINITY;
-            for (Cell trial : trials().stream().filter(cell -> cell.arm() == arm).toList()) {
-                double accuracy = done.get(trial).accuracy(arm.chosenBy());
+            for (int trial = 0; arm.grid().size() > 1 && trial < arm.grid().size(); trial++) {
+                double accuracy = mean(judged(arm, trial));
                 if (accuracy > highest) {
                     highest = accuracy;
-                    best = trial.trial();
+                    best = trial;
                 }
             }
             chosen.put(arm.name(), best);
         }
         return chosen;
+    }
+
+    private Path file(Cell cell) {
+        String seed = "seed-" + cell.seed();
+        String name = cell.split() != Split.DEV ? seed : "trial-" + (cell.trial() + 1) + (protocol.tuningSeeds().size() > 1 ? "-" + seed : "");
+        return folder.cell(cell.arm().name(), name);
     }
 
     /** Every cell that is done. */
@@ -203,7 +219,7 @@ final class CompareRun {
     }
 
     private void recall(Cell cell) {
-        CompareFolder.read(folder.cell(cell.arm().name(), cell.name())).flatMap(json -> CompareCell.of(json, cell.of(), itemsOf(cell)))
+        CompareFolder.read(file(cell)).flatMap(json -> CompareCell.of(json, cell.of(), itemsOf(cell)))
                 .ifPresent(result -> done.put(cell, result));
     }
 
@@ -225,7 +241,7 @@ final class CompareRun {
         boolean known = SystemMemory.resetPeak();
         CompareCell result = answer(cell, loaded, progress, stage);
         result = new CompareCell(result.rows(), result.training(), known ? SystemMemory.peak() : OptionalLong.empty(), result.diverged());
-        CompareFolder.write(folder.cell(cell.arm().name(), cell.name()), result.json(cell.of(), device(loaded)));
+        CompareFolder.write(file(cell), result.json(cell.of(), device(loaded)));
         done.put(cell, result);
         return after;
     }
@@ -372,7 +388,7 @@ final class CompareRun {
     void requireTrainable(TextTokenizer tokenizer, ModelConfig model) {
         for (Arm arm : protocol.arms().values()) {
             for (int i = 0; i < arm.grid().size(); i++) {
-                var cell = new Cell(arm, i, protocol.tuningSeed(), Split.DEV, List.of(arm.chosenBy()));
+                var cell = new Cell(arm, i, protocol.tuningSeeds().getFirst(), Split.DEV, List.of(arm.chosenBy()));
                 try {
                     requireTrainable(cell, tokenizer, model);
                 } catch (InputException e) {
@@ -415,7 +431,7 @@ final class CompareRun {
 
     private String stageName(Cell cell) {
         return cell.arm().name() + ", " + (cell.split() == Split.DEV ? "trial " + (cell.trial() + 1) + " of " + cell.arm().grid().size()
-                : "seed " + cell.seed());
+                + (protocol.tuningSeeds().size() > 1 ? ", seed " + cell.seed() : "") : "seed " + cell.seed());
     }
 
     /** The stages of cells, in their order; what is done already costs nothing. Characters stand for tokens: only the ratios matter. */

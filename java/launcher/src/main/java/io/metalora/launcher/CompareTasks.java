@@ -45,7 +45,8 @@ record CompareTasks(Optional<Path> folder, List<Task> trained, List<Task> unseen
     /** Tasks that the launcher generates, the same ones for every seed of a protocol. */
     private static final Map<String, LongFunction<SyntheticTasks>> EMBEDDED = new TreeMap<>(Map.of(
             "multi-task", SyntheticTasks::multiTask, "multilingual", SyntheticTasks::multilingual, "customers", SyntheticTasks::customers,
-            "tuning-customers", SyntheticTasks::tuningCustomers, "new-customers", SyntheticTasks::newCustomers));
+            "tuning-customers", SyntheticTasks::tuningCustomers, "new-customers", SyntheticTasks::newCustomers, "shops", SyntheticTasks::shops,
+            "tuning-shops", SyntheticTasks::tuningShops, "new-shops", SyntheticTasks::newShops));
     private static final String PREFIX = Protocol.EMBEDDED + ":";
     private static final long EMBEDDED_SEED = 0;
     private static final int MOST_NAMED = 5;

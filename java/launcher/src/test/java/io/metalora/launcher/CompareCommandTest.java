@@ -88,6 +88,35 @@ class CompareCommandTest {
         }
     }
 
+    @Test
+    void aTrialIsJudgedByItsMeanOverTheTuningSeeds() throws IOException {
+        Path two = Files.writeString(folder.resolve("two.yaml"), Files.readString(protocol).replace("tuning_seed: 7", "tuning_seed: [7, 8]"));
+        Path to = folder.resolve("two");
+        Cli.Result run = compare(two, to);
+        assertThat(run.code()).as(run.err()).isZero();
+        JsonNode results = CompareFixture.results(to);
+        assertThat(results.get("trials")).hasSize(6);
+        for (JsonNode trial : results.get("trials")) {
+            String cells = trial.get("arm").asText() + "/trial-" + trial.get("trial").asInt() + "-seed-";
+            for (int i = 0; i < 2; i++) {
+                JsonNode cell = new ObjectMapper().readTree(to.resolve("cells/" + cells + (7 + i) + ".json").toFile());
+                assertThat(accuracy(cell)).as(cells + (7 + i)).isCloseTo(trial.get("seed_dev_accuracy").get(i).asDouble(), within(1e-12));
+            }
+            assertThat(trial.get("dev_accuracy").asDouble()).as(cells).isCloseTo((trial.at("/seed_dev_accuracy/0").asDouble()
+                    + trial.at("/seed_dev_accuracy/1").asDouble()) / 2, within(1e-12));
+            JsonNode first = new ObjectMapper().readTree(output.resolve("cells/" + cells.replace("-seed-", ".json")).toFile());
+            assertThat(accuracy(first)).as("the first seed's trial is the one with that seed alone").isCloseTo(trial.at("/seed_dev_accuracy/0").asDouble(),
+                    within(1e-12));
+        }
+        assertThat(Files.readString(to.resolve("results.md"))).contains("With seed 7, 8 (their mean, and each), judged on dev");
+    }
+
+    /** Mean over tasks of the share of items that a cell's first row answers rightly. */
+    private static double accuracy(JsonNode cell) {
+        return StreamSupport.stream(cell.at("/rows/0/correct").spliterator(), false).map(JsonNode::asText)
+                .mapToDouble(items -> items.chars().filter(c -> c == '1').count() / (double) items.length()).average().orElseThrow();
+    }
+
     /** Each number can be had by the other verbs from what is kept. */
     @Test
     void aCellIsWhatTrainAndEvalGive() throws IOException {

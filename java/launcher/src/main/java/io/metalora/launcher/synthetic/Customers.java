@@ -19,9 +19,8 @@ final class Customers {
 
     private static final List<String> BINS = List.of("red", "blue", "green", "white");
 
-    /** Where a kind's words lie that only test, and only dev, may name. */
+    /** How many of a kind's twelve words only test may name. */
     private static final int TEST_WORDS = 3;
-    private static final int DEV_WORDS = 1;
 
     private static final List<String> PHRASINGS = List.of(
             "%s sends one %s. Bin:", "Parcel from %s, with a %s. Bin:", "%s brought back the %s. Bin:", "A %s for %s. Bin:");
@@ -29,16 +28,20 @@ final class Customers {
     private Customers() {
     }
 
-    /** Named {@code prefix-01} and on; a customer's convention depends on its name alone. */
-    static List<Family> named(String prefix, int count) {
+    /**
+     * Named {@code prefix-01} and on; a customer's convention depends on its name alone.
+     *
+     * @param devWords of a kind's twelve words, those that only dev may name; training has what is left of them
+     */
+    static List<Family> named(String prefix, int count, int devWords) {
         var all = new ArrayList<Family>();
         for (int i = 1; i <= count; i++) {
-            all.add(customer("%s-%02d".formatted(prefix, i)));
+            all.add(customer("%s-%02d".formatted(prefix, i), devWords));
         }
         return all;
     }
 
-    private static Family customer(String name) {
+    private static Family customer(String name, int devWords) {
         Map<String, String> bins = convention(new SplittableRandom(SyntheticTasks.hash(name, 0)));
         return Family.closed(name, Language.ENGLISH, BINS, draws -> {
             String kind = draws.kind();
@@ -47,7 +50,7 @@ final class Customers {
             String person = draws.word("name");
             boolean thingFirst = phrasing == PHRASINGS.size() - 1;
             return Sample.of(PHRASINGS.get(phrasing).formatted(thingFirst ? thing : person, thingFirst ? person : thing), bins.get(kind));
-        }).splitBy(Customers::split);
+        }).splitBy(prompt -> split(prompt, devWords));
     }
 
     /** A bin for each of the six kinds: two bins take two kinds, two take one. */
@@ -64,12 +67,12 @@ final class Customers {
     }
 
     /** By the place, in the lexicon, of the thing that the prompt names. */
-    private static Split split(String prompt) {
+    private static Split split(String prompt, int devWords) {
         for (String kind : Lexicon.KINDS) {
             List<String> words = Lexicon.builtIn().group(Language.ENGLISH, kind);
             for (int i = 0; i < words.size(); i++) {
                 if (prompt.matches(".*\\b" + words.get(i) + "\\b.*")) {
-                    return i < TEST_WORDS ? Split.TEST : i < TEST_WORDS + DEV_WORDS ? Split.DEV : Split.TRAIN;
+                    return i < TEST_WORDS ? Split.TEST : i < TEST_WORDS + devWords ? Split.DEV : Split.TRAIN;
                 }
             }
         }

@@ -49,17 +49,35 @@ public final class SyntheticTasks {
 
     /** Customers whose samples a shared adapter is trained on: tasks that have a rule in common, and each a convention of its own. */
     public static SyntheticTasks customers(long seed) {
-        return new SyntheticTasks(Customers.named("customer", 24), seed);
+        return new SyntheticTasks(Customers.named("customer", 24, 1), seed);
     }
 
     /** Others, on which settings are chosen. */
     public static SyntheticTasks tuningCustomers(long seed) {
-        return new SyntheticTasks(Customers.named("tuning", 4), seed);
+        return new SyntheticTasks(Customers.named("tuning", 4, 1), seed);
     }
 
     /** New ones, for use: no part of any choice. */
     public static SyntheticTasks newCustomers(long seed) {
-        return new SyntheticTasks(Customers.named("new", 4), seed);
+        return new SyntheticTasks(Customers.named("new", 4, 1), seed);
+    }
+
+    /**
+     * Customers as above, twice as many, whose dev splits ask for three goods of each kind, as their test splits do: choosing by
+     * one alone judges too kindly how far a convention carries over to other goods.
+     */
+    public static SyntheticTasks shops(long seed) {
+        return new SyntheticTasks(Customers.named("shop", 48, 3), seed);
+    }
+
+    /** Others, on which settings are chosen. */
+    public static SyntheticTasks tuningShops(long seed) {
+        return new SyntheticTasks(Customers.named("tuning-shop", 6, 3), seed);
+    }
+
+    /** New ones, for use: no part of any choice. */
+    public static SyntheticTasks newShops(long seed) {
+        return new SyntheticTasks(Customers.named("new-shop", 12, 3), seed);
     }
 
     public List<SyntheticTask> tasks() {

@@ -88,6 +88,26 @@ class SyntheticTasksTest {
         }
     }
 
+    @Test
+    void aShopsDevAndTestAskForThreeGoodsOfEachKindThatNoTrainingNames() {
+        var trained = new HashSet<String>();
+        var tuned = new HashSet<String>();
+        var tested = new HashSet<String>();
+        var names = new HashSet<String>();
+        for (var tasks : List.of(SyntheticTasks.shops(1), SyntheticTasks.tuningShops(1), SyntheticTasks.newShops(1))) {
+            for (var task : tasks.tasks()) {
+                names.add(task.name());
+                task.train().forEach(sample -> trained.add(thing(sample)));
+                task.dev().forEach(sample -> tuned.add(thing(sample)));
+                task.test().forEach(sample -> tested.add(thing(sample)));
+            }
+        }
+        assertThat(names).hasSize(48 + 6 + 12);
+        assertThat(trained).hasSize(6 * 6).doesNotContainAnyElementsOf(tuned).doesNotContainAnyElementsOf(tested);
+        assertThat(tuned).hasSize(6 * 3).doesNotContainAnyElementsOf(tested);
+        assertThat(tested).hasSize(6 * 3);
+    }
+
     private static String thing(Sample sample) {
         return Lexicon.KINDS.stream().flatMap(kind -> Lexicon.builtIn().group(Language.ENGLISH, kind).stream())
                 .filter(word -> List.of(sample.prompt().split("\\W+")).contains(word)).findFirst().orElseThrow();
