@@ -43,6 +43,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.HexFormat;
 import java.util.LinkedHashMap;
@@ -51,6 +52,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.concurrent.CancellationException;
+import java.util.function.BiFunction;
 import java.util.function.BooleanSupplier;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -107,8 +109,8 @@ final class CompareRun {
 
     /** The trials, by arm, with every tuning seed; none where there is one alone. */
     List<Cell> trials() {
-        return protocol.arms().values().stream().filter(arm -> arm.grid().size() > 1).flatMap(arm -> IntStream.range(0, arm.grid().size())
-                .boxed().flatMap(i -> trial(arm, i))).toList();
+        return protocol.arms().values().stream().filter(arm -> arm.grid().size() > 1)
+                .flatMap(arm -> IntStream.range(0, arm.grid().size()).boxed().flatMap(i -> trial(arm, i))).toList();
     }
 
     private Stream<Cell> trial(Arm arm, int trial) {
@@ -153,8 +155,8 @@ final class CompareRun {
 
     private Path file(Cell cell) {
         String seed = "seed-" + cell.seed();
-        String name = cell.split() != Split.DEV ? seed : "trial-" + (cell.trial() + 1) + (protocol.tuningSeeds().size() > 1 ? "-" + seed : "");
-        return folder.cell(cell.arm().name(), name);
+        String trial = "trial-" + (cell.trial() + 1) + (protocol.tuningSeeds().size() > 1 ? "-" + seed : "");
+        return folder.cell(cell.arm().name(), cell.split() == Split.DEV ? trial : seed);
     }
 
     /** Every cell that is done. */
@@ -386,11 +388,13 @@ final class CompareRun {
      * @throws InputException if a training could not begin, naming the arm and the trial
      */
     void requireTrainable(TextTokenizer tokenizer, ModelConfig model) {
+        var known = new HashMap<Encoding, List<EncodedTask>>();
         for (Arm arm : protocol.arms().values()) {
             for (int i = 0; i < arm.grid().size(); i++) {
                 var cell = new Cell(arm, i, protocol.tuningSeeds().getFirst(), Split.DEV, List.of(arm.chosenBy()));
                 try {
-                    requireTrainable(cell, tokenizer, model);
+                    requireTrainable(cell, model, (of, samples) -> known.computeIfAbsent(Encoding.of(of, samples, cell.settings().config()),
+                            key -> encoded(of, cell, samples, tokenizer, model)));
                 } catch (InputException e) {
                     throw new InputException("arms." + arm.name() + ", trial " + (i + 1) + ": " + e.getMessage(), e);
                 }
@@ -398,11 +402,19 @@ final class CompareRun {
         }
     }
 
-    private void requireTrainable(Cell cell, TextTokenizer tokenizer, ModelConfig model) {
+    /** What the encoding of tasks depends on, within a comparison: many trials share one. */
+    private record Encoding(List<String> tasks, int samples, TrainConfig.Data data, int tokenBudget) {
+
+        static Encoding of(List<Task> tasks, int samples, TrainConfig config) {
+            return new Encoding(tasks.stream().map(Task::name).toList(), samples, config.data(), config.compute().tokenBudget());
+        }
+    }
+
+    private void requireTrainable(Cell cell, ModelConfig model, BiFunction<List<Task>, Integer, List<EncodedTask>> encoded) {
         TrainConfig config = cell.settings().config();
         AdapterLayout layout = config.adapter().layout(model);
         if (cell.arm().train()) {
-            List<EncodedTask> trained = encoded(tasks.trained(), cell, config.data().samplesPerTask(), tokenizer, model);
+            List<EncodedTask> trained = encoded.apply(tasks.trained(), config.data().samplesPerTask());
             if (config.method() == Method.META_LORA) {
                 MetaLora.requireEnough(trained, config);
                 MetaLora.requireModules(layout, config);
@@ -410,8 +422,8 @@ final class CompareRun {
         }
         if (cell.arm().adapt().isPresent()) {
             for (Protocol.On on : cell.arm().on()) {
-                encoded(tasks.on(on, Split.TEST), cell, 0, tokenizer, model);
-                encoded(tasks.on(on, Split.DEV), cell, 0, tokenizer, model);
+                encoded.apply(tasks.on(on, Split.TEST), 0);
+                encoded.apply(tasks.on(on, Split.DEV), 0);
             }
         }
     }
