@@ -19,6 +19,6 @@ public interface EpisodeSource {
     /** What the next draws depend on beside the iteration's number; checkpoints carry it. */
     float[] state();
 
-    /** Goes on from a state. */
+    /** Continues from a state. */
     void restore(float[] state);
 }
