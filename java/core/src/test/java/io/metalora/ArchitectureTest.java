@@ -116,7 +116,7 @@ class ArchitectureTest {
             "run.TrainingRun", "task.ExampleFile", "task.TaskFolder", "text.TokenizerSupport",
             "train.TaskAdaptation", "train.Trainer").map(name -> "io.metalora." + name).collect(Collectors.toSet());
 
-    /** Parts of a device that other rooms hold or read. They share its memory, so they can't lie in a package that is not exported. */
+    /** Parts of a device that other packages hold or read. They share its memory, so they can't lie in a package that is not exported. */
     private static final Set<String> PARTS_OF_A_DEVICE = Stream.of("DataFile", "FrozenWeight", "Graph")
             .map(name -> "io.metalora.runtime." + name).collect(Collectors.toSet());
 

@@ -216,7 +216,7 @@ final class Yaml {
             return fail(line, "malformed YAML: an unknown escape after \\ in double quotes; in single quotes \\ is a character as any other");
         }
         if (context.contains("block scalar")) {
-            return fail(line, "malformed YAML: a value that begins with | or > goes on in the next line; put it in quotes if it is to begin so");
+            return fail(line, "malformed YAML: a value that begins with | or > continues in the next line; put it in quotes if it is to begin so");
         }
         if (context.contains("a tag") || problem.contains("the node content")) {
             return fail(line, "malformed YAML: a value is missing, or begins with !, which is then to be put in quotes; or a [ or { before it is "

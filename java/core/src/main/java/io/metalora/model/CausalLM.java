@@ -191,24 +191,24 @@ public final class CausalLM implements AutoCloseable {
         if (inAdapter.isPresent()) {
             return new InputException("the adapter is damaged, or its training diverged: " + inAdapter.get() + "; use an earlier one");
         }
-        String weights = ", though its weights are";
+        String weights = ", though its weights are finite";
         try {
             var inWeights = notFiniteWeight();
             if (inWeights.isPresent()) {
                 return inWeights.get();
             }
         } catch (InputException | UncheckedIOException e) {
-            weights = " (whether its weights are can no longer be checked: " + e.getMessage() + ")";
+            weights = " (whether its weights are finite can no longer be checked: " + e.getMessage() + ")";
         }
-        return new InputException("the model in " + folder + " gives numbers that are not finite" + weights
+        return new InputException("the model in " + folder + " computes NaN or infinity" + weights
                 + (adapters == null ? "; its config.json or its weights are damaged: fetch the model again"
                         : "; the adapter's values are too large: use an earlier one, or train at a lower rate"));
     }
 
     /** The same for adapters that have not been trained yet. */
     public InputException notFiniteUntrained() {
-        return notFiniteWeight().orElseGet(() -> new InputException("the model in " + folder + " gives numbers that are not finite before "
-                + "anything is learned, though its weights are: its config.json or its weights are damaged: fetch it again; or the adapter "
+        return notFiniteWeight().orElseGet(() -> new InputException("the model in " + folder + " computes NaN or infinity before "
+                + "anything is learned, though its weights are finite: its config.json or its weights are damaged: fetch it again; or the adapter "
                 + "that training begins from holds values that are too large, or none: use an earlier one"));
     }
 

@@ -114,7 +114,7 @@ public final class Generator implements AutoCloseable {
     /**
      * As {@link #generate(int[], GenerationOptions)}, with the adapter of slot 0 where there are any.
      *
-     * @param listener hears of each token as it comes
+     * @param listener is called with each token as it is generated
      * @throws InputException as {@link #generate(List, TokenListener)}
      */
     public int[] generate(int[] prompt, GenerationOptions options, IntConsumer listener) {
@@ -126,7 +126,7 @@ public final class Generator implements AutoCloseable {
     }
 
     /**
-     * Continues all prompts at once. To rounding, each goes on as it would alone.
+     * Continues all prompts at once. Up to rounding, each continues as it would alone.
      *
      * @return in the order of the requests
      * @throws InputException           if a prompt is empty or the prompts do not fit, or weights of the model or an adapter
@@ -156,7 +156,7 @@ public final class Generator implements AutoCloseable {
         return List.of(out);
     }
 
-    /** Takes the next token of a sequence from the logits of a row; returns whether the sequence goes on. */
+    /** Takes the next token of a sequence from the logits of a row; returns whether the sequence continues. */
     private boolean advance(Sequence sequence, int row, TokenListener listener) {
         logits(row);
         requireFinite(sequence);

@@ -26,7 +26,7 @@ public final class LoadedModel implements AutoCloseable {
     private LoadedModel(Path folder, List<Path> adapters, DeviceOptions options) {
         this.folder = folder;
         device = held.add(() -> Device.open(options), Device::close);
-        // The tokenizer first: it is small, and a folder without one is found out before the weights are read.
+        // The tokenizer first: it is small, and a folder without one is noticed before the weights are read.
         tokenizer = held.add(() -> TextTokenizer.load(folder), TextTokenizer::close);
         var layout = held.orClose(() -> layout(folder, adapters));
         var load = layout.map(l -> LoadOptions.defaults().withRoomFor(l, adapters.size())).orElseGet(LoadOptions::defaults);

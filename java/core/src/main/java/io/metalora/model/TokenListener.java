@@ -6,7 +6,7 @@ public interface TokenListener {
 
     /**
      * @param sequence which of the requests, from 0
-     * @return whether that sequence goes on
+     * @return whether that sequence continues
      */
     boolean token(int sequence, int token);
 }

@@ -15,7 +15,7 @@ import java.util.Objects;
 import java.util.function.Consumer;
 
 /**
- * Where a run goes on: found and checked before anything is changed, and before the model is loaded.
+ * Where a run continues: found and checked before anything is changed, and before the model is loaded.
  *
  * @param checkpoint null: no iteration of the run has been saved, it begins again
  */
@@ -35,7 +35,7 @@ record ResumePoint(Checkpoint checkpoint) {
      * @param parameters of the run's adapter
      * @param every      iterations between the run's checkpoints
      * @param warning    is told of checkpoints that are passed over
-     * @throws InputException if there are iterations, but no checkpoint to go on from: beginning again would cut the logs; or a
+     * @throws InputException if there are iterations, but no checkpoint to resume from: beginning again would cut the logs; or a
      *                        line of the logs is damaged
      */
     static ResumePoint find(RunFolder folder, long parameters, int every, Consumer<String> warning) {

@@ -103,12 +103,12 @@ public final class RunFolder {
     private static void requireNoRun(Path path) {
         if (Files.exists(path.resolve(CONFIG))) {
             throw new InputException(path + ": already holds a run" + RunLock.holder(path).map(holder -> ", at work now (" + holder + ")")
-                    .orElse("") + "; give another output folder, or go on with it by --resume " + path);
+                    .orElse("") + "; give another output folder, or resume it with --resume " + path);
         }
     }
 
     /**
-     * The folder of a run to go on with.
+     * The folder of a run to resume.
      *
      * @throws InputException if it holds none
      */

@@ -51,8 +51,8 @@ public final class TrainingRun {
      * @param folder      the run's
      * @param done        iterations done
      * @param total       iterations of the whole run
-     * @param interrupted whether it stopped on request; {@link #resume} then goes on
-     * @param diverged    of method separate-lora: tasks that came to numbers that are not finite, and how; they have no adapter
+     * @param interrupted whether it stopped on request; {@link #resume} then continues it
+     * @param diverged    of method separate-lora: tasks that diverged (NaN or infinity), and how; they have no adapter
      * @param innerRates  of stage 1, as {@code meta.inner_rates} takes them, where they were learned; else empty
      */
     public record Outcome(RunFolder folder, long done, long total, boolean interrupted, Map<String, String> diverged,
@@ -95,7 +95,7 @@ public final class TrainingRun {
      * @throws InputException            if a setting, a file or an example is bad, or another training came first; nothing has
      *                                   been written then, unless weights of the model turn out not to be finite, which only the
      *                                   first iteration shows
-     * @throws TrainingDivergedException if training came to numbers that are not finite; the last good state is kept
+     * @throws TrainingDivergedException if training diverged (NaN or infinity); the last good state is kept
      * @throws UncheckedIOException      if a file of the run can't be written, naming it; what was written before is whole
      */
     public static Outcome start(TrainConfig config, TrainListener listener, BooleanSupplier stop) {
@@ -110,7 +110,7 @@ public final class TrainingRun {
         return begin(config, listener, stop).runOn(loaded, tasks);
     }
 
-    /** Goes on with a run that was started on a loaded model and given tasks; the same ones must be given. */
+    /** Resumes a run that was started on a loaded model and given tasks; the same ones must be given. */
     public static Outcome resume(Path run, LoadedModel loaded, List<Task> tasks, TrainListener listener, BooleanSupplier stop) {
         RunFolder folder = RunFolder.existing(Folders.absolute(run));
         try (var _ = folder.lock()) {
@@ -139,16 +139,16 @@ public final class TrainingRun {
         return new TrainingRun(absolute, RunFolder.unused(absolute.output()), false, false, listener, stop);
     }
 
-    /** Goes on with the run in a folder, by its own config. */
+    /** Resumes the run in a folder, by its own config. */
     public static Outcome resume(Path run, TrainListener listener, BooleanSupplier stop) {
         return resume(run, null, false, listener, stop);
     }
 
     /**
-     * Goes on with the run in a folder, with a config given again.
+     * Resumes the run in a folder, with a config given again.
      *
      * @param given             nullable: its section compute counts, all else must be as the run began (but for {@code output})
-     * @param allowChangedModel go on though the base model is not what it was when the run began
+     * @param allowChangedModel resume though the base model is not what it was when the run began
      * @throws InputException       if the config differs, naming the keys; if the base model or the examples have changed, or
      *                              another training is at work in the folder. Nothing was changed then
      * @throws UncheckedIOException if a file of the run can't be written, naming it; what was written before is whole
@@ -214,7 +214,7 @@ public final class TrainingRun {
         }
     }
 
-    /** Where a run that is resumed goes on; null of a new one. */
+    /** Where a run that is resumed continues; null for a new one. */
     private ResumePoint resumePoint(Optional<RunStart> before, ModelFingerprint fingerprint, List<EncodedTask> encoded, AdapterLayout layout) {
         if (!resumed) {
             return null;
@@ -245,7 +245,7 @@ public final class TrainingRun {
             start = folder.start();
         } catch (InputException e) {
             if (!allowChangedModel) {
-                throw new InputException(e.getMessage() + ". It records what the run began with: restore it from a copy, or go on without it "
+                throw new InputException(e.getMessage() + ". It records what the run began with: restore it from a copy, or continue without it "
                         + "by --allow-changed-model", e);
             }
             listener.warning(e.getMessage());
@@ -322,8 +322,8 @@ public final class TrainingRun {
     private void warnOfOtherCompute(RunStart before, RunStart now) {
         List<String> changes = before.computeChangesTo(now);
         if (!changes.isEmpty()) {
-            listener.warning("the run began with other compute settings (" + String.join("; ", changes) + "): it goes on, but what it gives may differ by "
-                    + "rounding from a run that never stopped");
+            listener.warning("the run began with other compute settings (" + String.join("; ", changes) + "): it continues, but its "
+                    + "results may differ by rounding from a run that never stopped");
         }
     }
 
@@ -453,8 +453,8 @@ public final class TrainingRun {
             }
             return train(trainer, tasks, point, save);
         } catch (UncheckedIOException e) {
-            throw folder.holdsRun() ? new UncheckedIOException(e.getMessage() + "; what was saved before is whole: once that is mended, go "
-                    + "on with --resume " + folder.path(), e.getCause()) : e;
+            throw folder.holdsRun() ? new UncheckedIOException(e.getMessage() + "; what was saved before is whole: once the cause is removed, "
+                    + "resume it with --resume " + folder.path(), e.getCause()) : e;
         }
     }
 
@@ -466,7 +466,7 @@ public final class TrainingRun {
                 tasks.forEach(task -> draws.append(RunLines.subset(task)));
             }
             boolean interrupted = iterate(trainer, metrics, draws);
-            if (trainer.done() > 0) { // before the first there is no state to go on from, and nothing trained
+            if (trainer.done() > 0) { // before the first there is no state to resume from, and nothing trained
                 save.run();
             }
             return new Outcome(folder, trainer.done(), trainer.total(), interrupted, Map.of(), innerRates(trainer));
@@ -515,14 +515,14 @@ public final class TrainingRun {
         listener.checkpoint(checkpoint.write(folder.checkpoints()));
     }
 
-    /** Keeps the adapter of the last whole iteration, and says how to go on. */
+    /** Keeps the adapter of the last whole iteration, and says how to continue. */
     private TrainingDivergedException diverged(TrainingDivergedException e, long done, Runnable save) {
         if (done == 0) {
             return new TrainingDivergedException(e.getMessage() + ". No iteration was done; start again with another output", e);
         }
         save.run();
         return new TrainingDivergedException(e.getMessage() + ". The adapter and the checkpoint of iteration " + done + " are kept in "
-                + folder.path() + ". To go on from there, start a run with other settings, another output and adapter.init="
+                + folder.path() + ". To continue from there, start a run with other settings, another output and adapter.init="
                 + folder.adapter() + "; --resume would do the same again", e);
     }
 }

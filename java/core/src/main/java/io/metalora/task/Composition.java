@@ -6,7 +6,7 @@ import java.util.List;
 
 /**
  * Which tasks form an iteration. What it draws depends on the seed, the iteration's number and its state, so that a run that
- * was killed goes on as if it had not been. The state follows from what the iterations before it measured.
+ * was killed continues as if it had not been. The state follows from what the iterations before it measured.
  */
 public interface Composition {
 
@@ -26,7 +26,7 @@ public interface Composition {
     List<Drawn> draw(long iteration);
 
     /**
-     * Hears what an iteration measured.
+     * Receives what an iteration measured.
      *
      * @param tasks     indices of its tasks
      * @param queryLoss of each
@@ -41,7 +41,7 @@ public interface Composition {
     }
 
     /**
-     * Goes on from a state.
+     * Continues from a state.
      *
      * @throws IllegalArgumentException if it is not a state of this composition
      */

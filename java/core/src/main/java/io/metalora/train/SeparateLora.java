@@ -32,7 +32,7 @@ import java.util.function.BooleanSupplier;
  * were the only one. One pass over the frozen weights serves the step of all of them. A task's order of samples and its schedule
  * depend on nothing but the task; what it gives differs from a training alone by rounding, and with dropout by the masks.
  *
- * <p>A task that comes to numbers that are not finite stays as it was before, and takes no further part; the others go on.
+ * <p>A task that diverges (NaN or infinity) stays as it was before, and takes no further part; the others continue.
  */
 public final class SeparateLora implements Trainer {
 
@@ -133,7 +133,7 @@ public final class SeparateLora implements Trainer {
             failedAt = done + 1;
             failure = "step " + failedAt + ": " + (!Double.isFinite(loss) ? "the loss is " + loss
                     : !Float.isFinite(norm) ? "the gradient's norm is " + norm
-                    : "with a rate of " + learningRate() + " and a gradient of norm " + norm + ", the step would give numbers that are not finite");
+                    : "with a rate of " + learningRate() + " and a gradient of norm " + norm + ", the step would give NaN or infinity");
             if (before != null) {
                 slots.parameters().copyFrom(before, offset, offset, vector.count());
             }
@@ -273,7 +273,7 @@ public final class SeparateLora implements Trainer {
         return adapters;
     }
 
-    /** Tasks that came to numbers that are not finite, and how; their adapters are as they were before. */
+    /** Tasks that diverged (NaN or infinity), and how; their adapters are as they were before. */
     public Map<String, String> failures() {
         var failures = new LinkedHashMap<String, String>();
         for (Slot slot : tasks) {

@@ -80,7 +80,7 @@ final class SharedOptimizer {
         }
         if (!Float.isFinite(normsOnHost[1])) {
             throw new TrainingDivergedException("step " + (step + 1) + ": with a rate of " + lr + " and a gradient of norm "
-                    + normsOnHost[0] + ", AdamW would give numbers that are not finite; lower optimizer.lr or "
+                    + normsOnHost[0] + ", AdamW would give NaN or infinity; lower optimizer.lr or "
                     + "optimizer.weight_decay, set optimizer.clip or raise optimizer.eps");
         }
         step++;
@@ -119,7 +119,7 @@ final class SharedOptimizer {
     }
 
     /**
-     * Goes on from a snapshot, bit for bit.
+     * Continues from a snapshot, bit for bit.
      *
      * @throws InputException if it is of an adapter of another size, or a number of it is not finite
      */

@@ -14,7 +14,7 @@ import java.util.List;
 
 /**
  * A way to train the shared adapter, or those of tasks apart, one iteration at a time. Iteration i does the same whether or not the iterations
- * before it ran in this process: with the state restored, a run goes on bit for bit.
+ * before it ran in this process: with the state restored, a run continues bit for bit.
  */
 public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLora, SeparateLora {
 
@@ -51,7 +51,7 @@ public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLor
     long scratchBytes();
 
     /**
-     * The next iteration: draws, trains, and moves the shared adapter.
+     * The next iteration: draws, trains, and updates the shared adapter.
      *
      * <p>One that ends with an exception leaves the shared adapter and the trainer as they were after the last whole iteration.
      *
@@ -62,10 +62,10 @@ public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLor
      */
     IterationReport iterate();
 
-    /** Copies what another process needs to go on from here; all of it is finite. */
+    /** Copies what another process needs to continue from here; all of it is finite. */
     TrainerState state();
 
-    /** Goes on from a state, bit for bit. */
+    /** Continues from a state, bit for bit. */
     void restore(TrainerState state);
 
     /** Where an average over the iterations is kept, puts it in the place of the shared adapter. No iteration may follow. */

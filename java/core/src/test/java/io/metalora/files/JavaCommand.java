@@ -7,12 +7,15 @@ import java.util.List;
 /** The command line that runs a class of the tests in a virtual machine of its own. */
 public final class JavaCommand {
 
+    /** Options for a process of a few seconds: the second compiler would take more time than its code saves. */
+    public static final List<String> FEW_SECONDS = List.of("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC");
+
     private JavaCommand() {
     }
 
-    /** For a process of a second or two: little is compiled, by one compiler. */
+    /** For a process of a few seconds. */
     public static List<String> of(Class<?> main, Object... arguments) {
-        return with(List.of("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"), main, arguments);
+        return with(FEW_SECONDS, main, arguments);
     }
 
     /** With options of the virtual machine. */

@@ -244,7 +244,7 @@ final class AdaptCommand implements Callable<Integer> {
             }
         }
         if (!failures.isEmpty()) {
-            err.println("error: " + failures.size() + " of " + encoded.size() + " tasks came to numbers that are not finite, and have no adapter: "
+            err.println("error: " + failures.size() + " of " + encoded.size() + " tasks diverged (NaN or infinity), and have no adapter: "
                     + failures.entrySet().stream().map(e -> Shown.plain(e.getKey()) + " at " + e.getValue()).collect(Collectors.joining("; "))
                     + "; adapt them at a lower --lr");
             return ExitCode.FAILURE;

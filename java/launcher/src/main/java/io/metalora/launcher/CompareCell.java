@@ -19,7 +19,7 @@ import java.util.OptionalLong;
  * @param rows       what was answered
  * @param training   of the shared adapter, which cells of the same settings and seed share; zero where there was none
  * @param peakMemory of the process in bytes while the cell ran; empty where the system doesn't tell
- * @param diverged   how it came to numbers that are not finite; then there are no rows
+ * @param diverged   how it diverged (NaN or infinity); then there are no rows
  */
 record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemory, Optional<String> diverged) {
 
@@ -60,7 +60,7 @@ record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemor
         }
     }
 
-    /** One that came to numbers that are not finite. */
+    /** One that diverged (NaN or infinity). */
     static CompareCell diverged(Cost training, String how) {
         return new CompareCell(Map.of(), training, OptionalLong.empty(), Optional.of(how));
     }

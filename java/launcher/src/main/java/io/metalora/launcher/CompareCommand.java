@@ -38,7 +38,7 @@ import picocli.CommandLine.Spec;
                         + "every seed on test splits, and answers the protocol's questions with intervals. docs/compare.md describes protocols.",
                 "",
                 "The output folder gets results.json, results.md, report.html, and every answer in cells/. What is finished is kept: the same "
-                        + "command goes on with a comparison that was stopped or killed.",
+                        + "command continues a comparison that was stopped or killed.",
                 ""},
         footer = {
                 "",
@@ -50,7 +50,7 @@ final class CompareCommand implements Callable<Integer> {
     private Path file;
 
     @Option(names = "--output", paramLabel = "DIR", required = true,
-            description = "Folder to make, or that of the same comparison to go on with.")
+            description = "Folder to create, or that of the same comparison, to continue it.")
     private Path output;
 
     @Option(names = "--model", paramLabel = "DIR", description = "The base model, in place of the protocol's.")
@@ -81,7 +81,7 @@ final class CompareCommand implements Callable<Integer> {
         requireModel(protocol);
         CompareTasks tasks = CompareTasks.read(protocol);
         try (var folder = CompareFolder.open(Folders.absolute(output), text);
-                var stop = new StopSignal(() -> err.println("\nstopping: what is finished is kept, and the same command goes on"))) {
+                var stop = new StopSignal(() -> err.println("\nstopping: what is finished is kept, and the same command continues"))) {
             Path base = base(protocol, folder);
             ModelConfig config = ModelConfig.read(base);
             var run = new CompareRun(spec, protocol, base, tasks, folder, device, stop);
@@ -93,7 +93,7 @@ final class CompareCommand implements Callable<Integer> {
                 try (var loaded = LoadedModel.load(base, opened, tokenizer, run.loadOptions(config))) {
                     run.run(loaded);
                 } catch (CancellationException e) {
-                    err.println("stopped: " + run.done().size() + " cells are finished in " + output + "; the same command goes on");
+                    err.println("stopped: " + run.done().size() + " cells are finished in " + output + "; the same command continues");
                     return ExitCode.INTERRUPTED;
                 }
                 report(CompareResults.of(protocol, run), text, folder.path(), opened);

@@ -27,7 +27,7 @@ import java.util.TreeMap;
 
 /**
  * The folder of a comparison, which one process at a time works in: its protocol, what it depends on, and every finished cell.
- * Each file appears whole or not at all, so that the same command goes on where a kill came.
+ * Each file appears whole or not at all, so that the same command continues where it was killed.
  */
 final class CompareFolder implements AutoCloseable {
 
@@ -70,7 +70,7 @@ final class CompareFolder implements AutoCloseable {
         try {
             if (Files.exists(copy) && !protocol.equals(Protocol.text(copy))) {
                 throw new InputException(path + ": holds a comparison by another protocol, a copy of which is " + copy
-                        + "; a protocol is not changed once it is run: give another --output, or that copy to go on");
+                        + "; a protocol is not changed once it is run: give another --output, or that copy to continue");
             }
             return new CompareFolder(path, lock, protocol);
         } catch (RuntimeException e) {

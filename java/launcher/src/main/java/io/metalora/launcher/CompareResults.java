@@ -37,7 +37,7 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
      * @param seeds      the results of each seed, one a task; a seed that diverged has none
      * @param tokens     of training and adapting, mean over the seeds that have results; seconds likewise
      * @param peakMemory the most of any seed, in bytes; of the arm's whole cell
-     * @param diverged   what came to numbers that are not finite, by seed
+     * @param diverged   what diverged (NaN or infinity), by seed
      */
     record RowResult(Row row, String label, List<List<TaskResult>> seeds, double tokens, double seconds, OptionalLong peakMemory,
             List<String> diverged) {

@@ -370,7 +370,7 @@ final class CompareRun {
         try (var log = EvaluationLog.inMemory(items)) {
             tuned.run(cell.arm().name(), start, samples, log, (task, adapter) -> { });
             if (!tuned.failures().isEmpty()) {
-                throw new TrainingDivergedException(row + ": adapting came to numbers that are not finite: " + tuned.failures());
+                throw new TrainingDivergedException(row + ": adapting diverged (NaN or infinity): " + tuned.failures());
             }
             return new CompareCell.Answers(log.results(cell.arm().name()), tuned.tokens(), tuned.seconds());
         }

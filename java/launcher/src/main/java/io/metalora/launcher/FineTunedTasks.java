@@ -122,7 +122,7 @@ final class FineTunedTasks {
         }
     }
 
-    /** Tasks that came to numbers that are not finite, and how; they were handed on to nobody. */
+    /** Tasks that diverged (NaN or infinity), and how; they were handed on to nobody. */
     Map<String, String> failures() {
         return failures;
     }

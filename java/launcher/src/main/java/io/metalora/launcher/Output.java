@@ -53,7 +53,7 @@ final class Output extends OutputStream {
         return new Output(to, own, true);
     }
 
-    /** The messages' stream: work goes on without its reader, and {@link #failed} says so at the end. */
+    /** The messages' stream: work continues without its reader, and {@link #failed} says so at the end. */
     static Output messages(OutputStream to) {
         return new Output(to, false, false);
     }

@@ -163,7 +163,7 @@ record QuickstartNewTasks(NewTasks plan, List<TrainedArm> trained, Comparison co
                 var tuned = new FineTunedTasks(loaded, options, progress, stop);
                 tuned.run(arms.getLast(), adapter, EncodedTask.encode(prepared.use(), encoder, k, seed), log, (task, adapted) -> { });
                 if (!tuned.failures().isEmpty()) {
-                    throw new TrainingDivergedException(arms.getLast() + ": adapting came to numbers that are not finite: " + tuned.failures());
+                    throw new TrainingDivergedException(arms.getLast() + ": adapting diverged (NaN or infinity): " + tuned.failures());
                 }
                 line.append(String.format(Locale.ROOT, "  %5.1f", mean()));
             }

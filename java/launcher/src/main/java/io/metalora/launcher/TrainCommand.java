@@ -36,7 +36,7 @@ import picocli.CommandLine.Spec;
                 "",
                 "The run's folder, config key 'output', gets adapter/ (LoRA in PEFT's form, a mixture in HydraLoRA's), "
                         + "checkpoints/, metrics.jsonl, draws.jsonl, the resolved configuration, evaluation.jsonl and "
-                        + "report.html. Ctrl-C saves, at any time; --resume goes on with the same bits, and with an "
+                        + "report.html. Ctrl-C saves, at any time; --resume continues with the same bits, and with an "
                         + "evaluation where it was.",
                 ""},
         footer = {
@@ -56,12 +56,12 @@ final class TrainCommand implements Callable<Integer> {
     private List<String> arguments = new ArrayList<>();
 
     @Option(names = "--resume", paramLabel = "RUN",
-            description = "Go on with the run in this folder, or with its evaluation. A configuration given again must be the same but "
+            description = "Continue the run in this folder, or its evaluation. A configuration given again must be the same but "
                     + "for its section compute.")
     private Path resume;
 
     @Option(names = "--allow-changed-model",
-            description = "With --resume: go on though the base model's weights, configuration or tokenizer are not what they were when the "
+            description = "With --resume: continue though the base model's weights, configuration or tokenizer are not what they were when the "
                     + "run began.")
     private boolean allowChangedModel;
 
@@ -115,10 +115,10 @@ final class TrainCommand implements Callable<Integer> {
             }
             spec.commandLine().getOut().println((stopped ? "Report so far: " : "report   ") + report);
             if (stopped) {
-                spec.commandLine().getOut().println("Go on with: metalora train --resume " + quoted(outcome.folder().path()) + options());
+                spec.commandLine().getOut().println("Continue with: metalora train --resume " + quoted(outcome.folder().path()) + options());
             }
             if (!stopped && !outcome.diverged().isEmpty()) {
-                err.println("error: " + outcome.diverged().size() + " tasks came to numbers that are not finite and have no adapter: "
+                err.println("error: " + outcome.diverged().size() + " tasks diverged (NaN or infinity) and have no adapter: "
                         + outcome.diverged().entrySet().stream().map(e -> Shown.plain(e.getKey()) + " at " + e.getValue()).collect(Collectors.joining("; "))
                         + "; train them with a lower optimizer.lr, another output and data.names");
                 return ExitCode.FAILURE;
@@ -137,13 +137,13 @@ final class TrainCommand implements Callable<Integer> {
             throw new InputException("train needs a configuration, as in 'metalora train config.yaml', or --resume RUN");
         }
         if (replay != null && !configured) {
-            throw new InputException("--replay is for a new run: one that is resumed goes on with the draws that it began with");
+            throw new InputException("--replay is for a new run: one that is resumed continues with the draws that it began with");
         }
         if (allowChangedModel && resume == null) {
             throw new InputException("--allow-changed-model is for --resume RUN: a new run takes the model as it is");
         }
         TrainConfig config = configured ? config() : RunFolder.existing(resume).config();
-        // An evaluation that was begun goes on with its own settings.
+        // An evaluation that was begun continues with its own settings.
         Optional<EvaluationLog.Settings> before = resume == null ? Optional.empty()
                 : EvaluationLog.settings(RunFolder.existing(resume).evaluation());
         return new EndEvaluation(spec, progress, stop, config, unevaluated,

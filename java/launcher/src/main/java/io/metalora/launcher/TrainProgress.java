@@ -67,7 +67,7 @@ class TrainProgress implements TrainListener {
     @Override
     public void started(long done, long total) {
         if (done > 0) {
-            spec.commandLine().getErr().println(name + ": going on after " + done + " of " + total + " iterations");
+            spec.commandLine().getErr().println(name + ": continuing after " + done + " of " + total + " iterations");
         }
         progress.begin(stage, done);
     }

@@ -138,7 +138,7 @@ class AdaptCommandTest {
     void whatDivergesIsSaidAndNotWritten() throws IOException {
         var result = adapt(folder.resolve("out"), "--lr", "3e38", "--steps", "3");
         assertThat(result.code()).isEqualTo(1);
-        assertThat(result.err()).contains("3 of 3 tasks came to numbers that are not finite", "colour at step 1", "lower --lr");
+        assertThat(result.err()).contains("3 of 3 tasks diverged (NaN or infinity)", "colour at step 1", "lower --lr");
         assertThat(folder.resolve("out/colour")).doesNotExist();
         JsonNode kept = new ObjectMapper().readTree(folder.resolve("out/adapt.json").toFile());
         assertThat(kept.get("diverged")).hasSize(3);

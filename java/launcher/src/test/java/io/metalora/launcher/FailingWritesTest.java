@@ -43,7 +43,7 @@ class FailingWritesTest {
             var again = Files.exists(run.resolve("config.resolved.yaml")) ? Cli.run("train", "--resume", run, "--no-eval")
                     : train(run, tasks, settings);
             assertThat(again.code()).as(again.err()).isZero();
-            assertThat(error.contains("go on with --resume " + run)).isEqualTo(!failed.getLast().equals("fingerprint.json"));
+            assertThat(error.contains("resume it with --resume " + run)).isEqualTo(!failed.getLast().equals("fingerprint.json"));
             assertThat(run.resolve("adapter/adapter_model.safetensors")).hasSameBinaryContentAs(straight.resolve("adapter/adapter_model.safetensors"));
             assertThat(run.resolve("draws.jsonl")).hasSameBinaryContentAs(straight.resolve("draws.jsonl"));
             assertThat(Files.readAllLines(run.resolve("metrics.jsonl"))).hasSize(30);

@@ -4,6 +4,7 @@ import io.metalora.files.JavaCommand;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
@@ -28,7 +29,9 @@ final class JavaProcess {
 
     /** The command line, with options of the virtual machine. */
     static List<String> command(List<String> options, Object... args) {
-        return JavaCommand.with(options, Main.class, args);
+        var all = new ArrayList<>(JavaCommand.FEW_SECONDS);
+        all.addAll(options); // the later of two counts
+        return JavaCommand.with(all, Main.class, args);
     }
 
     /**

@@ -129,7 +129,7 @@ class NotFiniteTest {
     void weightsThatCannotBeReadAnyMoreAreNotCalledFinite() throws IOException {
         Path model = Cli.copyOfModel(folder);
         try (var loaded = LoadedModel.open(model, new DeviceOptions(Backend.CPU, 1))) {
-            assertThat(loaded.model().notFinite(null)).hasMessageContaining("numbers that are not finite, though its weights are;");
+            assertThat(loaded.model().notFinite(null)).hasMessageContaining("NaN or infinity, though its weights are finite;");
             Files.delete(model.resolve("model.safetensors"));
             assertThat(loaded.model().notFinite(null)).hasMessageContaining("whether its weights are can no longer be checked")
                     .hasMessageContaining("model.safetensors").hasMessageNotContaining("though its weights are");
@@ -168,7 +168,7 @@ class NotFiniteTest {
         tensors.forEach((name, t) -> java.util.Arrays.fill(t.values, 3e38f));
         write(file, tensors, false);
         var results = everyVerb(Cli.model(), adapter);
-        refused(results.subList(0, 3), "not finite, though its weights are; the adapter's values are too large");
+        refused(results.subList(0, 3), "NaN or infinity, though its weights are finite; the adapter's values are too large");
         // Before anything is learned no learning rate is to blame.
         refused(results.subList(3, 5), "not finite before anything is learned", "the adapter that training begins from holds values that are too large");
         assertThat(results).noneMatch(result -> result.err().contains("lower optimizer.lr"));
@@ -179,7 +179,7 @@ class NotFiniteTest {
         java.util.Arrays.fill(tensors.get("model.norm.weight").values, 3e38f);
         write(file, tensors, false);
         results = everyVerb(model, null);
-        refused(results, "the model in " + model + " gives numbers that are not finite", "its config.json or its weights are damaged");
+        refused(results, "the model in " + model + " computes NaN or infinity", "its config.json or its weights are damaged");
         assertThat(results).noneMatch(result -> result.err().contains("lower optimizer.lr"));
     }
 

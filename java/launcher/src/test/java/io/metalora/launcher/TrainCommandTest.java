@@ -193,7 +193,7 @@ class TrainCommandTest {
         assertThat(run.resolve("report.html")).content().contains("can be resumed");
 
         var resumed = Cli.run("train", "--resume", run);
-        assertThat(resumed.err()).contains("going on after");
+        assertThat(resumed.err()).contains("continuing after");
         assertThat(resumed.code()).isZero();
         Path whole = folder.resolve("whole");
         assertThat(Cli.run("train", config, "meta.iterations=400", "output=" + whole).code()).isZero();
@@ -250,7 +250,7 @@ class TrainCommandTest {
         assertThat(stopped.code()).as(stopped.err()).isEqualTo(code);
         assertThat(stopped.err()).contains("stopping: what is done is saved");
         assertThat(stopped.out()).contains("Trained 6 iterations", "The evaluation is not complete. Answered of 12600 items each: base model",
-                "Go on with: metalora train --resume " + run + " --eval-samples all");
+                "Continue with: metalora train --resume " + run + " --eval-samples all");
         assertThat(run.resolve("report.html")).content().contains("The evaluation is not complete.", "<h2>Results</h2>");
         int lines = Files.readAllLines(log).size();
 
