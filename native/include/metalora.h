@@ -49,7 +49,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a declaration below changes in a way that breaks a caller. */
-#define ML_ABI_VERSION 8
+#define ML_ABI_VERSION 9
 
 typedef enum ml_status {
     ML_OK = 0,
@@ -352,10 +352,10 @@ typedef struct ml_mixture_term {
     const float *a;          /* [r, in] in slot 0 */
     const float *b;          /* [rows, heads * r] in slot 0: element (row, i) of B_j in column j * r + i */
     const float *router;     /* [heads, in] in slot 0 */
-    float *da;               /* [r, in] in slot 0 of the gradients; backward only; always accumulated into; nullable with drouter,
-                                then in all terms: A and the router are held fixed */
+    float *da;               /* [r, in] in slot 0 of the gradients; backward only; always accumulated into; nullable in all terms
+                                together: A is held fixed */
     float *db;               /* [rows, heads * r] likewise */
-    float *drouter;          /* [heads, in] likewise; no two of the terms' gradients overlap */
+    float *drouter;          /* [heads, in] likewise; nullable as da is: the router is held fixed. No two gradients overlap */
     int64_t first;           /* the first row of W that it adapts; terms are in the order of their rows and do not overlap */
     int64_t rows;
     uint64_t stream;         /* of its dropout: another one for each Linear and micro-batch */

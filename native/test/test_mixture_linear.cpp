@@ -172,29 +172,37 @@ void expect_gradients(const Shape &s, const Inputs &in, const std::vector<float>
     for (size_t i = 0; i < actual.size(); i++) EXPECT(seen[i] || actual[i] == in.gradients[i]);
 }
 
-// Without da and drouter, nothing is added to the gradients of A and router; those of B, and dx, are the same bits.
-void expect_b_alone(Device &device, Run &run, const Shape &s, const Inputs &in) {
+// Without da, without drouter, and without both: nothing is added to these; the other gradients, and dx, are the same bits.
+void expect_without_some(Device &device, Run &run, const Shape &s, const Inputs &in) {
     run.d.dx = run.dx, run.d.accumulate = 0;
     run.gradients.write(in.gradients);
     EXPECT_OK(ml_mixture_linear_backward(device, &run.d));
-    auto expected = run.gradients.read();
-    const auto dx = run.dx.read();
-    for (int64_t slot = 0; slot < s.slots(); slot++) {
+    const auto all = run.gradients.read(), dx = run.dx.read();
+    const ml_mixture_linear_desc with_all = run.d;
+    for (auto [has_da, has_drouter] : {std::pair{false, true}, {true, false}, {false, false}}) {
+        Case with(format("%s da, %s drouter", has_da ? "with" : "without", has_drouter ? "with" : "without"));
+        auto expected = all;
+        run.d = with_all;
         for (int64_t t = 0; t < s.count(); t++) {
-            for (auto [of, floats] : {std::pair{s.a_of(t), s.rank * s.in}, {s.router_of(t), s.heads * s.in}}) {
-                const auto first = static_cast<ptrdiff_t>(slot * s.stride() + of);
-                std::copy_n(in.gradients.begin() + first, floats, expected.begin() + first);
-            }
+            auto leave = [&](int64_t of, int64_t floats) {
+                for (int64_t slot = 0; slot < s.slots(); slot++) {
+                    const auto first = static_cast<ptrdiff_t>(slot * s.stride() + of);
+                    std::copy_n(in.gradients.begin() + first, floats, expected.begin() + first);
+                }
+            };
+            if (!has_da) run.d.term[t].da = nullptr, leave(s.a_of(t), s.rank * s.in);
+            if (!has_drouter) run.d.term[t].drouter = nullptr, leave(s.router_of(t), s.heads * s.in);
+        }
+        for (bool with_dx : {true, false}) {
+            run.d.dx = with_dx ? static_cast<void *>(run.dx) : nullptr;
+            run.dx.write(in.before);
+            run.gradients.write(in.gradients);
+            EXPECT_OK(ml_mixture_linear_backward(device, &run.d));
+            EXPECT_SAME_BITS("gradients", run.gradients.read(), expected);
+            if (with_dx) EXPECT_SAME_BITS("dx", run.dx.read(), dx);
         }
     }
-    for (int64_t t = 0; t < s.count(); t++) run.d.term[t].da = run.d.term[t].drouter = nullptr;
-    for (bool with_dx : {true, false}) {
-        run.d.dx = with_dx ? static_cast<void *>(run.dx) : nullptr;
-        run.gradients.write(in.gradients);
-        EXPECT_OK(ml_mixture_linear_backward(device, &run.d));
-        EXPECT_SAME_BITS("db alone", run.gradients.read(), expected);
-        EXPECT_SAME_BITS("dx with db alone", run.dx.read(), dx);
-    }
+    run.d = with_all;
 }
 
 void expect_matches_on(Device &device, const Shape &s, const Inputs &in, const reference::MixtureResult &forward,
@@ -225,7 +233,7 @@ void expect_matches_on(Device &device, const Shape &s, const Inputs &in, const r
     run.d.dx = nullptr;
     EXPECT_OK(ml_mixture_linear_backward(device, &run.d));
     EXPECT_SAME_BITS("gradients without dx", run.gradients.read(), with_dx);
-    expect_b_alone(device, run, s, in);
+    expect_without_some(device, run, s, in);
     if (s.residual) {
         run.y.write(in.residual);
         run.d.residual = run.y;
@@ -514,10 +522,11 @@ TEST(mixture_linear_rejects_bad_arguments) {
         EXPECT_INVALID(ml_mixture_linear_forward(device, &bad), field);
     }
     const Bad backward = {
-        {"drouter: and da are NULL together", [](Desc &d) { d.term[0].da = nullptr; }},
-        {"da: is NULL in some terms alone", [](Desc &d) { d.term[1].da = d.term[1].drouter = nullptr; }},
+        {"da: is NULL in some terms alone", [](Desc &d) { d.term[0].da = nullptr; }},
+        {"da: is NULL in some terms alone", [](Desc &d) { d.term[1].da = nullptr; }},
+        {"drouter: is NULL in some terms alone", [](Desc &d) { d.term[0].drouter = nullptr; }},
+        {"drouter: is NULL in some terms alone", [](Desc &d) { d.term[1].drouter = nullptr; }},
         {"db", [](Desc &d) { d.term[0].db = nullptr; }},
-        {"drouter", [](Desc &d) { d.term[0].drouter = nullptr; }},
         {"drouter: overlaps", [](Desc &d) { d.term[0].drouter = d.term[0].da + 63; }},                       // its last element
         {"da: overlaps", [](Desc &d) { d.term[1].da = d.term[0].db; }},
         {"db: overlaps", [](Desc &d) { d.term[1].db = d.term[0].da; }},

@@ -213,20 +213,34 @@ static void token_sums(const float *left, int64_t rank, int64_t tokens, int64_t 
 }
 
 // Rows [begin, begin + count) of each term's A with the router's rows below, which dx and gradients meet in the same way: those
-// that saw x itself, or those that saw drop(x).
+// that saw x itself, or those that saw drop(x). Gradients are asked for of rows [asked, asked_end) of these.
 struct ARows {
     int64_t begin, count, all;  // all: of the terms together
+    int64_t asked, asked_end;
     float *panels;              // [panel][slot][all][kPanel]
-    float *low, *columns;       // what they are multiplied by, [tokens, all], and that transposed
+    float *low, *columns;       // what they are multiplied by, [tokens, all], and of the rows asked for that transposed
+    int64_t gradients() const { return asked_end - asked; }  // of a term
 };
 
 static bool take(Context &context, const ml_mixture_linear_desc &d, int64_t begin, int64_t count, ARows &rows) {
-    rows = {begin, count, d.terms * count, nullptr, nullptr, nullptr};
+    const int64_t first = d.term[0].da == nullptr ? d.rank : 0, end = d.term[0].drouter == nullptr ? d.rank : a_rows(d);
+    rows = {begin, count, d.terms * count, 0, 0, nullptr, nullptr, nullptr};
     if (count == 0) return true;
+    rows.asked = first > begin ? first : begin, rows.asked_end = min64(begin + count, end);
+    if (rows.asked_end < rows.asked) rows.asked_end = rows.asked;
     rows.panels = scratch_floats(context, ceil_div(weight_in(*d.w), kPanel) * d.slots * rows.all * kPanel);
     rows.low = scratch_floats(context, d.tokens * rows.all);
-    rows.columns = scratch_floats(context, rows.all * d.tokens);
-    return rows.panels != nullptr && rows.low != nullptr && rows.columns != nullptr;
+    if (rows.gradients() > 0) rows.columns = scratch_floats(context, d.terms * rows.gradients() * d.tokens);
+    return rows.panels != nullptr && rows.low != nullptr && (rows.columns != nullptr || rows.gradients() == 0);
+}
+
+// A token's share of `columns`.
+static void transpose(const ml_mixture_linear_desc &d, const ARows &rows, int64_t token) {
+    float *to = rows.columns + token;
+    for (int64_t i = 0; i < d.terms; i++) {
+        const float *from = rows.low + token * rows.all + i * rows.count - rows.begin;
+        for (int64_t row = rows.asked; row < rows.asked_end; row++, to += d.tokens) *to = from[row];
+    }
 }
 
 static void pack_panel(const ml_mixture_linear_desc &d, const ARows &rows, int64_t panel, int64_t slot) {
@@ -244,8 +258,8 @@ static void pack_panel(const ml_mixture_linear_desc &d, const ARows &rows, int64
 }
 
 static float *gradient_row(const ml_mixture_linear_desc &d, const ARows &rows, int64_t row, int64_t slot) {
-    const ml_mixture_term &t = d.term[row / rows.count];
-    const int64_t in = weight_in(*d.w), of_term = rows.begin + row % rows.count;
+    const ml_mixture_term &t = d.term[row / rows.gradients()];
+    const int64_t in = weight_in(*d.w), of_term = rows.asked + row % rows.gradients();
     return (of_term < d.rank ? t.da + of_term * in : t.drouter + (of_term - d.rank) * in) + slot * d.slot_stride;
 }
 
@@ -260,8 +274,7 @@ static ml_status backward(Context &context, const ml_mixture_linear_desc &d) {
     if (r == 0) return dx == nullptr ? ML_OK : gemm(context, product);
 
     const int64_t in_panels = ceil_div(in, kPanel);
-    const bool has_dropout = d.dropout > 0, has_da = d.term[0].da != nullptr;
-    const bool keeps_dropped = has_dropout && has_da;
+    const bool has_dropout = d.dropout > 0, keeps_dropped = has_dropout && d.term[0].da != nullptr;
     ARows direct, masked;
     float *b_rows = scratch_floats(context, d.slots * columns * out);  // B transposed, [slot][columns][out], of all terms
     float *h_columns = scratch_floats(context, ranks * tokens);        // scale * (w (x) h) transposed
@@ -318,8 +331,8 @@ static ml_status backward(Context &context, const ml_mixture_linear_desc &d) {
                 float *d_z = has_dropout ? direct.low + t * direct.all + i * heads : d_h + r;
                 unmix(w, h, u + t * ranks + i * columns, heads, r, d_h, d_z);
             }
-            for (int64_t j = 0; j < direct.all; j++) direct.columns[j * tokens + t] = direct.low[t * direct.all + j];
-            for (int64_t j = 0; j < masked.all; j++) masked.columns[j * tokens + t] = masked.low[t * masked.all + j];
+            transpose(d, direct, t);
+            transpose(d, masked, t);
             for (int64_t i = 0; keeps_dropped && i < d.terms; i++) {
                 Dropout(d.dropout, d.seed, d.term[i].stream).apply(t, 0, x + t * ldx, dropped + (i * tokens + t) * in, in);
             }
@@ -358,7 +371,7 @@ static ml_status backward(Context &context, const ml_mixture_linear_desc &d) {
     }
 
     // dA and the router's gradient of all terms from one pass over x, or dA of each term from what its dropout left of x.
-    const int64_t columns_parts = ceil_div(in, kColumns), direct_parts = has_da && direct.all > 0 ? columns_parts : 0;
+    const int64_t columns_parts = ceil_div(in, kColumns), direct_parts = direct.gradients() > 0 ? columns_parts : 0;
     const int64_t da_parts = direct_parts + (keeps_dropped ? d.terms * columns_parts : 0);
     int64_t parts = da_parts, first_part[ML_LORA_TERMS];  // of a term's dB
     for (int64_t i = 0; i < d.terms; i++) first_part[i] = parts, parts += ceil_div(d.term[i].rows, kColumns);
@@ -372,7 +385,7 @@ static ml_status backward(Context &context, const ml_mixture_linear_desc &d) {
                 const bool of_x = part < direct_parts;
                 const ARows &rows = of_x ? direct : masked;
                 const int64_t pass = of_x ? 0 : (part - direct_parts) / columns_parts;
-                const int64_t first = pass * r, count = of_x ? rows.all : r;
+                const int64_t first = pass * r, count = of_x ? d.terms * rows.gradients() : r;
                 const int64_t column0 = part % columns_parts * kColumns;
                 const float *seen = of_x ? x : dropped + pass * tokens * in, *left = rows.columns + first * tokens;
                 token_sums(left, count, tokens, from, to, seen, in, of_x ? ldx : in, column0,

@@ -302,13 +302,13 @@ template <class T> struct Call {
     }
 
     // dA = u x^T, and the router's gradient likewise: of all terms from one pass over x, but dA from what each term's dropout
-    // left of x.
+    // left of x. Null: nothing of it is asked for; what one product gives beside what is, is not added.
     cudaError_t input_backward(const Matrix *direct, const Matrix *masked, int64_t masked_padded) {
         cudaError_t error = cudaSuccess;
         if (direct != nullptr) {
             Gradients to{{}, d.rank, padded.a, {}, d.heads};
             for (int64_t t = 0; t < d.terms; t++) {
-                to.to[t] = masked == nullptr ? d.term[t].da : nullptr, to.router[t] = d.term[t].drouter;
+                to.to[t] = has_dropout ? nullptr : d.term[t].da, to.router[t] = d.term[t].drouter;
             }
             error = sum_over_tokens(*direct, ranks.a, x, in, 1, to);
         }
@@ -423,7 +423,9 @@ template <class T> cudaError_t backward(State &s, const ml_mixture_linear_desc &
     if (error != cudaSuccess) return error;
     const Matrix of_direct = call.matrix(direct), of_masked = call.matrix(masked);
     const bool tail = mixture || !call.has_dropout;  // rows that saw x itself
-    if (d.term[0].da != nullptr) error = call.input_backward(tail ? &of_direct : nullptr, call.has_dropout ? &of_masked : nullptr, masked.padded);
+    const bool has_da = d.term[0].da != nullptr, has_drouter = d.term[0].drouter != nullptr;
+    const bool wants_direct = has_drouter || (has_da && !call.has_dropout), wants_masked = has_da && call.has_dropout;
+    error = call.input_backward(wants_direct ? &of_direct : nullptr, wants_masked ? &of_masked : nullptr, masked.padded);
     if (error != cudaSuccess || d.dx == nullptr) return error;
 
     const LowRank low = {of_direct, C::transposed(call.a), call.ranks.a, direct.rounded.slot > 0, call.a_beside_weight};

@@ -41,16 +41,15 @@ void check_mixture_linear(Check &c, const ml_mixture_linear_desc &d, bool backwa
         const Count router = span(d.slots, d.slot_stride, Count(d.heads) * in);
         c.floats("a", t.a, a).floats("b", t.b, b).floats("router", t.router, router);
         if (!backward) continue;
-        const bool fixed = d.term[0].da == nullptr;
-        c.require((t.da == nullptr) == fixed, "da", "is NULL in some terms alone");
-        c.require((t.drouter == nullptr) == fixed, "drouter", "and da are NULL together or not at all");
-        if (!fixed) {
+        c.require((t.da == nullptr) == (d.term[0].da == nullptr), "da", "is NULL in some terms alone");
+        c.require((t.drouter == nullptr) == (d.term[0].drouter == nullptr), "drouter", "is NULL in some terms alone");
+        if (t.da != nullptr) {
             c.floats("da", t.da, a);
             gradients[count++] = {"da", t.da, d.rank * in};
         }
         c.floats("db", t.db, b);
         gradients[count++] = {"db", t.db, columns * t.rows};
-        if (fixed) continue;
+        if (t.drouter == nullptr) continue;
         c.floats("drouter", t.drouter, router);
         gradients[count++] = {"drouter", t.drouter, d.heads * in};
     }

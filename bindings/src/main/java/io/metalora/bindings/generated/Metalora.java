@@ -23,10 +23,10 @@ public class Metalora extends Metalora$shared {
     static final SymbolLookup SYMBOL_LOOKUP = SymbolLookup.loaderLookup()
             .or(Linker.nativeLinker().defaultLookup());
 
-    private static final int ML_ABI_VERSION = (int)8L;
+    private static final int ML_ABI_VERSION = (int)9L;
     /**
      * {@snippet lang=c :
-     * #define ML_ABI_VERSION 8
+     * #define ML_ABI_VERSION 9
      * }
      */
     public static int ML_ABI_VERSION() {

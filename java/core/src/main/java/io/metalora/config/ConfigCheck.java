@@ -81,6 +81,8 @@ final class ConfigCheck {
         nonNegative("meta.inner_lr", meta.innerLr());
         nonNegative("meta.inner_clip", meta.innerClip());
         stageOne(meta);
+        require(meta.adapts().isOf(adapter.kind()), "meta.adapts", meta.adapts(),
+                "adapters of adapter.kind: lora have no router; use all or b, or set adapter.kind: mixture");
         require(meta.outer() == OuterDirection.FIRST_ORDER || meta.innerSteps() > 0, "meta.outer", meta.outer().name().toLowerCase(Locale.ROOT),
                 "without inner steps there is only first-order");
         require(meta.outer() != OuterDirection.EXACT || meta.innerOptimizer() == InnerOptimizer.SGD && meta.innerClip() == 0, "meta.outer", "exact",
@@ -133,11 +135,11 @@ final class ConfigCheck {
 
     /** What it adapts, and at which rates. */
     private static void stageOne(TrainConfig.Meta meta) {
-        String part = meta.adapts().name().toLowerCase(Locale.ROOT);
+        AdapterPart part = meta.adapts();
         boolean steps = meta.innerSteps() > 0;
-        require(steps || meta.adapts() == AdapterPart.ALL, "meta.adapts", part,
+        require(steps || part == AdapterPart.ALL, "meta.adapts", part,
                 "without inner steps nothing is adapted; leave it all, or set meta.inner_steps");
-        require(meta.outer() == OuterDirection.FIRST_ORDER || meta.adapts() == AdapterPart.ALL, "meta.adapts", part,
+        require(meta.outer() == OuterDirection.FIRST_ORDER || part == AdapterPart.ALL, "meta.adapts", part,
                 "takes meta.outer: first-order: reptile would never move the rest of the adapter, and exact goes through steps "
                         + "on all of it");
         List<ModuleRate> modules;

@@ -329,6 +329,10 @@ final class ProtocolReader {
         } catch (InputException e) {
             throw new InputException(file + ":" + line + ": " + key + ": " + e.getMessage(), e);
         }
+        if (!trial.adapt().adapts().isOf(config.adapter().kind())) {
+            throw fail(line, key + ": adapt.adapts is " + trial.adapt().adapts()
+                    + ", but adapters of adapter.kind: lora have no router; use all or b, or set adapter.kind: mixture");
+        }
         if (trains && config.method() == Method.SEPARATE_LORA) {
             throw fail(line, key + ": method is separate-lora; LoRA of each task is an arm with adapt and without train");
         }

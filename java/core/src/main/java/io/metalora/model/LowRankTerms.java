@@ -107,13 +107,12 @@ final class LowRankTerms {
 
     /** What backwards give gradients of, from here on. */
     void gradientsOf(AdapterPart part) {
-        boolean fixesA = switch (part) {
-            case ALL -> false;
-            case B -> true;
-        };
+        if (!part.isOf(layout.kind())) {
+            throw new IllegalArgumentException("the adapters are " + layout + ", which has no router to move");
+        }
         for (var term : terms) {
             if (term != null) {
-                term.fixA(fixesA);
+                term.fix(!part.movesA(), !part.movesRouter());
             }
         }
     }

@@ -119,6 +119,7 @@ class ProtocolTest {
             epochs: 3 ~ epochs: 0 ~ arms.meta.adapt.epochs is 0
             lr: 4e-3} ~ lr: 0} ~ arms.meta.adapt.lr is 0.0
             adapt.optimizer: sgd ~ adapt.optimiser: sgd ~ unknown key
+            adapt.optimizer: sgd ~ adapt.adapts: heads-and-router ~ but adapters of adapter.kind: lora have no router; use all or b
             arm: joint ~ arm: jiont ~ there is no arm "jiont"; did you mean joint?
             samples: 8, margin ~ margin ~ which row of meta is meant
             samples: 8, margin ~ samples: 9, margin ~ no row of meta is meant

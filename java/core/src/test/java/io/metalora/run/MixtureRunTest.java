@@ -64,8 +64,8 @@ class MixtureRunTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"meta.adapts=b", "meta.inner_rate_lr=0.1", "meta.inner_optimizer=sgd", "meta.inner_optimizer=adamw", "meta.outer=exact",
-        "meta.aggregation=pcgrad", "method=joint-lora", "method=separate-lora"})
+    @ValueSource(strings = {"meta.adapts=b", "meta.adapts=heads-and-router", "meta.inner_rate_lr=0.1", "meta.inner_optimizer=sgd",
+        "meta.inner_optimizer=adamw", "meta.outer=exact", "meta.aggregation=pcgrad", "method=joint-lora", "method=separate-lora"})
     void stoppedAndResumedGivesTheBitsOfARunThatWasNot(String setting) throws IOException {
         Path straight = run("straight", Integer.MAX_VALUE, setting);
         Path stopped = run("stopped", 4, setting);

@@ -6,10 +6,14 @@ import static org.assertj.core.api.Assertions.within;
 
 import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
+import io.metalora.adapter.LoraConfig;
 import io.metalora.adapter.LoraLayout;
+import io.metalora.adapter.MixtureLayout;
+import io.metalora.adapter.TargetModules;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.pass.BufferPlan;
 import io.metalora.model.pass.PassLimits;
+import io.metalora.runtime.DType;
 import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.Episode;
@@ -17,6 +21,7 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Random;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -91,6 +96,88 @@ class StageOneTest {
 
         float[] adamW = adapted(start, 2, b.with("meta.inner_optimizer=adamw", "meta.inner_clip=0.1"));
         assertThat(withA(adamW, start)).isEqualTo(adamW).isNotEqualTo(start);
+    }
+
+    /** A random mixture: with B of zeros, A and router had no gradient. */
+    private static LoraAdapter mixture() {
+        var targets = TargetModules.of("q_proj", "v_proj", "up_proj");
+        var layout = new MixtureLayout(llama.model().config(), new LoraConfig(2, 8, false, 0, targets), 3);
+        var random = new Random(8);
+        var values = new float[Math.toIntExact(layout.parameters())];
+        for (int i = 0; i < values.length; i++) {
+            values[i] = 0.2f * (float) random.nextGaussian();
+        }
+        var adapter = LoraAdapter.of(layout, llama.device().zeros(DType.F32, values.length));
+        adapter.parameters().upload(values);
+        return adapter;
+    }
+
+    /** A copy with what stage 1 leaves as it is of another vector. */
+    private static float[] withShared(AdapterLayout layout, String adapts, float[] values, float[] other) {
+        float[] mixed = values.clone();
+        for (var site : ((MixtureLayout) layout).sites()) {
+            System.arraycopy(other, (int) site.offsetA(), mixed, (int) site.offsetA(), site.rank() * site.in());
+            if (adapts.equals("b")) {
+                System.arraycopy(other, (int) site.offsetRouter(), mixed, (int) site.offsetRouter(), site.heads() * site.in());
+            }
+        }
+        return mixed;
+    }
+
+    /** Against steps on all of the mixture, after each of which what is not adapted is put back. */
+    @ParameterizedTest
+    @CsvSource({"b, sgd, 2", "b, adamw, 1", "heads-and-router, sgd, 2", "heads-and-router, adamw, 1"})
+    void ofAMixtureWhatIsNotAdaptedStaysAsItIs(String adapts, String optimizer, int steps) {
+        TrainConfig all = config("adapter.kind=mixture", "meta.inner_optimizer=" + optimizer);
+        List<List<EncodedExample>> support = List.of(episodes.getFirst().getFirst().supportExamples());
+        try (LoraAdapter start = mixture(); LoraAdapter reference = mixture();
+             LoraAdapter ours = TaskAdaptation.adapt(llama.model(), start, support, steps, all.with("meta.adapts=" + adapts))
+                     .getFirst()) {
+            float[] before = start.parameters().toFloats();
+            for (int step = 0; step < steps; step++) {
+                try (var whole = TaskAdaptation.adapt(llama.model(), reference, support, 1, all).getFirst()) {
+                    float[] moved = whole.parameters().toFloats();
+                    reference.parameters().upload(withShared(start.layout(), adapts, moved, before));
+                }
+            }
+            float[] after = ours.parameters().toFloats();
+            assertThat(after).isEqualTo(reference.parameters().toFloats());
+            for (var site : start.layout().sites()) {
+                for (var matrix : site.matrices()) {
+                    boolean moves = matrix.name().startsWith("lora_B")
+                            || adapts.equals("heads-and-router") && matrix.name().equals("lora_route");
+                    assertThat(Arrays.equals(matrix.gather(after, 0), matrix.gather(before, 0))).as(matrix.name())
+                            .isEqualTo(!moves);
+                }
+            }
+        }
+    }
+
+    /** What the tasks share is trained by the query sets, whatever stage 1 leaves as it is. */
+    @ParameterizedTest
+    @ValueSource(strings = {"b", "heads-and-router"})
+    void ofAMixtureTheOuterStepIsOfAll(String adapts) throws IOException {
+        try (var adapter = mixture(); var meta = new MetaLora(llama.model(), adapter, TinyLlama.tasks(),
+                config("adapter.kind=mixture", "meta.adapts=" + adapts))) {
+            float[] start = adapter.parameters().toFloats();
+            meta.iterate(episodes.getFirst());
+            float[] after = adapter.parameters().toFloats();
+            for (var site : adapter.layout().sites()) {
+                for (var matrix : site.matrices()) {
+                    assertThat(matrix.gather(after, 0)).as(matrix.name()).isNotEqualTo(matrix.gather(start, 0));
+                }
+            }
+        }
+    }
+
+    @Test
+    void loraHasNoRouterToAdapt() {
+        try (var start = llama.adapter()) {
+            List<List<EncodedExample>> support = List.of(episodes.getFirst().getFirst().supportExamples());
+            TrainConfig config = config("adapter.kind=mixture", "meta.adapts=heads-and-router");
+            assertThatThrownBy(() -> TaskAdaptation.adapt(llama.model(), start, support, 1, config))
+                    .isInstanceOf(IllegalArgumentException.class).hasMessageContaining("has no router");
+        }
     }
 
     /** The outer step is of all: what the tasks share has a gradient from their query sets. */
@@ -299,7 +386,9 @@ class StageOneTest {
         "meta.adapts=b meta.inner_steps=0 | meta.adapts is b, but without inner steps nothing is adapted",
         "meta.adapts=b meta.outer=reptile | meta.adapts is b, but takes meta.outer: first-order: reptile would never move",
         "meta.adapts=b meta.outer=exact | exact goes through steps on all of it",
-        "meta.adapts=a | \"a\" is not one of all, b",
+        "meta.adapts=a | \"a\" is not one of all, b, heads-and-router",
+        "meta.adapts=heads-and-router | meta.adapts is heads-and-router, but adapters of adapter.kind: lora have no router",
+        "adapter.kind=mixture meta.adapts=heads-and-router meta.outer=exact | is heads-and-router, but takes meta.outer: first",
         "meta.inner_rates=[q_proj=0.1] meta.inner_steps=0 | without inner steps there are no rates",
         "meta.inner_rates=[q_proj=0.1] meta.outer=exact | exact takes one rate for all",
         "meta.inner_rates=[q_proj=0.1,q_proj=0.2] | names \"q_proj\" twice",

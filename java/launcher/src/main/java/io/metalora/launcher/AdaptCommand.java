@@ -93,9 +93,9 @@ final class AdaptCommand implements Callable<Integer> {
     @Option(names = "--optimizer", paramLabel = "adamw|sgd", defaultValue = "adamw", description = "What takes the steps (default: ${DEFAULT-VALUE}).")
     private InnerOptimizer optimizer;
 
-    @Option(names = "--adapts", paramLabel = "all|b", defaultValue = "all",
-            description = "What of the adapter is adapted: all, or b, every B alone, while the tasks share A "
-                    + "(default: ${DEFAULT-VALUE}).")
+    @Option(names = "--adapts", paramLabel = "all|b|heads-and-router", defaultValue = "all",
+            description = "What of the adapter is adapted: all; b, every B alone (of a mixture its heads), while the tasks share "
+                    + "A and the router; or heads-and-router, of a mixture, while they share A (default: ${DEFAULT-VALUE}).")
     private AdapterPart adapts;
 
     @Option(names = "--lr", paramLabel = "RATE", defaultValue = "2e-3",
@@ -143,6 +143,10 @@ final class AdaptCommand implements Callable<Integer> {
         requireSamples(read);
         ModelConfig config = ModelConfig.read(model);
         AdapterLayout layout = LoraAdapter.layout(adapter, config);
+        if (!adapts.isOf(layout.kind())) {
+            throw new InputException("--adapts is " + adapts + ", but the adapter in " + adapter
+                    + " is LoRA, which has no router; use all or b");
+        }
         try (var opened = device.open(); var tokenizer = TextTokenizer.load(model)) {
             List<Task> tested = read.stream().filter(task -> !task.test().isEmpty()).toList();
             LongExamples.refuse(tested, Split.TEST, tokenizer, config, "");
@@ -280,7 +284,7 @@ final class AdaptCommand implements Callable<Integer> {
         settings.put(options.steps() > 0 ? "steps" : "epochs", options.steps() > 0 ? options.steps() : (long) options.epochs());
         settings.put("batch_size", options.batchSize());
         settings.put("optimizer", options.algorithm().toString().toLowerCase(Locale.ROOT));
-        settings.put("adapts", adapts.toString().toLowerCase(Locale.ROOT));
+        settings.put("adapts", adapts.toString());
         settings.put("lr", lr);
         settings.put("seed", seed);
         var lines = new LinkedHashMap<String, Object>();

@@ -1,9 +1,12 @@
 package io.metalora.launcher;
 
+import io.metalora.adapter.AdapterPart;
 import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.stream.Collectors;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.TypeConversionException;
 import picocli.CommandLine;
@@ -24,6 +27,7 @@ final class OptionTypes {
         commandLine.registerConverter(float.class, OptionTypes::number);
         commandLine.registerConverter(Path.class, OptionTypes::path);
         commandLine.registerConverter(Limit.class, Limit::parse);
+        commandLine.registerConverter(AdapterPart.class, OptionTypes::part);
     }
 
     private static BigInteger whole(String text, long least, long most) {
@@ -49,6 +53,13 @@ final class OptionTypes {
             // Said below: NaN and Infinity are no numbers either.
         }
         throw new TypeConversionException("'" + text + "' is not a number");
+    }
+
+    /** By its word: picocli would take and show the constant's name too. */
+    private static AdapterPart part(String text) {
+        return Arrays.stream(AdapterPart.values()).filter(part -> part.toString().equalsIgnoreCase(text)).findFirst()
+                .orElseThrow(() -> new TypeConversionException("'" + text + "' is not one of " + Arrays.stream(AdapterPart.values())
+                        .map(AdapterPart::toString).collect(Collectors.joining(", "))));
     }
 
     private static Path path(String text) {

@@ -101,6 +101,16 @@ class AdaptCommandTest {
     }
 
     @Test
+    void loraHasNoRouterToAdapt() {
+        Path output = folder.resolve("adapted");
+        var refused = adapt(output, "--adapts", "heads-and-router");
+        assertThat(refused.code()).isEqualTo(2);
+        assertThat(refused.err()).contains("--adapts is heads-and-router, but the adapter in " + adapter + " is LoRA");
+        assertThat(output).doesNotExist();
+        assertThat(adapt(output, "--adapts", "router").err()).contains("all, b, heads-and-router");
+    }
+
+    @Test
     void ctrlCKeepsWhatIsDoneAndSaysWhatIsNot() throws IOException, InterruptedException {
         Path output = folder.resolve("stopped");
         Process process = JavaProcess.start(folder, List.of(), "adapt", "--model", Cli.model(), "--adapter", adapter, "--tasks", tasks, "--output",

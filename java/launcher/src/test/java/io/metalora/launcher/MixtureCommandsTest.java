@@ -5,9 +5,12 @@ import static org.assertj.core.api.Assertions.within;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.metalora.io.safetensors.Safetensors;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -67,6 +70,28 @@ class MixtureCommandsTest {
         assertThat(JSON.readTree(adapted.resolve("colour/adapter_config.json").toFile()).get("lora_nums").asInt()).isEqualTo(3);
     }
 
+    @Test
+    void isAdaptedInThePartThatIsNamed() throws IOException {
+        Path tasks = Cli.tasks(folder);
+        Path run = folder.resolve("run");
+        var trained = Cli.run("train", Cli.config(folder, tasks, run), "adapter.kind=mixture", "adapter.heads=2", "--no-eval");
+        assertThat(trained.code()).as(trained.err()).isZero();
+        Path adapter = run.resolve("adapter");
+        for (String part : List.of("b", "heads-and-router")) {
+            Path adapted = folder.resolve(part);
+            var result = Cli.run("adapt", "--model", Cli.model(), "--adapter", adapter, "--tasks", tasks, "--output", adapted,
+                    "--adapts", part, "--steps", "2", "--eval-samples", "1");
+            assertThat(result.code()).as(result.err()).isZero();
+            assertThat(JSON.readTree(adapted.resolve("adapt.json").toFile()).at("/settings/adapts").asText()).isEqualTo(part);
+            try (var shared = Safetensors.open(adapter.resolve("adapter_model.safetensors"));
+                 var own = Safetensors.open(adapted.resolve("side/adapter_model.safetensors"))) {
+                assertThat(own.names()).isNotEmpty().allSatisfy(name ->
+                        assertThat(Arrays.equals(own.tensor(name).toFloats(), shared.tensor(name).toFloats())).as(name)
+                                .isEqualTo(name.contains("lora_A") || name.contains("lora_route") && part.equals("b")));
+            }
+        }
+    }
+
     @ParameterizedTest
     @CsvSource({"joint-lora, joint mixture", "separate-lora, mixture of each task"})
     void otherMethodsTrainItToo(String method, String name) throws IOException {
@@ -91,7 +116,8 @@ class MixtureCommandsTest {
     @CsvSource(delimiter = '|', value = {
         "adapter.heads=0        | adapter.heads is 0, but must be between 1 and",
         "adapter.heads=many     | adapter.heads: expected a whole number",
-        "adapter.kind=hydralora | adapter.kind"})
+        "adapter.kind=hydralora | adapter.kind",
+        "meta.adapts=heads-and-router | but adapters of adapter.kind: lora have no router"})
     void badSettingsEndWithTwo(String setting, String message) throws IOException {
         Path run = folder.resolve("run");
         var refused = Cli.run("train", Cli.config(folder, Cli.tasks(folder), run), setting);

@@ -33,7 +33,8 @@ public abstract sealed class LowRankTerm permits LoraTerm, MixtureTerm {
     private final MemorySegment[] b;
     private final MemorySegment[] gradientA;
     private final MemorySegment[] gradientB;
-    boolean fixesA;
+    private boolean fixesA;
+    private boolean fixesRouter;
     int slots;
     long stride;
     float dropout;
@@ -83,8 +84,9 @@ public abstract sealed class LowRankTerm permits LoraTerm, MixtureTerm {
     }
 
     /** Whether A, and of a mixture the router, have no gradient in backwards from here on. */
-    public void fixA(boolean fixed) {
-        fixesA = fixed;
+    public void fix(boolean a, boolean router) {
+        fixesA = a;
+        fixesRouter = router;
     }
 
     /** Inverted dropout of x; a part's mask is a function of (seed, stream + its own, token, column). */
@@ -104,6 +106,10 @@ public abstract sealed class LowRankTerm permits LoraTerm, MixtureTerm {
 
     MemorySegment gradientA(int part) {
         return fixesA ? MemorySegment.NULL : gradientA[part];
+    }
+
+    boolean fixesRouter() {
+        return fixesRouter;
     }
 
     MemorySegment gradientB(int part) {

@@ -72,6 +72,6 @@ public final class MixtureTerm extends LowRankTerm {
     }
 
     MemorySegment gradientRouter(int part) {
-        return fixesA ? MemorySegment.NULL : gradientRouter[part];
+        return fixesRouter() ? MemorySegment.NULL : gradientRouter[part];
     }
 }
