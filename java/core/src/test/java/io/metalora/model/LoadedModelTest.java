@@ -90,7 +90,7 @@ class LoadedModelTest {
         assertThatThrownBy(() -> loaded.slots().parameters().toFloats()).isInstanceOf(IllegalStateException.class);
     }
 
-    /** The tokenizer comes before the weights; a large one, thrown away so often, would take more than half a gigabyte. */
+    /** The tokenizer comes before the weights; a large one, thrown away so often, would take more than a quarter of a gigabyte. */
     @Test
     void aModelThatFailsToLoadLeavesNoTokenizerBehind() throws IOException {
         Assumptions.assumeTrue(SystemMemory.peak().isPresent(), "the system does not tell how much memory a process holds");
