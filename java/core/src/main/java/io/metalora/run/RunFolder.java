@@ -145,6 +145,11 @@ public final class RunFolder {
         return path.resolve("evaluation.jsonl");
     }
 
+    /** How a mixture's heads are used, measured at the end. */
+    public Path heads() {
+        return path.resolve("heads.json");
+    }
+
     public Path report() {
         return path.resolve("report.html");
     }
@@ -228,7 +233,7 @@ public final class RunFolder {
 
     /** Better than when they are to be written, after the training. */
     private void requireFiles() {
-        var files = new ArrayList<>(List.of(path.resolve(RunLock.FILE), metrics(), draws(), evaluation(), report()));
+        var files = new ArrayList<>(List.of(path.resolve(RunLock.FILE), metrics(), draws(), evaluation(), heads(), report()));
         for (Path file : files) {
             if (RegularFile.isNamed(file) && !Files.exists(file)) {
                 throw inTheWay(file, "a link that leads nowhere");
@@ -238,6 +243,9 @@ public final class RunFolder {
         for (Path file : files) {
             if (Files.isDirectory(file)) {
                 throw inTheWay(file, "a folder");
+            }
+            if (Files.exists(file) && !Files.isRegularFile(file)) {
+                throw inTheWay(file, "a pipe or a device");
             }
         }
     }

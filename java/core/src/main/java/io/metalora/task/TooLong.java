@@ -1,20 +1,28 @@
 package io.metalora.task;
 
+import io.metalora.file.Shown;
 import io.metalora.runtime.InputException;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.IdentityHashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
+import java.util.regex.Pattern;
 
 /** Examples with too many tokens, collected so that all of them can be reported at once. Not thread-safe. */
 public final class TooLong {
 
-    /** The most examples that a message names. */
-    private static final int NAMED = 5;
+    /** The most examples that a message names, and the most files that it counts the others of. */
+    static final int NAMED = 300;
+
+    /** The number of a line, at the end of where an example is from. */
+    private static final Pattern LINE = Pattern.compile(":\\d+$");
 
     private final String limit;
     private final List<String> named = new ArrayList<>();
+    private final Map<String, Integer> others = new LinkedHashMap<>();
     private final Set<Example> examples = Collections.newSetFromMap(new IdentityHashMap<>());
     private int longest;
 
@@ -29,6 +37,8 @@ public final class TooLong {
         longest = Math.max(longest, tokens);
         if (named.size() < NAMED) {
             named.add(example.source() + " (" + tokens + ")");
+        } else {
+            others.merge(LINE.matcher(example.source()).replaceFirst(""), 1, Integer::sum);
         }
     }
 
@@ -50,7 +60,8 @@ public final class TooLong {
      * Refuses them, if there are any.
      *
      * @param advice what can be done beside shortening them, beginning with a comma, or nothing
-     * @throws InputException that names the first, their number and the longest's tokens
+     * @throws InputException that names each with its tokens; of more than some hundred the first, and how many each file has of the
+     *                        others
      */
     public void refuse(String advice) {
         if (examples.size() == 1) {
@@ -58,8 +69,9 @@ public final class TooLong {
                     + "; shorten or remove the example" + advice);
         }
         if (!examples.isEmpty()) {
-            throw new InputException(examples.size() + " examples have more tokens than " + limit + ": " + String.join(", ", named)
-                    + (examples.size() > NAMED ? " and " + (examples.size() - NAMED) + " more, up to " + longest + " tokens" : "")
+            throw new InputException(examples.size() + " examples have more tokens than " + limit + ", the longest " + longest + ": "
+                    + String.join(", ", named) + (others.isEmpty() ? "" : " and " + (examples.size() - NAMED) + " more: " + Shown.first(others.entrySet()
+                    .stream().map(file -> file.getValue() + " of " + file.getKey()).toList(), NAMED))
                     + "; shorten or remove them" + advice);
         }
     }

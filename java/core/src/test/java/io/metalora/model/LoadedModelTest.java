@@ -10,10 +10,16 @@ import io.metalora.io.ModelConfig;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.host.SystemMemory;
 import io.metalora.text.TextTokenizer;
+import java.io.IOException;
 import java.net.URISyntaxException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -82,6 +88,31 @@ class LoadedModelTest {
         assertThatThrownBy(() -> loaded.device().info()).isInstanceOf(IllegalStateException.class);
         assertThatThrownBy(() -> loaded.tokenizer().encode("x", true)).isInstanceOf(RuntimeException.class);
         assertThatThrownBy(() -> loaded.slots().parameters().toFloats()).isInstanceOf(IllegalStateException.class);
+    }
+
+    /** The tokenizer comes before the weights; a large one, thrown away so often, would take more than a quarter of a gigabyte. */
+    @Test
+    void aModelThatFailsToLoadLeavesNoTokenizerBehind() throws IOException {
+        Assumptions.assumeTrue(SystemMemory.peak().isPresent(), "the system does not tell how much memory a process holds");
+        Path damaged = folder.resolve("damaged");
+        Files.createDirectory(damaged);
+        Files.copy(fixture("model").resolve("config.json"), damaged.resolve("config.json"));
+        Files.writeString(damaged.resolve("tokenizer.json"), words(60_000));
+        Files.write(damaged.resolve("model.safetensors"), new byte[100]);
+        long before = 0;
+        for (int i = 0; i < 45; i++) {
+            assertThatThrownBy(() -> LoadedModel.open(damaged, CPU)).isInstanceOf(InputException.class).hasMessageContaining("model.safetensors");
+            if (i == 5) { // what the library and the heap take once is there
+                before = SystemMemory.peak().getAsLong();
+            }
+        }
+        assertThat(SystemMemory.peak().getAsLong() - before).isLessThan(150L << 20);
+    }
+
+    private static String words(int count) {
+        return "{\"version\": \"1.0\", \"added_tokens\": [], \"normalizer\": null, \"pre_tokenizer\": {\"type\": \"Whitespace\"}, "
+                + "\"post_processor\": null, \"decoder\": null, \"model\": {\"type\": \"WordLevel\", \"unk_token\": \"word0\", \"vocab\": {"
+                + IntStream.range(0, count).mapToObj(i -> "\"word" + i + "\": " + i).collect(Collectors.joining(", ")) + "}}}";
     }
 
     @Test

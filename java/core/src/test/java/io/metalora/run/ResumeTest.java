@@ -293,6 +293,26 @@ class ResumeTest {
         Files.delete(run.resolve(name)); // a copy of the folder would read it
     }
 
+    /** What the end of a run writes: a training of hours would come before it. */
+    @ParameterizedTest
+    @ValueSource(strings = {"evaluation.jsonl", "heads.json", "report.html", "metrics.jsonl", "draws.jsonl"})
+    @Timeout(60)
+    void aPipeOrADeviceWhereItWritesIsSaidBeforeTrainingGoesOn(String name) throws IOException, InterruptedException {
+        stopped();
+        Path file = run.resolve(name);
+        Files.deleteIfExists(file);
+        long checkpoints = RunFixture.snapshot(run.resolve("checkpoints")).size();
+        Pipe.make(file);
+        assertThatThrownBy(() -> TrainingRun.resume(run, listener, () -> false)).isInstanceOf(InputException.class)
+                .hasMessageContaining(file + ": is a pipe or a device where the run has a file");
+        Files.delete(file);
+        Files.createSymbolicLink(file, Path.of("/dev/null"));
+        assertThatThrownBy(() -> TrainingRun.resume(run, listener, () -> false)).isInstanceOf(InputException.class)
+                .hasMessageContaining(file + ": is a pipe or a device where the run has a file");
+        Files.delete(file);
+        assertThat(RunFixture.snapshot(run.resolve("checkpoints"))).hasSize((int) checkpoints);
+    }
+
     @Test
     void aFingerprintThatIsALinkToNowhereIsNotThatOfAnEarlierVersion() throws IOException {
         stopped();

@@ -155,7 +155,12 @@ final class AdaptCommand implements Callable<Integer> {
             try (var loaded = LoadedModel.load(model, opened, tokenizer, room); var start = loaded.loadAdapter(adapter)) {
                 SeparateLora.estimate(loaded.model(), layout, encoded.subList(0, SeparateLora.groupSize(layout, encoded.size())), options).requireFits(opened,
                         "Adapting", "free memory, choose a smaller model, or shorten the longest sample");
-                return adapt(loaded, start, options, encoded, tested.stream().map(task -> TaskItems.of(task, Split.TEST, evalSamples.most())).toList());
+                NewFolder.make(output);
+                try {
+                    return adapt(loaded, start, options, encoded, tested.stream().map(task -> TaskItems.of(task, Split.TEST, evalSamples.most())).toList());
+                } finally {
+                    NewFolder.removeIfEmpty(output); // as on a full disk
+                }
             }
         }
     }
@@ -200,7 +205,6 @@ final class AdaptCommand implements Callable<Integer> {
     private int adapt(LoadedModel loaded, LoraAdapter start, FineTuning options, List<EncodedTask> encoded, List<TaskItems> items) {
         PrintWriter out = spec.commandLine().getOut();
         PrintWriter err = spec.commandLine().getErr();
-        NewFolder.make(output);
         var log = EvaluationLog.inMemory(items);
         var written = new ArrayList<String>();
         Map<String, String> failures;

@@ -216,7 +216,7 @@ final class EndEvaluation extends TrainProgress {
         try {
             heads = trained.stream().filter(task -> adapterOf.apply(task.name()) != null)
                     .map(task -> HeadUse.of(loaded.model(), adapterOf.apply(task.name()), task, HEAD_SAMPLES, stop)).toList();
-            AtomicFile.write(outcome.folder().path().resolve("heads.json"), (Json.pretty(Map.of("tasks", heads)) + "\n")
+            AtomicFile.write(outcome.folder().heads(), (Json.pretty(Map.of("tasks", heads)) + "\n")
                     .getBytes(StandardCharsets.UTF_8));
         } catch (CancellationException e) {
             stopped = true;

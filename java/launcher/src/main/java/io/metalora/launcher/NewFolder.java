@@ -18,6 +18,14 @@ final class NewFolder {
     private NewFolder() {
     }
 
+    /** Writes what a verb begins with. */
+    @FunctionalInterface
+    interface Content<T> {
+
+        /** Returns what the verb goes on with. */
+        T write() throws IOException;
+    }
+
     /** For a verb that makes it later, after work that would be lost. */
     static void requireAbsent(Path folder) {
         if (RegularFile.isNamed(folder)) {
@@ -42,6 +50,36 @@ final class NewFolder {
                 throw new InputException(folder + ": can't be made: " + FileFailure.reason(e) + "; " + ADVICE, e);
             }
             throw AtomicFile.failed(folder, e);
+        }
+    }
+
+    /**
+     * Makes it and puts into it what a verb begins with.
+     *
+     * @return what {@code content} gives
+     * @throws IOException that of {@code content}, as whatever else it throws; the folder is gone then, and the same command may be
+     *                     given again
+     */
+    static <T> T make(Path folder, Content<T> content) throws IOException {
+        make(folder);
+        try {
+            return content.write();
+        } catch (IOException | RuntimeException e) {
+            try {
+                AtomicFile.delete(folder);
+            } catch (UncheckedIOException other) {
+                e.addSuppressed(other);
+            }
+            throw e;
+        }
+    }
+
+    /** Removes the folder that {@link #make(Path)} made, where nothing came into it: the same command may be given again then. */
+    static void removeIfEmpty(Path folder) {
+        try {
+            Files.deleteIfExists(folder);
+        } catch (IOException e) {
+            // It holds something, which is kept; or else whatever failed before is the failure to report.
         }
     }
 

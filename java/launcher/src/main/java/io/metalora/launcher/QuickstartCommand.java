@@ -15,10 +15,12 @@ import java.nio.file.Path;
 import java.time.LocalDateTime;
 import java.time.format.DateTimeFormatter;
 import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -59,6 +61,14 @@ final class QuickstartCommand implements Callable<Integer> {
         this.plan = plan;
     }
 
+    /** What there is before anything is trained. */
+    private record Beginning(List<Prepared> settings, QuickstartNewTasks.Prepared newTasks) {
+
+        List<Progress.Stage> stages() {
+            return Stream.concat(settings.stream().flatMap(setting -> setting.stages().stream()), newTasks.stages().stream()).toList();
+        }
+    }
+
     @Override
     public Integer call() throws IOException {
         long begin = System.nanoTime();
@@ -67,28 +77,19 @@ final class QuickstartCommand implements Callable<Integer> {
                 : Path.of("runs", "quickstart-" + LocalDateTime.now().format(DateTimeFormatter.ofPattern("yyyyMMdd-HHmmss")));
         NewFolder.requireAbsent(folder);
         Device.open(device.options()).close();
-        NewFolder.make(folder);
         Path model = folder.resolve("model");
-        AtomicFile.makeFolder(model, "give another --output");
-        EmbeddedModel.copyTo(model);
+        Beginning beginning = NewFolder.make(folder, () -> beginning(folder, model));
         out.println("Base model: the embedded one, copied to " + model);
-        var prepared = new ArrayList<Prepared>();
-        var stages = new ArrayList<Progress.Stage>();
-        for (Setting setting : plan.settings()) {
-            prepared.add(QuickstartSetting.prepare(plan, setting, folder, model, seed, device));
-            stages.addAll(prepared.getLast().stages());
-        }
-        QuickstartNewTasks.Prepared newTasks = QuickstartNewTasks.prepare(plan.newTasks(), folder, model, seed, device);
-        stages.addAll(newTasks.stages());
+        QuickstartNewTasks.Prepared newTasks = beginning.newTasks();
         var outcomes = new ArrayList<QuickstartSetting>();
         Optional<QuickstartNewTasks> use = Optional.empty();
         // A stop is reported before the signal is closed: the process may end right after that.
         try (var stop = new StopSignal(() -> spec.commandLine().getErr().println("\nstopping: what is done is reported"));
                 var loaded = LoadedModel.open(model, device.options())) {
             stop.arm();
-            try (var progress = Progress.of(spec, "quickstart", stages)) {
+            try (var progress = Progress.of(spec, "quickstart", beginning.stages())) {
                 int stage = 0;
-                for (Prepared setting : prepared) {
+                for (Prepared setting : beginning.settings()) {
                     out.println();
                     out.println(setting.setting().name() + ": " + setting.setting().title());
                     out.println("  tasks written to " + setting.tasksFolder());
@@ -127,6 +128,17 @@ final class QuickstartCommand implements Callable<Integer> {
         out.println("Adapt to new tasks:  metalora adapt --model " + model + " --adapter " + use.orElseThrow().adapter(plan.newTasks().meta())
                 + " --tasks " + newTasks.useFolder() + " --samples 16 --lr 8e-3 --output adapted");
         return ExitCode.OK;
+    }
+
+    /** Writes model and tasks. */
+    private Beginning beginning(Path folder, Path model) throws IOException {
+        AtomicFile.makeFolder(model, "give another --output");
+        EmbeddedModel.copyTo(model);
+        var settings = new ArrayList<Prepared>();
+        for (Setting setting : plan.settings()) {
+            settings.add(QuickstartSetting.prepare(plan, setting, folder, model, seed, device));
+        }
+        return new Beginning(settings, QuickstartNewTasks.prepare(plan.newTasks(), folder, model, seed, device));
     }
 
     private static void print(QuickstartNewTasks outcome, PrintWriter out) {

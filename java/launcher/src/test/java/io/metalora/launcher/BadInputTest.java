@@ -109,6 +109,20 @@ class BadInputTest {
         refused(train("--replay", pipe.toString()), pipe, "a pipe or a device");
     }
 
+    /** The heap holds no more than a line of the most that is read: it is not what is said to be full. */
+    @Test
+    void aLogWithALineThatNoRunWrites() throws IOException, InterruptedException {
+        Path log = folder.resolve("draws.jsonl");
+        try (var file = new RandomAccessFile(log.toFile(), "rw")) {
+            file.setLength(200L << 20);
+        }
+        Path tasks = Cli.tasks(folder);
+        var result = JavaProcess.run(folder, List.of("-Xmx420m"), "train", Cli.config(folder, tasks, folder.resolve("run")), "--replay", log);
+        assertThat(result.code()).as(result.err()).isEqualTo(2);
+        assertThat(result.err()).contains("error: " + log + ":1: the line is damaged: it has more than 128 MiB");
+        assertThat(folder.resolve("run")).doesNotExist();
+    }
+
     // ---- checkpoints
 
     @Test
@@ -230,6 +244,16 @@ class BadInputTest {
         refused(Cli.run("eval", "--model", name, "--tasks", tasks), name, "nothing is downloaded", fetch);
         refused(Cli.run("generate", "--model", name, "--prompt", "x"), name, "nothing is downloaded", fetch);
         refused(Cli.run("generate", "--model", name, "--prompt", "x", "--chat"), name, "nothing is downloaded", fetch);
+        Path adapter = Cli.fixture("adapter");
+        Path output = folder.resolve("output");
+        refused(Cli.run("adapt", "--model", name, "--adapter", adapter, "--tasks", tasks, "--output", output), name, "nothing is downloaded", fetch);
+        refused(Cli.run("adapt", "--model", Cli.model(), "--adapter", name, "--tasks", tasks, "--output", output), name,
+                "nothing is downloaded", fetch, "adapter_config.json");
+        Path protocol = CompareFixture.protocol(folder, tasks);
+        refused(Cli.run("compare", protocol, "--model", name, "--output", output), name, "nothing is downloaded", fetch);
+        Files.writeString(protocol, Files.readString(protocol).replace(Cli.model().toString(), name));
+        refused(Cli.run("compare", protocol, "--output", output), name, "nothing is downloaded", fetch);
+        assertThat(output).doesNotExist();
         refused(train("model=" + name), name, "nothing is downloaded", fetch);
         refused(train("model=" + name, "--no-eval"), name, "nothing is downloaded", fetch);
         refused(train("adapter.init=" + name), name, "nothing is downloaded", fetch, "adapter_config.json");

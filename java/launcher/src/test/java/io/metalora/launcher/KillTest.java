@@ -33,7 +33,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 @DisabledOnOs(OS.WINDOWS)
 class KillTest {
 
-    private static final int KILLS = Integer.getInteger("metalora.kills", 3); // of each method
+    private static final int KILLS = Integer.getInteger("metalora.kills", 2); // of each method
     private static final long SEED = Long.getLong("metalora.kills.seed", 1);
     private static final int MOST_A_RUN = 5;
     private static final long MOST_MINUTES = 5;
@@ -46,6 +46,18 @@ class KillTest {
 
     @TempDir
     private Path folder;
+
+    /** Of a process that nobody kills; about the same for all methods. */
+    private static Pace pace;
+
+    /**
+     * How fast a run is, in nanoseconds.
+     *
+     * @param loading from its process' start to the training's
+     * @param working from there to the end
+     */
+    private record Pace(long loading, long working) {
+    }
 
     /** What a run comes to. */
     private record Result(Map<String, byte[]> adapters, String draws, List<ObjectNode> metrics, String table) {
@@ -74,18 +86,16 @@ class KillTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"meta-lora", "joint-lora", "separate-lora", "meta-lora meta.composition=cover meta.aggregation=pcgrad",
+    @ValueSource(strings = {"meta-lora", "joint-lora", "separate-lora", "meta-lora meta.composition=size", "meta-lora meta.composition=loss",
+            "meta-lora meta.composition=agree", "meta-lora meta.composition=cover meta.aggregation=pcgrad",
             "meta-lora adapter.kind=mixture meta.adapts=heads-and-router optimizer.ema=0.9 meta.inner_rate_lr=0.1"})
     void endsAsIfItHadNeverBeenKilled(String method) throws IOException, InterruptedException {
         Path tasks = Cli.tasks(folder);
+        if (pace == null) {
+            pace = pace(method, tasks);
+        }
         Path straight = folder.resolve("straight");
-        long begin = System.nanoTime();
-        Process whole = train(method, tasks, straight);
-        awaitStage(whole, straight, TRAINING);
-        long loading = System.nanoTime() - begin;
-        assertThat(exitCode(whole)).as(Files.readString(folder.resolve("err"))).isZero();
-        long working = System.nanoTime() - begin - loading;
-        Result expected = Result.of(straight, Files.readString(folder.resolve("out")));
+        Result expected = end(method, tasks, straight, method);
         var files = names(straight);
 
         var random = new Random(SEED);
@@ -94,13 +104,13 @@ class KillTest {
         for (int number = 0; kills < KILLS || missing(where).isPresent(); number++) {
             Path run = folder.resolve("run-" + number);
             var moments = new ArrayList<String>();
-            for (int again = 1 + random.nextInt(MOST_A_RUN); again > 0 && (kills < KILLS || missing(where).isPresent()); again--) {
+            for (int again = 2 + random.nextInt(MOST_A_RUN - 1); again > 0 && (kills < KILLS || missing(where).isPresent()); again--) {
                 Process process = train(method, tasks, run);
                 var missing = missing(where);
-                long moment = moment(random, loading, working);
+                long moment = moment(random);
                 if (missing.isPresent()) { // each of these once at least, however fast the machine is just now
                     awaitStage(process, run, missing.get());
-                    moment = (long) (random.nextDouble() * working / 10);
+                    moment = (long) (random.nextDouble() * pace.working() / 10);
                 }
                 boolean ended = process.waitFor(moment, TimeUnit.NANOSECONDS);
                 process.toHandle().destroyForcibly();
@@ -112,9 +122,7 @@ class KillTest {
                 }
             }
             String what = method + ", seed " + SEED + ", run " + number + ", killed after " + moments;
-            Process last = train(method, tasks, run);
-            assertThat(exitCode(last)).as(what + ": " + Files.readString(folder.resolve("err"))).isZero();
-            assertThat(Result.of(run, Files.readString(folder.resolve("out")))).as(what).usingRecursiveComparison().isEqualTo(expected);
+            assertThat(end(method, tasks, run, what)).as(what).usingRecursiveComparison().isEqualTo(expected);
             assertThat(names(run)).as(what).isEqualTo(files);
             delete(run);
         }
@@ -126,8 +134,26 @@ class KillTest {
     }
 
     /** Most while there is something to lose. */
-    private static long moment(Random random, long loading, long working) {
-        return random.nextInt(10) == 0 ? (long) (random.nextDouble() * loading) : loading + (long) (random.nextDouble() * working);
+    private static long moment(Random random) {
+        return random.nextInt(10) == 0 ? (long) (random.nextDouble() * pace.loading())
+                : pace.loading() + (long) (random.nextDouble() * pace.working());
+    }
+
+    private Pace pace(String method, Path tasks) throws IOException, InterruptedException {
+        Path run = folder.resolve("measured");
+        long begin = System.nanoTime();
+        Process process = train(method, tasks, run);
+        awaitStage(process, run, TRAINING);
+        long training = System.nanoTime();
+        assertThat(exitCode(process)).as(Files.readString(folder.resolve("err"))).isZero();
+        return new Pace(training - begin, System.nanoTime() - training);
+    }
+
+    /** Begins the run, or goes on with it, to its end: in this process, which needs no second to start. */
+    private Result end(String method, Path tasks, Path run, String what) throws IOException {
+        var result = Cli.run(arguments(method, tasks, run).toArray());
+        assertThat(result.code()).as(what + ": " + result.err()).isZero();
+        return Result.of(run, result.out());
     }
 
     /** Until the run has come so far, or its process has ended. */
@@ -147,8 +173,13 @@ class KillTest {
         return process.exitValue();
     }
 
-    /** Starts the run, or goes on with it. */
+    /** Starts the run, or goes on with it, in a process of its own. */
     private Process train(String method, Path tasks, Path run) throws IOException {
+        return new ProcessBuilder(JavaCommand.of(Main.class, arguments(method, tasks, run).toArray())).redirectOutput(folder.resolve("out").toFile())
+                .redirectError(folder.resolve("err").toFile()).start();
+    }
+
+    private List<Object> arguments(String method, Path tasks, Path run) throws IOException {
         var arguments = new ArrayList<Object>(List.of("train"));
         if (Files.exists(run.resolve("config.resolved.yaml"))) {
             arguments.addAll(List.of("--resume", run));
@@ -157,8 +188,7 @@ class KillTest {
                     "meta.iterations=40", "joint.epochs=8"));
             arguments.addAll(List.of(("method=" + method).split(" ")));
         }
-        return new ProcessBuilder(JavaCommand.of(Main.class, arguments.toArray())).redirectOutput(folder.resolve("out").toFile())
-                .redirectError(folder.resolve("err").toFile()).start();
+        return arguments;
     }
 
     /** How far a run had come, by what is in its folder. */
