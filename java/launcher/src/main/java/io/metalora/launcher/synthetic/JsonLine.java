@@ -1,6 +1,6 @@
 package io.metalora.launcher.synthetic;
 
-/** Samples as lines of JSON. The generator's texts have no control characters, so two escapes are enough. */
+/** Samples as lines of JSON (RFC 8259, section 7), in one form: what must be escaped is, and nothing else. */
 final class JsonLine {
 
     private JsonLine() {}
@@ -10,6 +10,16 @@ final class JsonLine {
     }
 
     private static String escaped(String text) {
-        return text.replace("\\", "\\\\").replace("\"", "\\\"");
+        var out = new StringBuilder(text.length());
+        for (char c : text.toCharArray()) {
+            if (c == '"' || c == '\\') {
+                out.append('\\').append(c);
+            } else if (c < ' ') {
+                out.append("\\u%04x".formatted((int) c));
+            } else {
+                out.append(c);
+            }
+        }
+        return out.toString();
     }
 }

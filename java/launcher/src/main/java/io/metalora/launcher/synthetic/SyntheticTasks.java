@@ -90,6 +90,10 @@ public final class SyntheticTasks {
      * @throws IOException where a file cannot be written
      */
     public void writeTo(Path directory) throws IOException {
+        write(tasks, directory);
+    }
+
+    static void write(List<SyntheticTask> tasks, Path directory) throws IOException {
         for (SyntheticTask task : tasks) {
             Path folder = Files.createDirectories(directory.resolve(task.name()));
             write(folder.resolve("train.jsonl"), task.train());
