@@ -1,5 +1,6 @@
 package io.metalora.config;
 
+import io.metalora.adapter.AdapterKind;
 import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.MixtureLayout;
 import io.metalora.file.Shown;
@@ -33,8 +34,6 @@ final class ConfigCheck {
         }
     }
 
-    /** What the reduction over the tasks takes. */
-    private static final int MOST_TASKS = 4096;
     /** Of a pass; counts of rows and their sums then stay ints. */
     private static final int MOST_TOKENS = 1 << 24;
     /** Far more than a method of few steps needs, and few enough for a record of each task's loss at each step. */
@@ -58,6 +57,8 @@ final class ConfigCheck {
                 "must be at least 0 and below 1");
         require(adapter.lora().scale() >= Float.MIN_NORMAL, "adapter.alpha", adapter.alpha(),
                 "divided by adapter.rank it must be at least 1.2e-38");
+        require(adapter.kind() == AdapterKind.LORA || config.method() != Method.ASYMMETRIC_LORA, "adapter.kind", "mixture",
+                "method asymmetric-lora has a B of each task in place of a router; leave it lora, or take another method");
         require(config.data().samplesPerTask() >= 0, "data.samples_per_task", config.data().samplesPerTask(),
                 "must be at least 0 (0 = all)");
 
@@ -70,8 +71,8 @@ final class ConfigCheck {
 
         var meta = config.meta();
         require(meta.iterations() >= 1, "meta.iterations", meta.iterations(), "must be at least 1");
-        require(meta.tasksPerIteration() >= 1 && meta.tasksPerIteration() <= MOST_TASKS, "meta.tasks_per_iteration",
-                meta.tasksPerIteration(), "must be between 1 and " + MOST_TASKS);
+        require(meta.tasksPerIteration() >= 1 && meta.tasksPerIteration() <= TrainConfig.MOST_TASKS, "meta.tasks_per_iteration",
+                meta.tasksPerIteration(), "must be between 1 and " + TrainConfig.MOST_TASKS);
         require(meta.innerSteps() >= 0 && meta.innerSteps() <= MOST_INNER_STEPS, "meta.inner_steps", meta.innerSteps(),
                 "must be between 0 and " + MOST_INNER_STEPS);
         int leastSupport = meta.innerSteps() == 0 ? 0 : 1;

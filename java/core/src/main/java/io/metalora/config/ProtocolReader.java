@@ -218,6 +218,10 @@ final class ProtocolReader {
         setOfArm.putAll(settings(section.get("train"), key + ".train"));
         adapts.ifPresent(this::fineTune); // so that what is wrong in it is said with its own place
         List<Trial> grid = grid(section, trains, adapts, setOfArm, trials);
+        if (trains && on.contains(On.UNSEEN) && grid.stream().anyMatch(trial -> trial.config().method() == Method.ASYMMETRIC_LORA)) {
+            throw fail(section.get("on").orElseThrow().line(), section.key("on") + ": method is asymmetric-lora, which has no adapter for tasks "
+                    + "that it was not trained on; say on: [trained]");
+        }
         return new Arm(name, section.text("label", name), shots, trains, adaptation, on, grid);
     }
 
@@ -318,11 +322,14 @@ final class ProtocolReader {
         });
         var trial = new Trial(varied, train, fineTune(new Section(key + ": adapt", new Yaml.Mapping(List.copyOf(adapt.values()), line),
                 FINE_TUNE.toArray(String[]::new))));
-        requireConfig(trial, line, key, trains);
+        TrainConfig config = requireConfig(trial, line, key, trains);
+        if (trains && config.method() == Method.ASYMMETRIC_LORA && adapts.isPresent()) {
+            throw fail(line, key + ": method is asymmetric-lora, which gives each task an adapter and none to adapt from; leave adapt out");
+        }
         return trial;
     }
 
-    private void requireConfig(Trial trial, int line, String key, boolean trains) {
+    private TrainConfig requireConfig(Trial trial, int line, String key, boolean trains) {
         TrainConfig config;
         try {
             config = trial.config();
@@ -336,6 +343,7 @@ final class ProtocolReader {
         if (trains && config.method() == Method.SEPARATE_LORA) {
             throw fail(line, key + ": method is separate-lora; LoRA of each task is an arm with adapt and without train");
         }
+        return config;
     }
 
     private Question question(Yaml.Node node, Map<String, Arm> arms, double margin) {

@@ -191,6 +191,9 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
         }
     }
 
+    /** The most tasks whose gradients are reduced to one. */
+    public static final int MOST_TASKS = 4096;
+
     /** @throws InputException if a value is out of its range */
     public TrainConfig(Method method, Path model, Path output, long seed, Adapter adapter, Data data, Meta meta, Joint joint,
                        Optimizer optimizer, Compute compute) {
@@ -222,7 +225,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
         return switch (method) {
             case META_LORA -> meta.tasksPerIteration;
             case JOINT_LORA -> 1;
-            case SEPARATE_LORA -> tasks;
+            case SEPARATE_LORA, ASYMMETRIC_LORA -> tasks;
         };
     }
 

@@ -127,7 +127,7 @@ public final class RunFolder {
         return path.resolve("adapter");
     }
 
-    /** Of method separate-lora: a folder for the adapter of each task. */
+    /** Of a method that gives each task an adapter: a folder for each of them. */
     public Path adapters() {
         return path.resolve("adapters");
     }

@@ -72,7 +72,7 @@ public interface TrainListener {
     }
 
     /**
-     * The same of method separate-lora, whose adapters stay where they were trained.
+     * The same of a method that gives each task an adapter; they stay where they were trained.
      *
      * @param adapters by task, in the tasks' order; a task that diverged has none. They stay the run's
      */

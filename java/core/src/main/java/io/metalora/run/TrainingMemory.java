@@ -27,7 +27,7 @@ final class TrainingMemory {
     static MemoryEstimate requireFits(TrainConfig config, ModelConfig model, AdapterLayout layout, List<EncodedTask> tasks, Device device) {
         MemoryEstimate needed = estimate(config, model, layout, tasks, device);
         needed.requireFits(device, "Training " + config.model(),
-                (config.method() == Method.SEPARATE_LORA ? "take fewer tasks at a time with data.names, " : "")
+                (config.method().givesEachTaskAnAdapter() ? "take fewer tasks at a time with data.names, " : "")
                         + "lower " + (config.method() == Method.META_LORA ? "meta.tasks_per_iteration, " : "")
                         + "compute.token_budget or adapter.rank, choose a smaller model, hold its weights as bf16, or free memory");
         return needed;

@@ -19,11 +19,13 @@ import io.metalora.task.EncodedTask;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
 import io.metalora.text.TextTokenizer;
+import io.metalora.train.AsymmetricLora;
 import io.metalora.train.FineTuning;
 import io.metalora.train.IterationReport;
 import io.metalora.train.JointLora;
 import io.metalora.train.MetaLora;
 import io.metalora.train.SeparateLora;
+import io.metalora.train.TaskTrainer;
 import io.metalora.train.Trainer;
 import io.metalora.train.TrainingDivergedException;
 import java.io.UncheckedIOException;
@@ -268,7 +270,7 @@ public final class TrainingRun {
 
     /** Better than at the end of the training. */
     private void requireAdaptersCanBeWritten(List<EncodedTask> tasks) {
-        List<Path> targets = config.method() != Method.SEPARATE_LORA ? List.of(folder.adapter())
+        List<Path> targets = !config.method().givesEachTaskAnAdapter() ? List.of(folder.adapter())
                 : tasks.stream().map(task -> folder.adapters().resolve(task.name())).toList();
         for (Path target : targets) {
             try {
@@ -282,7 +284,7 @@ public final class TrainingRun {
 
     /** The state's: those of all adapters that are trained. */
     private long parameters(AdapterLayout layout, List<EncodedTask> tasks) {
-        long all = config.method() == Method.SEPARATE_LORA ? MemoryEstimate.product(layout.parameters(), tasks.size()) : layout.parameters();
+        long all = config.method().givesEachTaskAnAdapter() ? MemoryEstimate.product(layout.parameters(), tasks.size()) : layout.parameters();
         if (all > MOST_PARAMETERS) {
             throw new InputException("the adapters of " + tasks.size() + " tasks have " + all + " parameters together, more than the " + MOST_PARAMETERS
                     + " that a checkpoint holds; train them in several runs, with data.names");
@@ -392,7 +394,7 @@ public final class TrainingRun {
     private Outcome run(LoadedModel loaded, List<EncodedTask> tasks, Replay replay, MemoryEstimate memory, RunStart start, ResumePoint point) {
         try (var lock = new Held(); var adapter = untrained(loaded)) {
             parameters(adapter.layout(), tasks);
-            return config.method() == Method.SEPARATE_LORA ? trainApart(loaded, adapter, tasks, memory, start, point, lock)
+            return config.method().givesEachTaskAnAdapter() ? trainApart(loaded, adapter, tasks, memory, start, point, lock)
                     : trainShared(loaded, adapter, tasks, replay, memory, start, point, lock);
         }
     }
@@ -417,8 +419,10 @@ public final class TrainingRun {
     /** The adapters of tasks that diverged stay as they were before, and are not saved; the others are worth keeping. */
     private Outcome trainApart(LoadedModel loaded, LoraAdapter first, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start,
                                ResumePoint point, Held lock) {
-        try (var trainer = new SeparateLora(loaded.model(), first, tasks, FineTuning.of(config), stop)) {
+        try (TaskTrainer trainer = config.method() == Method.ASYMMETRIC_LORA ? new AsymmetricLora(loaded.model(), first, tasks, config, stop)
+                : new SeparateLora(loaded.model(), first, tasks, FineTuning.of(config), stop)) {
             Outcome outcome = train(trainer, loaded.model(), first, tasks, memory, start, point, lock, null, () -> {
+                trainer.conclude();
                 trainer.adapters().forEach((task, adapter) -> adapter.save(folder.adapters().resolve(task), config.model().toString()));
                 // Of a run that was stopped before they diverged.
                 trainer.failures().keySet().forEach(task -> AtomicFile.delete(folder.adapters().resolve(task)));
@@ -521,6 +525,10 @@ public final class TrainingRun {
             return new TrainingDivergedException(e.getMessage() + ". No iteration was done; start again with another output", e);
         }
         save.run();
+        if (config.method().givesEachTaskAnAdapter()) {
+            return new TrainingDivergedException(e.getMessage() + ". The adapters and the checkpoint of iteration " + done + " are kept in "
+                    + folder.path() + ". Start a run with other settings and another output; --resume would do the same again", e);
+        }
         return new TrainingDivergedException(e.getMessage() + ". The adapter and the checkpoint of iteration " + done + " are kept in "
                 + folder.path() + ". To continue from there, start a run with other settings, another output and adapter.init="
                 + folder.adapter() + "; --resume would do the same again", e);

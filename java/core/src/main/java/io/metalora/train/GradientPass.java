@@ -35,9 +35,14 @@ final class GradientPass implements AutoCloseable {
      * @param stop   asked before every pack; true abandons the batch with a {@link CancellationException}
      */
     GradientPass(CausalLM model, AdapterLayout layout, PassLimits limits, LossLedger losses, BooleanSupplier stop) {
+        this(model, layout, new PackBuilder(limits), losses, stop);
+    }
+
+    /** As above, for batches that {@code packs} lays out. */
+    GradientPass(CausalLM model, AdapterLayout layout, PackBuilder packs, LossLedger losses, BooleanSupplier stop) {
         this.model = model;
-        this.pass = PassAccess.get().training(model, limits, layout);
-        this.packs = new PackBuilder(limits);
+        this.pass = PassAccess.get().training(model, packs.limits(), layout);
+        this.packs = packs;
         this.stop = stop;
         this.losses = losses;
     }
@@ -58,11 +63,10 @@ final class GradientPass implements AutoCloseable {
     }
 
     /**
-     * Adds the gradient of each slot's mean loss to {@code slots.gradients()}.
+     * Adds the gradient of each slot's loss, its share of the batch's where they have one together, to {@code slots.gradients()}.
      *
      * @param part of which it is the gradient; that of the rest stays as it is
-     * @param loss [slots], written by {@link #await}: each slot's mean loss over its loss tokens; 0 for a slot without
-     *             examples
+     * @param loss [slots], written by {@link #await}: each slot's loss; 0 for a slot without examples
      */
     void backward(List<List<EncodedExample>> batch, AdapterSlots slots, AdapterPart part, long dropoutSeed, double[] loss) {
         if (pass.isPlanning()) {

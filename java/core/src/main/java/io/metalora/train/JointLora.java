@@ -15,12 +15,8 @@ import io.metalora.runtime.host.Held;
 import io.metalora.task.Composition;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
-import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import java.util.OptionalDouble;
-import java.util.TreeMap;
 import java.util.function.BooleanSupplier;
 
 /**
@@ -29,27 +25,16 @@ import java.util.function.BooleanSupplier;
  */
 public final class JointLora implements Trainer {
 
-    private record Sample(EncodedTask task, int index) {
-
-        EncodedExample example() {
-            return task.examples().get(index);
-        }
-    }
-
     private final TrainConfig config;
     private final Held held = new Held();
     private final LoraAdapter shared;
-    private final List<Sample> samples;
+    private final MixedSamples samples;
     private final AdapterSlots slot;
     private final Tensor gradient;
     private final GradientPass pass;
     private final long scratchBytes;
     private final SharedOptimizer optimizer;
-    private final long stepsPerEpoch;
-    private final long total;
     private final double[] loss = new double[1];
-    private long orderedEpoch = -1;
-    private int[] order;
 
     /**
      * Prepares training on the model; holds buffers on its device until closed.
@@ -66,19 +51,10 @@ public final class JointLora implements Trainer {
     public JointLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config, BooleanSupplier stop) {
         this.config = config;
         this.shared = shared;
-        var all = new ArrayList<Sample>();
-        for (EncodedTask task : tasks) {
-            for (int i = 0; i < task.examples().size(); i++) {
-                all.add(new Sample(task, i));
-            }
-        }
-        this.samples = List.copyOf(all);
-        int batch = Math.min(config.joint().batchSize(), samples.size());
-        this.stepsPerEpoch = Math.ceilDiv(samples.size(), batch);
-        this.total = stepsPerEpoch * config.joint().epochs();
+        this.samples = new MixedSamples(tasks, config.joint(), config.seed());
         PassLimits limits = limits(tasks, config);
         var plan = new BufferPlan(model.device());
-        var buffers = Buffers.in(plan, shared.layout(), shared.parameters(), limits, config, total);
+        var buffers = Buffers.in(plan, shared.layout(), shared.parameters(), limits, config, samples.steps());
         held.add(plan::allocate, BufferPlan::close);
         this.slot = buffers.slot();
         this.gradient = slot.gradients().view(0, shared.layout().parameters());
@@ -105,14 +81,12 @@ public final class JointLora implements Trainer {
 
     /** Of a pass, for any batch of the tasks' samples. */
     static PassLimits limits(List<EncodedTask> tasks, TrainConfig config) {
-        int samples = tasks.stream().mapToInt(task -> task.examples().size()).sum();
-        return PackBuilder.limits(1, Math.min(config.joint().batchSize(), samples), EncodedTask.longest(tasks),
-                config.compute().tokenBudget());
+        return PackBuilder.limits(1, MixedSamples.batchSize(tasks, config.joint()), EncodedTask.longest(tasks), config.compute().tokenBudget());
     }
 
     @Override
     public long total() {
-        return total;
+        return samples.steps();
     }
 
     @Override
@@ -142,23 +116,8 @@ public final class JointLora implements Trainer {
 
     @Override
     public IterationReport iterate() {
-        long epoch = done() / stepsPerEpoch;
-        if (epoch != orderedEpoch) {
-            order = new CounterRandom(config.seed(), CounterRandom.Purpose.EPOCH, epoch).distinct(samples.size(), samples.size());
-            orderedEpoch = epoch;
-        }
-        int from = (int) (done() % stepsPerEpoch) * config.joint().batchSize();
-        int to = Math.min(samples.size(), from + config.joint().batchSize());
-        return step(Arrays.stream(order, from, to).mapToObj(samples::get).toList());
-    }
-
-    private IterationReport step(List<Sample> batch) {
-        var lines = new TreeMap<String, List<Integer>>();
-        for (Sample sample : batch) {
-            lines.computeIfAbsent(sample.task.name(), name -> new ArrayList<>()).add(sample.task.line(sample.index));
-        }
-        var draws = lines.entrySet().stream().map(entry -> new IterationReport.Draw(entry.getKey(), List.of(), entry.getValue(), OptionalDouble.empty())).toList();
-        return step(batch.stream().map(Sample::example).toList(), draws);
+        List<MixedSamples.Sample> batch = samples.batch(done());
+        return step(batch.stream().map(MixedSamples.Sample::example).toList(), MixedSamples.draws(batch));
     }
 
     /** One step on a given batch; with {@code draws} for the report. */

@@ -12,7 +12,8 @@ import java.util.List;
  * Lays the examples of several adapter slots out as packs: sequences one after the other without padding, those of a slot
  * together, slots ascending. A batch over the token limit becomes several packs, micro-batches whose gradients add up to the
  * batch's: {@code rowScale} is 1 / (loss tokens of the slot in the whole batch), so every slot's loss is the mean over its
- * completion tokens (and the end token where it was encoded), however the batch was split.
+ * completion tokens (and the end token where it was encoded), however the batch was split; or, where the slots have one loss
+ * together, 1 / (loss tokens of all of them).
  *
  * <p>The packs are the builder's own and are overwritten by the next {@link #build}.
  */
@@ -24,13 +25,33 @@ final class PackBuilder {
      */
     private static final int DEFAULT_BUDGET = 512;
 
+    /** Over which tokens a loss is a mean. */
+    enum LossMean {
+        /** Those of a slot: each has a loss of its own. */
+        OF_SLOT,
+        /** Those of the batch: the slots' losses add up to its. */
+        OF_BATCH
+    }
+
     private final PassLimits limits;
+    private final LossMean mean;
     private final List<TokenPack> packs = new ArrayList<>();
     private int[] ids = new int[0]; // of the example at hand
 
-    /** @param limits no pack will be larger */
+    /** As below, with a loss of each slot. */
     PackBuilder(PassLimits limits) {
+        this(limits, LossMean.OF_SLOT);
+    }
+
+    /** @param limits no pack will be larger */
+    PackBuilder(PassLimits limits, LossMean mean) {
         this.limits = limits;
+        this.mean = mean;
+    }
+
+    /** Of every pack. */
+    PassLimits limits() {
+        return limits;
     }
 
     /**
@@ -65,12 +86,12 @@ final class PackBuilder {
     List<TokenPack> build(List<List<EncodedExample>> slots) {
         int used = 0;
         TokenPack pack = null;
+        long ofBatch = 0;
+        for (List<EncodedExample> examples : slots) {
+            ofBatch += lossTokens(examples);
+        }
         for (int slot = 0; slot < slots.size(); slot++) {
-            long lossTokens = 0;
-            for (EncodedExample example : slots.get(slot)) {
-                lossTokens += example.lossTokens();
-            }
-            float rowScale = 1f / lossTokens;
+            float rowScale = 1f / (mean == LossMean.OF_BATCH ? ofBatch : lossTokens(slots.get(slot)));
             for (EncodedExample example : slots.get(slot)) {
                 if (pack == null || !pack.fits(example.length(), example.promptLength())) {
                     if (used == packs.size()) {
@@ -87,5 +108,13 @@ final class PackBuilder {
             }
         }
         return Collections.unmodifiableList(packs.subList(0, used));
+    }
+
+    private static long lossTokens(List<EncodedExample> examples) {
+        long tokens = 0;
+        for (EncodedExample example : examples) {
+            tokens += example.lossTokens();
+        }
+        return tokens;
     }
 }

@@ -34,7 +34,7 @@ import java.util.function.BooleanSupplier;
  *
  * <p>A task that diverges (NaN or infinity) stays as it was before, and takes no further part; the others continue.
  */
-public final class SeparateLora implements Trainer {
+public final class SeparateLora implements TaskTrainer {
 
     private static final long MOST_STATE = 1L << 30;
     private static final int MOST_TOGETHER = 64;
@@ -262,7 +262,7 @@ public final class SeparateLora implements Trainer {
         return slots;
     }
 
-    /** The adapter of each task that did not diverge, as a view of its slot; nothing has to be closed. */
+    @Override
     public Map<String, LoraAdapter> adapters() {
         var adapters = new LinkedHashMap<String, LoraAdapter>();
         for (Slot slot : tasks) {
@@ -273,7 +273,7 @@ public final class SeparateLora implements Trainer {
         return adapters;
     }
 
-    /** Tasks that diverged (NaN or infinity), and how; their adapters are as they were before. */
+    @Override
     public Map<String, String> failures() {
         var failures = new LinkedHashMap<String, String>();
         for (Slot slot : tasks) {
@@ -332,7 +332,7 @@ public final class SeparateLora implements Trainer {
     public void conclude() {
     }
 
-    /** Gives back what only further steps need; the slots stay. */
+    @Override
     public void finish() {
         pass.close();
     }

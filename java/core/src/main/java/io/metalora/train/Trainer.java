@@ -16,7 +16,7 @@ import java.util.List;
  * A way to train the shared adapter, or those of tasks apart, one iteration at a time. Iteration i does the same whether or not the iterations
  * before it ran in this process: with the state restored, a run continues bit for bit.
  */
-public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLora, SeparateLora {
+public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLora, TaskTrainer {
 
     /**
      * What training holds on a device beside the model: the shared adapter, the buffers of a pass, and what the method keeps. The
@@ -33,6 +33,7 @@ public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLor
             case META_LORA -> MetaLora.plan(plan, layout, tasks, config);
             case JOINT_LORA -> JointLora.plan(plan, layout, tasks, config);
             case SEPARATE_LORA -> SeparateLora.plan(plan, layout, tasks, FineTuning.of(config));
+            case ASYMMETRIC_LORA -> AsymmetricLora.plan(plan, layout, tasks, config);
         };
         return PassAccess.get().trainingEstimate(model, options, limits, layout, device)
                 .plus(new MemoryEstimate(0, 0, plan.bytes()));

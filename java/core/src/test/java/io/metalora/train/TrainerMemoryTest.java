@@ -18,7 +18,7 @@ class TrainerMemoryTest {
     @ParameterizedTest
     @ValueSource(strings = {"method=meta-lora", "meta.inner_optimizer=adamw", "meta.outer=exact", "meta.aggregation=mgda",
             "optimizer.ema=0.9", "meta.inner_rate_lr=0.1",
-            "method=joint-lora", "method=separate-lora", "adapter.kind=mixture"})
+            "method=joint-lora", "method=separate-lora", "method=asymmetric-lora", "adapter.kind=mixture"})
     void estimateIsWhatARunHolds(String method) throws IOException {
         TrainConfig config = RunFixture.config(Path.of("tasks"), Path.of("run"), method, "meta.tasks_per_iteration=3");
         var tasks = TinyLlama.tasks();
@@ -29,6 +29,7 @@ class TrainerMemoryTest {
                 case META_LORA -> new MetaLora(llama.model(), adapter, tasks, config);
                 case JOINT_LORA -> new JointLora(llama.model(), adapter, tasks, config);
                 case SEPARATE_LORA -> new SeparateLora(llama.model(), adapter, tasks, FineTuning.of(config), () -> false);
+                case ASYMMETRIC_LORA -> new AsymmetricLora(llama.model(), adapter, tasks, config, () -> false);
             }) {
                 long held = withoutScratch(llama.device()) - model;
 

@@ -28,6 +28,7 @@ import io.metalora.run.TrainingRun;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.DeviceInfo;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.host.Held;
 import io.metalora.runtime.host.SystemMemory;
 import io.metalora.random.CounterRandom;
 import io.metalora.task.EncodedTask;
@@ -265,11 +266,13 @@ final class CompareRun {
             return CompareCell.diverged(training, cost.get().get("diverged").asText());
         }
         var rows = new LinkedHashMap<Row, CompareCell.Answers>();
-        try (LoraAdapter adapter = run.isPresent() ? loaded.loadAdapter(RunFolder.existing(run.get()).adapter())
+        boolean ofEachTask = run.isPresent() && cell.settings().config().method().givesEachTaskAnAdapter();
+        try (LoraAdapter adapter = ofEachTask ? null : run.isPresent() ? loaded.loadAdapter(RunFolder.existing(run.get()).adapter())
                 : arm.adapt().isEmpty() ? null : LoraAdapter.create(loaded.device(), layout(cell, loaded), cell.seed())) {
             int next = stage + (arm.train() ? 1 : 0);
             for (Row row : cell.rows()) {
-                rows.put(row, arm.adapt().isPresent() ? adapted(cell, row, adapter, loaded, progress, next)
+                rows.put(row, ofEachTask ? own(cell, row, run.get(), loaded, progress, next)
+                        : arm.adapt().isPresent() ? adapted(cell, row, adapter, loaded, progress, next)
                         : asItIs(cell, row, adapter, loaded, progress, next));
                 next++;
             }
@@ -339,6 +342,18 @@ final class CompareRun {
         List<TaskItems> items = cell.arm().shots() == 0 ? items(row, cell.split()) : withShots(cell, row);
         try (var log = EvaluationLog.inMemory(items)) {
             new RunEvaluation(loaded, log, progress, stop).shared(cell.arm().name(), adapter, stage);
+            return new CompareCell.Answers(log.results(cell.arm().name()), 0, 0);
+        }
+    }
+
+    /** Each task by the adapter that training gave it. */
+    private CompareCell.Answers own(Cell cell, Row row, Path run, LoadedModel loaded, Progress progress, int stage) {
+        List<TaskItems> items = items(row, cell.split());
+        Path folders = RunFolder.existing(run).adapters();
+        try (var adapters = new Held(); var log = EvaluationLog.inMemory(items)) {
+            var byTask = new LinkedHashMap<String, LoraAdapter>();
+            items.forEach(task -> byTask.put(task.task(), adapters.add(() -> loaded.loadAdapter(folders.resolve(task.task())), LoraAdapter::close)));
+            new RunEvaluation(loaded, log, progress, stop).own(cell.arm().name(), byTask, stage);
             return new CompareCell.Answers(log.results(cell.arm().name()), 0, 0);
         }
     }

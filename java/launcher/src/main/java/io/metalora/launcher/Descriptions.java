@@ -23,6 +23,7 @@ final class Descriptions {
             case META_LORA -> config.adapter().kind() == AdapterKind.LORA ? "MeTA-LoRA" : "MeTA-LoRA of a " + kind;
             case JOINT_LORA -> "joint " + kind;
             case SEPARATE_LORA -> kind + " of each task";
+            case ASYMMETRIC_LORA -> "asymmetric " + kind;
         };
     }
 
@@ -40,7 +41,7 @@ final class Descriptions {
                     ": %d tasks an iteration, %d support and %d query samples, %d inner steps of %s at %s; %s",
                     config.meta().tasksPerIteration(), config.meta().supportSize(), config.meta().querySize(),
                     config.meta().innerSteps(), config.meta().innerOptimizer(), config.meta().innerLr(), shape);
-            case JOINT_LORA, SEPARATE_LORA -> String.format(Locale.ROOT, ": %d epochs in batches of %d; %s",
+            case JOINT_LORA, SEPARATE_LORA, ASYMMETRIC_LORA -> String.format(Locale.ROOT, ": %d epochs in batches of %d; %s",
                     config.joint().epochs(), config.joint().batchSize(), shape);
         };
     }

@@ -131,7 +131,7 @@ final class EndEvaluation extends TrainProgress {
             var names = items.stream().map(TaskItems::task).collect(Collectors.toCollection(HashSet::new));
             samplesOfItems = all.stream().filter(task -> names.contains(task.name())).toList();
             modelDigest = model.digest();
-            arms = config.method() == Method.SEPARATE_LORA ? List.of(BASE, OWN) : adapts() ? List.of(BASE, SHARED, ADAPTED) : List.of(BASE, SHARED);
+            arms = config.method().givesEachTaskAnAdapter() ? List.of(BASE, OWN) : adapts() ? List.of(BASE, SHARED, ADAPTED) : List.of(BASE, SHARED);
         }
         progress.plan(stages(tasks, all));
     }

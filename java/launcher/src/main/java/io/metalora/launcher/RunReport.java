@@ -1,6 +1,5 @@
 package io.metalora.launcher;
 
-import io.metalora.config.Method;
 import io.metalora.config.TrainConfig;
 import io.metalora.file.Shown;
 import io.metalora.launcher.report.Report.Code;
@@ -54,7 +53,7 @@ final class RunReport {
         facts.put("Tokens", String.format(Locale.ROOT, "%,d", record.tokens()));
         facts.put("Time", record.iterations() == 0 ? "none yet" : String.format(Locale.ROOT, "%s (%.0f tokens a second)",
                 Progress.time(Math.round(record.seconds())), record.tokens() / record.seconds()));
-        facts.put("Adapter", config.method() == Method.SEPARATE_LORA ? outcome.folder().adapters() + ", a folder a task"
+        facts.put("Adapter", config.method().givesEachTaskAnAdapter() ? outcome.folder().adapters() + ", a folder a task"
                 : outcome.folder().adapter().toString());
         return facts;
     }

@@ -1,6 +1,5 @@
 package io.metalora.launcher;
 
-import io.metalora.config.Method;
 import io.metalora.config.TrainConfig;
 import io.metalora.eval.Comparison;
 import io.metalora.eval.EvaluationLog;
@@ -223,7 +222,7 @@ final class TrainCommand implements Callable<Integer> {
         });
         out.println("device   " + evaluation.device().backend() + ", " + evaluation.device().deviceName() + " ("
                 + evaluation.device().reason() + ")");
-        out.println(evaluation.config().method() == Method.SEPARATE_LORA ? "adapters " + folder.adapters() + ", a folder a task"
+        out.println(evaluation.config().method().givesEachTaskAnAdapter() ? "adapters " + folder.adapters() + ", a folder a task"
                 : "adapter  " + folder.adapter());
     }
 

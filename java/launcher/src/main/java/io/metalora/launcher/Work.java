@@ -30,7 +30,7 @@ final class Work {
                         case FIRST_ORDER, REPTILE -> 1;
                         case EXACT -> 3; // two more passes for each step's product with the Hessian
                     } + meta.querySize() / (meta.outer() == OuterDirection.REPTILE ? TRAINED : 1)); // reptile only measures there
-            case JOINT_LORA, SEPARATE_LORA -> config.joint().epochs() * (double) samples;
+            case JOINT_LORA, SEPARATE_LORA, ASYMMETRIC_LORA -> config.joint().epochs() * (double) samples;
         };
     }
 
@@ -39,7 +39,7 @@ final class Work {
         long batch = config.joint().batchSize();
         return switch (config.method()) {
             case META_LORA -> config.meta().iterations();
-            case JOINT_LORA -> config.joint().epochs() * Math.ceilDiv(samples.stream().mapToLong(Integer::longValue).sum(), batch);
+            case JOINT_LORA, ASYMMETRIC_LORA -> config.joint().epochs() * Math.ceilDiv(samples.stream().mapToLong(Integer::longValue).sum(), batch);
             case SEPARATE_LORA -> config.joint().epochs() * Math.ceilDiv(samples.stream().mapToLong(Integer::longValue).max().orElse(0), batch);
         };
     }
