@@ -1,7 +1,8 @@
 // The products with a frozen weight of two builds of libmetalora, such as with and without a BLAS, or of one build's
 // kernels for two instruction sets, taking turns in one process so that what else the machine does hits both alike.
 //   c++ -O2 -std=c++17 -Inative/include bench/native/compare_gemm.cpp -ldl -o build/compare_gemm
-//   build/compare_gemm FIRST/libmetalora.so[:ISA] SECOND/libmetalora.so[:ISA]
+//   build/compare_gemm FIRST/libmetalora.so[:ISA[:bf16]] SECOND/libmetalora.so[:ISA[:bf16]] [ROWS ...]
+// bf16: the weights are held in it and the products are in bf16 arithmetic.
 #include <dlfcn.h>
 #include <metalora.h>
 
@@ -11,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -38,10 +40,11 @@ struct Library {
 // a whole model do.
 class Build {
 public:
-    // `name` is a path, or a path and an instruction set: PATH:avx2.
-    Build(const std::string &name, int threads) : library_(name.substr(0, name.find(':')).c_str()) {
-        const std::string isa = name.find(':') == std::string::npos ? "" : name.substr(name.find(':') + 1);
+    // `name` is a path, or a path and an instruction set, or these and bf16: PATH:avx512:bf16.
+    Build(const std::string &name, int threads) : library_(part(name, 0).c_str()), bf16_(part(name, 2) == "bf16") {
+        const std::string isa = part(name, 1);
         ml_context_options options{};
+        options.arithmetic = bf16_ ? ML_BF16 : ML_F32;
         options.threads = threads;
         options.isa = isa.empty() ? nullptr : isa.c_str();
         check(library_.find<decltype(ml_context_create)>("ml_context_create")(&options, &context_));
@@ -52,7 +55,7 @@ public:
 
     void hold_weight(const std::vector<float> &w, int64_t out, int64_t in) {
         const auto create = library_.find<decltype(ml_weight_create)>("ml_weight_create");
-        const ml_weight_desc desc = {w.data(), ML_F32, ML_F32, out, in};
+        const ml_weight_desc desc = {w.data(), ML_F32, bf16_ ? ML_BF16 : ML_F32, out, in, 0};
         weights_.resize(std::max<int64_t>(2, (int64_t(96) << 20) / (out * in * 4)));
         for (auto &weight : weights_) check(create(context_, &desc, &weight));
     }
@@ -98,12 +101,24 @@ public:
         return info;
     }
 
+    bool in_bf16() const { return bf16_; }
+
 private:
+    // What stands between two colons of `name`.
+    static std::string part(const std::string &name, int index) {
+        std::istringstream parts(name);
+        std::string found;
+        for (int i = 0; i <= index; i++) {
+            if (!std::getline(parts, found, ':')) return "";
+        }
+        return found;
+    }
     static int64_t bytes(size_t floats) { return static_cast<int64_t>(floats * sizeof(float)); }
     void check(int32_t status) const {
         if (status != ML_OK) die("metalora", library_.find<decltype(ml_last_error)>("ml_last_error")());
     }
     Library library_;
+    bool bf16_;
     ml_context *context_ = nullptr;
     std::vector<ml_weight *> weights_;
     size_t next_ = 0;
@@ -118,7 +133,10 @@ double median(std::vector<double> values) {
 }  // namespace
 
 int main(int argc, char **argv) {
-    if (argc != 3) die("usage", "compare_gemm FIRST/libmetalora.so[:ISA] SECOND/libmetalora.so[:ISA]");
+    if (argc < 3) die("usage", "compare_gemm FIRST/libmetalora.so[:ISA[:bf16]] SECOND/libmetalora.so[:ISA[:bf16]] [ROWS ...]");
+    std::vector<int64_t> all_rows = {1, 4, 64, 256, 1024};
+    if (argc > 3) all_rows.assign(argc - 3, 0);
+    for (int i = 3; i < argc; i++) all_rows[i - 3] = std::atoll(argv[i]);
     const int64_t shapes[][2] = {{576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {49152, 576}};  // out, in of SmolLM2-135M
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
@@ -127,13 +145,13 @@ int main(int argc, char **argv) {
         const ml_context_info infos[] = {builds[0].info(), builds[1].info()};
         std::printf("\n%s, %d thread%s; GFLOP/s, medians\n\n", infos[0].device_name, threads, threads > 1 ? "s" : "");
         std::printf("| product | out x in | rows | %s, %s | %s, %s | ratio |\n| --- | --- | ---: | ---: | ---: | ---: |\n",
-                    infos[0].isa, infos[0].blas, infos[1].isa, infos[1].blas);
+                    builds[0].in_bf16() ? "bf16" : infos[0].isa, infos[0].blas, builds[1].in_bf16() ? "bf16" : infos[1].isa, infos[1].blas);
         for (bool backward : {false, true}) {
             for (auto [out, in] : shapes) {
                 std::vector<float> w(out * in);
                 for (float &value : w) value = 0.05f * normal(random);
                 for (Build &build : builds) build.hold_weight(w, out, in);
-                for (int64_t rows : {1, 64, 256, 1024}) {
+                for (int64_t rows : all_rows) {
                     std::vector<float> left(rows * (backward ? out : in));
                     for (float &value : left) value = normal(random);
                     const size_t size = rows * (backward ? in : out);
@@ -150,8 +168,10 @@ int main(int argc, char **argv) {
                         }
                     }
                     const auto ours = builds[0].result(size), theirs = builds[1].result(size);
+                    const double scale = 0.05 * std::sqrt(double(backward ? out : in));  // of a result
+                    const double most = (builds[0].in_bf16() || builds[1].in_bf16() ? 3e-2 : 1e-4) * scale + 1e-3;
                     for (size_t i = 0; i < size; i++) {
-                        if (!(std::fabs(ours[i] - theirs[i]) < 1e-2f)) die("results", "the builds disagree");
+                        if (!(std::fabs(ours[i] - theirs[i]) < most)) die("results", "the builds disagree");
                     }
                     for (Build &build : builds) build.drop_operands();
                     const double flop = 2e-9 * double(rows * out * in), first = median(seconds[0]), second = median(seconds[1]);

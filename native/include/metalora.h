@@ -7,7 +7,8 @@
  *     next, and 0 means dense. T = tokens of a pack, r = rank, n = adapter slots.
  *   - "act*" pointers are activations in the context's activation type (ml_context_info.activation_dtype: float on
  *     the CPU, float or bfloat16 on CUDA). Adapters, their gradients, optimizer state, losses and statistics are
- *     always float. Arithmetic is in float; products on tensor cores take bfloat16 operands and accumulate in float.
+ *     always float. Arithmetic is in float; products on tensor cores, and on a CPU that is asked
+ *     for it (ml_context_options.arithmetic), take bfloat16 operands and accumulate in float.
  *   - All pointers in a descriptor are device memory of the context (from ml_alloc), the descriptor itself is host
  *     memory and may be reused as soon as the call returns. On the CPU backend device memory is ordinary memory.
  *   - Ops run in the order of the calls. On CUDA they are asynchronous: a result is visible to the host after ml_download
@@ -101,7 +102,9 @@ typedef struct ml_context_options {
                                 ML_ACTIVATIONS_DEFAULT: what the backend is fastest in, which ml_context_info then says */
     const char *isa;         /* nullable; CPU: "portable", "avx2" or "avx512" forces a path, NULL picks the fastest */
     int32_t matmul;          /* ml_matmul; CUDA */
-    int32_t reserved;
+    int32_t arithmetic;      /* ml_dtype; CPU: what operands of products with frozen ML_BF16 weights are rounded to. ML_F32: not
+                                at all; ML_BF16: activations to bfloat16, in products of more speed where the processor has
+                                AVX512_BF16. Sums, adapters and all else are in float. CUDA's follows activation_dtype */
 } ml_context_options;
 
 /* What a context can do, or is faster with: bits of ml_context_info.capabilities, so that no caller has to test the backend. */
@@ -154,7 +157,7 @@ typedef struct ml_weight_desc {
     const void *data;        /* HOST memory, [out, in] row-major, any alignment; not kept after the call; nullable for
                                 ml_weight_create: rows then start as zeros, for ml_weight_write */
     int32_t source_dtype;    /* ml_dtype of data */
-    int32_t storage_dtype;   /* ML_F32 or ML_BF16: how it is held; arithmetic is the backend's (float on the CPU) */
+    int32_t storage_dtype;   /* ML_F32 or ML_BF16: how it is held; arithmetic is the context's */
     int64_t out_features;
     int64_t in_features;
     int64_t adapter_columns; /* CUDA: room beside the weight for the adapters of one product (the K-tail): slots * terms * (r

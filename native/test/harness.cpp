@@ -176,7 +176,8 @@ const std::vector<Setup> &setups() {
 }
 
 Device::Device(const Setup &setup)
-    : outer_(current), case_(on_cuda() ? format("CUDA, %s, order %d", cuda, setup.order) : format("%s, %d threads", setup.isa.c_str(), setup.threads)) {
+    : outer_(current), case_(on_cuda() ? format("CUDA, %s, order %d", cuda, setup.order) : format("%s, %d threads%s", setup.isa.c_str(), setup.threads,
+                                                                                             setup.arithmetic == ML_BF16 ? ", bf16 arithmetic" : "")) {
     ml_context_options options{};
     if (on_cuda()) {
         options.backend = ML_BACKEND_CUDA;
@@ -186,6 +187,7 @@ Device::Device(const Setup &setup)
     } else {
         options.threads = setup.threads;
         options.isa = setup.isa.c_str();
+        options.arithmetic = setup.arithmetic;
     }
     EXPECT_OK(ml_context_create(&options, &context_));
     current = this;
@@ -208,6 +210,15 @@ void on_every_device(const std::function<void(Device &)> &body) {
         Device device(setup);
         body(device);
         on_trail = false;
+    }
+}
+
+void on_every_cpu_in_bf16(const std::function<void(Device &)> &body) {
+    if (on_cuda()) return;
+    for (Setup setup : setups()) {
+        setup.arithmetic = ML_BF16;
+        Device device(setup);
+        body(device);
     }
 }
 

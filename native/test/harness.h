@@ -78,6 +78,7 @@ struct Setup {
     std::string isa;  // CPU
     int threads;
     int order;        // CUDA on the CPU: which order threads run in
+    int32_t arithmetic = ML_F32;  // CPU
 };
 
 // Every instruction set this machine has, with 1, 2 and 3 threads; on CUDA, every order of threads.
@@ -117,6 +118,9 @@ void *standin(const char *symbol);
 
 // Runs body on every setup.
 void on_every_device(const std::function<void(Device &)> &body);
+
+// On every setup of the CPU, in bf16 arithmetic; on none of CUDA, where it is a matter of activations.
+void on_every_cpu_in_bf16(const std::function<void(Device &)> &body);
 
 constexpr size_t kGuardBytes = 128;
 constexpr unsigned char kGuard = 0xA5;

@@ -42,6 +42,21 @@ TEST(last_error_belongs_to_its_thread) {
     EXPECT(std::strstr(ml_last_error(), "ml_fill") != nullptr);
 }
 
+TEST(context_says_what_bf16_arithmetic_runs_on) {
+    for (Setup setup : setups()) {
+        setup.arithmetic = ML_BF16;
+        Device device(setup);
+        ml_context_info info{};
+        EXPECT_OK(ml_context_get_info(device, &info));
+#if defined(__x86_64__)
+        const bool has_pairs = setup.isa == "avx512" && __builtin_cpu_supports("avx512bf16");
+#else
+        const bool has_pairs = false;
+#endif
+        EXPECT(std::strstr(info.blas, has_pairs ? "bf16 products by AVX512_BF16" : "bf16 products in fp32") != nullptr);
+    }
+}
+
 TEST(context_options) {
     for (auto &setup : setups()) {
         Device device(setup);
@@ -87,6 +102,9 @@ TEST(context_options) {
     options = {};
     options.isa = "altivec";
     EXPECT_INVALID(ml_context_create(&options, &context), "isa");
+    options = {};
+    options.arithmetic = ML_F16;
+    EXPECT_INVALID(ml_context_create(&options, &context), "arithmetic");
     options = {};
     options.backend = 7;
     EXPECT_INVALID(ml_context_create(&options, &context), "backend");

@@ -252,6 +252,35 @@ TEST(lora_linear_matches_reference) {
     }
 }
 
+// What the frozen weight multiplies is rounded to bf16 where the weight is held in it, and nothing else is: the reference's frozen
+// part is of rounded x and dy, that of the adapters is not, and both have the bounds of fp32.
+TEST(lora_linear_in_bf16_arithmetic_rounds_what_the_frozen_weight_multiplies) {
+    std::vector<Shape> all = shapes();
+    all.push_back({1301, 45, 4, {0, 9, 37}, ML_BF16, true, true});   // several blocks of the depth
+    all.push_back({45, 1301, 4, {0, 9, 37}, ML_BF16, false, false});
+    for (auto &s : all) {
+        Case shape(s.text());
+        const Inputs in(s);
+        const auto frozen_factor = [&](const std::vector<float> &values) {
+            auto factor = wide(values);
+            if (s.storage == ML_BF16) for (auto &value : factor) value = from_bf16(to_bf16(static_cast<float>(value)));
+            return factor;
+        };
+        const std::vector<double> x = frozen_factor(in.x), dy = frozen_factor(in.dy), no_w(in.w.values.size());
+        auto forward = reference::lora_linear(in.lora, wide(in.x), no_w, wide(in.bias), wide(in.residual), in.a, in.b, in.mask);
+        auto gradient = reference::lora_linear_gradient(in.lora, wide(in.x), no_w, in.a, in.b, in.mask, wide(in.dy));
+        for (int64_t t = 0; t < s.tokens(); t++) {
+            for (int64_t o = 0; o < s.out; o++) {
+                for (int64_t i = 0; i < s.in; i++) {
+                    forward.y[t * s.out + o] += in.w.values[o * s.in + i] * x[t * s.in + i];
+                    gradient.dx[t * s.in + i] += in.w.values[o * s.in + i] * dy[t * s.out + o];
+                }
+            }
+        }
+        on_every_cpu_in_bf16([&](Device &device) { expect_matches(device, s, in, forward, gradient); });
+    }
+}
+
 // The op before a linear, RMSNorm or SwiGLU, which writes its x: alone, or both as one op.
 struct Before {
     Before(Device &device, const Shape &s, const std::vector<float> &source, const std::vector<float> &up, const std::vector<float> &weight, const Run &run)
@@ -424,7 +453,7 @@ TEST(lora_linear_repeats_bit_for_bit) {
         Case shape(s.text());
         Inputs in(s);
         in.dropout = 0.1f;
-        on_every_device([&](Device &device) {
+        const auto repeats = [&](Device &device) {
             std::vector<std::vector<float>> first;
             for (int again = 0; again < 3; again++) {
                 Run run(device, s, in);
@@ -436,7 +465,9 @@ TEST(lora_linear_repeats_bit_for_bit) {
                 }
                 first = now;
             }
-        });
+        };
+        on_every_device(repeats);
+        on_every_cpu_in_bf16(repeats);
     }
 }
 

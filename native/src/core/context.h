@@ -115,6 +115,7 @@ struct ml_context {
     std::string device_name;
     std::string isa, isa_reason;
     std::string blas;
+    bool rounds_to_bf16 = false, dots_pairs = false;  // the CPU's products: cpu/runtime.h
 
     int64_t in_use() const { return held + static_cast<int64_t>(scratch.held()); }
     // Rises whenever memory that a graph may hold addresses of is freed.

@@ -108,6 +108,15 @@ static Processor processor(char (&vendor)[13]) { return {vendor, 0, false, false
 
 #endif
 
+// Whether two bf16 products are one instruction.
+static bool has_pair_products() {
+#if defined(METALORA_X86_64)
+    return __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 static ml_status choose_isa(const char *forced, Isa &chosen, std::string &reason) {
     char vendor[13] = "";
     const Processor here = processor(vendor);
@@ -180,6 +189,9 @@ ml_status open_cpu(Context &context, const ml_context_options &options) {
     if (options.activation_dtype != ML_F32 && options.activation_dtype != ML_ACTIVATIONS_DEFAULT) {
         return fail(ML_UNSUPPORTED, "ml_context_create: activation_dtype: the CPU backend computes in ML_F32");
     }
+    if (options.arithmetic != ML_F32 && options.arithmetic != ML_BF16) {
+        return fail(ML_INVALID_ARGUMENT, "ml_context_create: arithmetic: %d is neither ML_F32 nor ML_BF16", options.arithmetic);
+    }
     Isa isa{};
     if (ml_status status = choose_isa(options.isa, isa, context.isa_reason); status != ML_OK) return status;
     const int threads = options.threads == 0 ? physical_share() : options.threads;
@@ -196,13 +208,19 @@ ml_status open_cpu(Context &context, const ml_context_options &options) {
     context.memory_total = memory_total();
     context.device_name = processor_name();
     context.isa = isa.name;
+    context.rounds_to_bf16 = options.arithmetic == ML_BF16;
+    context.dots_pairs = std::strcmp(isa.name, "avx512") == 0 && has_pair_products();
     context.blas = blas() == nullptr ? "none (own kernels)" : blas()->name;
+    if (context.rounds_to_bf16) context.blas += context.dots_pairs ? "; bf16 products by AVX512_BF16" : "; bf16 products in fp32, no faster";
     return ML_OK;
 }
 
 // ---- the kernels' view of the context ---------------------------------------------------------------------------
 
 int cpu_threads(const Context &context) { return context.pool->threads(); }
+
+bool cpu_rounds_to_bf16(const Context &context) { return context.rounds_to_bf16; }
+bool cpu_dots_pairs(const Context &context) { return context.dots_pairs; }
 
 void cpu_run(Context &context, int parts, void (*body)(void *, int), void *argument) {
     context.pool->run(parts, body, argument);

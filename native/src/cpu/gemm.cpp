@@ -2,117 +2,17 @@
 
 #include "core/blas.h"
 #include "core/stride.h"
+#include "cpu/round_bf16.h"
+#include "cpu/split.h"
+#include "cpu/tile.h"
 #include "cpu/unpack.h"
-#include "cpu/vec.h"
 
 namespace metalora {
 namespace METALORA_ISA {
 
-// ---- micro-kernel -----------------------------------------------------------------------------------------------
-
-constexpr int kVectors = kPanel / kWidth;  // of a panel's row
-
-// sum += a * b, in place. The statement keeps every accumulator in its register: left to itself the compiler picks
-// forms of the instruction that overwrite a factor, and then moves and spills accumulators inside the innermost loop.
-static inline void accumulate(Vec &sum, Vec a, Vec b) {
-#if defined(__AVX2__)
-    __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
-#else
-    sum = fma(a, b, sum);
-#endif
-}
-
-template <int Rows, int Panels>
-static inline void step(Vec (&acc)[Rows][Panels * kVectors], const float *a, int64_t lda, const float *b, int64_t panel_stride) {
-    Vec column[Panels * kVectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < Panels * kVectors; v++) column[v] = load(b + v / kVectors * panel_stride + v % kVectors * kWidth);
-#pragma GCC unroll 16
-    for (int row = 0; row < Rows; row++) {
-        const Vec x = broadcast(a[row * lda]);
-#pragma GCC unroll 4
-        for (int v = 0; v < Panels * kVectors; v++) accumulate(acc[row][v], x, column[v]);
-    }
-}
-
-template <int Rows, int Panels>
-static void full_tile(const Term *terms, int term_count, const float *init, int64_t ld_init, const float *bias, float *c,
-                      int64_t ldc) {
-    constexpr int vectors = Panels * kVectors;
-    Vec acc[Rows][vectors];
-#pragma GCC unroll 16
-    for (int row = 0; row < Rows; row++) {
-#pragma GCC unroll 2
-        for (int panel = 0; panel < Panels; panel++) {
-            __builtin_prefetch(c + row * ldc + panel * kPanel, 1);
-            if (init != nullptr) __builtin_prefetch(init + row * ld_init + panel * kPanel);
-        }
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) acc[row][v] = zero();
-    }
-    for (int t = 0; t < term_count; t++) {
-        const float *a = terms[t].a, *b = terms[t].b;
-        const int64_t lda = terms[t].lda, panel_stride = terms[t].panel_stride;
-        int64_t steps = terms[t].steps;
-        for (; steps >= 4; steps -= 4) {
-            step<Rows, Panels>(acc, a, lda, b, panel_stride);
-            step<Rows, Panels>(acc, a + 1, lda, b + kPanel, panel_stride);
-            step<Rows, Panels>(acc, a + 2, lda, b + 2 * kPanel, panel_stride);
-            step<Rows, Panels>(acc, a + 3, lda, b + 3 * kPanel, panel_stride);
-            a += 4;
-            b += 4 * kPanel;
-        }
-        for (; steps > 0; steps--) {
-            step<Rows, Panels>(acc, a, lda, b, panel_stride);
-            a++;
-            b += kPanel;
-        }
-    }
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) {
-        const Vec offset = bias == nullptr ? zero() : load(bias + v * kWidth);
-#pragma GCC unroll 16
-        for (int row = 0; row < Rows; row++) {
-            Vec sum = acc[row][v];
-            if (bias != nullptr) sum = sum + offset;
-            if (init != nullptr) sum = sum + load(init + row * ld_init + v * kWidth);
-            store(c + row * ldc + v * kWidth, sum);
-        }
-    }
-}
-
-typedef void (*FullTile)(const Term *, int, const float *, int64_t, const float *, float *, int64_t);
-
-static const FullTile full_tiles[kTilePanels][kTileRows] = {
-#if defined(__AVX512F__)
-    {full_tile<1, 1>, full_tile<2, 1>, full_tile<3, 1>, full_tile<4, 1>, full_tile<5, 1>, full_tile<6, 1>, full_tile<7, 1>,
-     full_tile<8, 1>, full_tile<9, 1>, full_tile<10, 1>, full_tile<11, 1>, full_tile<12, 1>, full_tile<13, 1>, full_tile<14, 1>},
-    {full_tile<1, 2>, full_tile<2, 2>, full_tile<3, 2>, full_tile<4, 2>, full_tile<5, 2>, full_tile<6, 2>, full_tile<7, 2>,
-     full_tile<8, 2>, full_tile<9, 2>, full_tile<10, 2>, full_tile<11, 2>, full_tile<12, 2>, full_tile<13, 2>, full_tile<14, 2>},
-#elif defined(__AVX2__)
-    {full_tile<1, 1>, full_tile<2, 1>, full_tile<3, 1>, full_tile<4, 1>, full_tile<5, 1>, full_tile<6, 1>},
-#else
-    {full_tile<1, 1>, full_tile<2, 1>},
-#endif
-};
-
 void tile(int rows, int panels, const Term *terms, int term_count, const float *init, int64_t ld_init, const float *bias,
           float *c, int64_t ldc, int width) {
-    const FullTile kernel = full_tiles[panels - 1][rows - 1];
-    if (width == panels * kPanel) {
-        kernel(terms, term_count, init, ld_init, bias, c, ldc);
-        return;
-    }
-    alignas(64) float sums[kTileRows * kTileColumns];
-    kernel(terms, term_count, nullptr, 0, nullptr, sums, kTileColumns);
-    for (int row = 0; row < rows; row++) {
-        for (int i = 0; i < width; i++) {
-            float sum = sums[row * kTileColumns + i];
-            if (bias != nullptr) sum += bias[i];
-            if (init != nullptr) sum += init[row * ld_init + i];
-            c[row * ldc + i] = sum;
-        }
-    }
+    tile_as<false>(rows, panels, terms, term_count, init, ld_init, bias, c, ldc, width);
 }
 
 // ---- few rows: the weight is read once, straight from its storage -----------------------------------------------
@@ -166,6 +66,12 @@ constexpr int64_t kRowBlock = (96 + kTileRows - 1) / kTileRows;  // in tiles
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// What a product runs on.
+struct Kernels {
+    decltype(&tile) sum;
+    decltype(&unpack) block;  // nullptr: the weight is read where it lies
+};
+
 // The last term of a tile: its rows times the adapter of their slot. A tile over several slots takes one term a slot,
 // with the other slots' rows at zero.
 struct LowTerm {
@@ -175,7 +81,8 @@ struct LowTerm {
 
 struct Plan {
     const Gemm &g;
-    int64_t depth, columns, panels, lda, ldc;
+    Kernels kernels;
+    int64_t depth, columns, panels, lda, ldc;  // depth in steps: of pairs, half as many
     int64_t depth_block;
     const int32_t *first_term;  // low_terms[first_term[i] .. first_term[i + 1]) belong to row tile i
     const LowTerm *low_terms;
@@ -200,17 +107,16 @@ static inline void run_tile(const Plan &p, int64_t t, int64_t panel, int panels,
             terms[count++] = {p.low_terms[i].low, l.rank, adapter, l.slots * l.rank * kPanel, l.rank};
         }
     }
-    tile(rows, panels, terms, count, init, p.ldc, bias, g.c + at, p.ldc, width);
+    p.kernels.sum(rows, panels, terms, count, init, p.ldc, bias, g.c + at, p.ldc, width);
 }
 
 static void run_part(const Plan &p, int64_t tile0, int64_t tile1, int64_t panel0, int64_t panel1) {
     alignas(64) float block[kGroup * kDepthBlock * kPanel];
     const Gemm &g = p.g;
-    const bool direct = !g.transposed && !weight_is_bf16(*g.w);
+    const bool direct = p.kernels.block == nullptr;
     for (int64_t k0 = 0; k0 < p.depth; k0 += p.depth_block) {
         const int64_t kc = min64(p.depth_block, p.depth - k0);
-        if (g.transposed) unpack_transposed(*g.w, panel0, panel1, k0, kc, block);
-        else if (!direct) unpack(*g.w, panel0, panel1, k0, kc, block);
+        if (!direct) p.kernels.block(*g.w, panel0, panel1, k0, kc, block);
         for (int64_t block0 = tile0; block0 < tile1; block0 += kRowBlock) {
             const int64_t block1 = min64(block0 + kRowBlock, tile1);
             for (int64_t panel = panel0; panel < panel1; panel += kTilePanels) {
@@ -330,17 +236,44 @@ static void gemm_by_blas(Context &context, const Plan &p) {
     });
 }
 
-ml_status gemm(Context &context, const Gemm &g) {
-    const int64_t out = weight_out(*g.w), in = weight_in(*g.w);
-    const int64_t depth = g.transposed ? out : in, columns = g.transposed ? in : out;
+// ---- entry ------------------------------------------------------------------------------------------------------
+
+static bool is_few_rows(const Gemm &g) { return g.rows <= kFewRows && !g.transposed && !weight_is_row_major(*g.w); }
+static int64_t depth_of(const Gemm &g) { return g.transposed ? weight_out(*g.w) : weight_in(*g.w); }
+
+// Two bf16 numbers in each float's place, the second of the last zero where depth is odd.
+static void round_to_pairs(const float *from, int64_t depth, float *to) {
+    char *bytes = reinterpret_cast<char *>(to);
+    for (int64_t k = 0; k < depth; k++) {
+        const uint16_t bits = bf16_of(from[k]);
+        memcpy(bytes + 2 * k, &bits, sizeof bits);
+    }
+    if (depth % 2 != 0) memset(bytes + 2 * depth, 0, 2);
+}
+
+// Kernels for bf16 pairs; nullptr where the processor has none.
+static Kernels kernels_of_pairs(const Context &context, const Gemm &g) {
+#if defined(__AVX512F__)
+    if (cpu_dots_pairs(context)) return {tile_of_pairs, g.transposed ? unpack_pairs_transposed : unpack_pairs};
+#else
+    (void)context, (void)g;
+#endif
+    return {nullptr, nullptr};
+}
+
+static Kernels kernels_of_floats(const Gemm &g) {
+    return {tile, g.transposed ? unpack_transposed : weight_is_bf16(*g.w) ? unpack : nullptr};
+}
+
+static ml_status product(Context &context, const Gemm &g, const Kernels &kernels, int64_t depth) {
+    const int64_t columns = g.transposed ? weight_in(*g.w) : weight_out(*g.w);
     const int64_t panels = ceil_div(columns, kPanel);
-    if (g.rows == 0) return ML_OK;
     const bool by_blas = weight_is_row_major(*g.w);
     const int64_t blocks = ceil_div(depth, kDepthBlock);
     // Blocks of equal depth; whole panels when the depth runs across them.
-    Plan plan = {g, depth, columns, panels, stride_of(g.lda, depth), stride_of(g.ldc, columns),
+    Plan plan = {g, kernels, depth, columns, panels, stride_of(g.lda, depth), stride_of(g.ldc, columns),
                  ceil_div(ceil_div(depth, blocks), kPanel) * kPanel, nullptr, nullptr};
-    if (g.rows <= kFewRows && !g.transposed && !by_blas) {
+    if (is_few_rows(g)) {
         gemm_few_rows(context, plan);
         return ML_OK;
     }
@@ -362,6 +295,31 @@ ml_status gemm(Context &context, const Gemm &g) {
                  min64((group + 1) * units / groups * kTilePanels, panels));
     });
     return ML_OK;
+}
+
+ml_status gemm(Context &context, const Gemm &g) {
+    const int64_t depth = depth_of(g);
+    if (g.rows == 0) return ML_OK;
+    if (!cpu_rounds_to_bf16(context) || !weight_is_bf16(*g.w)) return product(context, g, kernels_of_floats(g), depth);
+    // Where there are no kernels for pairs, floats with the rounded values give the same products. With few rows, reading the
+    // weight takes the time.
+    const Kernels of_pairs = kernels_of_pairs(context, g);
+    const bool pairs = of_pairs.sum != nullptr && !is_few_rows(g);
+    const int64_t steps = pairs ? ceil_div(depth, 2) : depth, lda = stride_of(g.lda, depth);
+    float *rounded = scratch_floats(context, g.rows * steps);
+    if (rounded == nullptr) return ML_OUT_OF_MEMORY;
+    parallel_ranges(context, g.rows, depth, [&](int64_t first, int64_t last) {
+        for (int64_t row = first; row < last; row++) {
+            const float *from = g.a + row * lda;
+            float *to = rounded + row * steps;
+            if (pairs) round_to_pairs(from, depth, to);
+            else for (int64_t k = 0; k < depth; k++) to[k] = float_of_bf16(bf16_of(from[k]));
+        }
+    });
+    Gemm of_rounded = g;
+    of_rounded.a = rounded;
+    of_rounded.lda = 0;
+    return product(context, of_rounded, pairs ? of_pairs : kernels_of_floats(g), steps);
 }
 
 }  // namespace METALORA_ISA

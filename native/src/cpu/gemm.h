@@ -36,6 +36,11 @@ static inline int tile_panels(int64_t panel, int64_t panels) {
 void tile(int rows, int panels, const Term *terms, int term_count, const float *init, int64_t ld_init, const float *bias,
           float *c, int64_t ldc, int width);
 
+// The same; what the first term holds in a float's place is two bf16 numbers, whose products with those of the other factor are
+// both added. In the AVX-512 kernels alone, for processors with AVX512_BF16.
+void tile_of_pairs(int rows, int panels, const Term *terms, int term_count, const float *init, int64_t ld_init, const float *bias,
+                   float *c, int64_t ldc, int width);
+
 // The adapters' share of a product: c[m, :] += low[m, 0 .. rank) x panels of the slot that row m belongs to.
 struct LowRank {
     const float *low;             // [rows, rank]
@@ -45,7 +50,8 @@ struct LowRank {
     int64_t rank;
 };
 
-// c = init + bias + a W^T, or with transposed a W, and the low-rank part.
+// c = init + bias + a W^T, or with transposed a W, and the low-rank part. In bf16 arithmetic (cpu_rounds_to_bf16) a is rounded to
+// bf16 where W is held in it; all sums and the rest are in float.
 struct Gemm {
     const float *a;        // [rows, depth], depth = in features (transposed: out features)
     int64_t rows;

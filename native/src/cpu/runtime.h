@@ -13,6 +13,11 @@ namespace metalora {
 
 int cpu_threads(const Context &);
 
+// Arithmetic of the context's products with frozen weights: whether operands are rounded to bf16, and whether the processor
+// multiplies pairs of such numbers (AVX512_BF16).
+bool cpu_rounds_to_bf16(const Context &);
+bool cpu_dots_pairs(const Context &);
+
 // Runs body(argument, part) for every part in [0, parts), on all threads of the context. Which thread runs a part
 // is open: results may depend on the part alone. No nesting.
 void cpu_run(Context &, int parts, void (*body)(void *argument, int part), void *argument);

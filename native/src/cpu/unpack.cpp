@@ -1,16 +1,10 @@
 #include "cpu/unpack.h"
 
+#include "cpu/round_bf16.h"
 #include "cpu/vec.h"
 
 namespace metalora {
 namespace METALORA_ISA {
-
-static inline float bf16_to_float(uint16_t bits) {
-    const uint32_t wide = uint32_t(bits) << 16;
-    float value;
-    memcpy(&value, &wide, sizeof value);
-    return value;
-}
 
 void unpack(const ml_weight &w, int64_t panel0, int64_t panel1, int64_t k0, int64_t count, float *block) {
     const int64_t in = weight_in(w);
@@ -74,7 +68,7 @@ template <bool Bf16>
 static inline void transpose_square(const void *from, float *to) {
     for (int k = 0; k < kPanel; k++) {
         for (int n = 0; n < kPanel; n++) {
-            to[n * kPanel + k] = Bf16 ? bf16_to_float(static_cast<const uint16_t *>(from)[k * kPanel + n])
+            to[n * kPanel + k] = Bf16 ? float_of_bf16(static_cast<const uint16_t *>(from)[k * kPanel + n])
                                       : static_cast<const float *>(from)[k * kPanel + n];
         }
     }
@@ -99,7 +93,7 @@ static void unpack_transposed_as(const ml_weight &w, int64_t panel0, int64_t pan
             for (int64_t r = 0; r < rows; r++) {
                 for (int64_t i = 0; i < kPanel; i++) {
                     to[r * kPanel + i] = i >= width ? 0.0f
-                                         : Bf16 ? bf16_to_float(reinterpret_cast<const uint16_t *>(from)[i * kPanel + r])
+                                         : Bf16 ? float_of_bf16(reinterpret_cast<const uint16_t *>(from)[i * kPanel + r])
                                                 : reinterpret_cast<const float *>(from)[i * kPanel + r];
                 }
             }
@@ -112,6 +106,58 @@ void unpack_transposed(const ml_weight &w, int64_t panel0, int64_t panel1, int64
     else unpack_transposed_as<false>(w, panel0, panel1, n0, count, block);
 }
 
+#if defined(__AVX512F__)
+
+void unpack_pairs(const ml_weight &w, int64_t panel0, int64_t panel1, int64_t step0, int64_t count, float *block) {
+    const int64_t in = weight_in(w);
+    alignas(64) uint16_t interleaved[2 * kPanel];
+    for (int i = 0; i < kPanel; i++) interleaved[2 * i] = uint16_t(i), interleaved[2 * i + 1] = uint16_t(kPanel + i);
+    const __m512i order = _mm512_load_si512(interleaved);
+    for (int64_t panel = panel0; panel < panel1; panel++) {
+        const uint16_t *from = static_cast<const uint16_t *>(weight_data(w)) + (panel * in + 2 * step0) * kPanel;
+        float *to = block + (panel - panel0) * count * kPanel;
+        for (int64_t step = 0; step < count; step++) {
+            const bool whole = 2 * (step0 + step) + 2 <= in;  // else the second of the pair is zero
+            const __m512i rows = _mm512_maskz_loadu_epi16(whole ? ~0u : 0xFFFFu, from + 2 * step * kPanel);
+            _mm512_storeu_ps(to + step * kPanel, _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, rows)));
+        }
+    }
+}
+
+void unpack_pairs_transposed(const ml_weight &w, int64_t panel0, int64_t panel1, int64_t step0, int64_t count, float *block) {
+    const int64_t in = weight_in(w);
+    const uint16_t *data = static_cast<const uint16_t *>(weight_data(w));
+    constexpr int64_t half = kPanel / 2;  // pairs in a row of a panel
+    for (int64_t step = step0; step < step0 + count; step += half) {
+        const int64_t steps = step0 + count - step < half ? step0 + count - step : half;
+        for (int64_t panel = panel0; panel < panel1; panel++) {
+            const int64_t k = panel * kPanel, width = in - k < kPanel ? in - k : kPanel;
+            const uint16_t *from = data + (step / half * in + k) * kPanel;
+            float *to = block + ((panel - panel0) * count + step - step0) * kPanel;
+            if (steps == half && width == kPanel) {
+                for (int64_t i = 0; i < kPanel; i += half) {
+                    __m256 rows[half];
+                    for (int64_t r = 0; r < half; r++) {
+                        rows[r] = _mm256_castsi256_ps(_mm256_loadu_si256((const __m256i *)(from + (i + r) * kPanel)));
+                    }
+                    transpose8(rows);
+                    for (int64_t r = 0; r < half; r++) _mm256_storeu_ps(to + r * kPanel + i, rows[r]);
+                }
+                continue;
+            }
+            for (int64_t s = 0; s < steps; s++) {
+                for (int64_t i = 0; i < kPanel; i++) {
+                    uint32_t pair = 0;
+                    if (i < width) memcpy(&pair, from + i * kPanel + 2 * s, sizeof pair);
+                    memcpy(to + s * kPanel + i, &pair, sizeof pair);
+                }
+            }
+        }
+    }
+}
+
+#endif
+
 void unpack_row(const ml_weight &w, int64_t n, float *row) {
     const int64_t in = weight_in(w), at = n / kPanel * in * kPanel + n % kPanel;
     if (weight_is_row_major(w)) {
@@ -120,7 +166,7 @@ void unpack_row(const ml_weight &w, int64_t n, float *row) {
     }
     if (weight_is_bf16(w)) {
         const uint16_t *from = static_cast<const uint16_t *>(weight_data(w)) + at;
-        for (int64_t k = 0; k < in; k++) row[k] = bf16_to_float(from[k * kPanel]);
+        for (int64_t k = 0; k < in; k++) row[k] = float_of_bf16(from[k * kPanel]);
     } else {
         const float *from = static_cast<const float *>(weight_data(w)) + at;
         for (int64_t k = 0; k < in; k++) row[k] = from[k * kPanel];

@@ -2,32 +2,21 @@
 #include <string.h>
 
 #include "cpu/ops.h"
+#include "cpu/round_bf16.h"
 
 namespace metalora {
 namespace METALORA_ISA {
 
-static inline float float_of(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static inline float float_of_bf16(uint16_t bits) { return float_of(uint32_t(bits) << 16); }
-
 static inline float float_of_f16(uint16_t bits) {
     const uint32_t sign = uint32_t(bits & 0x8000) << 16, exponent = bits >> 10 & 31, mantissa = bits & 1023;
-    if (exponent == 31) return float_of(sign | 0x7F800000 | mantissa << 13);
-    if (exponent > 0) return float_of(sign | (exponent + 112) << 23 | mantissa << 13);
-    const float magnitude = float(mantissa) * (1.0f / 16777216.0f);  // subnormal: mantissa * 2^-24
-    return sign ? -magnitude : magnitude;
-}
-
-// To the nearest, ties to even; NaN stays NaN.
-static inline uint16_t bf16_of(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if ((bits & 0x7FFFFFFF) > 0x7F800000) return uint16_t(bits >> 16 | 64);
-    return uint16_t((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+    if (exponent == 0) {  // subnormal: mantissa * 2^-24
+        const float magnitude = float(mantissa) * (1.0f / 16777216.0f);
+        return sign ? -magnitude : magnitude;
+    }
+    const uint32_t wide = sign | (exponent == 31 ? 0x7F800000 : (exponent + 112) << 23) | mantissa << 13;
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return value;
 }
 
 // A panel's features that are among rows [begin, end) of the weight; load(row-major index from `begin` on) gives a value. The

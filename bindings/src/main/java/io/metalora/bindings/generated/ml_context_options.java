@@ -21,7 +21,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  *     int32_t activation_dtype;
  *     const char *isa;
  *     int32_t matmul;
- *     int32_t reserved;
+ *     int32_t arithmetic;
  * }
  * }
  */
@@ -38,7 +38,7 @@ public class ml_context_options {
         Metalora.C_INT.withName("activation_dtype"),
         Metalora.C_POINTER.withName("isa"),
         Metalora.C_INT.withName("matmul"),
-        Metalora.C_INT.withName("reserved")
+        Metalora.C_INT.withName("arithmetic")
     ).withName("ml_context_options");
 
     /**
@@ -312,48 +312,48 @@ public class ml_context_options {
         struct.set(matmul$LAYOUT, matmul$OFFSET, fieldValue);
     }
 
-    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+    private static final OfInt arithmetic$LAYOUT = (OfInt)$LAYOUT.select(groupElement("arithmetic"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t arithmetic
      * }
      */
-    public static final OfInt reserved$layout() {
-        return reserved$LAYOUT;
+    public static final OfInt arithmetic$layout() {
+        return arithmetic$LAYOUT;
     }
 
-    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+    private static final long arithmetic$OFFSET = $LAYOUT.byteOffset(groupElement("arithmetic"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t arithmetic
      * }
      */
-    public static final long reserved$offset() {
-        return reserved$OFFSET;
+    public static final long arithmetic$offset() {
+        return arithmetic$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t arithmetic
      * }
      */
-    public static int reserved(MemorySegment struct) {
-        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    public static int arithmetic(MemorySegment struct) {
+        return struct.get(arithmetic$LAYOUT, arithmetic$OFFSET);
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * int32_t reserved
+     * int32_t arithmetic
      * }
      */
-    public static void reserved(MemorySegment struct, int fieldValue) {
-        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
+    public static void arithmetic(MemorySegment struct, int fieldValue) {
+        struct.set(arithmetic$LAYOUT, arithmetic$OFFSET, fieldValue);
     }
 
     /**
