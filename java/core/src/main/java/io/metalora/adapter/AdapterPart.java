@@ -1,6 +1,6 @@
 package io.metalora.adapter;
 
-/** What of an adapter is moved to fit it to a task; the rest is left as all tasks share it. */
+/** Which matrices of an adapter are trained to adapt it to a task; the others stay as all tasks share them. */
 public enum AdapterPart {
     ALL,
     /** Every B, of a mixture all of its heads: the tasks share A, and the router. */

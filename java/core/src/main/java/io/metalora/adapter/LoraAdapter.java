@@ -18,7 +18,7 @@ public final class LoraAdapter implements AutoCloseable {
         this.parameters = parameters;
     }
 
-    /** A fresh adapter, which changes nothing: every B is zero, every A and router uniform in (-1/sqrt(in), 1/sqrt(in)). */
+    /** A new adapter, which changes nothing: every B is zero, every A and router uniform in (-1/sqrt(in), 1/sqrt(in)). */
     public static LoraAdapter create(Device device, AdapterLayout layout, long seed) {
         var adapter = new LoraAdapter(layout, device.zeros(DType.F32, layout.parameters()));
         try {
@@ -91,7 +91,7 @@ public final class LoraAdapter implements AutoCloseable {
     }
 
     /**
-     * Refuses a folder that {@link #save} would, which is better known before the work than after it.
+     * Refuses a folder that {@link #save} would, so that it is known before the work.
      *
      * @throws InputException if it is no place for an adapter, saying why
      */

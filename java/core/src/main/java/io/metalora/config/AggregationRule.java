@@ -1,6 +1,6 @@
 package io.metalora.config;
 
-/** How the query gradients of an iteration's tasks become the one gradient that moves the shared adapter. */
+/** How the query gradients of an iteration's tasks become the one gradient that updates the shared adapter. */
 public enum AggregationRule {
     /** Every task weighs the same. */
     MEAN,

@@ -6,6 +6,6 @@ public enum Method {
     META_LORA,
     /** "Traditional" LoRA on all tasks' samples mixed: {@link io.metalora.train.JointLora}. */
     JOINT_LORA,
-    /** LoRA of each task alone, all in one pass over the frozen weights; one adapter a task: {@link io.metalora.train.SeparateLora}. */
+    /** LoRA of each task alone, all in one pass over the frozen weights; one adapter per task: {@link io.metalora.train.SeparateLora}. */
     SEPARATE_LORA
 }

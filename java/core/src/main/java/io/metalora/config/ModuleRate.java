@@ -4,10 +4,10 @@ import io.metalora.file.Shown;
 import io.metalora.runtime.InputException;
 
 /**
- * The rate of stage 1 on some Linears, in the configuration {@code MODULE=RATE}.
+ * The learning rate of stage 1 for some Linears, in the configuration {@code MODULE=RATE}.
  *
  * @param module a whole module path, or the end of paths after a dot, as in {@code adapter.target_modules}
- * @param rate   at least 0; 0: stage 1 leaves them as they are
+ * @param rate   at least 0; 0: stage 1 does not change them
  */
 public record ModuleRate(String module, float rate) {
 

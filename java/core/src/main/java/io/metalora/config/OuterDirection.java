@@ -4,8 +4,8 @@ package io.metalora.config;
 public enum OuterDirection {
     /** The gradient of its query loss at its adapted parameters. */
     FIRST_ORDER,
-    /** From its adapted parameters to the shared ones (Nichol, Achiam and Schulman 2018); the query set is only measured. */
+    /** The shared minus the adapted parameters (Nichol, Achiam and Schulman 2018); the query set is only measured. */
     REPTILE,
-    /** The gradient of its query loss by the shared parameters, through the inner steps (Finn, Abbeel and Levine 2017). */
+    /** The gradient of its query loss with respect to the shared parameters, through the inner steps (Finn, Abbeel and Levine 2017). */
     EXACT
 }

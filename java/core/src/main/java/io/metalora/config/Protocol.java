@@ -46,7 +46,7 @@ public record Protocol(String title, String model, Tasks tasks, List<Long> seeds
     }
 
     /**
-     * A folder with one folder a task.
+     * A folder with one folder per task.
      *
      * @param folder a path, or {@code embedded:NAME}
      * @param names  the tasks of it to use; empty: all
@@ -87,10 +87,10 @@ public record Protocol(String title, String model, Tasks tasks, List<Long> seeds
      *
      * @param epochs    times every sample is seen; only where steps are 0
      * @param steps     optimizer steps of each task
-     * @param batchSize samples a step
+     * @param batchSize samples per step
      * @param lr        highest learning rate
      * @param optimizer what takes the steps
-     * @param adapts    what of the adapter they move
+     * @param adapts    which matrices of the adapter they train
      */
     public record FineTune(int epochs, long steps, int batchSize, double lr, InnerOptimizer optimizer, AdapterPart adapts) {
     }
@@ -131,7 +131,7 @@ public record Protocol(String title, String model, Tasks tasks, List<Long> seeds
             grid = List.copyOf(grid);
         }
 
-        /** What the arm is evaluated on and with how many samples: a row of the results each. */
+        /** What the arm is evaluated on and with how many samples: each a row of the results. */
         public List<Row> rows() {
             List<Integer> samples = adapt.map(Adaptation::samples).orElse(List.of(NO_ADAPTATION));
             return on.stream().flatMap(tasks -> samples.stream().map(k -> new Row(name, tasks, k))).toList();

@@ -76,7 +76,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     }
 
     /**
-     * @param folder         one folder a task, with train.jsonl in it
+     * @param folder         one folder per task, with train.jsonl in it
      * @param names          the tasks to use; empty: all
      * @param samplesPerTask how many training examples of each task may be seen; 0: all
      * @param appendEos      teach the end of sequence token after every completion
@@ -92,15 +92,15 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     /**
      * @param iterations        outer steps
      * @param tasksPerIteration n, the tasks of a meta-batch
-     * @param supportSize       samples a task to adapt on
-     * @param querySize         samples a task to take the outer gradient on
+     * @param supportSize       samples per task to adapt on
+     * @param querySize         samples per task to take the outer gradient on
      * @param innerSteps        k; 0 is multi-task LoRA on the query sets
-     * @param adapts            what of the adapter the inner steps move
+     * @param adapts            which matrices of the adapter the inner steps train
      * @param innerOptimizer    what takes the inner steps
      * @param innerLr           its learning rate
      * @param innerRates        rates of single modules in its place, each as {@code MODULE=RATE}; of several that name a
      *                          Linear the first counts
-     * @param innerRateLr       rate at which the inner rate of every Linear is learned; 0: they stay as they are
+     * @param innerRateLr       rate at which the inner rate of every Linear is learned; 0: they are constant
      * @param innerClip         largest norm of a task's inner gradient; 0: no limit
      * @param outer             what a task contributes to the outer step
      * @param composition       which tasks form an iteration
@@ -133,7 +133,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
 
     /**
      * @param epochs    times every sample is seen
-     * @param batchSize samples a step; the last step of an epoch takes what is left
+     * @param batchSize samples per step; the last step of an epoch takes the remaining ones
      */
     public record Joint(int epochs, int batchSize) {
     }

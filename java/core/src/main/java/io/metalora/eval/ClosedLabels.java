@@ -11,7 +11,7 @@ import java.util.Optional;
 import java.util.TreeSet;
 
 /**
- * Finds out whether a task has a closed set of answers: few different completions, each of them usual. Then an answer is
+ * Determines whether a task has a closed set of answers: few different completions, each of them usual. Then an answer is
  * chosen by ranking them; else it is open and has to be matched.
  */
 final class ClosedLabels {

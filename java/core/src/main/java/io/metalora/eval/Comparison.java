@@ -16,7 +16,7 @@ import java.util.stream.Collectors;
  * came.
  *
  * @param tasks the rows
- * @param arms  the columns, each with one result a task in the order of the rows; one that is not complete lacks some
+ * @param arms  the columns, each with one result per task in the order of the rows; one that is not complete lacks some
  */
 public record Comparison(List<String> tasks, List<Arm> arms) {
 
@@ -30,7 +30,7 @@ public record Comparison(List<String> tasks, List<Arm> arms) {
      * One way to get an adapter, and how it did.
      *
      * @param name    a few words, a column's heading
-     * @param results one a task that is evaluated
+     * @param results one per task that is evaluated
      */
     public record Arm(String name, List<TaskResult> results) {
         public Arm {
@@ -85,7 +85,7 @@ public record Comparison(List<String> tasks, List<Arm> arms) {
         }
     }
 
-    /** As far as an evaluation has come. */
+    /** The results of an evaluation so far. */
     public static Comparison of(EvaluationLog log, List<String> arms) {
         return new Comparison(log.items().stream().map(TaskItems::task).toList(),
                 arms.stream().map(arm -> new Arm(arm, log.results(arm))).toList());

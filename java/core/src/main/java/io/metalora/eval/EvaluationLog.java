@@ -31,7 +31,7 @@ import java.util.Optional;
 
 /**
  * Answers as they come, by arm, task and item: in memory, and in a file where they are to outlive the process, so that an
- * evaluation that was stopped continues. The file is JSON Lines: the settings, one line a task with the items that are
+ * evaluation that was stopped continues. The file is JSON Lines: the settings, one line per task with the items that are
  * evaluated, then the answers, {@code {"arm", "task", "from", "correct"}} with 1 for a right answer and 0 for a wrong one,
  * from the task's item number {@code from} on.
  */
@@ -255,7 +255,7 @@ public final class EvaluationLog implements AutoCloseable {
         return task.result(correct);
     }
 
-    /** The items that are evaluated, one a task. */
+    /** The items that are evaluated, one per task. */
     public List<TaskItems> items() {
         return items;
     }

@@ -41,7 +41,7 @@ record BackwardBuffers(
         }
     }
 
-    /** @param tokens T, the most tokens of a pack */
+    /** @param tokens T, the maximum number of tokens of a pack */
     static BackwardBuffers in(BufferPlan plan, ModelShape shape, int tokens) {
         var c = shape.config();
         var dqkv = LayerActivations.stack(plan, shape, tokens, Projection.Q);

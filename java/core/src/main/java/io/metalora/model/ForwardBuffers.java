@@ -13,7 +13,7 @@ import io.metalora.runtime.op.RopeTable;
  */
 record ForwardBuffers(Tensor normed, Tensor finalNormed, Tensor activated, RopeTable angles) {
 
-    /** @param tokens T, the most tokens of a pack */
+    /** @param tokens T, the maximum number of tokens of a pack */
     static ForwardBuffers in(BufferPlan plan, ModelShape shape, int tokens) {
         var c = shape.config();
         int hidden = c.hiddenSize();

@@ -114,7 +114,7 @@ public final class Generator implements AutoCloseable {
     /**
      * As {@link #generate(int[], GenerationOptions)}, with the adapter of slot 0 where there are any.
      *
-     * @param listener hears of each token as it comes
+     * @param listener is called with each token as it is generated
      * @throws InputException as {@link #generate(List, TokenListener)}
      */
     public int[] generate(int[] prompt, GenerationOptions options, IntConsumer listener) {

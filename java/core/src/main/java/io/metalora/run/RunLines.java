@@ -63,7 +63,7 @@ final class RunLines {
         return line;
     }
 
-    /** draws.jsonl, one line a task before training: the training examples that may be drawn, and a digest of their ids. */
+    /** draws.jsonl, one line per task before training: the training examples that may be drawn, and a digest of their ids. */
     static ObjectNode subset(EncodedTask task) {
         ObjectNode line = JSON.objectNode();
         line.put("task", task.name());

@@ -26,7 +26,7 @@ public interface Composition {
     List<Drawn> draw(long iteration);
 
     /**
-     * Hears what an iteration measured.
+     * Receives what an iteration measured.
      *
      * @param tasks     indices of its tasks
      * @param queryLoss of each

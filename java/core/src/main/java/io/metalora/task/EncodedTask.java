@@ -21,7 +21,7 @@ public final class EncodedTask {
      * @param name     the task's name
      * @param examples the samples
      * @param lines    for each sample its index in the task's training split, from 0; ascending; copied
-     * @param dropped  how many examples were left out because they are too long
+     * @param dropped  how many examples were omitted because they are too long
      */
     public EncodedTask(String name, List<EncodedExample> examples, int[] lines, int dropped) {
         this.name = Objects.requireNonNull(name, "name");
@@ -58,7 +58,7 @@ public final class EncodedTask {
         return lines[sample];
     }
 
-    /** How many examples were left out because they are too long. */
+    /** How many examples were omitted because they are too long. */
     public int dropped() {
         return dropped;
     }

@@ -16,8 +16,8 @@ public final class EpisodeSampler implements EpisodeSource {
     private int[] drawn = {}; // tasks of the last draw
 
     /**
-     * @param support support samples a task; 0 where there are no inner steps
-     * @param query   query samples a task; at least 1
+     * @param support support samples per task; 0 where there are no inner steps
+     * @param query   query samples per task; at least 1
      * @throws InputException if a task has fewer samples than support + query
      */
     public EpisodeSampler(List<EncodedTask> tasks, Composition composition, int support, int query, long seed) {

@@ -9,7 +9,7 @@ public interface EpisodeSource {
     List<Episode> draw(long iteration);
 
     /**
-     * Hears what an iteration measured.
+     * Receives what an iteration measured.
      *
      * @param queryLoss of each of the episodes that were drawn last
      * @param cosines   [n, n], row-major, of their query gradients

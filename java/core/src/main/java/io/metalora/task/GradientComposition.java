@@ -5,7 +5,7 @@ import io.metalora.random.CounterRandom;
 import java.util.List;
 
 /**
- * Draws tasks by how their query gradients lay to each other when they were drawn together. The first is drawn uniformly; each
+ * Draws tasks by the cosines that their query gradients had when they were drawn together. The first is drawn uniformly; each
  * further one in proportion to exp(c / temperature), where c is the mean of the cosines that it has had with those drawn before
  * it (a running mean for each pair; 0 for pairs that never met). With a negative sign, tasks are preferred that point elsewhere.
  */

@@ -6,15 +6,15 @@ import java.util.List;
 
 /**
  * Draws tasks whose query loss falls slowest more often, as dynamic weight averaging weighs them (Liu, Johns and Davison 2019):
- * task i in proportion to exp(r_i / temperature), where r_i is its newer loss by its older one. Tasks are not measured in every
- * iteration, so that the two are running means of its measurements, of which the newer forgets faster. A task that was not
+ * task i in proportion to exp(r_i / temperature), where r_i is its recent loss divided by its older one. Tasks are not measured in every
+ * iteration, so that the two are running means of its measurements, of which the recent one forgets faster. A task that was not
  * measured twice counts as one whose loss doesn't fall.
  */
 public final class LossComposition implements Composition {
 
     private static final float NEWER = 0.5f;
     private static final float OLDER = 0.1f;
-    /** Beyond it a loss that grows is no more reason. */
+    /** The largest ratio: a loss that grows more does not raise the probability further. */
     private static final double MOST = 2;
 
     private final int count;

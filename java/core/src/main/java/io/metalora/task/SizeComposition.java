@@ -14,7 +14,7 @@ public final class SizeComposition implements Composition {
 
     /**
      * @param samples     of each task, at least 1
-     * @param count       tasks an iteration
+     * @param count       tasks per iteration
      * @param temperature above 0
      */
     public SizeComposition(int[] samples, int count, double temperature, long seed) {

@@ -13,7 +13,7 @@ import java.util.Set;
 import java.util.TreeSet;
 
 /**
- * Reads a folder of tasks: one folder a task, in it {@code train.jsonl}, {@code dev.jsonl} and {@code test.jsonl}, each
+ * Reads a folder of tasks: one folder per task, in it {@code train.jsonl}, {@code dev.jsonl} and {@code test.jsonl}, each
  * optional, in the form of {@link ExampleFile}. The second may also be called {@code val.jsonl} or {@code validation.jsonl}.
  * Tasks come sorted by name.
  */

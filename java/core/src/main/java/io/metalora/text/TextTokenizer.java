@@ -10,7 +10,7 @@ import java.util.Arrays;
  *
  * <p>The library is native and aborts the process on some files. A file is therefore checked first and, the first time it is
  * seen, tried in a JVM of its own (about half a second); the system property {@value TokenizerTrial#PROPERTY} set to {@code off}
- * leaves that out. Loading the library also sets the system property {@code OPT_OUT_TRACKING}, unless the application or the
+ * omits that. Loading the library also sets the system property {@code OPT_OUT_TRACKING}, unless the application or the
  * environment has set it: otherwise DJL would report its use over the network.
  */
 public final class TextTokenizer implements AutoCloseable {

@@ -25,12 +25,12 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 
 /**
- * Tries a tokenizer in a JVM of its own, since the tokenizers library may abort the process that uses it. What has passed is
+ * Tries a tokenizer in a separate JVM, since the tokenizers library may abort the process that uses it. What has passed is
  * remembered by its hash, in this process and in the user's cache; the embedded model's tokenizer is known beforehand.
  */
 final class TokenizerTrial {
 
-    /** System property: {@code off} leaves trials out. */
+    /** System property: {@code off} omits trials. */
     static final String PROPERTY = "metalora.tokenizer.trial";
 
     /** Of the trial: what passed an easier one is tried again. */

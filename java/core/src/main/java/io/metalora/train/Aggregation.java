@@ -4,7 +4,7 @@ import io.metalora.config.TrainConfig;
 import java.util.Arrays;
 
 /**
- * How the query gradients g_i of n tasks become the one that the shared adapter is moved by: sum_i w_i g_i. The weights depend
+ * How the query gradients g_i of n tasks become the one that updates the shared adapter: sum_i w_i g_i. The weights depend
  * on the Gram matrix of the gradients alone, n x n numbers, however many parameters the adapter has, and on the tasks' sizes.
  */
 interface Aggregation {
@@ -51,7 +51,7 @@ interface Aggregation {
      */
     void weights(double[] gram, long iteration, int[] samples, float[] weights);
 
-    /** That which a configuration asks for. */
+    /** The one that a configuration asks for. */
     static Aggregation of(TrainConfig config) {
         return switch (config.meta().aggregation()) {
             case MEAN -> MEAN;

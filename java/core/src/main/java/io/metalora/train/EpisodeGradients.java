@@ -107,7 +107,7 @@ final class EpisodeGradients implements AutoCloseable {
     /**
      * Queues stage 1 and the query gradients, which will be in the slots: those of the i-th episode in slot i.
      *
-     * @param batch   an episode a slot
+     * @param batch   an episode per slot
      * @param measure whether the support losses after stage 1 are measured too
      */
     void queue(List<Episode> batch, boolean measure, long dropoutSeed) {

@@ -10,9 +10,9 @@ import java.util.Objects;
  *
  * @param steps       optimizer steps; 0: as many as the epochs have
  * @param epochs      times every sample is seen; only where steps are not given
- * @param batchSize   samples a step; the last step of an epoch takes what is left
+ * @param batchSize   samples per step; the last step of an epoch takes the remaining ones
  * @param algorithm   what takes the steps
- * @param adapts      what of the adapter they move
+ * @param adapts      which matrices of the adapter they train
  * @param optimizer   its learning rate, schedule, weight decay and clip, and AdamW's constants
  * @param seed        of the order of the samples and of dropout
  * @param tokenBudget most tokens in one pass, as {@code compute.token_budget}
@@ -38,7 +38,7 @@ public record FineTuning(long steps, int epochs, int batchSize, InnerOptimizer a
                 config.optimizer(), config.seed(), config.compute().tokenBudget());
     }
 
-    /** Samples a step for a task of {@code samples}. */
+    /** Samples per step for a task of {@code samples}. */
     int batch(int samples) {
         return Math.min(batchSize, samples);
     }

@@ -17,7 +17,7 @@ import java.util.Map;
  * is its first value times exp(s); what is learned, by Adam, is s. With theta_i = theta - alpha sum_j g_j after a task's inner
  * steps, the derivative of its query loss by s is alpha times that by alpha, which is -&lt;sum_j g_j, q&gt;: the dot product of
  * the query gradient q and the way theta_i - theta that stage 1 went, whatever optimizer took the steps. The tasks' derivatives
- * are weighed as their gradients are.
+ * are weighted as their gradients are.
  */
 final class LearnedRates {
 
@@ -104,7 +104,7 @@ final class LearnedRates {
         products.download(productsOnHost);
     }
 
-    /** The derivative of the weighed query losses by s of a Linear, from what was awaited last. */
+    /** The derivative of the weighted query losses with respect to s of a Linear, from what was awaited last. */
     double derivative(int linear, float[] weights) {
         double sum = 0;
         for (int slot = 0; slot < slots.slots(); slot++) {

@@ -214,7 +214,7 @@ public final class MetaLora implements Trainer {
         optimizer.conclude();
     }
 
-    /** The inner rates that were learned, by the paths of the Linears; empty where they stay as they are. */
+    /** The inner rates that were learned, by the paths of the Linears; empty where they are constant. */
     public Map<String, Float> learnedRates() {
         return gradients.learned() == null ? Map.of() : gradients.learned().byPath();
     }
@@ -229,7 +229,7 @@ public final class MetaLora implements Trainer {
     /**
      * An iteration on given episodes.
      *
-     * @param batch one episode a slot; exactly {@code meta.tasks_per_iteration} of them
+     * @param batch one episode per slot; exactly {@code meta.tasks_per_iteration} of them
      */
     public IterationReport iterate(List<Episode> batch) {
         return gradients.whole(() -> run(batch));
@@ -267,8 +267,8 @@ public final class MetaLora implements Trainer {
      * The first half of an iteration: stage 1, and the gradient of each task's query loss at its adapted parameters. The shared
      * adapter and the count of iterations stay.
      *
-     * @param batch one episode a slot; exactly {@code meta.tasks_per_iteration} of them
-     * @return F32 [n, P], a task's gradient a row, in the order of the batch; stays this object's, until the next call
+     * @param batch one episode per slot; exactly {@code meta.tasks_per_iteration} of them
+     * @return F32 [n, P], one row per task's gradient, in the order of the batch; stays this object's, until the next call
      * @throws TrainingDivergedException if a loss is not finite
      */
     public Tensor gradients(List<Episode> batch) {

@@ -19,7 +19,7 @@ import java.util.List;
 final class PackBuilder {
 
     /**
-     * Most tokens of a pass where none is asked for. On the CPU larger passes are hardly faster (SmolLM2-135M: 4 % from
+     * Maximum tokens of a pass where no budget is set. On the CPU larger passes are hardly faster (SmolLM2-135M: 4 % from
      * 256 to 1024 tokens), and every token's activations take memory.
      */
     private static final int DEFAULT_BUDGET = 512;

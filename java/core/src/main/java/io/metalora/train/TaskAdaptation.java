@@ -67,7 +67,7 @@ public final class TaskAdaptation implements AutoCloseable {
      * Holds what the adaptation of one group needs, until closed.
      *
      * @param shared   where each task starts; unchanged, stays the caller's
-     * @param progress hears how many tokens went through the model, pass by pass
+     * @param progress is told how many tokens went through the model, pass by pass
      * @param stop     asked before every pass; true ends an adaptation with a {@link CancellationException}
      */
     public TaskAdaptation(CausalLM model, LoraAdapter shared, Plan plan, LongConsumer progress, BooleanSupplier stop) {
@@ -151,7 +151,7 @@ public final class TaskAdaptation implements AutoCloseable {
      * Adapts tasks and keeps the adapter of each.
      *
      * @param examples of each task, none empty
-     * @return one adapter a task, which the caller closes
+     * @return one adapter per task, which the caller closes
      * @throws TrainingDivergedException if an adapted adapter is not finite
      * @throws InputException            if that comes of weights of the model that are not
      */

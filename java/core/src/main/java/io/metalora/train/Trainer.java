@@ -51,7 +51,7 @@ public sealed interface Trainer extends AutoCloseable permits MetaLora, JointLor
     long scratchBytes();
 
     /**
-     * The next iteration: draws, trains, and moves the shared adapter.
+     * The next iteration: draws, trains, and updates the shared adapter.
      *
      * <p>One that ends with an exception leaves the shared adapter and the trainer as they were after the last whole iteration.
      *

@@ -44,7 +44,7 @@ public final class TrainerState {
      * With these beside the rest.
      *
      * @param average    of the shared adapter over the steps, [P]; empty where none is kept
-     * @param innerRates what is learned of them; empty where they stay as they are
+     * @param innerRates what is learned of them; empty where they are constant
      */
     public TrainerState with(float[] average, float[] innerRates) {
         return new TrainerState(step, parameters, m, v, composition, average, innerRates);
@@ -80,7 +80,7 @@ public final class TrainerState {
         return average;
     }
 
-    /** What is learned of the inner rates; empty where they stay as they are. */
+    /** What is learned of the inner rates; empty where they are constant. */
     public float[] innerRates() {
         return innerRates;
     }
