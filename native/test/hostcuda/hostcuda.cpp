@@ -24,6 +24,7 @@ namespace hostcuda {
 namespace {
 
 constexpr size_t kStack = 256 * 1024;           // under the sanitizers frames are large
+constexpr size_t kStagger = 13 * 64, kStaggers = 64;  // between the tops of stacks, which else are all in the same sets of the cache
 
 // ---- fibers -----------------------------------------------------------------------------------------------------
 
@@ -108,8 +109,8 @@ struct Thread {
     uint32_t mask = 0;
     void *data = nullptr;
     void (*combine)(void *const *) = nullptr;
-    std::vector<std::vector<Copy>> groups;  // committed
-    std::vector<Copy> open;
+    std::vector<Copy> copies;    // that have not arrived, oldest first
+    std::vector<size_t> groups;  // committed: where each ends in copies
 };
 
 // Stacks are kept between launches; each has a page below it that may not be touched.
@@ -137,7 +138,7 @@ Order order = Order::kForward;
 uint64_t order_seed = 1;
 
 struct Block {
-    std::vector<Thread> threads;
+    std::vector<Thread> threads;  // kept from block to block, as all that follows
     Fiber scheduler;
     void *scheduler_fake_stack = nullptr;
     const void *scheduler_stack = nullptr;
@@ -146,7 +147,7 @@ struct Block {
     const std::function<void()> *kernel = nullptr;
     std::unique_ptr<unsigned char[]> dynamic;
     size_t dynamic_bytes = 0;
-    std::map<const void *, std::unique_ptr<unsigned char[]>> statics;
+    std::map<const void *, std::pair<std::unique_ptr<unsigned char[]>, size_t>> statics;
     size_t static_bytes = 0;
 };
 
@@ -191,6 +192,7 @@ void body() {
 
 void resume(Thread &thread, size_t index) {
     block->current = &thread;
+    current_position = &thread.position;
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(&block->scheduler_fake_stack, stacks.at(index), kStack);
 #else
@@ -308,25 +310,28 @@ namespace {
 void run(dim3 grid, dim3 threads, size_t dynamic_shared, const std::function<void()> &kernel) {
     const size_t count = static_cast<size_t>(threads.x) * threads.y * threads.z;
     const size_t blocks = static_cast<size_t>(grid.x) * grid.y * grid.z;
+    Block one;
+    block = &one;
+    one.kernel = &kernel;
+    one.dynamic_bytes = dynamic_shared;
+    one.dynamic.reset(new unsigned char[dynamic_shared + 128]);
+    one.threads.resize(count);
     for (size_t number : sequence_of(blocks, order_seed + 1)) {
-        Block one;
-        block = &one;
-        one.kernel = &kernel;
-        one.dynamic_bytes = dynamic_shared;
-        one.dynamic.reset(new unsigned char[dynamic_shared + 128]);
         std::memset(one.dynamic.get(), 0xFF, dynamic_shared + 128);
-        one.threads.resize(count);
+        for (auto &[key, memory] : one.statics) std::memset(memory.first.get(), 0xFF, memory.second);
         for (size_t i = 0; i < count; i++) {
             Thread &thread = one.threads[i];
+            thread.state = State::kReady;
+            thread.copies.clear(), thread.groups.clear();
             thread.lane = static_cast<int>(i % 32);
             thread.position.thread = {unsigned(i % threads.x), unsigned(i / threads.x % threads.y), unsigned(i / threads.x / threads.y)};
             thread.position.block = {unsigned(number % grid.x), unsigned(number / grid.x % grid.y), unsigned(number / grid.x / grid.y)};
             thread.position.threads = threads, thread.position.blocks = grid;
-            prepare(thread.fiber, stacks.at(i), kStack, body);
+            prepare(thread.fiber, stacks.at(i), kStack - i % kStaggers * kStagger, body);
         }
         run_block(sequence_of((count + 31) / 32, order_seed + number), sequence_of(32, order_seed + number));
-        block = nullptr;
     }
+    block = nullptr;
 }
 
 }  // namespace
@@ -341,7 +346,7 @@ void launch(dim3 grid, dim3 threads, size_t dynamic_shared, cudaStream_t stream,
     queue(stream, [=, kernel = std::move(kernel)] { run(grid, threads, dynamic_shared, kernel); });
 }
 
-const Position &position() { return block->current->position; }
+const Position *current_position = nullptr;
 
 int lane() { return block->current->lane; }
 
@@ -352,15 +357,15 @@ void *dynamic_shared() {
 
 void *static_shared(const void *key, size_t bytes) {
     auto &memory = block->statics[key];
-    if (memory == nullptr) {
-        memory.reset(new unsigned char[bytes]);
-        std::memset(memory.get(), 0xFF, bytes);
+    if (memory.first == nullptr) {
+        memory = {std::unique_ptr<unsigned char[]>(new unsigned char[bytes]), bytes};
+        std::memset(memory.first.get(), 0xFF, bytes);
         block->static_bytes += bytes;
         if (block->static_bytes > 48 * 1024 || block->static_bytes + block->dynamic_bytes > shared_memory()) {
             stop("more shared memory than a block can have");
         }
     }
-    return memory.get();
+    return memory.first.get();
 }
 
 void block_barrier(const char *file, int line) {
@@ -393,8 +398,9 @@ void mma_m16n8k16(float (*d)[4], int m, int n, const uint32_t (*a)[4], const uin
     struct Fragments { float (*d)[4]; int m, n; const uint32_t (*a)[4], (*b)[2]; } mine{d, m, n, a, b};
     exchange("mma.m16n8k16", 0xFFFFFFFFu, &mine, [](void *const *lanes) {
         const auto &first = *static_cast<Fragments *>(lanes[0]);
-        std::vector<std::array<std::array<float, 16>, 16>> a(static_cast<size_t>(first.m));
-        std::vector<std::array<std::array<float, 8>, 16>> b(static_cast<size_t>(first.n));
+        static std::vector<std::array<std::array<float, 16>, 16>> a;
+        static std::vector<std::array<std::array<float, 8>, 16>> b;
+        a.resize(static_cast<size_t>(first.m)), b.resize(static_cast<size_t>(first.n));
         for (int lane = 0; lane < 32; lane++) {
             auto &from = *static_cast<Fragments *>(lanes[lane]);
             const int group = lane / 4, t = lane % 4;
@@ -410,15 +416,22 @@ void mma_m16n8k16(float (*d)[4], int m, int n, const uint32_t (*a)[4], const uin
                 }
             }
         }
-        for (int lane = 0; lane < 32; lane++) {
-            auto &to = *static_cast<Fragments *>(lanes[lane]);
-            for (size_t f = 0; f < a.size() * b.size(); f++) {
-                const auto &left = a[f / b.size()];
-                const auto &right = b[f % b.size()];
-                for (int i = 0; i < 4; i++) {
-                    const int row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
-                    for (int k = 0; k < 16; k++) to.d[f][i] += left[row][k] * right[k][column];
+        float(*d[32])[4];
+        for (int lane = 0; lane < 32; lane++) d[lane] = static_cast<Fragments *>(lanes[lane])->d;
+        for (size_t f = 0; f < a.size() * b.size(); f++) {
+            const auto &left = a[f / b.size()];
+            const auto &right = b[f % b.size()];
+            float sums[16][8];  // row by row, so that the compiler does a row's columns at once
+            for (int lane = 0; lane < 32; lane++) {
+                for (int i = 0; i < 4; i++) sums[lane / 4 + 8 * (i / 2)][2 * (lane % 4) + i % 2] = d[lane][f][i];
+            }
+            for (int row = 0; row < 16; row++) {
+                for (int k = 0; k < 16; k++) {
+                    for (int column = 0; column < 8; column++) sums[row][column] += left[row][k] * right[k][column];
                 }
+            }
+            for (int lane = 0; lane < 32; lane++) {
+                for (int i = 0; i < 4; i++) d[lane][f][i] = sums[lane / 4 + 8 * (i / 2)][2 * (lane % 4) + i % 2];
             }
         }
     });
@@ -459,20 +472,20 @@ void cp_async_16(void *to, const void *from, bool valid) {
         stop("cp.async of an address that is not 16-byte aligned");
     }
     if (order == Order::kReverse) complete({to, from, valid});
-    else block->current->open.push_back({to, from, valid});
+    else block->current->copies.push_back({to, from, valid});
 }
 
-void cp_async_commit() {
-    block->current->groups.push_back(std::move(block->current->open));
-    block->current->open.clear();
-}
+void cp_async_commit() { block->current->groups.push_back(block->current->copies.size()); }
 
 void cp_async_wait(int pending) {
     auto &groups = block->current->groups;
-    while (groups.size() > static_cast<size_t>(pending)) {
-        for (const Copy &copy : groups.front()) complete(copy);
-        groups.erase(groups.begin());
-    }
+    auto &copies = block->current->copies;
+    if (groups.size() <= static_cast<size_t>(pending)) return;
+    const size_t arrived = groups.size() - static_cast<size_t>(pending), end = groups[arrived - 1];
+    for (size_t i = 0; i < end; i++) complete(copies[i]);
+    copies.erase(copies.begin(), copies.begin() + static_cast<ptrdiff_t>(end));
+    groups.erase(groups.begin(), groups.begin() + static_cast<ptrdiff_t>(arrived));
+    for (size_t &group : groups) group -= end;
 }
 
 }  // namespace hostcuda

@@ -86,7 +86,8 @@ struct Position {
     uint3 thread, block;
     dim3 threads, blocks;
 };
-const Position &position();
+extern const Position *current_position;  // of the thread that runs; after a switch it is another's
+inline const Position &position() { return *current_position; }
 
 void *dynamic_shared();
 void *static_shared(const void *key, size_t bytes);
