@@ -50,6 +50,7 @@ cudaError_t unsafe() {
 void flush(cudaStream_t stream) {
     const auto work = std::move(stream->pending);
     stream->pending.clear();
+    const hostcuda::DeviceAccess access;  // one for all
     for (const auto &one : work) one();
 }
 
@@ -223,6 +224,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
     if (const cudaError_t error = unsafe(); error != cudaSuccess) return error;
+    const hostcuda::DeviceAccess access;  // one for all
     for (const auto &work : executable->work) {
         if (const cudaError_t error = hostcuda::queue(stream, work); error != cudaSuccess) return error;
     }

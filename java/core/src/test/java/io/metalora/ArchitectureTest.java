@@ -207,7 +207,8 @@ class ArchitectureTest {
     private static Stream<JavaType> types(JavaMember member) {
         return switch (member) {
             case JavaField field -> Stream.of(field.getType());
-            case JavaCodeUnit unit -> Stream.concat(Stream.of(unit.getReturnType()), unit.getParameterTypes().stream());
+            case JavaCodeUnit unit -> Stream.concat(Stream.concat(Stream.of(unit.getReturnType()), unit.getParameterTypes().stream()),
+                    unit.getExceptionTypes().stream());
             default -> throw new IllegalArgumentException("neither a field nor a code unit: " + member);
         };
     }

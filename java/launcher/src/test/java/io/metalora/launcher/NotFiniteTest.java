@@ -131,7 +131,7 @@ class NotFiniteTest {
         try (var loaded = LoadedModel.open(model, new DeviceOptions(Backend.CPU, 1))) {
             assertThat(loaded.model().notFinite(null)).hasMessageContaining("NaN or infinity, though its weights are finite;");
             Files.delete(model.resolve("model.safetensors"));
-            assertThat(loaded.model().notFinite(null)).hasMessageContaining("whether its weights are can no longer be checked")
+            assertThat(loaded.model().notFinite(null)).hasMessageContaining("whether its weights are finite can no longer be checked")
                     .hasMessageContaining("model.safetensors").hasMessageNotContaining("though its weights are");
         }
     }
@@ -170,7 +170,7 @@ class NotFiniteTest {
         var results = everyVerb(Cli.model(), adapter);
         refused(results.subList(0, 3), "NaN or infinity, though its weights are finite; the adapter's values are too large");
         // Before anything is learned no learning rate is to blame.
-        refused(results.subList(3, 5), "not finite before anything is learned", "the adapter that training begins from holds values that are too large");
+        refused(results.subList(3, 5), "NaN or infinity before anything is learned", "the adapter that training begins from holds values that are too large");
         assertThat(results).noneMatch(result -> result.err().contains("lower optimizer.lr"));
 
         Path model = Cli.copyOfModel(folder);

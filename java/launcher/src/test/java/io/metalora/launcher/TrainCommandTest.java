@@ -227,7 +227,7 @@ class TrainCommandTest {
         Path tasks = Cli.tasks(folder);
         for (String task : new String[] {"colour", "side", "echo"}) {
             Path test = tasks.resolve(task).resolve("test.jsonl");
-            Files.writeString(test, Files.readString(test).repeat(700));
+            Files.writeString(test, Files.readString(test).repeat(300));
         }
         return tasks;
     }
@@ -249,7 +249,7 @@ class TrainCommandTest {
         var stopped = JavaProcess.await(process, folder);
         assertThat(stopped.code()).as(stopped.err()).isEqualTo(code);
         assertThat(stopped.err()).contains("stopping: what is done is saved");
-        assertThat(stopped.out()).contains("Trained 6 iterations", "The evaluation is not complete. Answered of 12600 items each: base model",
+        assertThat(stopped.out()).contains("Trained 6 iterations", "The evaluation is not complete. Answered of 5400 items each: base model",
                 "Continue with: metalora train --resume " + run + " --eval-samples all");
         assertThat(run.resolve("report.html")).content().contains("The evaluation is not complete.", "<h2>Results</h2>");
         int lines = Files.readAllLines(log).size();
@@ -296,7 +296,7 @@ class TrainCommandTest {
         assertThat(settings.get("tasks").asInt()).isEqualTo(2);
         JsonNode task = JSON.readTree(Files.readAllLines(run.resolve("evaluation.jsonl")).get(1));
         assertThat(task.get("items")).hasSize(10);
-        assertThat(task.get("of").asInt()).isEqualTo(4200);
+        assertThat(task.get("of").asInt()).isEqualTo(1800);
 
         Path other = folder.resolve("other");
         assertThat(Cli.run("train", config, "output=" + other, "seed=9", "--eval-samples", "10", "--eval-tasks", "2").code()).isZero();
