@@ -20,6 +20,8 @@ class AdapterFuzzTest extends MutatedSeeds {
     private static final String CONFIG = """
             {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 1, "lora_alpha": 2, "target_modules": ["q_proj"]}""";
 
+    private static final String MIXTURE = CONFIG.replace("}", ", \"lora_nums\": 2}");
+
     private static ModelConfig model(String config) {
         Reading.write(FOLDER.resolve("config.json"), config.getBytes(StandardCharsets.UTF_8));
         return ModelConfig.read(FOLDER);
@@ -33,7 +35,22 @@ class AdapterFuzzTest extends MutatedSeeds {
 
     @FuzzTest
     void adapterFile(byte[] weights) {
-        Reading.write(FOLDER.resolve(PeftConfig.FILE), CONFIG.getBytes(StandardCharsets.UTF_8));
+        checkFile(CONFIG, weights);
+    }
+
+    /** HydraLoRA's configuration, whose number of heads says which tensors there are; those are not looked for yet. */
+    @FuzzTest
+    void mixtureConfig(byte[] config) {
+        adapterConfig(config);
+    }
+
+    @FuzzTest
+    void mixtureFile(byte[] weights) {
+        checkFile(MIXTURE, weights);
+    }
+
+    private static void checkFile(String config, byte[] weights) {
+        Reading.write(FOLDER.resolve(PeftConfig.FILE), config.getBytes(StandardCharsets.UTF_8));
         Reading.write(FOLDER.resolve(PeftTensors.FILE), weights);
         Reading.check(PeftTensors.FILE, weights, () -> {
             try (var reader = AdapterFormat.PEFT.open(FOLDER, MODEL)) {

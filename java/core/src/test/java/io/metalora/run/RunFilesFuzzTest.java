@@ -7,14 +7,20 @@ import io.metalora.config.Protocol;
 import io.metalora.config.TrainConfig;
 import io.metalora.fuzz.MutatedSeeds;
 import io.metalora.fuzz.Reading;
+import io.metalora.task.EncodedExample;
+import io.metalora.task.EncodedTask;
 import io.metalora.train.TrainerState;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.stream.IntStream;
 
 /** What a run is made of and goes on from. */
 class RunFilesFuzzTest extends MutatedSeeds {
 
     private static final Path FOLDER = Reading.folder();
+    private static final List<EncodedTask> TASKS = List.of(task("a"), task("b"));
+    private static final TrainConfig REPEATING = TrainConfig.of("meta.iterations=2", "meta.tasks_per_iteration=2", "meta.support_size=2",
+            "meta.query_size=1", "meta.inner_steps=1");
 
     /** A configuration that is accepted is the same after it was written and read. */
     @FuzzTest
@@ -60,6 +66,25 @@ class RunFilesFuzzTest extends MutatedSeeds {
                 RunLines.requireIteration(line, ++iterations[0]);
             }
         }));
+    }
+
+    /** The draws of another run that are to be repeated: what is accepted can be drawn. */
+    @FuzzTest
+    void replay(byte[] lines) {
+        Path file = Reading.write(FOLDER.resolve("replay.jsonl"), lines);
+        Reading.check("replay.jsonl", lines, () -> {
+            Replay replay = Replay.read(file, TASKS, REPEATING);
+            for (long iteration = 0; iteration < REPEATING.meta().iterations(); iteration++) {
+                if (replay.draw(iteration).size() != REPEATING.meta().tasksPerIteration()) {
+                    throw new AssertionError("accepted " + replay.draw(iteration));
+                }
+            }
+        });
+    }
+
+    private static EncodedTask task(String name) {
+        List<EncodedExample> examples = IntStream.range(0, 6).mapToObj(i -> new EncodedExample(new int[] {1, i}, 1)).toList();
+        return new EncodedTask(name, examples, new int[] {0, 2, 3, 5, 8, 9});
     }
 
     @FuzzTest

@@ -106,6 +106,9 @@ record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemor
             return Optional.empty();
         }
         Cost cost = Cost.of(json.path("training"));
+        if (!Double.isFinite(cost.seconds())) { // a number that no double holds
+            return Optional.empty();
+        }
         OptionalLong peak = json.has("peak_memory") ? OptionalLong.of(json.get("peak_memory").asLong()) : OptionalLong.empty();
         if (json.has("diverged")) {
             return Optional.of(new CompareCell(Map.of(), cost, peak, Optional.of(json.get("diverged").asText())));
@@ -122,7 +125,11 @@ record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemor
                         }
                         results.add(result.get());
                     }
-                    rows.put(row, new Answers(results, one.path("tokens").asLong(), one.path("seconds").asDouble()));
+                    double seconds = one.path("seconds").asDouble();
+                    if (!Double.isFinite(seconds)) {
+                        return Optional.empty();
+                    }
+                    rows.put(row, new Answers(results, one.path("tokens").asLong(), seconds));
                 }
             }
         }

@@ -10,6 +10,7 @@ import io.metalora.config.Protocol;
 import io.metalora.file.AtomicFile;
 import io.metalora.file.FileLocks;
 import io.metalora.file.JsonText;
+import io.metalora.file.RegularFile;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.FileFailure;
 import java.io.IOException;
@@ -24,6 +25,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.stream.Stream;
 
 /**
  * The folder of a comparison, which one process at a time works in: its protocol, what it depends on, and every finished cell.
@@ -35,6 +37,8 @@ final class CompareFolder implements AutoCloseable {
     private static final String PROTOCOL = "protocol.yaml";
     private static final String INPUTS = "inputs.json";
     private static final String MODEL = "model";
+    private static final String CELLS = "cells";
+    private static final List<String> RESULTS = List.of("results.json", "results.md", "report.html");
     private static final Set<String> BEFORE_PROTOCOL = Set.of(LOCK, MODEL, INPUTS);
     private static final String ADVICE = "give another --output";
     private static final int LARGEST = 64 << 20;
@@ -62,6 +66,9 @@ final class CompareFolder implements AutoCloseable {
         if (there && !Files.isDirectory(path)) {
             throw new InputException(path + ": is a file; " + ADVICE);
         }
+        if (there) {
+            requireFiles(path);
+        }
         if (there && !Files.exists(copy) && !isBegun(path)) {
             throw new InputException(path + ": is not empty and holds no comparison; " + ADVICE);
         }
@@ -77,6 +84,28 @@ final class CompareFolder implements AutoCloseable {
             close(lock);
             throw e;
         }
+    }
+
+    /** A pipe would be waited for, and what can't be replaced be noticed when the work is done. */
+    private static void requireFiles(Path path) {
+        Stream.concat(Stream.of(LOCK, PROTOCOL, INPUTS), RESULTS.stream()).map(path::resolve)
+                .filter(file -> RegularFile.isNamed(file) && !Files.isRegularFile(file)).findFirst().ifPresent(file -> {
+                    throw inTheWay(file, "no file");
+                });
+        if (!Files.isDirectory(path.resolve(CELLS))) {
+            return;
+        }
+        try (var entries = Files.walk(path.resolve(CELLS), 2)) {
+            entries.filter(entry -> entry.toString().endsWith(".json") && Files.isDirectory(entry)).findFirst().ifPresent(folder -> {
+                throw inTheWay(folder, "a folder");
+            });
+        } catch (IOException e) {
+            throw new InputException(path.resolve(CELLS) + ": can't be listed: " + FileFailure.reason(e), e);
+        }
+    }
+
+    private static InputException inTheWay(Path file, String what) {
+        return new InputException(file + ": is " + what + " where the comparison has a file; move it away, or " + ADVICE + ". Nothing was changed");
     }
 
     /** Whether nothing is in it but what a refusal or a kill may have left before the protocol was there. */
@@ -139,7 +168,7 @@ final class CompareFolder implements AutoCloseable {
     /** What killed writes have left, wherever this folder's own files are. */
     private void removeLeftovers() {
         AtomicFile.removeLeftovers(path);
-        for (String of : List.of("cells", "runs")) {
+        for (String of : List.of(CELLS, "runs")) {
             if (Files.isDirectory(path.resolve(of))) {
                 try (var folders = Files.list(path.resolve(of))) {
                     folders.filter(Files::isDirectory).forEach(AtomicFile::removeLeftovers);
@@ -166,7 +195,7 @@ final class CompareFolder implements AutoCloseable {
 
     /** The file of a cell. */
     Path cell(String arm, String name) {
-        return path.resolve("cells").resolve(arm).resolve(name + ".json");
+        return path.resolve(CELLS).resolve(arm).resolve(name + ".json");
     }
 
     /** What is in a file of this folder; empty if it is not there, or damaged, and so to be made again. */
