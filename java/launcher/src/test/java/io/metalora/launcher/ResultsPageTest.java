@@ -67,8 +67,8 @@ class ResultsPageTest {
     @Test
     void everyComparisonThatHasResultsHasASectionWithItsProtocolAndSeeds() throws IOException {
         try (var folders = Files.list(RESULTS)) {
-            assertThat(folders.filter(folder -> Files.exists(folder.resolve("results.json"))).map(folder -> folder.getFileName().toString()))
-                    .containsExactlyInAnyOrderElementsOf(sections().keySet());
+            assertThat(folders.filter(folder -> Files.exists(folder.resolve("results.json")))
+                    .map(folder -> folder.getFileName().toString())).containsExactlyInAnyOrderElementsOf(sections().keySet());
         }
         for (var section : sections().entrySet()) {
             String protocol = "bench/protocols/" + section.getKey() + ".yaml";
@@ -86,8 +86,9 @@ class ResultsPageTest {
     @Test
     void everyQuestionIsAnsweredAsItsResultsDo() throws IOException {
         for (var section : sections().entrySet()) {
-            List<List<String>> table = tables(section.getValue()).stream().filter(of -> of.getFirst().getFirst().equals("question"))
-                    .findFirst().orElseThrow(() -> new AssertionError(section.getKey() + " has no table of questions"));
+            List<List<String>> table = tables(section.getValue()).stream()
+                    .filter(of -> of.getFirst().getFirst().equals("question")).findFirst()
+                    .orElseThrow(() -> new AssertionError(section.getKey() + " has no table of questions"));
             var expected = new ArrayList<List<String>>();
             for (JsonNode question : results(section.getKey()).get("questions")) {
                 boolean isKnown = !question.get("points").isNull();
