@@ -7,6 +7,9 @@ import io.metalora.adapter.AdapterPart;
 import io.metalora.config.Protocol.On;
 import io.metalora.config.Protocol.Row;
 import io.metalora.runtime.InputException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -136,5 +139,19 @@ class ProtocolTest {
         assertThatThrownBy(() -> parse(WHOLE.replace("  joint:\n", "  ../joint:\n"))).hasMessageContaining("the arm \"../joint\"");
         assertThatThrownBy(() -> parse("model: x\n")).hasMessageContaining("tasks is missing");
         assertThatThrownBy(() -> parse("")).hasMessageContaining("is empty");
+    }
+
+    /** A key that is renamed must not leave them behind, and they are of no machine. */
+    @Test
+    void everyProtocolOfTheRepositoryIsReadAndNamesNoFolderOfAMachine() throws IOException {
+        try (var files = Files.list(Path.of("../../bench/protocols"))) {
+            List<Protocol> protocols = files.filter(file -> file.toString().endsWith(".yaml"))
+                    .map(file -> Protocol.parse(file.getFileName().toString(), Protocol.text(file))).toList();
+            assertThat(protocols).hasSizeGreaterThanOrEqualTo(9).allSatisfy(protocol -> {
+                assertThat(protocol.questions()).isNotEmpty();
+                assertThat(Path.of(protocol.model())).isRelative();
+                assertThat(Path.of(protocol.tasks().trained().folder())).isRelative();
+            });
+        }
     }
 }

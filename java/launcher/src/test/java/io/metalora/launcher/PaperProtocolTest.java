@@ -28,7 +28,8 @@ class PaperProtocolTest {
             for (var split : List.of("train", "test")) {
                 var lines = new ArrayList<String>();
                 for (int i = 0; i < (split.equals("train") ? 155 : 4); i++) {
-                    lines.add(line("do " + task + " with " + split + i, task == 0 ? " " + split + i : ANSWERS.get((i + task) % 2)));
+                    String answer = task == 0 ? " " + split + i : ANSWERS.get((i + task) % 2);
+                    lines.add(line("do " + task + " with " + split + i, answer));
                 }
                 write(tasks.resolve("task-" + task).resolve(split + ".jsonl"), lines);
             }

@@ -13,15 +13,15 @@ import java.util.TreeSet;
 import java.util.stream.Stream;
 
 /**
- * Makes customers of real tasks that share their labels, as one task in several languages does. A customer sends in texts of some
- * of the tasks, and calls each label by a word of its own that has nothing to do with it, so that no prompt tells which word is meant:
- * only a customer's samples do. As {@link Customers}, whose goods are made up.
+ * Makes customers of real tasks that share their labels, as one task in several languages does. A customer sends in texts of
+ * some of the tasks, and calls each label by a word of its own that has nothing to do with it, so that no prompt tells which word
+ * is meant: only a customer's samples do. As {@link Customers}, whose goods are made up.
  */
 final class Relabelling {
 
     /** What labels are called. A word says as little of any label as another; most tokenizers have them as one token. */
-    private static final List<String> WORDS = List.of("apple", "basket", "bottle", "bucket", "button", "candle", "chair", "kettle",
-            "ladder", "lamp", "mirror", "pencil", "pillow", "ribbon", "spoon", "window");
+    private static final List<String> WORDS = List.of("apple", "basket", "bottle", "bucket", "button", "candle", "chair",
+            "kettle", "ladder", "lamp", "mirror", "pencil", "pillow", "ribbon", "spoon", "window");
 
     /** Most training samples of a customer; of dev and test as many as the generated tasks have. */
     private static final int TRAIN = 300;
@@ -38,8 +38,8 @@ final class Relabelling {
      */
     Relabelling(List<Task> sources, int sourcesEach) {
         if (sourcesEach < 1 || sourcesEach > sources.size()) {
-            throw new InputException("each customer is to have texts of " + sourcesEach + " tasks, but there are " + sources.size()
-                    + "; take 1 to " + sources.size());
+            throw new InputException("each customer is to have texts of " + sourcesEach + " tasks, but there are "
+                    + sources.size() + "; take 1 to " + sources.size());
         }
         for (Task task : sources) {
             if (task.train().isEmpty() || task.dev().isEmpty() || task.test().isEmpty()) {

@@ -42,8 +42,8 @@ class RelabelWriterTest {
                 var lines = new StringBuilder();
                 for (int i = 0; i < split.getValue(); i++) {
                     String topic = TOPICS.get(i % TOPICS.size());
-                    lines.append("{\"prompt\": \"\\\"%s\\\"\\t\\\\%s %s %d\\nTopic:\", \"completion\": \" %s\"}\n".formatted(language,
-                            split.getKey(), topic, i, topic));
+                    lines.append("{\"prompt\": \"\\\"%s\\\"\\t\\\\%s %s %d\\nTopic:\", \"completion\": \" %s\"}\n"
+                            .formatted(language, split.getKey(), topic, i, topic));
                 }
                 Files.writeString(task.resolve(split.getKey() + ".jsonl"), lines);
             }
@@ -117,7 +117,8 @@ class RelabelWriterTest {
     }
 
     private static List<List<String>> texts(List<Task> tasks) {
-        return tasks.stream().map(task -> all(task).stream().map(example -> example.prompt() + example.completion()).toList()).toList();
+        return tasks.stream().map(task -> all(task).stream().map(example -> example.prompt() + example.completion()).toList())
+                .toList();
     }
 
     @Test
