@@ -74,7 +74,8 @@ class KillTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"meta-lora", "joint-lora", "separate-lora", "asymmetric-lora", "meta-lora meta.composition=cover meta.aggregation=pcgrad",
+    @ValueSource(strings = {"meta-lora", "joint-lora", "separate-lora", "asymmetric-lora",
+            "meta-lora meta.composition=cover meta.aggregation=pcgrad",
             "meta-lora adapter.kind=mixture optimizer.ema=0.9 meta.inner_rate_lr=0.1"})
     void endsAsIfItHadNeverBeenKilled(String method) throws IOException, InterruptedException {
         Path tasks = Cli.tasks(folder);
