@@ -362,21 +362,15 @@ class BadInputTest {
     @CsvSource(delimiter = '|', textBlock = """
         data.names=[side] meta.tasks_per_iteration=1 meta.composition=size | takes all 1 of them; lower it, or use uniform
         data.names=[side] meta.tasks_per_iteration=1 meta.composition=loss | takes all 1 of them; lower it, or use uniform
-        meta.tasks_per_iteration=1 meta.composition=agree | override meta.composition=agree: meta.composition is agree,
-        but takes two tasks or more
-        meta.tasks_per_iteration=1 meta.composition=cover | override meta.composition=cover: meta.composition is cover,
-        but takes two tasks or more
-        meta.tasks_per_iteration=1 meta.aggregation=weighted | override meta.aggregation=weighted: meta.aggregation is weighted,
-        but takes two tasks
+        meta.tasks_per_iteration=1 meta.composition=agree | override meta.composition=agree: meta.composition is agree
+        meta.tasks_per_iteration=1 meta.composition=cover | override meta.composition=cover: meta.composition is cover
+        meta.tasks_per_iteration=1 meta.aggregation=weighted | override meta.aggregation=weighted: meta.aggregation is
         meta.tasks_per_iteration=1 meta.aggregation=pcgrad | meta.aggregation is pcgrad, but takes two tasks or more
         meta.tasks_per_iteration=1 meta.aggregation=cagrad | meta.aggregation is cagrad, but takes two tasks or more
-        meta.tasks_per_iteration=1 meta.aggregation=mgda | meta.aggregation is mgda, but takes two tasks or more,
-        and meta.tasks_per_iteration is 1
+        meta.tasks_per_iteration=1 meta.aggregation=mgda | takes two tasks or more, and meta.tasks_per_iteration is 1
         adapter.kind=mixture adapter.heads=0 | override adapter.heads=0: adapter.heads is 0, but must be between 1 and
-        adapter.kind=mixture method=asymmetric-lora | adapter.kind is mixture,
-        but method asymmetric-lora has a B of each task in place of a router; leave
-        data.samples_per_task=5 | has 5 samples, fewer than the 3 of support and the 3 of query together; give it more samples,
-        lower meta.support_size
+        adapter.kind=mixture method=asymmetric-lora | method asymmetric-lora has a B of each task in place of a router; leave
+        data.samples_per_task=5 | has 5 samples, fewer than the 3 of support and the 3 of query together; give it more samples
         """)
     void settingsThatCanNotBeTogether(String settings, String message) throws IOException {
         refused(train(settings.split(" ")), message);
