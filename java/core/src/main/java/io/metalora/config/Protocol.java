@@ -121,11 +121,14 @@ public record Protocol(String title, String model, Tasks tasks, List<Long> seeds
      * @param label in tables and pictures
      * @param shots training samples of the task that stand in front of each prompt; 0 but for arms that neither train nor adapt
      * @param train whether a shared adapter is trained; without, adapting begins from a new one
+     * @param track iterations of that training between measurements of its accuracy so far, on dev items of the trained
+     *              tasks; 0: none
      * @param adapt empty: the shared adapter, or the base model, answers as it is
      * @param on    the tasks it is evaluated on; trials are judged on the first
      * @param grid  the trials; one that varies nothing where there is nothing to tune
      */
-    public record Arm(String name, String label, int shots, boolean train, Optional<Adaptation> adapt, List<On> on, List<Trial> grid) {
+    public record Arm(String name, String label, int shots, boolean train, int track, Optional<Adaptation> adapt, List<On> on,
+            List<Trial> grid) {
         public Arm {
             on = List.copyOf(on);
             grid = List.copyOf(grid);

@@ -204,7 +204,7 @@ final class ProtocolReader {
         String key = "arms." + name;
         // An arm with nothing set is the base model.
         Yaml.Node node = entry.value() instanceof Yaml.Scalar scalar && scalar.isNull() ? new Yaml.Mapping(List.of(), entry.line()) : entry.value();
-        var section = new Section(key, node, "label", "shots", "train", "adapt", "on", "grid");
+        var section = new Section(key, node, "label", "shots", "train", "track", "adapt", "on", "grid");
         int shots = section.whole("shots", 0, 0);
         boolean trains = section.entries.containsKey("train");
         Optional<Section> adapts = Optional.ofNullable(section.entries.get("adapt")).map(of -> new Section(key + ".adapt", of.value(),
@@ -212,17 +212,29 @@ final class ProtocolReader {
         if (shots > 0 && (trains || adapts.isPresent())) {
             throw fail(section.line, key + ": shots are samples in the prompt of the base model; an arm that trains or adapts has none");
         }
+        int track = section.whole("track", 0, 0);
+        if (track > 0 && !trains) {
+            throw fail(section.entries.get("track").line(), section.key("track")
+                    + ": the arm does not train, so there is nothing to measure along it");
+        }
         Optional<Adaptation> adaptation = adapts.map(this::adaptation);
         List<On> on = on(section, tasks);
         var setOfArm = new LinkedHashMap<>(common);
         setOfArm.putAll(settings(section.get("train"), key + ".train"));
         adapts.ifPresent(this::fineTune); // so that what is wrong in it is said with its own place
         List<Trial> grid = grid(section, trains, adapts, setOfArm, trials);
-        if (trains && on.contains(On.UNSEEN) && grid.stream().anyMatch(trial -> trial.config().method() == Method.ASYMMETRIC_LORA)) {
-            throw fail(section.get("on").orElseThrow().line(), section.key("on") + ": method is asymmetric-lora, which has no adapter for tasks "
-                    + "that it was not trained on; say on: [trained]");
+        boolean asymmetric = trains && grid.stream().anyMatch(trial -> trial.config().method() == Method.ASYMMETRIC_LORA);
+        if (asymmetric && track > 0) {
+            throw fail(section.entries.get("track").line(), section.key("track")
+                    + ": method is asymmetric-lora, and what is measured along a training is one "
+                    + "shared adapter, which it has not; leave track out");
         }
-        return new Arm(name, section.text("label", name), shots, trains, adaptation, on, grid);
+        if (asymmetric && on.contains(On.UNSEEN)) {
+            throw fail(section.get("on").orElseThrow().line(), section.key("on")
+                    + ": method is asymmetric-lora, which has no adapter for tasks that it "
+                    + "was not trained on; say on: [trained]");
+        }
+        return new Arm(name, section.text("label", name), shots, trains, track, adaptation, on, grid);
     }
 
     private Adaptation adaptation(Section section) {
@@ -324,7 +336,8 @@ final class ProtocolReader {
                 FINE_TUNE.toArray(String[]::new))));
         TrainConfig config = requireConfig(trial, line, key, trains);
         if (trains && config.method() == Method.ASYMMETRIC_LORA && adapts.isPresent()) {
-            throw fail(line, key + ": method is asymmetric-lora, which gives each task an adapter and none to adapt from; leave adapt out");
+            throw fail(line, key + ": method is asymmetric-lora, which gives each task an adapter and none to adapt from; "
+                    + "leave adapt out");
         }
         return trial;
     }

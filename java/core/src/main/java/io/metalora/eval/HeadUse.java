@@ -9,11 +9,11 @@ import io.metalora.model.pass.PassLimits;
 import io.metalora.model.pass.TokenPack;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
+import java.util.stream.IntStream;
 
 /**
  * How much each head of a mixture is used on a task.
@@ -31,36 +31,52 @@ public record HeadUse(String task, long tokens, List<Double> weights) {
     }
 
     /**
-     * Measures a mixture on training samples of a task.
+     * Measures mixtures on training samples of tasks, those of several tasks in one pass.
      *
-     * @param most samples of the task at most, its first ones
-     * @param stop asked before every pass; true ends the measurement with a {@link CancellationException}
+     * @param mixtures of all tasks the same one, or one of each task, all of the same shape
+     * @param tasks    as many as mixtures, none without samples
+     * @param most     samples of a task at most, its first ones
+     * @param stop     asked before every pass; true ends the measurement with a {@link CancellationException}
+     * @return one a task, in their order
      */
-    public static HeadUse of(CausalLM model, LoraAdapter mixture, EncodedTask task, int most, BooleanSupplier stop) {
-        List<EncodedExample> examples = task.examples().subList(0, Math.min(most, task.examples().size()));
-        int longest = examples.stream().mapToInt(EncodedExample::length).max().orElseThrow();
-        var limits = PassLimits.ofTokens(Math.max(TOKENS, longest), 1);
-        var sums = new double[((MixtureLayout) mixture.layout()).heads()];
-        long tokens = 0;
-        try (var slots = AdapterSlots.of(mixture); var pass = PassAccess.get().training(model, limits, mixture.layout())) {
+    public static List<HeadUse> of(CausalLM model, List<LoraAdapter> mixtures, List<EncodedTask> tasks, int most,
+            BooleanSupplier stop) {
+        if (tasks.isEmpty()) {
+            return List.of();
+        }
+        boolean shared = mixtures.stream().allMatch(mixture -> mixture == mixtures.getFirst());
+        var layout = (MixtureLayout) mixtures.getFirst().layout();
+        var limits = PassLimits.ofTokens(Math.max(TOKENS, EncodedTask.longest(tasks)), shared ? 1 : tasks.size());
+        var sums = new double[tasks.size()][layout.heads()];
+        var tokens = new long[tasks.size()];
+        try (var slots = shared ? AdapterSlots.of(mixtures.getFirst()) : AdapterSlots.of(mixtures);
+                var pass = PassAccess.get().training(model, limits, layout)) {
             var pack = new TokenPack(limits);
-            for (int from = 0; from < examples.size(); ) {
+            var taskOf = new int[limits.tokens()];
+            Runnable measure = () -> {
                 if (stop.getAsBoolean()) {
                     throw new CancellationException("stopped on request");
                 }
-                pack.clear(1);
-                while (from < examples.size() && pack.fits(examples.get(from).length(), examples.get(from).promptLength())) {
-                    pack.add(0, examples.get(from).ids(), examples.get(from).promptLength(), 1);
-                    from++;
-                }
                 pass.forward(pack, slots);
-                pass.addHeadWeights(sums);
-                tokens += pack.tokens();
+                pass.addHeadWeights(taskOf, sums);
+                pack.clear(limits.slots());
+            };
+            pack.clear(limits.slots());
+            for (int t = 0; t < tasks.size(); t++) {
+                List<EncodedExample> examples = tasks.get(t).examples();
+                for (EncodedExample example : examples.subList(0, Math.min(most, examples.size()))) {
+                    if (!pack.fits(example.length(), example.promptLength())) {
+                        measure.run();
+                    }
+                    int before = pack.tokens();
+                    pack.add(shared ? 0 : t, example.ids(), example.promptLength(), 1);
+                    Arrays.fill(taskOf, before, pack.tokens(), t);
+                    tokens[t] += pack.tokens() - before;
+                }
             }
+            measure.run();
         }
-        long all = tokens;
-        var weights = new ArrayList<Double>();
-        Arrays.stream(sums).forEach(sum -> weights.add(sum / all));
-        return new HeadUse(task.name(), tokens, weights);
+        return IntStream.range(0, tasks.size()).mapToObj(t -> new HeadUse(tasks.get(t).name(), tokens[t],
+                Arrays.stream(sums[t]).map(sum -> sum / tokens[t]).boxed().toList())).toList();
     }
 }

@@ -81,6 +81,17 @@ public final class TaskEvaluator implements AutoCloseable {
     /** Is told the progress of an evaluation. */
     public interface Listener {
 
+        /** Ignores everything. */
+        Listener SILENT = new Listener() {
+            @Override
+            public void read(long tokens) {
+            }
+
+            @Override
+            public void answered(long items) {
+            }
+        };
+
         /** {@code tokens} more tokens went through the model. */
         void read(long tokens);
 

@@ -2,6 +2,8 @@ package io.metalora.model;
 
 import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
+import io.metalora.adapter.LoraLayout;
+import io.metalora.adapter.MixtureLayout;
 import io.metalora.model.pass.BufferPlan;
 import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
@@ -111,6 +113,28 @@ public final class AdapterSlots implements AutoCloseable {
     /** Copies one adapter's parameters, F32 [P], into every slot. */
     public void setAll(Tensor adapter) {
         Ops.of(parameters.device()).broadcast(vectors, parameters, adapter);
+    }
+
+    /**
+     * Gives all heads of mixtures the same weight on every token, by routers of zeros. What they compute then is LoRA with the
+     * mean of the heads as its B: as near as an adapter without router, which could be merged into the base weights, comes by
+     * this means.
+     *
+     * @throws InputException if the adapters are LoRA, which has no heads
+     */
+    public void evenHeads() {
+        var ops = Ops.of(parameters.device());
+        switch (layout) {
+            case LoraLayout _ -> throw new InputException("the adapter is LoRA, which has no heads to give the same weight");
+            case MixtureLayout mixture -> {
+                for (int slot = 0; slot < slots; slot++) {
+                    for (var site : mixture.sites()) {
+                        long count = (long) site.heads() * site.in();
+                        ops.fill(parameters.view(slot * layout.parameters() + site.offsetRouter(), count), count, 0f);
+                    }
+                }
+            }
+        }
     }
 
     public void zeroGradients() {

@@ -10,6 +10,7 @@ import io.metalora.runtime.Device;
 import io.metalora.runtime.FrozenWeight;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.NotFiniteException;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.host.Held;
 import io.metalora.runtime.op.DeviceAccess;
@@ -189,7 +190,8 @@ public final class CausalLM implements AutoCloseable {
     public InputException notFinite(AdapterSlots adapters) {
         var inAdapter = adapters == null ? Optional.<String>empty() : adapters.firstNotFinite();
         if (inAdapter.isPresent()) {
-            return new InputException("the adapter is damaged, or its training diverged: " + inAdapter.get() + "; use an earlier one");
+            return new NotFiniteException("the adapter is damaged, or its training diverged: " + inAdapter.get()
+                    + "; use an earlier one");
         }
         String weights = ", though its weights are finite";
         try {
@@ -200,14 +202,14 @@ public final class CausalLM implements AutoCloseable {
         } catch (InputException | UncheckedIOException e) {
             weights = " (whether its weights are finite can no longer be checked: " + e.getMessage() + ")";
         }
-        return new InputException("the model in " + folder + " computes NaN or infinity" + weights
+        return new NotFiniteException("the model in " + folder + " computes NaN or infinity" + weights
                 + (adapters == null ? "; its config.json or its weights are damaged: fetch the model again"
                         : "; the adapter's values are too large: use an earlier one, or train at a lower rate"));
     }
 
     /** The same for adapters that have not been trained yet. */
     public InputException notFiniteUntrained() {
-        return notFiniteWeight().orElseGet(() -> new InputException("the model in " + folder + " computes NaN or infinity before "
+        return notFiniteWeight().orElseGet(() -> new NotFiniteException("the model in " + folder + " computes NaN or infinity before "
                 + "anything is learned, though its weights are finite: its config.json or its weights are damaged: fetch it again; or the adapter "
                 + "that training begins from holds values that are too large, or none: use an earlier one"));
     }

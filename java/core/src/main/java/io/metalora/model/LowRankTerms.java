@@ -127,17 +127,19 @@ final class LowRankTerms {
     }
 
     /**
-     * Adds to {@code sums} [heads], of each head of a mixture, its weight summed over the last pass's tokens and averaged over the
-     * Linears. The terms must keep what they compute.
+     * Adds to row {@code rowOf[t]} of {@code sums} [rows, heads], of each head of a mixture, its weight on token t of the last
+     * pass, averaged over the Linears. The terms must keep what they compute.
      */
-    void addHeadWeights(int tokens, double[] sums) {
+    void addHeadWeights(int tokens, int[] rowOf, double[][] sums) {
         int linears = layout.sites().size();
+        int heads = sums[0].length;
         for (var term : terms) {
             if (term instanceof MixtureTerm mixture) {
-                var weights = new float[Math.multiplyExact(tokens, mixture.size() * sums.length)];
+                int ofToken = mixture.size() * heads;
+                var weights = new float[Math.multiplyExact(tokens, ofToken)];
                 mixture.weights().download(weights, weights.length);
                 for (int i = 0; i < weights.length; i++) {
-                    sums[i % sums.length] += (double) weights[i] / linears;
+                    sums[rowOf[i / ofToken]][i % heads] += (double) weights[i] / linears;
                 }
             }
         }

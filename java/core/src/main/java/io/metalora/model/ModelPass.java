@@ -295,11 +295,11 @@ final class ModelPass implements Pass {
     }
 
     @Override
-    public void addHeadWeights(double[] sums) {
-        if (backward == null || !(layout instanceof MixtureLayout mixture) || mixture.heads() != sums.length) {
-            throw new IllegalStateException("this pass keeps no weights of " + sums.length + " heads");
+    public void addHeadWeights(int[] rowOf, double[][] sums) {
+        if (backward == null || !(layout instanceof MixtureLayout mixture) || mixture.heads() != sums[0].length) {
+            throw new IllegalStateException("this pass keeps no weights of " + sums[0].length + " heads");
         }
-        lora.addHeadWeights(pack.tokens(), sums);
+        lora.addHeadWeights(pack.tokens(), rowOf, sums);
     }
 
     /** [tokens, hidden], the output of the final norm in the last {@link #forward}. */

@@ -29,6 +29,7 @@ import java.util.function.BooleanSupplier;
  * metrics.jsonl          one line an iteration
  * checkpoints/           the last two states to resume from
  * adapter/               the trained adapter in PEFT's format
+ * inner_rates.json       the inner rates that were learned with it
  * evaluation.jsonl       the answers of the evaluation at the end
  * report.html            of the run and the evaluation
  * run.lock               who trains in the folder now
@@ -132,6 +133,11 @@ public final class RunFolder {
         return path.resolve("adapters");
     }
 
+    /** The inner rates, where they are learned. */
+    public Path innerRates() {
+        return path.resolve("inner_rates.json");
+    }
+
     public Path metrics() {
         return path.resolve("metrics.jsonl");
     }
@@ -233,7 +239,7 @@ public final class RunFolder {
 
     /** Better than when they are to be written, after the training. */
     private void requireFiles() {
-        var files = new ArrayList<>(List.of(path.resolve(RunLock.FILE), metrics(), draws(), evaluation(), heads(), report()));
+        var files = new ArrayList<>(List.of(path.resolve(RunLock.FILE), metrics(), draws(), innerRates(), evaluation(), heads(), report()));
         for (Path file : files) {
             if (RegularFile.isNamed(file) && !Files.exists(file)) {
                 throw inTheWay(file, "a link that leads nowhere");

@@ -4,13 +4,16 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.metalora.config.TrainConfig;
 import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
 import io.metalora.train.IterationReport;
 import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.zip.CRC32C;
 
 /** The lines of a run's logs. docs/configuration.md describes them. */
@@ -61,6 +64,16 @@ final class RunLines {
         line.put("seconds", report.seconds());
         line.put("tokens_per_second", report.tokensPerSecond());
         return line;
+    }
+
+    /** inner_rates.json: what stage 1 moves of each Linear, by what, and at which rate. */
+    static byte[] innerRates(TrainConfig.Meta meta, Map<String, Float> learned) {
+        ObjectNode root = JSON.objectNode();
+        root.put("adapts", meta.adapts().toString());
+        root.put("inner_optimizer", meta.innerOptimizer().name().toLowerCase(Locale.ROOT));
+        ArrayNode rates = root.putArray("rates");
+        learned.forEach((linear, rate) -> rates.addObject().put("linear", linear).put("rate", rate));
+        return (root.toPrettyString() + "\n").getBytes(StandardCharsets.UTF_8);
     }
 
     /** draws.jsonl, one line per task before training: the training examples that may be drawn, and a digest of their ids. */

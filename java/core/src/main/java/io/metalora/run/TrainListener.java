@@ -14,8 +14,8 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
 
-/** Is told of the progress of a run. Called on the training thread; each method but {@link #trained} and
- * {@link #trainedApart} should return quickly. */
+/** Is told of the progress of a run. Called on the training thread; each method but {@link #trainedSoFar},
+ * {@link #trained} and {@link #trainedApart} should return quickly. */
 public interface TrainListener {
 
     /** Ignores everything. */
@@ -59,6 +59,16 @@ public interface TrainListener {
 
     /** One more iteration is done, its lines are in the logs. */
     default void iteration(IterationReport report, long total) {
+    }
+
+    /**
+     * After {@link #iteration}, and when a run is resumed, of a method with one shared adapter: what training has come to. Where
+     * {@code optimizer.ema} is set, these are the last values, not their average. This may take long; it belongs to no
+     * iteration's seconds. What it throws is treated as if the iteration after had thrown it.
+     *
+     * @param adapter as it is now; stays the run's, and must not be changed
+     */
+    default void trainedSoFar(long iteration, long total, LoadedModel loaded, LoraAdapter adapter) {
     }
 
     /**

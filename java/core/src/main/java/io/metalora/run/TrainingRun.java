@@ -284,7 +284,8 @@ public final class TrainingRun {
 
     /** The state's: those of all adapters that are trained. */
     private long parameters(AdapterLayout layout, List<EncodedTask> tasks) {
-        long all = config.method().givesEachTaskAnAdapter() ? MemoryEstimate.product(layout.parameters(), tasks.size()) : layout.parameters();
+        long all = config.method().givesEachTaskAnAdapter() ? MemoryEstimate.product(layout.parameters(), tasks.size())
+                : layout.parameters();
         if (all > MOST_PARAMETERS) {
             throw new InputException("the adapters of " + tasks.size() + " tasks have " + all + " parameters together, more than the " + MOST_PARAMETERS
                     + " that a checkpoint holds; train them in several runs, with data.names");
@@ -407,10 +408,11 @@ public final class TrainingRun {
                 : config.method() == Method.META_LORA ? new MetaLora(model, adapter, tasks, config, stop)
                 : new JointLora(model, adapter, tasks, config, stop)) {
             outcome = train(trainer, model, adapter, tasks, memory, start, point, lock, replay == null ? null : replay.digest(),
-                    () -> {
+                    new Uses(() -> listener.trainedSoFar(trainer.done(), trainer.total(), loaded, adapter), () -> {
                         trainer.conclude();
                         adapter.save(folder.adapter(), config.model().toString());
-                    });
+                        saveInnerRates(trainer);
+                    }));
         }
         listener.trained(outcome, loaded, adapter);
         return outcome;
@@ -419,14 +421,17 @@ public final class TrainingRun {
     /** The adapters of tasks that diverged stay as they were before, and are not saved; the others are worth keeping. */
     private Outcome trainApart(LoadedModel loaded, LoraAdapter first, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start,
                                ResumePoint point, Held lock) {
-        try (TaskTrainer trainer = config.method() == Method.ASYMMETRIC_LORA ? new AsymmetricLora(loaded.model(), first, tasks, config, stop)
-                : new SeparateLora(loaded.model(), first, tasks, FineTuning.of(config), stop)) {
-            Outcome outcome = train(trainer, loaded.model(), first, tasks, memory, start, point, lock, null, () -> {
+        CausalLM model = loaded.model();
+        try (TaskTrainer trainer = config.method() == Method.ASYMMETRIC_LORA
+                ? new AsymmetricLora(model, first, tasks, config, stop)
+                : new SeparateLora(model, first, tasks, FineTuning.of(config), stop)) {
+            var uses = new Uses(() -> { }, () -> {
                 trainer.conclude();
                 trainer.adapters().forEach((task, adapter) -> adapter.save(folder.adapters().resolve(task), config.model().toString()));
                 // Of a run that was stopped before they diverged.
                 trainer.failures().keySet().forEach(task -> AtomicFile.delete(folder.adapters().resolve(task)));
-            }).diverged(trainer.failures());
+            });
+            Outcome outcome = train(trainer, model, first, tasks, memory, start, point, lock, null, uses).diverged(trainer.failures());
             trainer.finish();
             listener.trainedApart(outcome, loaded, trainer.adapters());
             return outcome;
@@ -438,9 +443,17 @@ public final class TrainingRun {
         return init == null ? LoraAdapter.create(loaded.device(), layout(loaded.model().config()), config.seed()) : loaded.loadAdapter(init);
     }
 
-    /** @param save writes what is trained to the run's folder */
+    /**
+     * What is done with what is trained.
+     *
+     * @param soFar after every iteration
+     * @param save  at the end: writes it to the run's folder
+     */
+    private record Uses(Runnable soFar, Runnable save) {
+    }
+
     private Outcome train(Trainer trainer, CausalLM model, LoraAdapter adapter, List<EncodedTask> tasks, MemoryEstimate memory, RunStart start,
-                          ResumePoint point, Held lock, String replayed, Runnable save) {
+                          ResumePoint point, Held lock, String replayed, Uses uses) {
         listener.planned(memory, trainer.scratchBytes());
         var layout = adapter.layout();
         int slots = config.slots(tasks.size());
@@ -455,48 +468,66 @@ public final class TrainingRun {
             if (!resumed) {
                 lock.add(() -> folder.create(config, start, initial() == null ? null : adapter, replayed), RunLock::close);
             }
-            return train(trainer, tasks, point, save);
+            return train(trainer, tasks, point, uses);
         } catch (UncheckedIOException e) {
             throw folder.holdsRun() ? new UncheckedIOException(e.getMessage() + "; what was saved before is whole: once the cause is removed, "
                     + "resume it with --resume " + folder.path(), e.getCause()) : e;
         }
     }
 
-    private Outcome train(Trainer trainer, List<EncodedTask> tasks, ResumePoint point, Runnable save) {
+    private Outcome train(Trainer trainer, List<EncodedTask> tasks, ResumePoint point, Uses uses) {
         try (var metrics = RunLog.open(folder.metrics(), point == null ? 0 : point.metricsBytes());
              var draws = RunLog.open(folder.draws(), point == null ? 0 : point.drawsBytes())) {
             folder.repair();
             if (point == null || point.drawsBytes() == 0) {
                 tasks.forEach(task -> draws.append(RunLines.subset(task)));
             }
-            boolean interrupted = iterate(trainer, metrics, draws);
+            boolean interrupted = iterate(trainer, metrics, draws, uses.soFar());
             if (trainer.done() > 0) { // before the first there is no state to resume from, and nothing trained
-                save.run();
+                uses.save().run();
             }
             return new Outcome(folder, trainer.done(), trainer.total(), interrupted, Map.of(), innerRates(trainer));
         } catch (TrainingDivergedException e) {
-            throw diverged(e, trainer.done(), save);
+            throw diverged(e, trainer.done(), uses.save());
+        }
+    }
+
+    private static Map<String, Float> learnedRates(Trainer trainer) {
+        return trainer instanceof MetaLora meta ? meta.learnedRates() : Map.of();
+    }
+
+    private void saveInnerRates(Trainer trainer) {
+        Map<String, Float> learned = learnedRates(trainer);
+        if (!learned.isEmpty()) {
+            AtomicFile.write(folder.innerRates(), RunLines.innerRates(config.meta(), learned));
         }
     }
 
     private static List<String> innerRates(Trainer trainer) {
-        Map<String, Float> learned = trainer instanceof MetaLora meta ? meta.learnedRates() : Map.of();
-        return learned.entrySet().stream().map(rate -> rate.getKey() + "=" + rate.getValue()).toList();
+        return learnedRates(trainer).entrySet().stream().map(rate -> rate.getKey() + "=" + rate.getValue()).toList();
     }
 
     /**
      * Runs to the end or to the stop; keeps the state then, and where training diverges. What fails otherwise loses the
      * iterations since the last checkpoint. Returns whether it was stopped.
      */
-    private boolean iterate(Trainer trainer, RunLog metrics, RunLog draws) {
+    private boolean iterate(Trainer trainer, RunLog metrics, RunLog draws, Runnable soFar) {
         listener.started(trainer.done(), trainer.total());
         long saved = trainer.done();
+        try {
+            if (saved > 0) { // the run may have been stopped while this was at work
+                soFar.run();
+            }
+        } catch (CancellationException e) {
+            return true;
+        }
         while (trainer.done() < trainer.total()) {
             try {
                 IterationReport report = trainer.iterate();
                 draws.append(RunLines.draws(report.iteration(), report.draws()));
                 metrics.append(RunLines.metrics(report));
                 listener.iteration(report, trainer.total());
+                soFar.run();
             } catch (CancellationException | TrainingDivergedException e) {
                 if (trainer.done() > saved) {
                     checkpoint(trainer, metrics, draws);
@@ -526,8 +557,9 @@ public final class TrainingRun {
         }
         save.run();
         if (config.method().givesEachTaskAnAdapter()) {
-            return new TrainingDivergedException(e.getMessage() + ". The adapters and the checkpoint of iteration " + done + " are kept in "
-                    + folder.path() + ". Start a run with other settings and another output; --resume would do the same again", e);
+            return new TrainingDivergedException(e.getMessage() + ". The adapters and the checkpoint of iteration " + done
+                    + " are kept in " + folder.path() + ". Start a run with other settings and another output; --resume would do "
+                    + "the same again", e);
         }
         return new TrainingDivergedException(e.getMessage() + ". The adapter and the checkpoint of iteration " + done + " are kept in "
                 + folder.path() + ". To continue from there, start a run with other settings, another output and adapter.init="

@@ -82,8 +82,8 @@ public final class AsymmetricLora implements TaskTrainer {
         static Buffers in(BufferPlan plan, AdapterLayout layout, PassLimits limits, TrainConfig config, long total) {
             LoraLayout lora = switch (layout) {
                 case LoraLayout of -> of;
-                case MixtureLayout of -> throw new InputException("asymmetric LoRA has one B of each task and no router: it can't begin from "
-                        + of + "; begin from LoRA");
+                case MixtureLayout of -> throw new InputException("asymmetric LoRA has one B of each task and no router: it "
+                        + "can't begin from " + of + "; begin from LoRA");
             };
             AdapterSlots slots = PassAccess.get().slots(plan, layout, limits.slots());
             return new Buffers(slots, new SharedA(plan, slots, lora),

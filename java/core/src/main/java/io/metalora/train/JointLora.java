@@ -81,7 +81,8 @@ public final class JointLora implements Trainer {
 
     /** Of a pass, for any batch of the tasks' samples. */
     static PassLimits limits(List<EncodedTask> tasks, TrainConfig config) {
-        return PackBuilder.limits(1, MixedSamples.batchSize(tasks, config.joint()), EncodedTask.longest(tasks), config.compute().tokenBudget());
+        return PackBuilder.limits(1, MixedSamples.batchSize(tasks, config.joint()), EncodedTask.longest(tasks),
+                config.compute().tokenBudget());
     }
 
     @Override

@@ -74,7 +74,7 @@ final class MixedSamples {
         for (Sample sample : batch) {
             lines.computeIfAbsent(sample.task.name(), name -> new ArrayList<>()).add(sample.task.line(sample.index));
         }
-        return lines.entrySet().stream()
-                .map(entry -> new IterationReport.Draw(entry.getKey(), List.of(), entry.getValue(), OptionalDouble.empty())).toList();
+        return lines.entrySet().stream().map(entry -> new IterationReport.Draw(entry.getKey(), List.of(), entry.getValue(),
+                OptionalDouble.empty())).toList();
     }
 }

@@ -6,18 +6,38 @@ import io.metalora.model.pass.BufferPlan;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.op.Ops;
 import io.metalora.runtime.op.SlotVectors;
+import java.util.ArrayList;
+import java.util.List;
 
 /**
- * One A for all slots of LoRA: slot 0 holds it, the others hold copies. What an optimizer of all slots' parameters sees is then one
- * vector of A, and of the B of each slot: the copies have no gradient.
+ * One A for all slots of LoRA: slot 0 holds it, the others hold copies. What an optimizer of all slots' parameters sees is then
+ * one vector of A, and of the B of each slot: the copies have no gradient.
  */
 final class SharedA {
+
+    /**
+     * The A of a Linear.
+     *
+     * @param all    in every slot
+     * @param copies in every slot but the first
+     */
+    private record Part(SlotVectors all, SlotVectors copies, View gradient, View value) {
+
+        /**
+         * Vectors of the slots, from this A on.
+         *
+         * @param copies from that of the second slot on; null where there is none
+         */
+        private record View(Tensor first, Tensor copies) {
+        }
+    }
 
     private final Ops ops;
     private final AdapterSlots slots;
     private final LoraLayout layout;
     private final Tensor ones; // [slots]
     private final Tensor zeros; // the size of the largest A
+    private final List<Part> parts = new ArrayList<>();
 
     /** @param slots stay the caller's */
     SharedA(BufferPlan plan, AdapterSlots slots, LoraLayout layout) {
@@ -35,16 +55,27 @@ final class SharedA {
     /** To be called once, when the plan's memory is there. */
     void prepare() {
         ops.fill(ones, slots.slots(), 1f);
+        for (LoraLayout.Site site : layout.sites()) {
+            parts.add(new Part(new SlotVectors(count(site), layout.parameters(), slots.slots()),
+                    new SlotVectors(count(site), layout.parameters(), slots.slots() - 1), view(slots.gradients(), site),
+                    view(slots.parameters(), site)));
+        }
+    }
+
+    private Part.View view(Tensor of, LoraLayout.Site site) {
+        long second = layout.parameters() + site.offsetA();
+        return new Part.View(of.view(site.offsetA(), of.elements() - site.offsetA()),
+                slots.slots() == 1 ? null : of.view(second, of.elements() - second));
     }
 
     /** Slot 0's gradient of A becomes the sum over the slots, that of the copies 0. */
     void queueSum() {
-        for (LoraLayout.Site site : layout.sites()) {
-            Tensor ofFirst = rest(slots.gradients(), site.offsetA());
-            ops.taskReduce(every(site, slots.slots()), ofFirst, ones, ofFirst, null);
-            if (slots.slots() > 1) {
-                ops.broadcast(every(site, slots.slots() - 1), rest(slots.gradients(), layout.parameters() + site.offsetA()), zeros);
-            }
+        if (slots.slots() == 1) {
+            return;
+        }
+        for (Part part : parts) {
+            ops.taskReduce(part.all, part.gradient.first, ones, part.gradient.first, null);
+            ops.broadcast(part.copies, part.gradient.copies, zeros);
         }
     }
 
@@ -53,18 +84,8 @@ final class SharedA {
         if (slots.slots() == 1) {
             return;
         }
-        for (LoraLayout.Site site : layout.sites()) {
-            ops.broadcast(every(site, slots.slots() - 1), rest(slots.parameters(), layout.parameters() + site.offsetA()),
-                    rest(slots.parameters(), site.offsetA()));
+        for (Part part : parts) {
+            ops.broadcast(part.copies, part.value.copies, part.value.first);
         }
-    }
-
-    /** An A in so many slots. */
-    private SlotVectors every(LoraLayout.Site site, int count) {
-        return new SlotVectors(count(site), layout.parameters(), count);
-    }
-
-    private static Tensor rest(Tensor of, long offset) {
-        return of.view(offset, of.elements() - offset);
     }
 }

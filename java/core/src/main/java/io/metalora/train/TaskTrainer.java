@@ -11,7 +11,9 @@ public sealed interface TaskTrainer extends Trainer permits SeparateLora, Asymme
      */
     Map<String, LoraAdapter> adapters();
 
-    /** Tasks that came to numbers that are not finite while the others went on, and how; their adapters are as they were before. */
+    /**
+     * Tasks that came to numbers that are not finite while the others went on, and how; their adapters are as they were before.
+     */
     Map<String, String> failures();
 
     /** Gives back what only further iterations need; the adapters stay. */

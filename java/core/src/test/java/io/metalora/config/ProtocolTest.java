@@ -107,6 +107,8 @@ class ProtocolTest {
             on: [trained, unseen] ~ on: [] ~ arms.shots.on is [trained], [unseen] or both
             unseen_names: [c], ~ `` ~ names unseen tasks, but there is no tasks.unseen
             method: joint-lora ~ method: separate-lora ~ LoRA of each task is an arm with adapt and without train
+            on: [trained, unseen] ~ track: 2 ~ arms.shots.track: the arm does not train
+            label: joint LoRA ~ track: -1 ~ arms.joint.track is -1
             method: joint-lora ~ method: jont ~ p.yaml:15: arms.joint.grid
             method: joint-lora ~ seed: 1 ~ seed is set by the comparison itself
             method: joint-lora ~ adapter.init: x ~ adapter.init is set by the comparison itself
@@ -132,6 +134,20 @@ class ProtocolTest {
         assertThat(WHOLE).contains(part);
         String yaml = WHOLE.replaceFirst(Pattern.quote(part), instead == null ? "" : Matcher.quoteReplacement(instead));
         assertThatThrownBy(() -> parse(yaml)).isInstanceOf(InputException.class).hasMessageStartingWith("p.yaml:").hasMessageContaining(message);
+    }
+
+    @Test
+    void anArmOfOneAForAllTasksAnswersThoseItWasTrainedOn() {
+        String arm = "train: {method: joint-lora, adapter.target_modules: [q_proj, v_proj]}";
+        String asymmetric = WHOLE.replace(arm, "train: {method: asymmetric-lora}");
+        assertThat(parse(asymmetric).arms().get("joint").grid().get(0).config().method()).isEqualTo(Method.ASYMMETRIC_LORA);
+        assertThatThrownBy(() -> parse(WHOLE.replace(arm, "train: {method: asymmetric-lora}\n    on: [trained, unseen]")))
+                .hasMessageContaining("p.yaml:15: arms.joint.on: method is asymmetric-lora");
+        assertThatThrownBy(() -> parse(WHOLE.replace(arm, "train: {method: asymmetric-lora}\n    track: 3")))
+                .hasMessageContaining("p.yaml:15: arms.joint.track: method is asymmetric-lora");
+        assertThatThrownBy(() -> parse(WHOLE.replace("train: {}", "train: {method: asymmetric-lora}")))
+                .hasMessageContaining("arms.meta.grid: method is asymmetric-lora").hasMessageContaining("leave adapt out");
+        assertThat(parse(WHOLE.replace(arm, arm + "\n    track: 3")).arms().get("joint").track()).isEqualTo(3);
     }
 
     @Test

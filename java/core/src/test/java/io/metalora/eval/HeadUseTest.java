@@ -12,9 +12,11 @@ import io.metalora.runtime.DType;
 import io.metalora.task.EncodedTask;
 import io.metalora.train.TinyLlama;
 import java.io.IOException;
+import java.util.Collections;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.CancellationException;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -38,6 +40,12 @@ class HeadUseTest {
 
     /** @param rows of each router, by which row of a random one they are; -1 for zeros */
     private HeadUse use(List<String> modules, int[] rows, EncodedTask of) {
+        try (var adapter = mixture(modules, rows)) {
+            return HeadUse.of(llama.model(), List.of(adapter), List.of(of), Integer.MAX_VALUE, () -> false).getFirst();
+        }
+    }
+
+    private LoraAdapter mixture(List<String> modules, int[] rows) {
         var layout = new MixtureLayout(llama.model().config(), new LoraConfig(2, 4, false, 0, TargetModules.of(modules)), HEADS);
         var values = new float[Math.toIntExact(layout.parameters())];
         for (var site : layout.sites()) {
@@ -52,10 +60,9 @@ class HeadUseTest {
                 }
             }
         }
-        try (var adapter = LoraAdapter.of(layout, llama.device().zeros(DType.F32, layout.parameters()))) {
-            adapter.parameters().upload(values);
-            return HeadUse.of(llama.model(), adapter, of, Integer.MAX_VALUE, () -> false);
-        }
+        var adapter = LoraAdapter.of(layout, llama.device().zeros(DType.F32, layout.parameters()));
+        adapter.parameters().upload(values);
+        return adapter;
     }
 
     @Test
@@ -100,11 +107,55 @@ class HeadUseTest {
         }
     }
 
+    /** Whether they have one mixture or one each, in as few passes as the tokens need. */
+    @Test
+    void tasksThatShareAPassAreMeasuredAsAlone() throws IOException {
+        var tasks = TinyLlama.tasks();
+        List<String> modules = List.of("q_proj", "down_proj");
+        int[][] rows = {{0, 1, 2}, {2, 0, 1}, {1, 1, 0}};
+        int[] asked = {0};
+        try (var first = mixture(modules, rows[0]); var second = mixture(modules, rows[1]); var third = mixture(modules,
+                rows[2])) {
+            var own = HeadUse.of(llama.model(), List.of(first, second, third), tasks, Integer.MAX_VALUE, () -> ++asked[0] < 0);
+            var shared = HeadUse.of(llama.model(), List.of(first, first, first), tasks, Integer.MAX_VALUE, () -> ++asked[0] < 0);
+            int tokens = own.stream().mapToInt(use -> (int) use.tokens()).sum();
+            assertThat(tokens).as("all fit one pass").isLessThan(512);
+            assertThat(asked[0]).as("one pass each").isEqualTo(2);
+            for (int t = 0; t < tasks.size(); t++) {
+                requireAlike(own.get(t), use(modules, rows[t], tasks.get(t)));
+                requireAlike(shared.get(t), use(modules, rows[0], tasks.get(t)));
+            }
+        }
+    }
+
+    private static void requireAlike(HeadUse actual, HeadUse expected) {
+        assertThat(actual.task()).isEqualTo(expected.task());
+        assertThat(actual.tokens()).isEqualTo(expected.tokens());
+        for (int j = 0; j < HEADS; j++) {
+            assertThat(actual.weights().get(j)).isCloseTo(expected.weights().get(j), within(1e-6));
+        }
+    }
+
+    @Test
+    void manyTokensTakeSeveralPasses() throws IOException {
+        var tasks = TinyLlama.tasks();
+        var many = new EncodedTask("many", Collections.nCopies(200, task.examples().getFirst()), IntStream.range(0,
+                200).toArray());
+        try (var adapter = mixture(List.of("q_proj"), new int[] {0, 1, 2})) {
+            var both = HeadUse.of(llama.model(), List.of(adapter, adapter), List.of(many, tasks.get(1)), 150, () -> false);
+            requireAlike(both.get(1), use(List.of("q_proj"), new int[] {0, 1, 2}, tasks.get(1)));
+            assertThat(both.get(0).tokens()).isEqualTo(150L * (task.examples().getFirst().length() - 1)).isGreaterThan(512);
+            var one = new EncodedTask("one", task.examples().subList(0, 1), new int[1]);
+            assertThat(both.get(0).weights().get(0)).isCloseTo(use(List.of("q_proj"), new int[] {0, 1, 2}, one).weights().get(0),
+                    within(1e-6));
+        }
+    }
+
     @Test
     void stopsOnRequest() {
         var layout = new MixtureLayout(llama.model().config(), new LoraConfig(2, 4, false, 0, TargetModules.of("q_proj")), HEADS);
         try (var adapter = LoraAdapter.create(llama.device(), layout, 1)) {
-            assertThatThrownBy(() -> HeadUse.of(llama.model(), adapter, task, 2, () -> true))
+            assertThatThrownBy(() -> HeadUse.of(llama.model(), List.of(adapter), List.of(task), 2, () -> true))
                     .isInstanceOf(CancellationException.class);
         }
     }

@@ -25,7 +25,8 @@ import org.junit.jupiter.api.io.TempDir;
 class AsymmetricRunTest {
 
     private static final List<String> TASKS = List.of("add", "copy", "upper");
-    private static final String[] SETTINGS = {"method=asymmetric-lora", "joint.epochs=2", "joint.batch_size=4", "optimizer.lr=0.01",
+    private static final String[] SETTINGS = {"method=asymmetric-lora", "joint.epochs=2", "joint.batch_size=4",
+            "optimizer.lr=0.01",
         "optimizer.ema=0.9"};
 
     @TempDir
@@ -61,12 +62,14 @@ class AsymmetricRunTest {
                 boolean isA = name.endsWith("lora_A.weight");
                 assertThat(name).endsWith(isA ? "lora_A.weight" : "lora_B.weight");
                 float[] ofCopy = copy.tensor(name).toFloats();
-                assertThat(add.tensor(name).toFloats()).as(name).satisfies(of -> assertThat(Arrays.equals(of, ofCopy)).isEqualTo(isA));
+                assertThat(add.tensor(name).toFloats()).as(name).satisfies(of -> assertThat(Arrays.equals(of,
+                        ofCopy)).isEqualTo(isA));
             }
         }
         try (var device = Device.cpu()) {
             for (String task : TASKS) {
-                LoraAdapter.load(run.resolve("adapters").resolve(task), ModelConfig.read(Goldens.path("tiny-llama")), device).close();
+                LoraAdapter.load(run.resolve("adapters").resolve(task), ModelConfig.read(Goldens.path("tiny-llama")),
+                        device).close();
             }
         }
     }

@@ -56,7 +56,8 @@ class AsymmetricLoraTest {
     private static final List<EncodedTask> TASKS = List.of(task("a", 11), task("b", 6), task("c", 2));
 
     private static TrainConfig config(String... overrides) {
-        return TrainConfig.of("method=asymmetric-lora", "joint.epochs=2", "joint.batch_size=5", "optimizer.lr=0.02", "optimizer.weight_decay=0.1",
+        return TrainConfig.of("method=asymmetric-lora", "joint.epochs=2", "joint.batch_size=5", "optimizer.lr=0.02",
+                "optimizer.weight_decay=0.1",
                 "optimizer.clip=0.5", "optimizer.warmup_steps=2", "seed=7").with(overrides);
     }
 
@@ -75,7 +76,8 @@ class AsymmetricLoraTest {
     }
 
     private static List<float[]> train(TrainConfig config, List<EncodedTask> tasks) {
-        try (LoraAdapter start = llama.adapter(); var training = new AsymmetricLora(llama.model(), start, tasks, config, () -> false)) {
+        try (LoraAdapter start = llama.adapter(); var training = new AsymmetricLora(llama.model(), start, tasks, config,
+                () -> false)) {
             while (training.done() < training.total()) {
                 training.iterate();
             }
@@ -89,7 +91,8 @@ class AsymmetricLoraTest {
     void ofOneTaskItIsJointLoraBitForBit(String setting) {
         TrainConfig config = config(setting);
         float[] ours = train(config, TASKS.subList(0, 1)).getFirst();
-        try (LoraAdapter adapter = llama.adapter(); var joint = new JointLora(llama.model(), adapter, TASKS.subList(0, 1), config)) {
+        try (LoraAdapter adapter = llama.adapter(); var joint = new JointLora(llama.model(), adapter, TASKS.subList(0, 1),
+                config)) {
             float[] start = adapter.parameters().toFloats();
             while (joint.done() < joint.total()) {
                 joint.iterate();
@@ -108,7 +111,8 @@ class AsymmetricLoraTest {
         int count = (int) layout.parameters();
         var samples = new MixedSamples(TASKS, config.joint(), config.seed());
         var reference = new Reference(layout);
-        try (LoraAdapter start = llama.adapter(); var training = new AsymmetricLora(llama.model(), start, TASKS, config, () -> false)) {
+        try (LoraAdapter start = llama.adapter(); var training = new AsymmetricLora(llama.model(), start, TASKS, config,
+                () -> false)) {
             for (int step = 0; step < samples.steps(); step++) {
                 List<MixedSamples.Sample> batch = samples.batch(step);
                 IterationReport report = training.iterate();
@@ -171,7 +175,8 @@ class AsymmetricLoraTest {
             loss = 0;
             for (int slot = 0; slot < TASKS.size(); slot++) {
                 int of = slot;
-                List<EncodedExample> examples = batch.stream().filter(sample -> sample.slot() == of).map(MixedSamples.Sample::example).toList();
+                List<EncodedExample> examples = batch.stream().filter(sample
+                        -> sample.slot() == of).map(MixedSamples.Sample::example).toList();
                 if (examples.isEmpty()) {
                     continue;
                 }
@@ -190,7 +195,8 @@ class AsymmetricLoraTest {
                     double g = gradient[slot][i] * scale;
                     m[slot][i] = 0.9 * m[slot][i] + 0.1 * g;
                     v[slot][i] = 0.999 * v[slot][i] + 0.001 * g * g;
-                    double update = m[slot][i] / (1 - Math.pow(0.9, step)) / (Math.sqrt(v[slot][i] / (1 - Math.pow(0.999, step))) + 1e-8);
+                    double update = m[slot][i] / (1 - Math.pow(0.9, step)) / (Math.sqrt(v[slot][i] / (1 - Math.pow(0.999,
+                            step))) + 1e-8);
                     values[slot][i] = values[slot][i] * (1 - lr * 0.1) - lr * update;
                 }
             }
@@ -240,9 +246,11 @@ class AsymmetricLoraTest {
 
     @Test
     void aStepThatIsNotFiniteLeavesNoTrace() {
-        TrainConfig config = config("optimizer.lr=3e37", "optimizer.warmup_steps=0", "optimizer.weight_decay=0", "optimizer.schedule=constant",
+        TrainConfig config = config("optimizer.lr=3e37", "optimizer.warmup_steps=0", "optimizer.weight_decay=0",
+                "optimizer.schedule=constant",
                 "optimizer.beta1=0");
-        try (LoraAdapter start = llama.adapter(); var training = new AsymmetricLora(llama.model(), start, TASKS, config, () -> false)) {
+        try (LoraAdapter start = llama.adapter(); var training = new AsymmetricLora(llama.model(), start, TASKS, config,
+                () -> false)) {
             assertThatThrownBy(() -> {
                 while (training.done() < training.total()) {
                     training.iterate();
@@ -258,7 +266,8 @@ class AsymmetricLoraTest {
     void aMixtureIsNoBeginning() {
         var lora = new LoraConfig(2, 4, false, 0, TargetModules.allLinear());
         try (LoraAdapter mixture = LoraAdapter.create(llama.device(), new MixtureLayout(llama.model().config(), lora, 2), 0)) {
-            assertThatThrownBy(() -> new AsymmetricLora(llama.model(), mixture, TASKS, config(), () -> false)).isInstanceOf(InputException.class)
+            assertThatThrownBy(() -> new AsymmetricLora(llama.model(), mixture, TASKS, config(),
+                    () -> false)).isInstanceOf(InputException.class)
                     .hasMessageContaining("begin from LoRA");
         }
         assertThatThrownBy(() -> config("adapter.kind=mixture")).isInstanceOf(InputException.class)

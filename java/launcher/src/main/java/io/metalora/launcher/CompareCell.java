@@ -20,8 +20,9 @@ import java.util.OptionalLong;
  * @param training   of the shared adapter, which cells of the same settings and seed share; zero where there was none
  * @param peakMemory of the process in bytes while the cell ran; empty where the system doesn't tell
  * @param diverged   how it diverged (NaN or infinity); then there are no rows
+ * @param device     where it was computed
  */
-record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemory, Optional<String> diverged) {
+record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemory, Optional<String> diverged, String device) {
 
     /**
      * What a cell is of.
@@ -44,33 +45,54 @@ record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemor
      * What a training took, whether or not it was stopped in between.
      *
      * @param tokens  that went forward and backward through the model
-     * @param seconds of all iterations
+     * @param seconds of all iterations, without what was measured along them
+     * @param track   the accuracy along it; empty where none was asked for
      */
-    record Cost(long iterations, long tokens, double seconds) {
+    record Cost(long iterations, long tokens, double seconds, List<Point> track) {
 
-        static final Cost NONE = new Cost(0, 0, 0);
+        static final Cost NONE = new Cost(0, 0, 0, List.of());
 
         static Cost of(JsonNode json) {
-            return new Cost(json.path("iterations").asLong(), json.path("tokens").asLong(), json.path("seconds").asDouble());
+            var track = new ArrayList<Point>();
+            json.path("track").forEach(point -> track.add(new Point(point.path("iteration").asLong(), point.path("tokens").asLong(),
+                    point.path("seconds").asDouble(), point.path("accuracy").asDouble())));
+            return new Cost(json.path("iterations").asLong(), json.path("tokens").asLong(), json.path("seconds").asDouble(),
+                    track);
         }
 
         /** Into the object; returns it. */
         ObjectNode put(ObjectNode json) {
-            return json.put("iterations", iterations).put("tokens", tokens).put("seconds", seconds);
+            json.put("iterations", iterations).put("tokens", tokens).put("seconds", seconds);
+            if (!track.isEmpty()) {
+                var points = json.putArray("track");
+                track.forEach(point -> points.addObject().put("iteration", point.iteration()).put("tokens", point.tokens())
+                        .put("seconds", point.seconds()).put("accuracy", point.accuracy()));
+            }
+            return json;
         }
+    }
+
+    /**
+     * What a training had come to.
+     *
+     * @param tokens   that it had taken until then; seconds likewise
+     * @param accuracy mean over the trained tasks, on dev items; a share of 1
+     */
+    record Point(long iteration, long tokens, double seconds, double accuracy) {
     }
 
     /** One that diverged (NaN or infinity). */
     static CompareCell diverged(Cost training, String how) {
-        return new CompareCell(Map.of(), training, OptionalLong.empty(), Optional.of(how));
+        return new CompareCell(Map.of(), training, OptionalLong.empty(), Optional.of(how), "");
     }
 
-    /**
-     * As the cell's file holds it.
-     *
-     * @param device where it was computed
-     */
-    ObjectNode json(Of of, String device) {
+    /** With where and in how much memory it was computed. */
+    CompareCell computed(String on, OptionalLong peak) {
+        return new CompareCell(rows, training, peak, diverged, on);
+    }
+
+    /** As the cell's file holds it. */
+    ObjectNode json(Of of) {
         ObjectNode json = head(of).put("device", device);
         training.put(json.putObject("training"));
         peakMemory.ifPresent(bytes -> json.put("peak_memory", bytes));
@@ -110,8 +132,9 @@ record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemor
             return Optional.empty();
         }
         OptionalLong peak = json.has("peak_memory") ? OptionalLong.of(json.get("peak_memory").asLong()) : OptionalLong.empty();
+        String device = json.path("device").asText();
         if (json.has("diverged")) {
-            return Optional.of(new CompareCell(Map.of(), cost, peak, Optional.of(json.get("diverged").asText())));
+            return Optional.of(new CompareCell(Map.of(), cost, peak, Optional.of(json.get("diverged").asText()), device));
         }
         var rows = new LinkedHashMap<Row, Answers>();
         for (Row row : items.keySet()) {
@@ -133,7 +156,8 @@ record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemor
                 }
             }
         }
-        return rows.size() == items.size() ? Optional.of(new CompareCell(rows, cost, peak, Optional.empty())) : Optional.empty();
+        return rows.size() != items.size() ? Optional.empty()
+                : Optional.of(new CompareCell(rows, cost, peak, Optional.empty(), device));
     }
 
     /** The mean accuracy of a row; not a number where the cell diverged. */

@@ -4,6 +4,7 @@ import io.metalora.config.Protocol.On;
 import io.metalora.config.Protocol;
 import io.metalora.launcher.CompareResults.RowResult;
 import io.metalora.launcher.report.Report.Code;
+import io.metalora.launcher.report.Report.Curves;
 import io.metalora.launcher.report.Report.Differences;
 import io.metalora.launcher.report.Report.Facts;
 import io.metalora.launcher.report.Report.LearningCurves;
@@ -57,6 +58,13 @@ final class CompareReport {
             sections.add(new Table("By task, " + on, "Accuracy in percent, mean over seeds.", results.byTaskHeadings(on), results.byTask(on),
                     List.of()));
         }
+        if (!results.tracks().isEmpty()) {
+            sections.add(new Curves("Accuracy along training", CompareTracks.CAPTION
+                    + " Mean over seeds. Faint: as measured. Strong: running mean.", "tokens",
+                    "accuracy on dev, %", results.tracks().tracks().stream().map(CompareTracks.Track::series).toList()));
+            sections.add(new Table("Tokens until another arm's end", CompareTracks.UNTIL, CompareTracks.HEADINGS,
+                    results.tracks().table(), List.of()));
+        }
         if (!results.trials().isEmpty()) {
             sections.add(new Table("Trials", "Every trial of every arm, with seed " + tuningSeeds(protocol) + ", judged on dev splits alone.",
                     CompareResults.TRIAL_HEADINGS, results.trialTable(), List.of()));
@@ -65,6 +73,7 @@ final class CompareReport {
         if (!diverged.isEmpty()) {
             sections.add(new Text("Diverged", diverged));
         }
+        results.mixedDevices().ifPresent(line -> sections.add(new Text("Devices", List.of(line))));
         sections.add(new Facts("Environment", Environment.facts(device)));
         sections.add(new Code("Protocol", protocolText));
         return new Report(protocol.title(), protocol.arms().size() + " arms, seeds " + protocol.seeds(), sections);
@@ -91,6 +100,7 @@ final class CompareReport {
     static String markdown(CompareResults results) {
         var text = new StringBuilder("# ").append(escaped(results.protocol().title())).append("\n\n");
         text.append("Seeds ").append(results.protocol().seeds()).append(". ").append(HOW).append(Descriptions.JUDGING).append("\n\n");
+        results.mixedDevices().ifPresent(line -> text.append(escaped(line)).append("\n\n"));
         if (!results.answers().isEmpty()) {
             text.append("## Answers\n").append(INTERVALS).append("\n\n");
             results.answers().forEach(answer -> text.append("- ").append(escaped(answer.words())).append('\n'));
@@ -102,6 +112,11 @@ final class CompareReport {
                 table(text.append("## By task, ").append(on).append("\nAccuracy in percent, mean over seeds.\n\n"), results.byTaskHeadings(on),
                         results.byTask(on));
             }
+        }
+        if (!results.tracks().isEmpty()) {
+            table(text.append("## Tokens until another arm's end\n").append(CompareTracks.CAPTION).append(' ')
+                    .append(CompareTracks.UNTIL).append("\n\n"),
+                    CompareTracks.HEADINGS, results.tracks().table());
         }
         if (!results.trials().isEmpty()) {
             table(text.append("## Trials\nWith seed ").append(tuningSeeds(results.protocol())).append(", judged on dev splits alone.\n\n"),

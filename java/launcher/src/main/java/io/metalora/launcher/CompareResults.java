@@ -15,6 +15,8 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.OptionalLong;
+import java.util.TreeMap;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
@@ -24,8 +26,11 @@ import java.util.stream.Stream;
  * @param rows    in the protocol's order
  * @param answers to its questions
  * @param trials  of every tuned arm
+ * @param tracks  what was measured along trainings
+ * @param devices how many cells were computed on each
  */
-record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answers, List<TrialResult> trials) {
+record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answers, List<TrialResult> trials,
+        CompareTracks tracks, Map<String, Long> devices) {
 
     private static final int BOOTSTRAP_SEED = 1;
     private static final double MIB = 1 << 20;
@@ -121,7 +126,9 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
                     return new TrialResult(arm.name(), trial + 1, arm.grid().get(trial).varied(), CompareRun.mean(bySeed), bySeed,
                             chosen.get(arm.name()) == trial);
                 })).toList();
-        return new CompareResults(protocol, rows, answers, trials);
+        Map<String, Long> devices = Stream.concat(run.trials().stream(), reported.stream()).collect(Collectors.groupingBy(
+                cell -> run.done().get(cell).device(), TreeMap::new, Collectors.counting()));
+        return new CompareResults(protocol, rows, answers, trials, CompareTracks.of(run, reported), devices);
     }
 
     private static RowResult result(Row row, Arm arm, List<Cell> cells, CompareRun run) {
@@ -160,6 +167,14 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
 
     private static List<List<TaskResult>> ofEach(RowResult row, int seeds) {
         return IntStream.range(0, seeds).mapToObj(i -> row.seeds().get(Math.min(i, row.seeds().size() - 1))).toList();
+    }
+
+    /** A warning where not all cells come from one device; empty where they do. */
+    Optional<String> mixedDevices() {
+        String each = devices.entrySet().stream().map(device -> device.getValue() + " on " + device.getKey())
+                .collect(Collectors.joining("; "));
+        return devices.size() < 2 ? Optional.empty() : Optional.of("Cells were computed on more than one device: " + each
+                + ". Seconds and peak memory of different ones do not compare, and answers may differ by rounding.");
     }
 
     // ---- tables
@@ -224,6 +239,8 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
         json.put("rows", rows.stream().map(CompareResults::json).toList());
         json.put("questions", answers.stream().map(CompareResults::json).toList());
         json.put("trials", trials.stream().map(CompareResults::json).toList());
+        json.put("tracks", tracks.json());
+        json.put("devices", devices);
         return json;
     }
 

@@ -28,6 +28,7 @@ import io.metalora.run.TrainingRun;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.DeviceInfo;
 import io.metalora.runtime.InputException;
+import io.metalora.runtime.NotFiniteException;
 import io.metalora.runtime.host.Held;
 import io.metalora.runtime.host.SystemMemory;
 import io.metalora.random.CounterRandom;
@@ -243,8 +244,8 @@ final class CompareRun {
         }
         boolean known = SystemMemory.resetPeak();
         CompareCell result = answer(cell, loaded, progress, stage);
-        result = new CompareCell(result.rows(), result.training(), known ? SystemMemory.peak() : OptionalLong.empty(), result.diverged());
-        CompareFolder.write(file(cell), result.json(cell.of(), device(loaded)));
+        result = result.computed(device(loaded), known ? SystemMemory.peak() : OptionalLong.empty());
+        CompareFolder.write(file(cell), result.json(cell.of()));
         done.put(cell, result);
         return after;
     }
@@ -267,7 +268,8 @@ final class CompareRun {
         }
         var rows = new LinkedHashMap<Row, CompareCell.Answers>();
         boolean ofEachTask = run.isPresent() && cell.settings().config().method().givesEachTaskAnAdapter();
-        try (LoraAdapter adapter = ofEachTask ? null : run.isPresent() ? loaded.loadAdapter(RunFolder.existing(run.get()).adapter())
+        try (LoraAdapter adapter = ofEachTask ? null : run.isPresent()
+                ? loaded.loadAdapter(RunFolder.existing(run.get()).adapter())
                 : arm.adapt().isEmpty() ? null : LoraAdapter.create(loaded.device(), layout(cell, loaded), cell.seed())) {
             int next = stage + (arm.train() ? 1 : 0);
             for (Row row : cell.rows()) {
@@ -278,14 +280,14 @@ final class CompareRun {
             }
         } catch (TrainingDivergedException e) {
             return CompareCell.diverged(training, e.getMessage());
-        } catch (InputException e) {
+        } catch (NotFiniteException e) {
             if (run.isEmpty()) {
                 throw e;
             }
             // A trained adapter so large that what it computes is not finite: its training's failure, not the input's.
             return CompareCell.diverged(training, e.getMessage());
         }
-        return new CompareCell(rows, training, OptionalLong.empty(), Optional.empty());
+        return new CompareCell(rows, training, OptionalLong.empty(), Optional.empty(), "");
     }
 
     private static AdapterLayout layout(Cell cell, LoadedModel loaded) {
@@ -294,10 +296,22 @@ final class CompareRun {
 
     // ---- training
 
-    /** Arms of the same settings share the training with the same seed. */
+    /** Arms of the same settings share the training with the same seed, and with what is measured along it. */
     private static String runName(Cell cell) {
-        String settings = cell.settings().train().toString() + " seed " + cell.seed();
+        String settings = cell.settings().train().toString() + " seed " + cell.seed()
+                + (track(cell) > 0 ? " track " + track(cell) : "");
         return HexFormat.of().formatHex(Sha256.digest().digest(settings.getBytes(StandardCharsets.UTF_8)), 0, NAME_BYTES);
+    }
+
+    /** Trials are judged by what they come to alone. */
+    private static int track(Cell cell) {
+        return cell.split() == Split.TEST ? cell.arm().track() : 0;
+    }
+
+    private List<TaskItems> trackItems() {
+        int asked = protocol.tasks().devItems();
+        int most = asked == 0 ? CompareTrack.MOST_ITEMS : Math.min(CompareTrack.MOST_ITEMS, asked);
+        return tasks.trained().stream().map(task -> TaskItems.of(task, Split.DEV, most)).toList();
     }
 
     private void train(Cell cell, Path run, LoadedModel loaded, Progress progress, int stage) {
@@ -305,7 +319,14 @@ final class CompareRun {
             discardCheckpoints(run);
             return;
         }
-        var listener = new TrainProgress(spec, stageName(cell), progress, stage);
+        Optional<CompareTrack> track = track(cell) == 0 ? Optional.empty()
+                : Optional.of(new CompareTrack(track(cell), trackItems(), run, stop));
+        var listener = new TrainProgress(spec, stageName(cell), progress, stage) {
+            @Override
+            public void trainedSoFar(long iteration, long total, LoadedModel model, LoraAdapter adapter) {
+                track.ifPresent(of -> of.measure(iteration, total, model, adapter));
+            }
+        };
         String diverged = null;
         try {
             Outcome outcome = Files.exists(run.resolve(RunFolder.CONFIG)) ? TrainingRun.resume(run, loaded, tasks.trained(), listener, stop)
@@ -318,7 +339,8 @@ final class CompareRun {
         }
         RunFolder files = RunFolder.existing(run);
         RunRecord record = RunRecord.read(files.metrics(), files.draws());
-        ObjectNode json = new Cost(record.iterations(), record.tokens(), record.seconds()).put(JsonNodeFactory.instance.objectNode());
+        ObjectNode json = new Cost(record.iterations(), record.tokens(), record.seconds(),
+                track.map(of -> of.points(record)).orElse(List.of())).put(JsonNodeFactory.instance.objectNode());
         if (diverged != null) {
             json.put("diverged", diverged);
         }
@@ -352,7 +374,8 @@ final class CompareRun {
         Path folders = RunFolder.existing(run).adapters();
         try (var adapters = new Held(); var log = EvaluationLog.inMemory(items)) {
             var byTask = new LinkedHashMap<String, LoraAdapter>();
-            items.forEach(task -> byTask.put(task.task(), adapters.add(() -> loaded.loadAdapter(folders.resolve(task.task())), LoraAdapter::close)));
+            items.forEach(task -> byTask.put(task.task(), adapters.add(() -> loaded.loadAdapter(folders.resolve(task.task())),
+                    LoraAdapter::close)));
             new RunEvaluation(loaded, log, progress, stop).own(cell.arm().name(), byTask, stage);
             return new CompareCell.Answers(log.results(cell.arm().name()), 0, 0);
         }

@@ -152,6 +152,10 @@ record CompareTasks(Optional<Path> folder, List<Task> trained, List<Task> unseen
             if (tunes && arm.isTuned()) {
                 require(unseenFirst ? tuning : trained, Split.DEV, "trials are chosen on it alone. Add dev.jsonl, or set tasks.dev_from_train");
             }
+            if (arm.track() > 0) {
+                require(trained, Split.DEV, "arms." + arm.name()
+                        + ".track measures on it. Add dev.jsonl, or set tasks.dev_from_train");
+            }
             for (On on : arm.on()) {
                 require(on(on, Split.TEST), Split.TEST, "results are reported on it. Add test.jsonl");
             }

@@ -131,7 +131,8 @@ final class EndEvaluation extends TrainProgress {
             var names = items.stream().map(TaskItems::task).collect(Collectors.toCollection(HashSet::new));
             samplesOfItems = all.stream().filter(task -> names.contains(task.name())).toList();
             modelDigest = model.digest();
-            arms = config.method().givesEachTaskAnAdapter() ? List.of(BASE, OWN) : adapts() ? List.of(BASE, SHARED, ADAPTED) : List.of(BASE, SHARED);
+            arms = config.method().givesEachTaskAnAdapter() ? List.of(BASE, OWN) : adapts() ? List.of(BASE, SHARED,
+                    ADAPTED) : List.of(BASE, SHARED);
         }
         progress.plan(stages(tasks, all));
     }
@@ -214,8 +215,9 @@ final class EndEvaluation extends TrainProgress {
             return;
         }
         try {
-            heads = trained.stream().filter(task -> adapterOf.apply(task.name()) != null)
-                    .map(task -> HeadUse.of(loaded.model(), adapterOf.apply(task.name()), task, HEAD_SAMPLES, stop)).toList();
+            List<EncodedTask> tasks = trained.stream().filter(task -> adapterOf.apply(task.name()) != null).toList();
+            List<LoraAdapter> adapters = tasks.stream().map(task -> adapterOf.apply(task.name())).toList();
+            heads = HeadUse.of(loaded.model(), adapters, tasks, HEAD_SAMPLES, stop);
             AtomicFile.write(outcome.folder().heads(), (Json.pretty(Map.of("tasks", heads)) + "\n")
                     .getBytes(StandardCharsets.UTF_8));
         } catch (CancellationException e) {

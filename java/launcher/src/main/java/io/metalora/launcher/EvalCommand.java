@@ -7,6 +7,8 @@ import io.metalora.eval.Split;
 import io.metalora.eval.TaskEvaluator;
 import io.metalora.eval.TaskItems;
 import io.metalora.eval.TaskResult;
+import io.metalora.model.LoadedModel;
+import io.metalora.runtime.InputException;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
 import java.io.PrintWriter;
@@ -52,6 +54,11 @@ final class EvalCommand implements Callable<Integer> {
             description = "Answer at most N items of a task, the same ones whatever the model and adapter (default: ${DEFAULT-VALUE}).")
     private Limit samples;
 
+    @Option(names = "--even-heads", description = "Give all heads of a mixture the same weight on every token, in place of its "
+            + "router's: what "
+            + "LoRA with their mean as its B answers, the form in which PEFT could have it, or the base weights.")
+    private boolean evenHeads;
+
     @Option(names = "--json", description = "Print JSON instead of a table; after Ctrl-C the tasks that are done, with \"complete\": false.")
     private boolean json;
 
@@ -81,6 +88,9 @@ final class EvalCommand implements Callable<Integer> {
         var rows = new Rows(items, log, json || Terminal.isTerminal() ? null : out);
         try (var loaded = model.open();
                 var stop = new StopSignal(() -> { })) {
+            if (evenHeads) {
+                giveHeadsTheSameWeight(loaded);
+            }
             LongExamples.refuse(read, split, loaded.tokenizer(), loaded.model().config(), "");
             stop.arm();
             try (var evaluator = new TaskEvaluator(loaded.model(), loaded.tokenizer(), loaded.slots(), stop);
@@ -118,6 +128,17 @@ final class EvalCommand implements Callable<Integer> {
             }
         }
         return ExitCode.OK;
+    }
+
+    private static void giveHeadsTheSameWeight(LoadedModel loaded) {
+        if (loaded.slots() == null) {
+            throw new InputException("--even-heads is for an adapter that is a mixture; give one with --adapter, or omit it");
+        }
+        try {
+            loaded.slots().evenHeads();
+        } catch (InputException e) {
+            throw new InputException("--even-heads: " + e.getMessage() + "; omit it", e);
+        }
     }
 
     /** The tasks that are complete. */

@@ -39,7 +39,8 @@ final class Work {
         long batch = config.joint().batchSize();
         return switch (config.method()) {
             case META_LORA -> config.meta().iterations();
-            case JOINT_LORA, ASYMMETRIC_LORA -> config.joint().epochs() * Math.ceilDiv(samples.stream().mapToLong(Integer::longValue).sum(), batch);
+            case JOINT_LORA, ASYMMETRIC_LORA -> config.joint().epochs() * Math.ceilDiv(samples.stream()
+                    .mapToLong(Integer::longValue).sum(), batch);
             case SEPARATE_LORA -> config.joint().epochs() * Math.ceilDiv(samples.stream().mapToLong(Integer::longValue).max().orElse(0), batch);
         };
     }

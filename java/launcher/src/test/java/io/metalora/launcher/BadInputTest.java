@@ -381,6 +381,54 @@ class BadInputTest {
         assertThat(run).doesNotExist();
     }
 
+    /** Settings that together mean nothing: what is wrong, where it was set, what to do. */
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', textBlock = """
+        data.names=[side] meta.tasks_per_iteration=1 meta.composition=size | takes all 1 of them; lower it, or use uniform
+        data.names=[side] meta.tasks_per_iteration=1 meta.composition=loss | takes all 1 of them; lower it, or use uniform
+        meta.tasks_per_iteration=1 meta.composition=agree | override meta.composition=agree: meta.composition is agree
+        meta.tasks_per_iteration=1 meta.composition=cover | override meta.composition=cover: meta.composition is cover
+        meta.tasks_per_iteration=1 meta.aggregation=weighted | override meta.aggregation=weighted: meta.aggregation is
+        meta.tasks_per_iteration=1 meta.aggregation=pcgrad | meta.aggregation is pcgrad, but takes two tasks or more
+        meta.tasks_per_iteration=1 meta.aggregation=cagrad | meta.aggregation is cagrad, but takes two tasks or more
+        meta.tasks_per_iteration=1 meta.aggregation=mgda | takes two tasks or more, and meta.tasks_per_iteration is 1
+        adapter.kind=mixture adapter.heads=0 | override adapter.heads=0: adapter.heads is 0, but must be between 1 and
+        adapter.kind=mixture method=asymmetric-lora | method asymmetric-lora has a B of each task in place of a router; leave
+        data.samples_per_task=5 | has 5 samples, fewer than the 3 of support and the 3 of query together; give it more samples
+        """)
+    void settingsThatCanNotBeTogether(String settings, String message) throws IOException {
+        refused(train(settings.split(" ")), message);
+    }
+
+    @Test
+    void drawsOfOtherTasks() throws IOException {
+        Path first = folder.resolve("first");
+        Path tasks = Cli.tasks(folder);
+        assertThat(Cli.run("train", Cli.config(folder, tasks, first), "--no-eval").code()).isZero();
+        String log = first.resolve("draws.jsonl").toString();
+        refused(train("--replay", log, "data.names=[colour, side]"), log + ":2: ", "task \"echo\", which is none of this run's");
+        Path echo = tasks.resolve("echo/train.jsonl");
+        Files.writeString(echo, Files.readString(echo).replace("say", "tell"));
+        refused(train("--replay", log), log + ":2: ", "the training examples of task \"echo\" are not those that were drawn "
+                + "from then");
+    }
+
+    @Test
+    void moreSamplesThanATaskHas() throws IOException {
+        Path out = folder.resolve("out");
+        Path tasks = Cli.tasks(folder);
+        refused(Cli.run("adapt", "--model", Cli.model(), "--adapter", Cli.fixture("adapter"), "--tasks", tasks, "--samples", "25",
+                "--output", out),
+                "--samples is 25, but of the tasks in " + tasks + " colour has 24", "--samples");
+        Path protocol = CompareFixture.protocol(folder, tasks);
+        Files.writeString(protocol, Files.readString(protocol).replace("samples: [4, 8]",
+                "samples: [4, 25]").replace("samples: 8,", "samples: 25,")
+                .replace("{samples: [8, all]", "{samples: [25, all]"));
+        refused(Cli.run("compare", protocol, "--output", out, "--tasks", CompareFixture.tasks(folder)),
+                "adapt.samples is 25, but task echo has 24");
+        assertThat(out).doesNotExist();
+    }
+
     @Test
     void unknownKey() throws IOException {
         refused(Cli.run("train", Cli.config(folder, Cli.tasks(folder), folder.resolve("run")), "meta.iner_steps=1"), "iner_steps",

@@ -5,13 +5,18 @@ import static org.assertj.core.api.Assertions.within;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.metalora.io.safetensors.Safetensors;
+import io.metalora.runtime.HostTensor;
 import java.io.IOException;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
 import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -54,7 +59,7 @@ class CompareCommandTest {
     @Test
     void everyArmIsEvaluatedOnWhatItSays() throws IOException {
         JsonNode results = CompareFixture.results(output);
-        assertThat(results.get("rows")).hasSize(2 + 1 + 1 + 4 + 2);
+        assertThat(results.get("rows")).hasSize(2 + 1 + 1 + 1 + 4 + 2);
         JsonNode joint = row(results, "joint", "trained", null);
         assertThat(joint.get("seed_accuracy")).hasSize(2);
         assertThat(joint.get("mean_accuracy").asDouble()).isCloseTo((joint.at("/seed_accuracy/0").asDouble() + joint.at("/seed_accuracy/1").asDouble()) / 2,
@@ -63,7 +68,7 @@ class CompareCommandTest {
         assertThat(row(results, "meta", "unseen", 8).get("task_accuracy").fieldNames()).toIterable().containsExactly("echo");
         assertThat(row(results, "base", "unseen", null).get("tokens").asLong()).isZero();
         assertThat(row(results, "meta", "unseen", 8).get("tokens").asLong()).isGreaterThan(row(results, "meta", "unseen", 4).get("tokens").asLong());
-        assertThat(results.get("trials")).hasSize(6);
+        assertThat(results.get("trials")).hasSize(8);
         assertThat(results.at("/questions/0/verdict").asText()).isIn("better", "not inferior", "worse", "open");
         assertThat(result.out()).contains("A small comparison", "joint LoRA", "Is joint better than nothing done?:", "meta on unseen, K = 8 against nothing");
         assertThat(Files.readString(output.resolve("results.md"))).contains("| joint LoRA | trained |", "## Trials");
@@ -73,7 +78,7 @@ class CompareCommandTest {
     @Test
     void theTrialThatIsBestOnDevIsReported() throws IOException {
         JsonNode results = CompareFixture.results(output);
-        for (String arm : List.of("joint", "meta", "nothing")) {
+        for (String arm : List.of("joint", "asymmetric", "meta", "nothing")) {
             double best = -1;
             JsonNode chosen = null;
             for (JsonNode trial : results.get("trials")) {
@@ -134,6 +139,110 @@ class CompareCommandTest {
                         .isCloseTo(correct.chars().filter(c -> c == '1').count() / (double) correct.length(), within(1e-12));
             }
         }
+    }
+
+    /** Of the adapters in the run's folder, each on its task. */
+    @Test
+    void anArmOfOneAForAllTasksAnswersEachTaskByItsOwnAdapter() throws IOException {
+        JsonNode cell = new ObjectMapper().readTree(output.resolve("cells/asymmetric/seed-1.json").toFile());
+        assertThat(cell.at("/training/tokens").asLong()).isPositive();
+        int found = 0;
+        try (var runs = Files.list(output.resolve("runs"))) {
+            for (Path run : runs.filter(of -> Files.isDirectory(of.resolve("adapters"))).toList()) {
+                String config = Files.readString(run.resolve("config.resolved.yaml"));
+                if (!config.contains("seed: 1\n") || !config.contains("  lr: "
+                        + Double.parseDouble(cell.at("/settings/optimizer.lr").asText()) + "\n")) {
+                    continue;
+                }
+                found++;
+                for (String task : List.of("colour", "side")) {
+                    var eval = Cli.run("eval", "--model", Cli.model(), "--adapter", run.resolve("adapters").resolve(task),
+                            "--tasks", tasks, "--json",
+                            "--threads", "2");
+                    String correct = cell.at("/rows/0/correct/" + task).asText();
+                    assertThat(correct).isNotEmpty();
+                    for (JsonNode of : new ObjectMapper().readTree(eval.out()).get("tasks")) {
+                        if (of.get("task").asText().equals(task)) {
+                            assertThat(of.get("accuracy").asDouble()).isCloseTo(correct.chars().filter(c -> c == '1').count()
+                                    / (double) correct.length(), within(1e-12));
+                        }
+                    }
+                }
+            }
+        }
+        assertThat(found).isEqualTo(1);
+    }
+
+    @Test
+    void whatIsMeasuredAlongATrainingIsInTheCellWithItsCost() throws IOException {
+        JsonNode training = new ObjectMapper().readTree(output.resolve("cells/joint/seed-2.json").toFile()).get("training");
+        var iterations = new ArrayList<Long>();
+        long tokens = 0;
+        for (JsonNode point : training.get("track")) {
+            iterations.add(point.get("iteration").asLong());
+            assertThat(point.get("tokens").asLong()).isGreaterThan(tokens);
+            tokens = point.get("tokens").asLong();
+            assertThat(point.get("accuracy").asDouble()).isBetween(0.0, 1.0);
+            assertThat(point.get("seconds").asDouble()).isPositive().isLessThanOrEqualTo(training.get("seconds").asDouble());
+        }
+        assertThat(iterations).containsExactly(2L, 4L, 6L); // 24 samples in batches of 8, twice
+        assertThat(tokens).isEqualTo(training.get("tokens").asLong());
+        JsonNode ofMeta = new ObjectMapper().readTree(output.resolve("cells/meta/seed-1.json").toFile()).at("/training/track");
+        assertThat(ofMeta.findValuesAsText("iteration")).as("every third, and the last").containsExactly("3", "4");
+        assertThat(new ObjectMapper().readTree(output.resolve("cells/joint/trial-1.json").toFile()).get("training").has("track"))
+                .isFalse();
+
+        JsonNode tracks = CompareFixture.results(output).get("tracks");
+        assertThat(tracks).hasSize(2);
+        assertThat(tracks.at("/0/until/0/end_of").asText()).isEqualTo("meta");
+        double goal = 0;
+        int reached = 0;
+        for (String seed : List.of("1", "2")) {
+            JsonNode meta = tracks.at("/1/seeds/" + seed);
+            double end = meta.get(meta.size() - 1).get("accuracy").asDouble();
+            goal += end / 2;
+            reached += tracks.at("/0/seeds/" + seed).findValues("accuracy").stream().anyMatch(at -> at.asDouble() >= end) ? 1 : 0;
+        }
+        assertThat(tracks.at("/0/until/0/accuracy").asDouble()).isCloseTo(goal, within(1e-12));
+        assertThat(tracks.at("/0/until/0/reached").asInt()).isEqualTo(reached);
+        assertThat(Files.readString(output.resolve("results.md"))).contains("## Tokens until another arm's end",
+                "| joint LoRA | meta |");
+        assertThat(Files.readString(output.resolve("report.html"))).contains("Accuracy along training");
+    }
+
+    /** What is measured changes nothing of what is trained. */
+    @Test
+    void theLastPointIsTheAccuracyOfTheTrainedAdapterOnDev() throws IOException {
+        JsonNode cell = new ObjectMapper().readTree(output.resolve("cells/joint/seed-1.json").toFile());
+        String lr = cell.at("/settings/optimizer.lr").asText();
+        assertThat(Cli.run("train", "model=" + Cli.model(), "data.folder=" + tasks, "data.names=[colour, side]",
+                "output=" + folder.resolve("run"),
+                "seed=1", "method=joint-lora", "joint.epochs=2", "joint.batch_size=8", "adapter.rank=2", "adapter.alpha=4",
+                "data.samples_per_task=12",
+                "optimizer.lr=" + lr, "compute.threads=2", "--no-eval").code()).isZero();
+        var eval = Cli.run("eval", "--model", Cli.model(), "--adapter", folder.resolve("run/adapter"), "--tasks", tasks,
+                "--split", "dev", "--samples",
+                "4", "--json", "--threads", "2");
+        assertThat(eval.code()).as(eval.err()).isZero();
+        double mean = 0;
+        for (JsonNode task : new ObjectMapper().readTree(eval.out()).get("tasks")) {
+            mean += task.get("task").asText().equals("echo") ? 0 : task.get("accuracy").asDouble() / 2;
+        }
+        assertThat(cell.at("/training/track/2/accuracy").asDouble()).isCloseTo(mean, within(1e-12));
+    }
+
+    @Test
+    void cellsOfAnotherDeviceAreToldOf() throws IOException {
+        assertThat(Files.readString(output.resolve("results.md"))).doesNotContain("more than one device");
+        Path copy = folder.resolve("copy");
+        copy(output, copy);
+        Path cell = copy.resolve("cells/joint/seed-2.json");
+        Files.writeString(cell, Files.readString(cell).replaceFirst("\"device\" : \"[^\"]*\"",
+                "\"device\" : \"Another device\""));
+        assertThat(compare(protocol, copy).code()).isZero();
+        assertThat(Files.readString(copy.resolve("results.md")))
+                .contains("Cells were computed on more than one device: 1 on Another device; ");
+        assertThat(CompareFixture.results(copy).at("/devices/Another device").asInt()).isEqualTo(1);
     }
 
     @Test
@@ -222,6 +331,52 @@ class CompareCommandTest {
         assertThat(of.code()).as(of.err()).isZero();
         Path much = Files.writeString(folder.resolve("much.yaml"), Files.readString(protocol).replace("dev_items: 4", "dev_from_train: 20"));
         refused(compare(much, folder.resolve("much"), "--tasks", some), "is 12, but task colour has 4");
+    }
+
+    /**
+     * A copy of the comparison whose cell of an arm is to be answered again, by an adapter that a test changes; returns the
+     * adapter's folder.
+     */
+    private Path toAnswerAgain(Path copy, String method) throws IOException {
+        copy(output, copy);
+        Files.delete(copy.resolve("cells/meta/seed-2.json"));
+        try (var runs = Files.list(copy.resolve("runs"))) {
+            for (Path run : runs.toList()) {
+                String config = Files.readString(run.resolve("config.resolved.yaml"));
+                if (config.contains("method: " + method + "\n") && config.contains("\nseed: 2\n")) {
+                    return run.resolve("adapter");
+                }
+            }
+        }
+        throw new AssertionError("no run of " + method);
+    }
+
+    @Test
+    void anAdapterThatItsTrainingMadeTooLargeIsThatArmsDivergence() throws IOException {
+        Path copy = folder.resolve("copy");
+        Path file = toAnswerAgain(copy, "meta-lora").resolve("adapter_model.safetensors");
+        var tensors = new TreeMap<String, HostTensor>();
+        try (var in = Safetensors.open(file)) {
+            for (String name : in.names()) {
+                float[] values = in.tensor(name).toFloats();
+                Arrays.fill(values, 3e38f);
+                tensors.put(name, HostTensor.of(name, values, in.tensor(name).shape()));
+            }
+        }
+        Safetensors.write(file, tensors, Map.of());
+        var again = compare(protocol, copy);
+        assertThat(again.code()).as(again.err()).isZero();
+        JsonNode row = row(CompareFixture.results(copy), "meta", "unseen", 8);
+        assertThat(row.get("diverged")).singleElement().asString().contains("seed 2: ").contains("not finite");
+    }
+
+    @Test
+    void aDamagedFileIsNoDivergence() throws IOException {
+        Path copy = folder.resolve("copy");
+        Path file = toAnswerAgain(copy, "meta-lora").resolve("adapter_model.safetensors");
+        Files.write(file, Arrays.copyOf(Files.readAllBytes(file), 100));
+        refused(compare(protocol, copy), file.toString());
+        assertThat(copy.resolve("cells/meta/seed-2.json")).doesNotExist();
     }
 
     @Test

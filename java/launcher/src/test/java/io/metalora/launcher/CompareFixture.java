@@ -45,9 +45,14 @@ final class CompareFixture {
                   joint:
                     label: joint LoRA
                     train: {method: joint-lora, joint: {epochs: 2, batch_size: 8}}
+                    track: 2
+                    grid: [{optimizer.lr: 1e-3}, {optimizer.lr: 2e-2}]
+                  asymmetric:
+                    train: {method: asymmetric-lora, joint: {epochs: 2, batch_size: 8}}
                     grid: [{optimizer.lr: 1e-3}, {optimizer.lr: 2e-2}]
                   meta:
                     train: {meta: {iterations: 4, tasks_per_iteration: 2, support_size: 3, query_size: 3, inner_steps: 1, inner_lr: 0.01}}
+                    track: 3
                     adapt: {samples: [4, 8], epochs: 2, choose_at: 4}
                     on: [unseen, trained]
                     grid: [{adapt.lr: 1e-3}, {optimizer.lr: 2e-2, adapt.steps: 3}]
@@ -68,6 +73,10 @@ final class CompareFixture {
     /** Without what differs from run to run. */
     static JsonNode timeless(JsonNode results) {
         results.get("rows").forEach(row -> ((ObjectNode) row).remove(List.of("seconds", "peak_memory")));
+        results.get("tracks").forEach(track -> {
+            track.get("seeds").forEach(seed -> seed.forEach(point -> ((ObjectNode) point).remove("seconds")));
+            track.get("until").forEach(until -> ((ObjectNode) until).remove(List.of("seconds", "seconds_share")));
+        });
         return results;
     }
 }

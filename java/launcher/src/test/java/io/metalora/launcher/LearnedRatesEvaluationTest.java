@@ -50,7 +50,16 @@ class LearnedRatesEvaluationTest {
         var rates = new ArrayList<String>();
         JSON.readTree(Files.readAllLines(longer.resolve("metrics.jsonl")).getLast()).get("inner_rates").fields()
                 .forEachRemaining(rate -> rates.add(rate.getKey() + "=" + rate.getValue().asText()));
+        var kept = new ArrayList<String>();
+        JsonNode file = JSON.readTree(learned.resolve("inner_rates.json").toFile());
+        file.get("rates").forEach(rate -> kept.add(rate.get("linear").asText() + "=" + rate.get("rate").asText()));
+        assertThat(kept).as("those after the sixth").isEqualTo(rates);
+        assertThat(file.get("adapts").asText()).isEqualTo("all");
+        assertThat(file.get("inner_optimizer").asText()).isEqualTo("sgd");
+        assertThat(learned.resolve("report.html")).content().contains("Learned inner rates");
         assertThat(answers(learned)).isNotEmpty().isEqualTo(answers(train("fixed", "meta.inner_rates=" + rates)))
                 .isNotEqualTo(answers(train("first")));
+        assertThat(folder.resolve("first/inner_rates.json")).as("they stayed as they were").doesNotExist();
+        assertThat(folder.resolve("first/report.html")).content().doesNotContain("Learned inner rates");
     }
 }

@@ -5,12 +5,17 @@ import static org.assertj.core.api.Assertions.within;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.metalora.io.safetensors.Safetensors;
+import io.metalora.runtime.HostTensor;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -90,6 +95,55 @@ class MixtureCommandsTest {
                                 .isEqualTo(name.contains("lora_A") || name.contains("lora_route") && part.equals("b")));
             }
         }
+    }
+
+    /** LoRA with the mean of the heads as its B, written as PEFT has it, answers the same. */
+    @Test
+    void withoutItsRouterItAnswersAsTheMeanOfItsHeads() throws IOException {
+        Path tasks = Cli.tasks(folder);
+        Path run = folder.resolve("run");
+        assertThat(Cli.run("train", Cli.config(folder, tasks, run), "adapter.kind=mixture", "adapter.heads=2",
+                "method=joint-lora",
+                "optimizer.lr=0.05", "--no-eval").code()).isZero();
+        Path mixture = run.resolve("adapter");
+        Path mean = Files.createDirectories(folder.resolve("mean"));
+        ObjectNode config = (ObjectNode) JSON.readTree(mixture.resolve("adapter_config.json").toFile());
+        config.put("peft_type", "LORA").remove("lora_nums");
+        Files.writeString(mean.resolve("adapter_config.json"), config.toString());
+        var tensors = new TreeMap<String, HostTensor>();
+        try (var in = Safetensors.open(mixture.resolve("adapter_model.safetensors"))) {
+            for (String name : in.names()) {
+                if (name.endsWith("lora_A.weight")) {
+                    tensors.put(name, in.tensor(name));
+                } else if (name.endsWith("lora_B0.weight")) {
+                    float[] b = in.tensor(name).toFloats();
+                    float[] second = in.tensor(name.replace("lora_B0", "lora_B1")).toFloats();
+                    for (int i = 0; i < b.length; i++) {
+                        b[i] = (b[i] + second[i]) / 2;
+                    }
+                    String of = name.replace("lora_B0", "lora_B");
+                    tensors.put(of, HostTensor.of(of, b, in.tensor(name).shape()));
+                }
+            }
+            Safetensors.write(mean.resolve("adapter_model.safetensors"), tensors, Map.of());
+        }
+        var even = eval(mixture, tasks, "--even-heads");
+        assertThat(even.code()).as(even.err()).isZero();
+        assertThat(JSON.readTree(even.out()).get("tasks")).isEqualTo(JSON.readTree(eval(mean, tasks).out()).get("tasks"));
+
+        var lora = eval(mean, tasks, "--even-heads");
+        assertThat(lora.code()).isEqualTo(2);
+        assertThat(lora.err()).contains("--even-heads: the adapter is LoRA, which has no heads to give the same weight; omit it");
+        var none = Cli.run("eval", "--model", Cli.model(), "--tasks", tasks, "--even-heads");
+        assertThat(none.code()).isEqualTo(2);
+        assertThat(none.err()).contains("--even-heads is for an adapter that is a mixture");
+    }
+
+    private static Cli.Result eval(Path adapter, Path tasks, Object... more) {
+        var arguments = new ArrayList<Object>(List.of("eval", "--model", Cli.model(), "--adapter", adapter, "--tasks", tasks,
+                "--json"));
+        arguments.addAll(List.of(more));
+        return Cli.run(arguments.toArray());
     }
 
     @ParameterizedTest

@@ -107,14 +107,15 @@ class TrainCommandTest {
         assertThat(Files.readString(run.resolve("report.html"))).contains("<svg").doesNotContain("<h2>Results</h2>");
     }
 
-    @Test
-    void separateLoraGivesEachTaskAnAdapterThatDoesWhatTheTableSays() throws IOException {
+    @ParameterizedTest
+    @CsvSource({"separate-lora, LoRA of each task", "asymmetric-lora, asymmetric LoRA"})
+    void aMethodThatGivesEachTaskAnAdapterDoesWithThemWhatTheTableSays(String method, String name) throws IOException {
         Path tasks = Cli.tasks(folder);
         Path run = folder.resolve("run");
-        var result = Cli.run("train", Cli.config(folder, tasks, run), "method=separate-lora", "optimizer.lr=0.02", "joint.epochs=6");
+        var result = Cli.run("train", Cli.config(folder, tasks, run), "method=" + method, "optimizer.lr=0.02", "joint.epochs=6");
         assertThat(result.code()).as(result.err()).isZero();
         assertThat(result.out()).contains("own adapter", "adapters " + run.resolve("adapters") + ", a folder a task");
-        assertThat(run.resolve("report.html")).content().contains("LoRA of each task", "own adapter");
+        assertThat(run.resolve("report.html")).content().contains(name, "own adapter");
         for (String task : new String[] {"colour", "echo", "side"}) {
             var own = Cli.run("eval", "--model", Cli.model(), "--adapter", run.resolve("adapters").resolve(task), "--tasks", tasks, "--json", "--threads", "2");
             assertThat(own.code()).as(own.err()).isZero();

@@ -61,12 +61,13 @@ public interface Pass extends AutoCloseable {
     int[] argmax();
 
     /**
-     * Adds to {@code sums}, of each head of a mixture, its weight summed over the tokens of the last {@link #forward} and averaged
+     * Adds to {@code sums}, of each head of a mixture, its weight summed over tokens of the last {@link #forward} and averaged
      * over the adapted Linears. The pass must be one for training, which keeps the weights of every Linear.
      *
-     * @param sums [heads]
+     * @param rowOf for each of its tokens, to which row of {@code sums}
+     * @param sums  [rows, heads]
      */
-    void addHeadWeights(double[] sums);
+    void addHeadWeights(int[] rowOf, double[][] sums);
 
     /** Passes so far that were replayed from a recording. */
     long replayed();

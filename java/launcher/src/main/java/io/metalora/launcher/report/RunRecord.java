@@ -48,6 +48,8 @@ public final class RunRecord {
     private final Curve loss = new Curve();
     private final Map<String, TaskRecord> tasks = new TreeMap<>();
     private boolean composed;
+    private final Curve tokensSoFar = new Curve();
+    private final Curve secondsSoFar = new Curve();
     private long iterations;
     private long tokens;
     private double seconds;
@@ -80,6 +82,16 @@ public final class RunRecord {
     /** Wall time of the iterations. */
     public double seconds() {
         return seconds;
+    }
+
+    /** Tokens that went through the model in the first iterations, as many as were done. */
+    public long tokens(long ofFirst) {
+        return (long) tokensSoFar.y[(int) ofFirst - 1];
+    }
+
+    /** Wall time of the first iterations. */
+    public double seconds(long ofFirst) {
+        return secondsSoFar.y[(int) ofFirst - 1];
     }
 
     /**
@@ -214,6 +226,8 @@ public final class RunRecord {
         iterations = line.path("iteration").asLong();
         tokens += line.path("tokens").asLong();
         seconds += line.path("seconds").asDouble();
+        tokensSoFar.add(iterations, tokens);
+        secondsSoFar.add(iterations, seconds);
         loss.add(iterations, line.path("loss").asDouble(Double.NaN));
         for (JsonNode entry : line.path("tasks")) {
             TaskRecord task = task(entry.path("task").asText());
