@@ -236,10 +236,10 @@ static bool take(Context &context, const ml_mixture_linear_desc &d, int64_t begi
 
 // A token's share of `columns`.
 static void transpose(const ml_mixture_linear_desc &d, const ARows &rows, int64_t token) {
-    float *to = rows.columns + token;
-    for (int64_t i = 0; i < d.terms; i++) {
-        const float *from = rows.low + token * rows.all + i * rows.count - rows.begin;
-        for (int64_t row = rows.asked; row < rows.asked_end; row++, to += d.tokens) *to = from[row];
+    const int64_t count = rows.gradients();
+    for (int64_t i = 0; i < d.terms && count > 0; i++) {
+        const float *from = rows.low + token * rows.all + i * rows.count + (rows.asked - rows.begin);
+        for (int64_t j = 0; j < count; j++) rows.columns[(i * count + j) * d.tokens + token] = from[j];
     }
 }
 
