@@ -145,7 +145,7 @@ int main(int argc, char **argv) {
         const ml_context_info infos[] = {builds[0].info(), builds[1].info()};
         std::printf("\n%s, %d thread%s; GFLOP/s, medians\n\n", infos[0].device_name, threads, threads > 1 ? "s" : "");
         std::printf("| product | out x in | rows | %s, %s | %s, %s | ratio |\n| --- | --- | ---: | ---: | ---: | ---: |\n",
-                    builds[0].in_bf16() ? "bf16" : infos[0].isa, infos[0].blas, builds[1].in_bf16() ? "bf16" : infos[1].isa, infos[1].blas);
+                    infos[0].isa, infos[0].blas, infos[1].isa, infos[1].blas);
         for (bool backward : {false, true}) {
             for (auto [out, in] : shapes) {
                 std::vector<float> w(out * in);

@@ -1,5 +1,5 @@
-// The ladder of GEMM micro-kernels: what a tile of rows x columns reaches by itself, its operands in the first-level cache, beside
-// registers alone. It says which tile is worth building for a processor before anything is packed for it.
+// The ladder of GEMM micro-kernels: what a tile of rows x columns reaches by itself, its operands in cache, beside registers
+// alone. It says which tile is worth building for a processor before anything is packed for it.
 //   c++ -O3 -std=c++17 -mavx2 -mfma -mavx512f -mavx512bf16 bench/native/gemm_ladder.cpp -o build/gemm_ladder
 //   build/gemm_ladder
 #include <immintrin.h>
@@ -12,8 +12,8 @@
 
 namespace {
 
-// How many floats a register has, how many products of a sum one instruction adds, and that instruction. The statements keep every
-// accumulator in its register, as those of the library do.
+// How many floats a register has, how many products of a sum one instruction adds, and that instruction. The statements keep
+// every accumulator in its register, as those of the library do.
 struct Avx2 {
     typedef __m256 Vec;
     static constexpr int width = 8, products = 1;

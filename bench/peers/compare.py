@@ -1,12 +1,14 @@
 """Runs metalora and PyTorch + PEFT on the same work, one repetition of each in turn, and prints medians and ratios.
 
     python bench/peers/compare.py --model DIR [--kind training_step|meta_iteration] [--loss all|completion]
-                                  [--weights f32|bf16] [--repetitions 5] [--threads 2] [--stock] [--out FILE.json]
+                                  [--weights f32|bf16] [--arithmetic fp32|bf16] [--batch 4] [--length 64]
+                                  [--repetitions 5] [--threads 2] [--stock] [--out FILE.json]
 
 Needs torch, transformers and peft in the running Python, and the benchmark jar (mvn -DskipTests package). The peer runs
 with glibc tunables that keep freed memory and use huge pages, which makes PyTorch faster on the CPU; --stock adds a
 third worker with the allocator as it comes. Both sides compute in fp32; --weights says how metalora holds the frozen
-weights meanwhile (bf16 loses nothing where the checkpoint is bf16).
+weights meanwhile (bf16 loses nothing where the checkpoint is bf16), and --arithmetic bf16 adds a worker of metalora
+whose products with them are in bf16.
 
 The workers get the same sequences, weights and settings. A training step's first losses agree. A MeTA iteration's differ a
 little: metalora draws anew which half of a task's sequences is support and which is query, the peer takes them as given.
@@ -81,14 +83,21 @@ def workload(options):
         vocabulary = json.load(file)["vocab_size"]
     rng = random.Random(options.seed)
     work = {"kind": options.kind, "model": str(options.model), "threads": options.threads, "seed": options.seed,
-            "weights": options.weights, "rank": 8, "alpha": 16, "lr": 1e-4, "inner_lr": 1e-2, "inner_steps": 3,
+            "weights": options.weights, "arithmetic": "fp32",
+            "rank": 8, "alpha": 16, "lr": 1e-4, "inner_lr": 1e-2, "inner_steps": 3,
             "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]}
-    draw = lambda: sequences(rng, 4, options.length, vocabulary, options.loss)
+    draw = lambda: sequences(rng, options.batch, options.length, vocabulary, options.loss)
     if options.kind == "training_step":
         work["batch"] = draw()
     else:
         work["tasks"] = [{"support": draw(), "query": draw()} for _ in range(4)]
     return work
+
+
+def work_file(work):
+    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
+        json.dump(work, file)
+    return file.name
 
 
 def java_of(given):
@@ -135,6 +144,8 @@ def main():
     parser.add_argument("--loss", choices=["all", "completion"], default="all",
                         help="which tokens bear loss: all of them, or the last eighth of each sequence")
     parser.add_argument("--weights", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--arithmetic", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--batch", type=int, default=4, help="sequences of a step, or of each support and query set")
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -144,12 +155,15 @@ def main():
     parser.add_argument("--out")
     options = parser.parse_args()
     options.java = java_of(options.java)
-    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
-        json.dump(workload(options), file)
+    work = workload(options)
+    files = [work_file(work)]
     try:
-        peer = [sys.executable, str(HERE / "peft_worker.py"), file.name]
-        workers = [Worker("metalora", java_command(options, file.name)),
-                   Worker("peft", peer, {"GLIBC_TUNABLES": TUNED})]
+        peer = [sys.executable, str(HERE / "peft_worker.py"), files[0]]
+        workers = [Worker("metalora", java_command(options, files[0]))]
+        if options.arithmetic == "bf16":
+            files.append(work_file({**work, "arithmetic": "bf16", "weights": "bf16"}))
+            workers.append(Worker("metalora (bf16)", java_command(options, files[1])))
+        workers.append(Worker("peft", peer, {"GLIBC_TUNABLES": TUNED}))
         if options.stock:
             workers.append(Worker("peft (stock allocator)", peer))
         for repetition in range(options.repetitions + 1):  # the first warms up
@@ -158,7 +172,8 @@ def main():
         for worker in workers:
             worker.quit()
     finally:
-        os.unlink(file.name)
+        for file in files:
+            os.unlink(file)
     rows = [worker.summary() for worker in workers]
     for row in rows:
         print(f"{row['worker']:24} {row['median_seconds']:8.3f} s  {row['tokens_per_second']:8.1f} tok/s  "
@@ -168,7 +183,8 @@ def main():
               f"with {rows[0]['peak_rss_bytes'] / row['peak_rss_bytes']:.2f} x its peak memory")
     if options.out:
         record = {"machine": machine(options.java), "model": pathlib.Path(options.model).name, "kind": options.kind,
-                  "loss": options.loss, "length": options.length, "weights": options.weights, "threads": options.threads,
+                  "loss": options.loss, "batch": options.batch, "length": options.length,
+                  "weights": options.weights, "threads": options.threads,
                   "repetitions": options.repetitions, "workers": rows}
         pathlib.Path(options.out).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

@@ -181,9 +181,13 @@ const std::vector<Setup> &setups() {
     return all;
 }
 
+static std::string name_of(const Setup &setup) {
+    if (on_cuda()) return format("CUDA, %s, order %d", cuda, setup.order);
+    return format("%s, %d threads", setup.isa.c_str(), setup.threads) + (setup.arithmetic == ML_BF16 ? ", bf16 arithmetic" : "");
+}
+
 Device::Device(const Setup &setup)
-    : outer_(current), case_(on_cuda() ? format("CUDA, %s, order %d", cuda, setup.order) : format("%s, %d threads%s", setup.isa.c_str(), setup.threads,
-                                                                                             setup.arithmetic == ML_BF16 ? ", bf16 arithmetic" : "")) {
+    : outer_(current), case_(name_of(setup)) {
     ml_context_options options{};
     if (on_cuda()) {
         options.backend = ML_BACKEND_CUDA;

@@ -252,8 +252,8 @@ TEST(lora_linear_matches_reference) {
     }
 }
 
-// What the frozen weight multiplies is rounded to bf16 where the weight is held in it, and nothing else is: the reference's frozen
-// part is of rounded x and dy, that of the adapters is not, and both have the bounds of fp32.
+// What the frozen weight multiplies is rounded to bf16 where the weight is held in it, and nothing else is: the reference's
+// frozen part is of rounded x and dy, that of the adapters is not, and both have the bounds of fp32.
 TEST(lora_linear_in_bf16_arithmetic_rounds_what_the_frozen_weight_multiplies) {
     std::vector<Shape> all = shapes();
     all.push_back({1301, 45, 4, {0, 9, 37}, ML_BF16, true, true});   // several blocks of the depth

@@ -211,7 +211,9 @@ ml_status open_cpu(Context &context, const ml_context_options &options) {
     context.rounds_to_bf16 = options.arithmetic == ML_BF16;
     context.dots_pairs = std::strcmp(isa.name, "avx512") == 0 && has_pair_products();
     context.blas = blas() == nullptr ? "none (own kernels)" : blas()->name;
-    if (context.rounds_to_bf16) context.blas += context.dots_pairs ? "; bf16 products by AVX512_BF16" : "; bf16 products in fp32, no faster";
+    if (context.rounds_to_bf16) {
+        context.blas += context.dots_pairs ? "; bf16 products by AVX512_BF16" : "; bf16 products in fp32, no faster";
+    }
     return ML_OK;
 }
 

@@ -9,8 +9,9 @@ namespace METALORA_ISA {
 
 constexpr int kVectors = kPanel / kWidth;  // of a panel's row
 
-// sum += a * b, in place, or with Pairs both products of a's and b's two bf16 numbers. The statement keeps every accumulator in its register: left to itself the compiler picks
-// forms of the instruction that overwrite a factor, and then moves and spills accumulators inside the innermost loop.
+// sum += a * b, in place, or with Pairs both products of a's and b's two bf16 numbers. The statements keep every accumulator
+// in its register: left to itself the compiler picks forms of the instruction that overwrite a factor, and then moves and
+// spills accumulators inside the innermost loop.
 template <bool Pairs>
 static inline void accumulate(Vec &sum, Vec a, Vec b) {
 #if defined(__AVX512BF16__)

@@ -7,6 +7,7 @@ import io.metalora.adapter.LoraAdapter;
 import io.metalora.model.CausalLM;
 import io.metalora.model.LoadOptions;
 import io.metalora.model.WeightStorage;
+import io.metalora.runtime.Arithmetic;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceOptions;
@@ -39,15 +40,15 @@ public final class PeerWorker {
 
     record Sets(List<Sequence> support, List<Sequence> query) {}
 
-    record Work(String kind, String model, WeightStorage weights, int threads, long seed, int rank, float alpha, double lr,
-            @JsonProperty("inner_lr") double innerLr, @JsonProperty("inner_steps") int innerSteps,
+    record Work(String kind, String model, WeightStorage weights, Arithmetic arithmetic, int threads, long seed,
+            int rank, float alpha, double lr, @JsonProperty("inner_lr") double innerLr, @JsonProperty("inner_steps") int innerSteps,
             @JsonProperty("target_modules") List<String> targetModules, List<Sequence> batch, List<Sets> tasks) {}
 
     private PeerWorker() {}
 
     public static void main(String[] arguments) throws IOException {
         Work work = JSON.readValue(Path.of(arguments[0]).toFile(), Work.class);
-        try (Device device = Device.open(new DeviceOptions(Backend.CPU, work.threads));
+        try (Device device = Device.open(new DeviceOptions(Backend.CPU, work.threads).withArithmetic(work.arithmetic));
                 CausalLM model = CausalLM.load(Path.of(work.model), device, new LoadOptions(work.weights));
                 var adapter = Workload.adapter(model, work.rank, work.alpha, work.targetModules);
                 Trainer trainer = trainer(work, model, adapter)) {

@@ -4,6 +4,8 @@ import io.metalora.adapter.AdapterKind;
 import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.MixtureLayout;
 import io.metalora.file.Shown;
+import io.metalora.model.WeightStorage;
+import io.metalora.runtime.Arithmetic;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
 import java.util.HashSet;
@@ -129,6 +131,8 @@ final class ConfigCheck {
         var compute = config.compute();
         require(compute.threads() >= 0 && compute.threads() <= DeviceOptions.MAX_THREADS, "compute.threads", compute.threads(),
                 "must be between 0 (all cores) and " + DeviceOptions.MAX_THREADS);
+        require(compute.arithmetic() == Arithmetic.FP32 || compute.weights() != WeightStorage.F32, "compute.weights", "f32",
+                "can't be together with compute.arithmetic bf16, which multiplies by weights held in bf16; leave it auto");
         require(compute.tokenBudget() == 0 || compute.tokenBudget() >= 2 && compute.tokenBudget() <= MOST_TOKENS,
                 "compute.token_budget", compute.tokenBudget(), "must be between 2 and " + MOST_TOKENS + ", or 0 to choose it");
         require(compute.checkpointEvery() >= 1, "compute.checkpoint_every", compute.checkpointEvery(), "must be at least 1");

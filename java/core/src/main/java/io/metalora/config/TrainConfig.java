@@ -11,6 +11,7 @@ import io.metalora.file.Folders;
 import io.metalora.io.ModelConfig;
 import io.metalora.model.LoadOptions;
 import io.metalora.model.WeightStorage;
+import io.metalora.runtime.Arithmetic;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
@@ -173,21 +174,24 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param backend         auto, cpu or cuda
      * @param threads         CPU threads; 0: all physical cores
      * @param isa             auto, portable, avx2 or avx512: which CPU kernels
+     * @param arithmetic      fp32, or bf16: what products with frozen weights are computed in on a CPU
      * @param weights         how the frozen weights are held
      * @param tokenBudget     most tokens in one pass; a larger batch is split into micro-batches of the same gradient;
      *                        0: 512, or the longest example's where they are more
      * @param checkpointEvery iterations between checkpoints
      */
-    public record Compute(Backend backend, int threads, InstructionSet isa, WeightStorage weights, int tokenBudget, int checkpointEvery) {
+    public record Compute(Backend backend, int threads, InstructionSet isa, Arithmetic arithmetic, WeightStorage weights,
+                          int tokenBudget, int checkpointEvery) {
         public Compute {
             Objects.requireNonNull(backend, "backend");
             Objects.requireNonNull(isa, "isa");
+            Objects.requireNonNull(arithmetic, "arithmetic");
             Objects.requireNonNull(weights, "weights");
         }
 
         /** How to open the device. */
         public DeviceOptions device() {
-            return new DeviceOptions(backend, threads, isa);
+            return new DeviceOptions(backend, threads, isa).withArithmetic(arithmetic);
         }
     }
 
@@ -218,7 +222,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
                     CompositionRule.UNIFORM, 1, AggregationRule.MEAN, 0.4, null, 10),
             new Joint(3, 8),
             new Optimizer(1e-3, 0.9, 0.999, 1e-8, 0, 1, Schedule.COSINE, 0, 0, 0),
-            new Compute(Backend.AUTO, 0, InstructionSet.AUTO, WeightStorage.AUTO, 0, 50));
+            new Compute(Backend.AUTO, 0, InstructionSet.AUTO, Arithmetic.FP32, WeightStorage.AUTO, 0, 50));
 
     /** How many adapters go through a pass together when there are so many tasks: each of its own slot. */
     public int slots(int tasks) {

@@ -4,6 +4,7 @@ import io.metalora.adapter.AdapterKind;
 import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.TargetModules;
 import io.metalora.model.WeightStorage;
+import io.metalora.runtime.Arithmetic;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.InstructionSet;
@@ -466,6 +467,7 @@ public final class TrainConfigBuilder {
         private Backend backend;
         private int threads;
         private InstructionSet isa;
+        private Arithmetic arithmetic;
         private WeightStorage weights;
         private int tokenBudget;
         private int checkpointEvery;
@@ -474,6 +476,7 @@ public final class TrainConfigBuilder {
             this.backend = from.backend();
             this.threads = from.threads();
             this.isa = from.isa();
+            this.arithmetic = from.arithmetic();
             this.weights = from.weights();
             this.tokenBudget = from.tokenBudget();
             this.checkpointEvery = from.checkpointEvery();
@@ -494,6 +497,11 @@ public final class TrainConfigBuilder {
             return this;
         }
 
+        public Compute arithmetic(Arithmetic arithmetic) {
+            this.arithmetic = arithmetic;
+            return this;
+        }
+
         public Compute weights(WeightStorage weights) {
             this.weights = weights;
             return this;
@@ -510,7 +518,7 @@ public final class TrainConfigBuilder {
         }
 
         private TrainConfig.Compute build() {
-            return new TrainConfig.Compute(backend, threads, isa, weights, tokenBudget, checkpointEvery);
+            return new TrainConfig.Compute(backend, threads, isa, arithmetic, weights, tokenBudget, checkpointEvery);
         }
     }
 }

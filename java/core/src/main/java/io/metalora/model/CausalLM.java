@@ -126,7 +126,7 @@ public final class CausalLM implements AutoCloseable {
         return switch (storage) {
             case F32 -> DType.F32;
             case BF16 -> DType.BF16;
-            case AUTO -> source.dtype() == DType.BF16 || device.activationType() == DType.BF16 ? DType.BF16 : DType.F32;
+            case AUTO -> source.dtype() == DType.BF16 || device.multipliesInBf16() ? DType.BF16 : DType.F32;
         };
     }
 

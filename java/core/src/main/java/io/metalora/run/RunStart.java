@@ -40,6 +40,7 @@ record RunStart(ModelFingerprint model, Map<String, String> settings, Map<String
         var compute = new TreeMap<String, String>();
         compute.put("backend", device.backend().name().toLowerCase(Locale.ROOT));
         compute.put("isa", device.isa());
+        compute.put("arithmetic", config.compute().arithmetic().name().toLowerCase(Locale.ROOT));
         compute.put("threads", Integer.toString(device.threads()));
         compute.put("blas", device.blas());
         compute.put("weights", config.compute().weights().name().toLowerCase(Locale.ROOT));

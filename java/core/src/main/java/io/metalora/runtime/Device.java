@@ -46,6 +46,7 @@ public final class Device implements AutoCloseable {
     private final MemorySegment context;
     private final MemorySegment staging;
     private final DType activationType;
+    private final Arithmetic arithmetic;
     private final int capabilities; // bits of ml_capability
     private final Ops ops;
     private final Set<AutoCloseable> open = Collections.newSetFromMap(new IdentityHashMap<>());
@@ -60,6 +61,7 @@ public final class Device implements AutoCloseable {
     private Device(Backend backend, String reason, DeviceOptions options) {
         this.backend = backend;
         this.reason = reason;
+        this.arithmetic = options.arithmetic();
         this.free = options.whenBusy() == WhenBusy.WAIT ? new Semaphore(1) : null;
         MemorySegment created = null;
         try {
@@ -114,6 +116,8 @@ public final class Device implements AutoCloseable {
             ml_context_options.threads(desc, options.threads());
             ml_context_options.activation_dtype(
                     desc, options.activations() == null ? Metalora.ML_ACTIVATIONS_DEFAULT() : nativeType(options.activations()));
+            ml_context_options.arithmetic(
+                    desc, options.arithmetic() == Arithmetic.BF16 ? Metalora.ML_BF16() : Metalora.ML_F32());
             boolean forced = backend == Backend.CPU && options.isa() != InstructionSet.AUTO;
             ml_context_options.isa(desc, forced ? call.allocateFrom(options.isa().name().toLowerCase(Locale.ROOT)) : MemorySegment.NULL);
             var out = call.allocate(ValueLayout.ADDRESS);
@@ -172,6 +176,11 @@ public final class Device implements AutoCloseable {
     /** The element type of activations on this device. */
     public DType activationType() {
         return activationType;
+    }
+
+    /** Whether products with frozen weights take operands in BF16, so that these are best held in it. */
+    public boolean multipliesInBf16() {
+        return activationType == DType.BF16 || backend == Backend.CPU && arithmetic == Arithmetic.BF16;
     }
 
     /** A tensor of zeros, 64-byte aligned. */

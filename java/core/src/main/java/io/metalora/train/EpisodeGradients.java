@@ -10,7 +10,6 @@ import io.metalora.model.CausalLM;
 import io.metalora.model.pass.BufferPlan;
 import io.metalora.model.pass.PassAccess;
 import io.metalora.model.pass.PassLimits;
-import io.metalora.runtime.DType;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedExample;
@@ -68,9 +67,9 @@ final class EpisodeGradients implements AutoCloseable {
         int n = options.tasksPerIteration();
         Device device = model.device();
         this.outer = options.outer();
-        if (outer == OuterDirection.EXACT && device.activationType() != DType.F32) {
-            throw new InputException("meta.outer: exact takes differences of gradients that are too small for activations in "
-                    + device.activationType() + ", in which this device computes; use first-order or reptile, or compute.backend: cpu");
+        if (outer == OuterDirection.EXACT && device.multipliesInBf16()) {
+            throw new InputException("meta.outer: exact takes differences of gradients that are too small for products in BF16, in which "
+                    + "this device computes; use first-order or reptile, or compute.backend: cpu with compute.arithmetic: fp32");
         }
         this.shared = shared;
         this.steps = options.innerSteps();

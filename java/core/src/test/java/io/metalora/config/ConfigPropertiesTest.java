@@ -6,6 +6,7 @@ import io.metalora.adapter.AdapterKind;
 import io.metalora.adapter.AdapterPart;
 import io.metalora.adapter.TargetModules;
 import io.metalora.model.WeightStorage;
+import io.metalora.runtime.Arithmetic;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.InstructionSet;
@@ -119,7 +120,8 @@ class ConfigPropertiesTest {
                 Arbitraries.longs().greaterOrEqual(0)).as((lr, eps, schedule, warmup) ->
                         new TrainConfig.Optimizer(lr, 0.9, 0.999, eps, lr, 0, schedule, warmup, 0, 0));
         Arbitrary<TrainConfig.Compute> compute = Combinators.combine(Arbitraries.of(Backend.class), Arbitraries.integers().between(0, 1024),
-                Arbitraries.of(InstructionSet.class), Arbitraries.of(WeightStorage.class), Arbitraries.integers().between(2, 1 << 24), Arbitraries.integers().greaterOrEqual(1))
+                Arbitraries.of(InstructionSet.class), Arbitraries.of(Arithmetic.class),
+                Arbitraries.of(WeightStorage.AUTO, WeightStorage.BF16), Arbitraries.integers().between(2, 1 << 24), Arbitraries.integers().greaterOrEqual(1))
                 .as(TrainConfig.Compute::new);
         Arbitrary<TrainConfig> head = Combinators.combine(Arbitraries.of(Method.class), paths(), paths(), Arbitraries.longs()).as(
                 (method, model, output, seed) -> TrainConfig.builder().method(method).model(model).output(output).seed(seed).build());

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.adapter.TargetModules;
 import io.metalora.runtime.Backend;
+import io.metalora.runtime.Arithmetic;
 import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -182,6 +183,13 @@ class TrainConfigTest {
             """)
     void namesTheOverrideThatIsWrong(String override, String message) {
         assertThatThrownBy(() -> TrainConfig.of(override)).isInstanceOf(InputException.class).hasMessageStartingWith(message.strip());
+    }
+
+    @Test
+    void bf16ArithmeticTakesWeightsInBf16() {
+        assertThat(TrainConfig.of("compute.arithmetic=bf16").compute().device().arithmetic()).isEqualTo(Arithmetic.BF16);
+        assertThatThrownBy(() -> TrainConfig.of("compute.arithmetic=bf16", "compute.weights=f32"))
+                .isInstanceOf(InputException.class).hasMessageContaining("compute.weights").hasMessageContaining("leave it auto");
     }
 
     @Test

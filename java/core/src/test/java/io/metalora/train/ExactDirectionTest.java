@@ -1,11 +1,17 @@
 package io.metalora.train;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.metalora.adapter.LoraLayout;
 import io.metalora.config.TrainConfig;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.pass.BufferPlan;
+import io.metalora.runtime.Arithmetic;
+import io.metalora.runtime.Backend;
+import io.metalora.runtime.Device;
+import io.metalora.runtime.DeviceOptions;
+import io.metalora.runtime.InputException;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 
@@ -100,5 +106,16 @@ class ExactDirectionTest {
             doubles[i] = values[i];
         }
         return doubles;
+    }
+
+    @Test
+    void isNotTakenInBf16Arithmetic() {
+        TrainConfig config = TrainConfig.of("meta.outer=exact", "meta.tasks_per_iteration=3", "meta.support_size=3",
+                "meta.query_size=2");
+        try (var llama = new TinyLlama(Device.open(new DeviceOptions(Backend.CPU, 1).withArithmetic(Arithmetic.BF16)));
+             var shared = llama.adapter()) {
+            assertThatThrownBy(() -> new MetaLora(llama.model(), shared, TinyLlama.tasks(), config).close())
+                    .isInstanceOf(InputException.class).hasMessageContaining("meta.outer").hasMessageContaining("compute.arithmetic: fp32");
+        }
     }
 }

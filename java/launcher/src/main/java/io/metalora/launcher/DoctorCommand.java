@@ -45,11 +45,22 @@ final class DoctorCommand implements Callable<Integer> {
 
     /** Where ops run; without one, {@code error} says why. */
     @JsonInclude(JsonInclude.Include.NON_NULL)
-    private record Backend(boolean ready, String name, String reason, String device, String isa, String isaReason, String blas, Integer threads,
-            String error) {
+    private record Backend(boolean ready, String name, String reason, String device, String isa, String isaReason, String blas, String bf16,
+            Integer threads, String error) {
         Backend(DeviceInfo info) {
             this(true, info.backend().name().toLowerCase(Locale.ROOT), info.reason(), info.deviceName(), info.isa(), info.isaReason(),
-                    info.blas(), info.threads(), null);
+                    info.blas(), bf16Products(info), info.threads(), null);
+        }
+
+        /** What compute.arithmetic bf16 would run on; null on a GPU, where bf16 is a matter of activations. */
+        private static String bf16Products(DeviceInfo info) {
+            if (info.backend() != io.metalora.runtime.Backend.CPU) {
+                return null;
+            }
+            if (!Environment.cpuFeatures().contains("avx512_bf16")) {
+                return "rounded, no faster: this processor has no AVX512_BF16";
+            }
+            return info.isa().equals("avx512") ? "by AVX512_BF16" : "rounded, no faster: AVX512_BF16 takes isa avx512";
         }
     }
 
@@ -81,7 +92,7 @@ final class DoctorCommand implements Callable<Integer> {
         DeviceOptions options = device.options();
         Library library = library();
         var findings = new Findings(Version.text(), new Jdk(Environment.jdk(), System.getProperty("java.home")), Environment.os(), library,
-                library.loaded() ? backend(options) : new Backend(false, null, null, null, null, null, null, null, "the native library isn't loaded"),
+                library.loaded() ? backend(options) : new Backend(false, null, null, null, null, null, null, null, null, "the native library isn't loaded"),
                 tokenizers(), new Cache(UserCache.folder().toString(), UserCache.problem()),
                 new Cpu(Environment.cpuModel(), Environment.cores(), Environment.cpuFeatures()),
                 new Memory(Environment.memoryTotal(), Environment.memoryFree(), Runtime.getRuntime().maxMemory()));
@@ -107,7 +118,7 @@ final class DoctorCommand implements Callable<Integer> {
         try (Device opened = Device.open(options)) {
             return new Backend(opened.info());
         } catch (NativeException | InputException e) {
-            return new Backend(false, null, null, null, null, null, null, null, e.getMessage());
+            return new Backend(false, null, null, null, null, null, null, null, null, e.getMessage());
         }
     }
 
@@ -134,6 +145,9 @@ final class DoctorCommand implements Callable<Integer> {
             line(out, "device", backend.device());
             line(out, "instructions", backend.isa() + ": " + backend.isaReason());
             line(out, "BLAS", backend.blas());
+            if (backend.bf16() != null) {
+                line(out, "bf16 products", backend.bf16());
+            }
             line(out, "threads", backend.threads().toString());
         } else {
             line(out, "backend", "NOT READY: " + backend.error());

@@ -35,6 +35,13 @@ class DoctorCommandTest {
     }
 
     @Test
+    void bf16ProductsOfThePortableKernelsAreNoFaster() {
+        var result = Cli.run("doctor", "--device", "cpu", "--isa", "portable", "--arithmetic", "bf16");
+        assertThat(result.code()).isZero();
+        assertThat(result.out()).containsPattern("bf16 products +rounded, no faster: ").containsPattern("BLAS +.*bf16 products in fp32, no faster\\R");
+    }
+
+    @Test
     void tellsItAsJson() throws IOException {
         var result = Cli.run("doctor", "--json");
         assertThat(result.code()).isZero();
