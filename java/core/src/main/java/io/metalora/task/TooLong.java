@@ -60,8 +60,8 @@ public final class TooLong {
      * Refuses them, if there are any.
      *
      * @param advice what can be done beside shortening them, beginning with a comma, or nothing
-     * @throws InputException that names each with its tokens; of more than some hundred the first, and how many each file has of the
-     *                        others
+     * @throws InputException that names each with its tokens; of more than some hundred the first, and how many each
+     *                        file has of the others
      */
     public void refuse(String advice) {
         if (examples.size() == 1) {
@@ -69,10 +69,14 @@ public final class TooLong {
                     + "; shorten or remove the example" + advice);
         }
         if (!examples.isEmpty()) {
-            throw new InputException(examples.size() + " examples have more tokens than " + limit + ", the longest " + longest + ": "
-                    + String.join(", ", named) + (others.isEmpty() ? "" : " and " + (examples.size() - NAMED) + " more: " + Shown.first(others.entrySet()
-                    .stream().map(file -> file.getValue() + " of " + file.getKey()).toList(), NAMED))
+            throw new InputException(examples.size() + " examples have more tokens than " + limit + ", the longest "
+                    + longest + ": " + String.join(", ", named) + (others.isEmpty() ? "" : " and " + counted())
                     + "; shorten or remove them" + advice);
         }
+    }
+
+    private String counted() {
+        List<String> files = others.entrySet().stream().map(file -> file.getValue() + " of " + file.getKey()).toList();
+        return (examples.size() - NAMED) + " more: " + Shown.first(files, NAMED);
     }
 }

@@ -90,7 +90,7 @@ class LoadedModelTest {
         assertThatThrownBy(() -> loaded.slots().parameters().toFloats()).isInstanceOf(IllegalStateException.class);
     }
 
-    /** The tokenizer comes before the weights; a large one, thrown away so often, would take more than a quarter of a gigabyte. */
+    /** The tokenizer comes before the weights; a large one, left behind so often, would take over 250 MB. */
     @Test
     void aModelThatFailsToLoadLeavesNoTokenizerBehind() throws IOException {
         Assumptions.assumeTrue(SystemMemory.peak().isPresent(), "the system does not tell how much memory a process holds");
@@ -101,7 +101,8 @@ class LoadedModelTest {
         Files.write(damaged.resolve("model.safetensors"), new byte[100]);
         long before = 0;
         for (int i = 0; i < 45; i++) {
-            assertThatThrownBy(() -> LoadedModel.open(damaged, CPU)).isInstanceOf(InputException.class).hasMessageContaining("model.safetensors");
+            assertThatThrownBy(() -> LoadedModel.open(damaged, CPU)).isInstanceOf(InputException.class)
+                    .hasMessageContaining("model.safetensors");
             if (i == 5) { // what the library and the heap take once is there
                 before = SystemMemory.peak().getAsLong();
             }
@@ -110,8 +111,10 @@ class LoadedModelTest {
     }
 
     private static String words(int count) {
-        return "{\"version\": \"1.0\", \"added_tokens\": [], \"normalizer\": null, \"pre_tokenizer\": {\"type\": \"Whitespace\"}, "
-                + "\"post_processor\": null, \"decoder\": null, \"model\": {\"type\": \"WordLevel\", \"unk_token\": \"word0\", \"vocab\": {"
+        return "{\"version\": \"1.0\", \"added_tokens\": [], \"normalizer\": null, "
+                + "\"pre_tokenizer\": {\"type\": \"Whitespace\"}, "
+                + "\"post_processor\": null, \"decoder\": null, "
+                + "\"model\": {\"type\": \"WordLevel\", \"unk_token\": \"word0\", \"vocab\": {"
                 + IntStream.range(0, count).mapToObj(i -> "\"word" + i + "\": " + i).collect(Collectors.joining(", ")) + "}}}";
     }
 

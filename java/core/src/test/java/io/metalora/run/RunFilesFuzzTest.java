@@ -19,8 +19,8 @@ class RunFilesFuzzTest extends MutatedSeeds {
 
     private static final Path FOLDER = Reading.folder();
     private static final List<EncodedTask> TASKS = List.of(task("a"), task("b"));
-    private static final TrainConfig REPEATING = TrainConfig.of("meta.iterations=2", "meta.tasks_per_iteration=2", "meta.support_size=2",
-            "meta.query_size=1", "meta.inner_steps=1");
+    private static final TrainConfig REPEATING = TrainConfig.of("meta.iterations=2", "meta.tasks_per_iteration=2",
+            "meta.support_size=2", "meta.query_size=1", "meta.inner_steps=1");
 
     /** A configuration that is accepted is the same after it was written and read. */
     @FuzzTest

@@ -56,7 +56,8 @@ class EncodedTaskTest {
     void saysAllThatAreTooLongAtOnce() {
         assertThatThrownBy(() -> EncodedTask.encode(List.of(growing("a", 8), growing("b", 9)), narrow, 0, 1, OverLength.REFUSE)).isInstanceOf(InputException.class)
                 .hasMessage("7 examples have more tokens than compute.token_budget of 7 (which can be raised up to"
-                        + " the model's context of 100), the longest 11: a:6 (8), a:7 (9), a:8 (10), b:6 (8), b:7 (9), b:8 (10), b:9 (11); shorten or remove them, or leave such examples out with data.over_length: drop");
+                        + " the model's context of 100), the longest 11: a:6 (8), a:7 (9), a:8 (10), b:6 (8), b:7 (9)"
+                        + ", b:8 (10), b:9 (11); shorten or remove them, or leave such examples out with data.over_length: drop");
         assertThatThrownBy(() -> EncodedTask.encode(List.of(growing("a", 6)), narrow, 0, 1)).isInstanceOf(InputException.class)
                 .hasMessageStartingWith("a:6: 8 tokens are more than compute.token_budget of 7");
     }
@@ -66,15 +67,16 @@ class EncodedTaskTest {
     void countsThoseThatAreTooManyToBeNamed() {
         List<Task> tasks = List.of(allLong("a", 200), allLong("b", 150), allLong("c", 70));
         assertThatThrownBy(() -> EncodedTask.encode(tasks, narrow, 0, 1, OverLength.REFUSE)).isInstanceOf(InputException.class)
-                .hasMessageStartingWith("420 examples have more tokens than").hasMessageContaining(", the longest 10: a/train.jsonl:1 (10), ")
+                .hasMessageStartingWith("420 examples have more tokens than")
+                .hasMessageContaining(", the longest 10: a/train.jsonl:1 (10), ")
                 .hasMessageContaining("a/train.jsonl:200 (10), b/train.jsonl:1 (10)")
                 .hasMessageContaining("b/train.jsonl:100 (10) and 120 more: 50 of b/train.jsonl, 70 of c/train.jsonl; shorten");
     }
 
     /** Samples of ten tokens. */
     private static Task allLong(String name, int samples) {
-        return new Task(name, IntStream.rangeClosed(1, samples).mapToObj(i -> new Example("p", "cccccccc", name + "/train.jsonl:" + i)).toList(), List.of(),
-                List.of());
+        return new Task(name, IntStream.rangeClosed(1, samples)
+                .mapToObj(i -> new Example("p", "cccccccc", name + "/train.jsonl:" + i)).toList(), List.of(), List.of());
     }
 
     @Test

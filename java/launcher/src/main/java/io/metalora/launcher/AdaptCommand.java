@@ -157,7 +157,8 @@ final class AdaptCommand implements Callable<Integer> {
                         "Adapting", "free memory, choose a smaller model, or shorten the longest sample");
                 NewFolder.make(output);
                 try {
-                    return adapt(loaded, start, options, encoded, tested.stream().map(task -> TaskItems.of(task, Split.TEST, evalSamples.most())).toList());
+                    return adapt(loaded, start, options, encoded,
+                            tested.stream().map(task -> TaskItems.of(task, Split.TEST, evalSamples.most())).toList());
                 } finally {
                     NewFolder.removeIfEmpty(output); // as on a full disk
                 }

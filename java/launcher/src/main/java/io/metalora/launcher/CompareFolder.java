@@ -96,7 +96,8 @@ final class CompareFolder implements AutoCloseable {
             return;
         }
         try (var entries = Files.walk(path.resolve(CELLS), 2)) {
-            entries.filter(entry -> entry.toString().endsWith(".json") && Files.isDirectory(entry)).findFirst().ifPresent(folder -> {
+            entries.filter(entry -> entry.toString().endsWith(".json") && Files.isDirectory(entry)).findFirst()
+                    .ifPresent(folder -> {
                 throw inTheWay(folder, "a folder");
             });
         } catch (IOException e) {
@@ -105,7 +106,8 @@ final class CompareFolder implements AutoCloseable {
     }
 
     private static InputException inTheWay(Path file, String what) {
-        return new InputException(file + ": is " + what + " where the comparison has a file; move it away, or " + ADVICE + ". Nothing was changed");
+        return new InputException(file + ": is " + what + " where the comparison has a file; move it away, or " + ADVICE
+                + ". Nothing was changed");
     }
 
     /** Whether nothing is in it but what a refusal or a kill may have left before the protocol was there. */

@@ -57,8 +57,8 @@ final class NewFolder {
      * Makes it and puts into it what a verb begins with.
      *
      * @return what {@code content} gives
-     * @throws IOException that of {@code content}, as whatever else it throws; the folder is gone then, and the same command may be
-     *                     given again
+     * @throws IOException that of {@code content}, as whatever else it throws; the folder is gone then, and the same command
+     *                     may be given again
      */
     static <T> T make(Path folder, Content<T> content) throws IOException {
         make(folder);

@@ -65,7 +65,8 @@ final class QuickstartCommand implements Callable<Integer> {
     private record Beginning(List<Prepared> settings, QuickstartNewTasks.Prepared newTasks) {
 
         List<Progress.Stage> stages() {
-            return Stream.concat(settings.stream().flatMap(setting -> setting.stages().stream()), newTasks.stages().stream()).toList();
+            return Stream.concat(settings.stream().flatMap(setting -> setting.stages().stream()), newTasks.stages().stream())
+                    .toList();
         }
     }
 

@@ -117,7 +117,8 @@ class BadInputTest {
             file.setLength(200L << 20);
         }
         Path tasks = Cli.tasks(folder);
-        var result = JavaProcess.run(folder, List.of("-Xmx420m"), "train", Cli.config(folder, tasks, folder.resolve("run")), "--replay", log);
+        Path config = Cli.config(folder, tasks, folder.resolve("run"));
+        var result = JavaProcess.run(folder, List.of("-Xmx420m"), "train", config, "--replay", log);
         assertThat(result.code()).as(result.err()).isEqualTo(2);
         assertThat(result.err()).contains("error: " + log + ":1: the line is damaged: it has more than 128 MiB");
         assertThat(folder.resolve("run")).doesNotExist();
@@ -246,7 +247,8 @@ class BadInputTest {
         refused(Cli.run("generate", "--model", name, "--prompt", "x", "--chat"), name, "nothing is downloaded", fetch);
         Path adapter = Cli.fixture("adapter");
         Path output = folder.resolve("output");
-        refused(Cli.run("adapt", "--model", name, "--adapter", adapter, "--tasks", tasks, "--output", output), name, "nothing is downloaded", fetch);
+        refused(Cli.run("adapt", "--model", name, "--adapter", adapter, "--tasks", tasks, "--output", output), name,
+                "nothing is downloaded", fetch);
         refused(Cli.run("adapt", "--model", Cli.model(), "--adapter", name, "--tasks", tasks, "--output", output), name,
                 "nothing is downloaded", fetch, "adapter_config.json");
         Path protocol = CompareFixture.protocol(folder, tasks);

@@ -41,7 +41,8 @@ class CompareFolderTest {
 
     private void refused(Path file, String what) {
         assertThatThrownBy(this::open).isInstanceOf(InputException.class)
-                .hasMessage(file + ": is " + what + " where the comparison has a file; move it away, or give another --output. Nothing was changed");
+                .hasMessage(file + ": is " + what + " where the comparison has a file; move it away, or give another --output. "
+                        + "Nothing was changed");
     }
 
     @ParameterizedTest

@@ -41,7 +41,8 @@ class CompareFuzzTest extends MutatedSeeds {
     void cell(byte[] json) {
         Path file = Reading.write(FOLDER.resolve("seed-2.json"), json);
         Reading.check("seed-2.json", json, () -> read(file).ifPresent(cell -> {
-            if (!Double.isFinite(cell.training().seconds()) || cell.rows().values().stream().anyMatch(answers -> !Double.isFinite(answers.seconds()))) {
+            if (!Double.isFinite(cell.training().seconds())
+                    || cell.rows().values().stream().anyMatch(answers -> !Double.isFinite(answers.seconds()))) {
                 throw new AssertionError("accepted " + cell);
             }
             CompareFolder.write(file, cell.json(OF, "cpu"));

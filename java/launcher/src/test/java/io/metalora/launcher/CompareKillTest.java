@@ -41,7 +41,8 @@ class CompareKillTest {
         for (int run = 0; kills < KILLS; run++) {
             Path killed = folder.resolve("killed-" + run);
             var moments = new ArrayList<Long>();
-            for (int again = 1 + random.nextInt(MOST_A_RUN); again > 0 && kills < KILLS && !Files.exists(killed.resolve("results.json")); again--) {
+            int most = 1 + random.nextInt(MOST_A_RUN);
+            for (int again = 0; again < most && kills < KILLS && !Files.exists(killed.resolve("results.json")); again++) {
                 Process process = start(protocol, killed);
                 moments.add((long) (random.nextDouble() * whole) / 1_000_000);
                 if (!process.waitFor(moments.getLast(), TimeUnit.MILLISECONDS)) {

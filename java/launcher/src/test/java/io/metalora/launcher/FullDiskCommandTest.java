@@ -57,7 +57,7 @@ class FullDiskCommandTest {
 
     @Test
     void adaptLeavesNothingWhereNothingIsDone() throws IOException, InterruptedException {
-        leavesNothing("adapt", "--model", Cli.model(), "--adapter", Cli.fixture("adapter"), "--tasks", Cli.tasks(folder), "--steps", "1",
-                "--output", disk.resolve("adapted"));
+        leavesNothing("adapt", "--model", Cli.model(), "--adapter", Cli.fixture("adapter"), "--tasks",
+                Cli.tasks(folder), "--steps", "1", "--output", disk.resolve("adapted"));
     }
 }

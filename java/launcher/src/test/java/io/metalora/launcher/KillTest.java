@@ -104,7 +104,8 @@ class KillTest {
         for (int number = 0; kills < KILLS || missing(where).isPresent(); number++) {
             Path run = folder.resolve("run-" + number);
             var moments = new ArrayList<String>();
-            for (int again = 2 + random.nextInt(MOST_A_RUN - 1); again > 0 && (kills < KILLS || missing(where).isPresent()); again--) {
+            int most = 2 + random.nextInt(MOST_A_RUN - 1);
+            for (int again = 0; again < most && (kills < KILLS || missing(where).isPresent()); again++) {
                 Process process = train(method, tasks, run);
                 var missing = missing(where);
                 long moment = moment(random);
@@ -175,8 +176,8 @@ class KillTest {
 
     /** Starts the run, or goes on with it, in a process of its own. */
     private Process train(String method, Path tasks, Path run) throws IOException {
-        return new ProcessBuilder(JavaCommand.of(Main.class, arguments(method, tasks, run).toArray())).redirectOutput(folder.resolve("out").toFile())
-                .redirectError(folder.resolve("err").toFile()).start();
+        return new ProcessBuilder(JavaCommand.of(Main.class, arguments(method, tasks, run).toArray()))
+                .redirectOutput(folder.resolve("out").toFile()).redirectError(folder.resolve("err").toFile()).start();
     }
 
     private List<Object> arguments(String method, Path tasks, Path run) throws IOException {
