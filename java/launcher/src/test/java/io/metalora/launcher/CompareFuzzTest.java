@@ -45,9 +45,9 @@ class CompareFuzzTest extends MutatedSeeds {
                     || cell.rows().values().stream().anyMatch(answers -> !Double.isFinite(answers.seconds()))) {
                 throw new AssertionError("accepted " + cell);
             }
-            CompareFolder.write(file, cell.json(OF, "cpu"));
-            String written = Json.pretty(cell.json(OF, "cpu"));
-            Optional<String> again = read(file).map(same -> Json.pretty(same.json(OF, "cpu")));
+            CompareFolder.write(file, cell.json(OF));
+            String written = Json.pretty(cell.json(OF));
+            Optional<String> again = read(file).map(same -> Json.pretty(same.json(OF)));
             if (!again.equals(Optional.of(written))) {
                 throw new AssertionError(written + "\n" + again);
             }
