@@ -81,7 +81,7 @@ struct Setup {
     int32_t arithmetic = ML_F32;  // CPU
 };
 
-// Every instruction set this machine has, with 1, 2 and 3 threads; on CUDA, every order of threads.
+// Every instruction set this machine has, with 1, 2 and 3 threads; on CUDA, every order of threads. Fewer of them under sanitizers.
 const std::vector<Setup> &setups();
 
 bool on_cuda();

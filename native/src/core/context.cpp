@@ -61,6 +61,11 @@ void *Scratch::take(size_t bytes) {
     return result;
 }
 
+void Scratch::release(const Mark &mark) {
+    planned_ = mark.planned;
+    used_ = blocks_.size() == mark.blocks ? mark.used : 0;  // a block that came since holds nothing older
+}
+
 void Scratch::reset() {
     planned_ = 0;
     used_ = 0;

@@ -66,6 +66,11 @@ public:
 
     void *take(size_t bytes);  // 64-byte aligned, uninitialized; nullptr when there is no memory
     bool has_room(size_t bytes) const;  // whether take would not grow
+    struct Mark {
+        size_t blocks, used, planned;
+    };
+    Mark mark() const { return {blocks_.size(), used_, planned_}; }
+    void release(const Mark &mark);  // gives back what was taken since; the latest mark first
     void reset();              // gives all of it back; joins blocks into one that would have been enough
     void free_all();
 

@@ -253,7 +253,7 @@ static void round_to_pairs(const float *from, int64_t depth, float *to) {
 
 // Kernels for bf16 pairs; nullptr where the processor has none.
 static Kernels kernels_of_pairs(const Context &context, const Gemm &g) {
-#if defined(__AVX512F__)
+#if defined(METALORA_PAIRS)
     if (cpu_dots_pairs(context)) return {tile_of_pairs, g.transposed ? unpack_pairs_transposed : unpack_pairs};
 #else
     (void)context, (void)g;
@@ -306,6 +306,8 @@ ml_status gemm(Context &context, const Gemm &g) {
     const Kernels of_pairs = kernels_of_pairs(context, g);
     const bool pairs = of_pairs.sum != nullptr && !is_few_rows(g);
     const int64_t steps = pairs ? ceil_div(depth, 2) : depth, lda = stride_of(g.lda, depth);
+    // Given back at the end: an op of many products, as cross entropy in chunks, holds one of them.
+    const ScratchMark before = cpu_scratch_mark(context);
     float *rounded = scratch_floats(context, g.rows * steps);
     if (rounded == nullptr) return ML_OUT_OF_MEMORY;
     parallel_ranges(context, g.rows, depth, [&](int64_t first, int64_t last) {
@@ -319,7 +321,9 @@ ml_status gemm(Context &context, const Gemm &g) {
     Gemm of_rounded = g;
     of_rounded.a = rounded;
     of_rounded.lda = 0;
-    return product(context, of_rounded, pairs ? of_pairs : kernels_of_floats(g), steps);
+    const ml_status status = product(context, of_rounded, pairs ? of_pairs : kernels_of_floats(g), steps);
+    cpu_scratch_release(context, before);
+    return status;
 }
 
 }  // namespace METALORA_ISA

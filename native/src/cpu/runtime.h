@@ -26,6 +26,13 @@ void cpu_run(Context &, int parts, void (*body)(void *argument, int part), void 
 // next op. nullptr when there is no memory; the last error then says so.
 void *cpu_scratch(Context &, size_t bytes);
 
+// Scratch memory that was taken between the two is given back before the op ends; of several marks the latest first.
+struct ScratchMark {
+    size_t blocks, used, planned;
+};
+ScratchMark cpu_scratch_mark(const Context &);
+void cpu_scratch_release(Context &, const ScratchMark &);
+
 const void *weight_data(const ml_weight &);
 int64_t weight_out(const ml_weight &);
 int64_t weight_in(const ml_weight &);

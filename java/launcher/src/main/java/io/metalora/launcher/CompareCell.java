@@ -60,6 +60,11 @@ record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemor
                     track);
         }
 
+        /** Whether a training can have cost that; a number that no double holds is read as infinite. */
+        boolean isPossible() {
+            return Double.isFinite(seconds) && track.stream().allMatch(Point::isPossible);
+        }
+
         /** Into the object; returns it. */
         ObjectNode put(ObjectNode json) {
             json.put("iterations", iterations).put("tokens", tokens).put("seconds", seconds);
@@ -79,6 +84,10 @@ record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemor
      * @param accuracy mean over the trained tasks, on dev items; a share of 1
      */
     record Point(long iteration, long tokens, double seconds, double accuracy) {
+
+        private boolean isPossible() {
+            return iteration > 0 && Double.isFinite(seconds) && accuracy >= 0 && accuracy <= 1;
+        }
     }
 
     /** One that diverged (NaN or infinity). */
@@ -128,7 +137,7 @@ record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemor
             return Optional.empty();
         }
         Cost cost = Cost.of(json.path("training"));
-        if (!Double.isFinite(cost.seconds())) { // a number that no double holds
+        if (!cost.isPossible()) {
             return Optional.empty();
         }
         OptionalLong peak = json.has("peak_memory") ? OptionalLong.of(json.get("peak_memory").asLong()) : OptionalLong.empty();

@@ -14,6 +14,7 @@ import io.metalora.file.RegularFile;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.FileFailure;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -102,6 +103,8 @@ final class CompareFolder implements AutoCloseable {
             });
         } catch (IOException e) {
             throw new InputException(path.resolve(CELLS) + ": can't be listed: " + FileFailure.reason(e), e);
+        } catch (UncheckedIOException e) {
+            throw new InputException(path.resolve(CELLS) + ": can't be listed: " + FileFailure.reason(e.getCause()), e);
         }
     }
 

@@ -171,7 +171,7 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
 
     /** A warning where not all cells come from one device; empty where they do. */
     Optional<String> mixedDevices() {
-        String each = devices.entrySet().stream().map(device -> device.getValue() + " on " + device.getKey())
+        String each = devices.entrySet().stream().map(device -> device.getValue() + " on " + (device.getKey().isEmpty() ? "one that is not recorded" : device.getKey()))
                 .collect(Collectors.joining("; "));
         return devices.size() < 2 ? Optional.empty() : Optional.of("Cells were computed on more than one device: " + each
                 + ". Seconds and peak memory of different ones do not compare, and answers may differ by rounding.");

@@ -252,7 +252,11 @@ final class CompareRun {
 
     private static String device(LoadedModel loaded) {
         DeviceInfo info = loaded.device().info();
-        return info.backend() == Backend.CPU ? "cpu, " + info.isa() + ", " + info.threads() + " threads" : info.deviceName();
+        if (info.backend() != Backend.CPU) {
+            return info.deviceName();
+        }
+        String arithmetic = loaded.device().multipliesInBf16() ? ", bf16 arithmetic" : "";
+        return "cpu, " + info.isa() + ", " + info.threads() + " threads" + arithmetic;
     }
 
     private CompareCell answer(Cell cell, LoadedModel loaded, Progress progress, int stage) {

@@ -1,5 +1,6 @@
 package io.metalora.launcher;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.metalora.adapter.LoraAdapter;
@@ -48,8 +49,16 @@ final class CompareTrack {
         this.items = items;
         this.file = run.resolve(FILE);
         this.stop = stop;
-        CompareFolder.read(file).ifPresent(json -> json.path("points").forEach(point ->
-                accuracies.put(point.path("iteration").asLong(), point.path("accuracy").asDouble())));
+        CompareFolder.read(file).ifPresent(json -> json.path("points").forEach(this::recall));
+    }
+
+    /** What is damaged is measured again, if the training comes by. */
+    private void recall(JsonNode point) {
+        long iteration = point.path("iteration").asLong();
+        double accuracy = point.path("accuracy").asDouble(-1);
+        if (iteration > 0 && accuracy >= 0 && accuracy <= 1) {
+            accuracies.put(iteration, accuracy);
+        }
     }
 
     /**

@@ -48,7 +48,7 @@ class CompareFolderTest {
     @ParameterizedTest
     @ValueSource(strings = {"compare.lock", "protocol.yaml", "inputs.json", "results.json", "results.md", "report.html"})
     @DisabledOnOs(OS.WINDOWS)
-    @Timeout(60) // opening a pipe waits for who is at its other end
+    @Timeout(60) // opening a pipe waits for a process at its other end
     void whatLiesInPlaceOfItsFilesIsSaidBeforeTheWorkBegins(String name) throws IOException, InterruptedException {
         Path file = path.resolve(name);
         Files.deleteIfExists(file);
