@@ -125,7 +125,12 @@ class ConfigPropertiesTest {
                 .as(TrainConfig.Compute::new);
         Arbitrary<TrainConfig> head = Combinators.combine(Arbitraries.of(Method.class), paths(), paths(), Arbitraries.longs()).as(
                 (method, model, output, seed) -> TrainConfig.builder().method(method).model(model).output(output).seed(seed).build());
-        return Combinators.combine(head, adapter, data, meta, optimizer, compute).as((h, a, d, m, o, c) -> new TrainConfig(h.method(), h.model(),
+        return Combinators.combine(head, adapter, data, meta, optimizer, compute).as((h, a, d, m, o, c) -> new TrainConfig(of(h.method(), a), h.model(),
                 h.output(), h.seed(), a, d, m, h.joint(), o, c));
+    }
+
+    /** Asymmetric LoRA has no mixtures. */
+    private static Method of(Method method, TrainConfig.Adapter adapter) {
+        return method == Method.ASYMMETRIC_LORA && adapter.kind() == AdapterKind.MIXTURE ? Method.JOINT_LORA : method;
     }
 }

@@ -100,7 +100,7 @@ class CompareCommandTest {
         Cli.Result run = compare(two, to);
         assertThat(run.code()).as(run.err()).isZero();
         JsonNode results = CompareFixture.results(to);
-        assertThat(results.get("trials")).hasSize(6);
+        assertThat(results.get("trials")).hasSize(8);
         for (JsonNode trial : results.get("trials")) {
             String cells = trial.get("arm").asText() + "/trial-" + trial.get("trial").asInt() + "-seed-";
             for (int i = 0; i < 2; i++) {
@@ -367,7 +367,7 @@ class CompareCommandTest {
         var again = compare(protocol, copy);
         assertThat(again.code()).as(again.err()).isZero();
         JsonNode row = row(CompareFixture.results(copy), "meta", "unseen", 8);
-        assertThat(row.get("diverged")).singleElement().asString().contains("seed 2: ").contains("not finite");
+        assertThat(row.get("diverged")).singleElement().asString().contains("seed 2: ").contains("NaN or infinity");
     }
 
     @Test

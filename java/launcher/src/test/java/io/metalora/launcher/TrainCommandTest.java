@@ -329,24 +329,6 @@ class TrainCommandTest {
         assertThat(after.subList(1, after.size())).as("answered again").isEqualTo(before.subList(1, before.size()));
     }
 
-    /** The run has its report, and the failure is told. */
-    @Test
-    void anEvaluationThatFailsLeavesWhatWasDone() throws IOException {
-        Path run = folder.resolve("run");
-        assertThat(Cli.run("train", Cli.config(folder, Cli.tasks(folder), run), "--no-eval").code()).isZero();
-        Path log = Files.createSymbolicLink(run.resolve("evaluation.jsonl"), Path.of("/dev/full"));
-        Files.delete(run.resolve("report.html"));
-        var result = Cli.run("train", "--resume", run);
-        assertThat(result.code()).isEqualTo(1);
-        assertThat(result.err()).contains("error: " + log + ": can't be written: No space left on device").doesNotContain("Exception");
-        assertThat(result.out()).contains("Trained 6 iterations", "The evaluation is not complete.");
-        assertThat(run.resolve("report.html")).content().contains("The evaluation is not complete.");
-
-        Files.delete(log);
-        assertThat(Cli.run("train", "--resume", run).code()).isZero();
-        assertThat(run.resolve("report.html")).content().doesNotContain("not complete");
-    }
-
     private interface Condition {
         boolean holds() throws IOException;
     }

@@ -6,6 +6,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
+import java.util.regex.Pattern;
 
 /**
  * Customers of a warehouse. All send in the same kinds of goods, and each has them sorted into the same four bins by a
@@ -25,7 +26,22 @@ final class Customers {
     private static final List<String> PHRASINGS = List.of(
             "%s sends one %s. Bin:", "Parcel from %s, with a %s. Bin:", "%s brought back the %s. Bin:", "A %s for %s. Bin:");
 
+    private static final Pattern WORD_END = Pattern.compile("\\W+");
+    /** Where among its kind's words each thing stands. */
+    private static final Map<String, Integer> PLACES = places();
+
     private Customers() {
+    }
+
+    private static Map<String, Integer> places() {
+        var places = new HashMap<String, Integer>();
+        for (String kind : Lexicon.KINDS) {
+            List<String> words = Lexicon.builtIn().group(Language.ENGLISH, kind);
+            for (int i = 0; i < words.size(); i++) {
+                places.put(words.get(i), i);
+            }
+        }
+        return Collections.unmodifiableMap(places);
     }
 
     /**
@@ -68,12 +84,10 @@ final class Customers {
 
     /** By the place, in the lexicon, of the thing that the prompt names. */
     private static Split split(String prompt, int devWords) {
-        for (String kind : Lexicon.KINDS) {
-            List<String> words = Lexicon.builtIn().group(Language.ENGLISH, kind);
-            for (int i = 0; i < words.size(); i++) {
-                if (prompt.matches(".*\\b" + words.get(i) + "\\b.*")) {
-                    return i < TEST_WORDS ? Split.TEST : i < TEST_WORDS + devWords ? Split.DEV : Split.TRAIN;
-                }
+        for (String word : WORD_END.split(prompt)) {
+            Integer place = PLACES.get(word);
+            if (place != null) {
+                return place < TEST_WORDS ? Split.TEST : place < TEST_WORDS + devWords ? Split.DEV : Split.TRAIN;
             }
         }
         throw new IllegalArgumentException("no thing in: " + prompt);
