@@ -61,7 +61,7 @@ void *Scratch::take(size_t bytes) {
     return result;
 }
 
-void Scratch::release(const Mark &mark) {
+void Scratch::release(const ScratchMark &mark) {
     planned_ = mark.planned;
     used_ = blocks_.size() == mark.blocks ? mark.used : 0;  // a block that came since holds nothing older
 }

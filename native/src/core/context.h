@@ -12,6 +12,7 @@
 
 #include "core/graph.h"
 #include "core/op_table.h"
+#include "core/scratch_mark.h"
 #include "core/thread_pool.h"
 
 struct ml_weight {
@@ -66,11 +67,8 @@ public:
 
     void *take(size_t bytes);  // 64-byte aligned, uninitialized; nullptr when there is no memory
     bool has_room(size_t bytes) const;  // whether take would not grow
-    struct Mark {
-        size_t blocks, used, planned;
-    };
-    Mark mark() const { return {blocks_.size(), used_, planned_}; }
-    void release(const Mark &mark);  // gives back what was taken since; the latest mark first
+    ScratchMark mark() const { return {blocks_.size(), used_, planned_}; }
+    void release(const ScratchMark &mark);  // gives back what was taken since
     void reset();              // gives all of it back; joins blocks into one that would have been enough
     void free_all();
 

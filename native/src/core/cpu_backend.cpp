@@ -228,14 +228,8 @@ void cpu_run(Context &context, int parts, void (*body)(void *, int), void *argum
     context.pool->run(parts, body, argument);
 }
 
-ScratchMark cpu_scratch_mark(const Context &context) {
-    const Scratch::Mark mark = context.scratch.mark();
-    return {mark.blocks, mark.used, mark.planned};
-}
-
-void cpu_scratch_release(Context &context, const ScratchMark &mark) {
-    context.scratch.release({mark.blocks, mark.used, mark.planned});
-}
+ScratchMark cpu_scratch_mark(const Context &context) { return context.scratch.mark(); }
+void cpu_scratch_release(Context &context, const ScratchMark &mark) { context.scratch.release(mark); }
 
 void *cpu_scratch(Context &context, size_t bytes) {
     void *memory = context.scratch.take(bytes);

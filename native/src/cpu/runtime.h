@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/op_table.h"
+#include "core/scratch_mark.h"
 
 namespace metalora {
 
@@ -26,10 +27,6 @@ void cpu_run(Context &, int parts, void (*body)(void *argument, int part), void 
 // next op. nullptr when there is no memory; the last error then says so.
 void *cpu_scratch(Context &, size_t bytes);
 
-// Scratch memory that was taken between the two is given back before the op ends; of several marks the latest first.
-struct ScratchMark {
-    size_t blocks, used, planned;
-};
 ScratchMark cpu_scratch_mark(const Context &);
 void cpu_scratch_release(Context &, const ScratchMark &);
 

@@ -44,6 +44,9 @@ final class ConfigCheck {
     /** Of the rules that depend on the gradients: their cost on the host grows with the third power of the tasks. */
     private static final int MOST_AGGREGATED = 256;
 
+    /** Why what adapts may not be the router. */
+    static final String NO_ROUTER = "adapters of adapter.kind: lora have no router; use all or b, or set adapter.kind: mixture";
+
     private ConfigCheck() {
     }
 
@@ -84,8 +87,7 @@ final class ConfigCheck {
         nonNegative("meta.inner_lr", meta.innerLr());
         nonNegative("meta.inner_clip", meta.innerClip());
         stageOne(meta);
-        require(meta.adapts().isOf(adapter.kind()), "meta.adapts", meta.adapts(),
-                "adapters of adapter.kind: lora have no router; use all or b, or set adapter.kind: mixture");
+        require(meta.adapts().isOf(adapter.kind()), "meta.adapts", meta.adapts(), NO_ROUTER);
         require(meta.outer() == OuterDirection.FIRST_ORDER || meta.innerSteps() > 0, "meta.outer", meta.outer().name().toLowerCase(Locale.ROOT),
                 "without inner steps there is only first-order");
         require(meta.outer() != OuterDirection.EXACT || meta.innerOptimizer() == InnerOptimizer.SGD && meta.innerClip() == 0, "meta.outer", "exact",

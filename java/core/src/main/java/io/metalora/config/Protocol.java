@@ -149,6 +149,11 @@ public record Protocol(String title, String model, Tasks tasks, List<Long> seeds
         public boolean isTuned() {
             return train || adapt.isPresent();
         }
+
+        /** Whether they are chosen, by trials: with a grid of one nothing is. */
+        public boolean hasTrials() {
+            return grid.size() > 1;
+        }
     }
 
     /** {@link Row#samples} of an arm that does not adapt. */

@@ -351,7 +351,7 @@ final class ProtocolReader {
         }
         if (!trial.adapt().adapts().isOf(config.adapter().kind())) {
             throw fail(line, key + ": adapt.adapts is " + trial.adapt().adapts()
-                    + ", but adapters of adapter.kind: lora have no router; use all or b, or set adapter.kind: mixture");
+                    + ", but " + ConfigCheck.NO_ROUTER);
         }
         if (trains && config.method() == Method.SEPARATE_LORA) {
             throw fail(line, key + ": method is separate-lora; LoRA of each task is an arm with adapt and without train");

@@ -11,7 +11,6 @@ import io.metalora.model.CausalLM;
 import io.metalora.model.pass.BufferPlan;
 import io.metalora.model.pass.PassAccess;
 import io.metalora.model.pass.PassLimits;
-import io.metalora.random.CounterRandom;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.host.Held;
@@ -19,7 +18,6 @@ import io.metalora.task.Composition;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -33,7 +31,6 @@ import java.util.function.BooleanSupplier;
  */
 public final class AsymmetricLora implements TaskTrainer {
 
-    private final TrainConfig config;
     private final Held held = new Held();
     private final List<EncodedTask> tasks;
     private final MixedSamples samples;
@@ -42,6 +39,7 @@ public final class AsymmetricLora implements TaskTrainer {
     private final Tensor gradient; // of all slots, as one vector
     private final GradientPass pass;
     private final SharedOptimizer optimizer;
+    private final BatchStep batchStep;
     private final double[] losses;
     private final long scratchBytes;
 
@@ -55,7 +53,6 @@ public final class AsymmetricLora implements TaskTrainer {
      * @throws InputException if {@code start} is a mixture
      */
     public AsymmetricLora(CausalLM model, LoraAdapter start, List<EncodedTask> tasks, TrainConfig config, BooleanSupplier stop) {
-        this.config = config;
         this.tasks = List.copyOf(tasks);
         this.samples = new MixedSamples(tasks, config.joint(), config.seed());
         this.losses = new double[tasks.size()];
@@ -69,6 +66,7 @@ public final class AsymmetricLora implements TaskTrainer {
         this.optimizer = buffers.optimizer();
         this.pass = held.add(() -> new GradientPass(model, start.layout(), new PackBuilder(limits, PackBuilder.LossMean.OF_BATCH),
                 buffers.losses(), stop), GradientPass::close);
+        this.batchStep = new BatchStep(config.seed(), pass, optimizer, losses);
         this.scratchBytes = held.orClose(() -> {
             slots.setAll(start.parameters());
             sharedA.prepare();
@@ -143,25 +141,7 @@ public final class AsymmetricLora implements TaskTrainer {
         var batch = new ArrayList<List<EncodedExample>>();
         tasks.forEach(task -> batch.add(new ArrayList<>()));
         drawn.forEach(sample -> batch.get(sample.slot()).add(sample.example()));
-        return pass.whole(() -> run(batch, MixedSamples.draws(drawn)));
-    }
-
-    private IterationReport run(List<List<EncodedExample>> batch, List<IterationReport.Draw> draws) {
-        long begin = System.nanoTime();
-        long dropoutSeed = new CounterRandom(config.seed(), CounterRandom.Purpose.DROPOUT, done()).nextLong();
-        double lr = optimizer.learningRate();
-        queue(batch, dropoutSeed);
-        pass.await();
-        double loss = Arrays.stream(losses).sum();
-        if (done() == 0) {
-            pass.requireFiniteBeginning(losses);
-        }
-        if (!Double.isFinite(loss)) {
-            throw new TrainingDivergedException("step " + (done() + 1) + ": the loss is " + loss + "; lower optimizer.lr");
-        }
-        double norm = optimizer.await();
-        double seconds = (System.nanoTime() - begin) * 1e-9;
-        return new IterationReport(done(), lr, loss, norm, pass.takeTokens(), seconds, List.of(), Gram.NONE, draws, Map.of());
+        return pass.whole(() -> batchStep.take(MixedSamples.draws(drawn), dropoutSeed -> queue(batch, dropoutSeed)));
     }
 
     /** The adapter of each task, its A the same in all. */

@@ -9,14 +9,12 @@ import io.metalora.model.CausalLM;
 import io.metalora.model.pass.BufferPlan;
 import io.metalora.model.pass.PassAccess;
 import io.metalora.model.pass.PassLimits;
-import io.metalora.random.CounterRandom;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.host.Held;
 import io.metalora.task.Composition;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
 import java.util.List;
-import java.util.Map;
 import java.util.function.BooleanSupplier;
 
 /**
@@ -25,7 +23,6 @@ import java.util.function.BooleanSupplier;
  */
 public final class JointLora implements Trainer {
 
-    private final TrainConfig config;
     private final Held held = new Held();
     private final LoraAdapter shared;
     private final MixedSamples samples;
@@ -34,6 +31,7 @@ public final class JointLora implements Trainer {
     private final GradientPass pass;
     private final long scratchBytes;
     private final SharedOptimizer optimizer;
+    private final BatchStep batchStep;
     private final double[] loss = new double[1];
 
     /**
@@ -49,7 +47,6 @@ public final class JointLora implements Trainer {
 
     /** As above; {@code stop} is asked before every pass and ends the iteration when true. */
     public JointLora(CausalLM model, LoraAdapter shared, List<EncodedTask> tasks, TrainConfig config, BooleanSupplier stop) {
-        this.config = config;
         this.shared = shared;
         this.samples = new MixedSamples(tasks, config.joint(), config.seed());
         PassLimits limits = limits(tasks, config);
@@ -60,6 +57,7 @@ public final class JointLora implements Trainer {
         this.gradient = slot.gradients().view(0, shared.layout().parameters());
         this.pass = held.add(() -> new GradientPass(model, shared.layout(), limits, buffers.losses(), stop), GradientPass::close);
         this.optimizer = buffers.optimizer();
+        this.batchStep = new BatchStep(config.seed(), pass, optimizer, loss);
         this.scratchBytes = held.orClose(() -> pass.plan(slot, () -> queue(List.of(), 0)));
     }
 
@@ -123,7 +121,7 @@ public final class JointLora implements Trainer {
 
     /** One step on a given batch; with {@code draws} for the report. */
     IterationReport step(List<EncodedExample> batch, List<IterationReport.Draw> draws) {
-        return pass.whole(() -> run(batch, draws));
+        return pass.whole(() -> batchStep.take(draws, dropoutSeed -> queue(batch, dropoutSeed)));
     }
 
     /** All that a step does on the device. */
@@ -132,23 +130,6 @@ public final class JointLora implements Trainer {
         slot.zeroGradients();
         pass.backward(List.of(batch), slot, AdapterPart.ALL, dropoutSeed, loss);
         optimizer.queue(gradient);
-    }
-
-    private IterationReport run(List<EncodedExample> batch, List<IterationReport.Draw> draws) {
-        long begin = System.nanoTime();
-        long dropoutSeed = new CounterRandom(config.seed(), CounterRandom.Purpose.DROPOUT, done()).nextLong();
-        double lr = optimizer.learningRate();
-        queue(batch, dropoutSeed);
-        pass.await();
-        if (done() == 0) {
-            pass.requireFiniteBeginning(loss);
-        }
-        if (!Double.isFinite(loss[0])) {
-            throw new TrainingDivergedException("step " + (done() + 1) + ": the loss is " + loss[0] + "; lower optimizer.lr");
-        }
-        double norm = optimizer.await();
-        double seconds = (System.nanoTime() - begin) * 1e-9;
-        return new IterationReport(done(), lr, loss[0], norm, pass.takeTokens(), seconds, List.of(), Gram.NONE, draws, Map.of());
     }
 
     @Override

@@ -12,7 +12,7 @@ public sealed interface TaskTrainer extends Trainer permits SeparateLora, Asymme
     Map<String, LoraAdapter> adapters();
 
     /**
-     * Tasks that came to numbers that are not finite while the others went on, and how; their adapters are as they were before.
+     * Tasks that diverged (NaN or infinity) while the others continued, and how; their adapters are as they were before.
      */
     Map<String, String> failures();
 

@@ -193,16 +193,6 @@ class TaskEvaluatorTest {
         return tasks;
     }
 
-    private static final TaskEvaluator.Listener SILENT = new TaskEvaluator.Listener() {
-        @Override
-        public void read(long tokens) {
-        }
-
-        @Override
-        public void answered(long items) {
-        }
-    };
-
     private void alone(TaskItems task, AdapterSlots slots, TaskResult together) {
         try (var evaluator = new TaskEvaluator(model, tokenizer, slots)) {
             assertThat(together.correct()).as(task.task())
@@ -252,7 +242,7 @@ class TaskEvaluatorTest {
             slots.parameters().upload(all);
             var log = EvaluationLog.inMemory(tasks);
             try (var evaluator = new TaskEvaluator(model, tokenizer, slots)) {
-                evaluator.evaluate("arm", tasks, task -> task, log, SILENT);
+                evaluator.evaluate("arm", tasks, task -> task, log, TaskEvaluator.Listener.SILENT);
             }
             for (int t = 0; t < tasks.size(); t++) {
                 adapter.parameters().upload(Arrays.copyOfRange(all, t * parameters.length, (t + 1) * parameters.length));
@@ -269,14 +259,14 @@ class TaskEvaluatorTest {
         var tasks = many();
         var whole = EvaluationLog.inMemory(tasks);
         try (var evaluator = new TaskEvaluator(model, tokenizer, null)) {
-            evaluator.evaluate("arm", tasks, task -> 0, whole, SILENT);
+            evaluator.evaluate("arm", tasks, task -> 0, whole, TaskEvaluator.Listener.SILENT);
         }
         var log = EvaluationLog.inMemory(tasks);
         int stops = 0;
         for (int passes = 1; log.results("arm").size() < tasks.size(); passes++) {
             int[] left = {passes};
             try (var evaluator = new TaskEvaluator(model, tokenizer, null, () -> left[0]-- == 0)) {
-                evaluator.evaluate("arm", tasks, task -> 0, log, SILENT);
+                evaluator.evaluate("arm", tasks, task -> 0, log, TaskEvaluator.Listener.SILENT);
             } catch (CancellationException e) {
                 stops++;
             }

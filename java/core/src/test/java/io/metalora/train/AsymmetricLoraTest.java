@@ -17,11 +17,8 @@ import io.metalora.model.pass.PassAccess;
 import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Random;
-import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -43,17 +40,7 @@ class AsymmetricLoraTest {
         llama.close();
     }
 
-    private static EncodedTask task(String name, int samples) {
-        var random = new Random(name.hashCode());
-        var examples = new ArrayList<EncodedExample>();
-        for (int i = 0; i < samples; i++) {
-            int prompt = 1 + random.nextInt(9);
-            examples.add(new EncodedExample(random.ints(prompt + 1 + random.nextInt(3), 0, 256).toArray(), prompt));
-        }
-        return new EncodedTask(name, examples, IntStream.range(0, samples).toArray());
-    }
-
-    private static final List<EncodedTask> TASKS = List.of(task("a", 11), task("b", 6), task("c", 2));
+    private static final List<EncodedTask> TASKS = List.of(TinyLlama.task("a", 11), TinyLlama.task("b", 6), TinyLlama.task("c", 2));
 
     private static TrainConfig config(String... overrides) {
         return TrainConfig.of("method=asymmetric-lora", "joint.epochs=2", "joint.batch_size=5", "optimizer.lr=0.02",

@@ -9,12 +9,10 @@ import io.metalora.config.InnerOptimizer;
 import io.metalora.config.Schedule;
 import io.metalora.config.TrainConfig;
 import io.metalora.runtime.InputException;
-import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Random;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -35,16 +33,6 @@ class SeparateLoraTest {
     @AfterAll
     static void close() {
         llama.close();
-    }
-
-    private static EncodedTask task(String name, int samples) {
-        var random = new Random(name.hashCode());
-        var examples = new ArrayList<EncodedExample>();
-        for (int i = 0; i < samples; i++) {
-            int prompt = 1 + random.nextInt(9);
-            examples.add(new EncodedExample(random.ints(prompt + 1 + random.nextInt(3), 0, 256).toArray(), prompt));
-        }
-        return new EncodedTask(name, examples, IntStream.range(0, samples).toArray());
     }
 
     private static FineTuning options(InnerOptimizer algorithm, double lr, int epochs, int batch) {
@@ -92,7 +80,7 @@ class SeparateLoraTest {
     @EnumSource(InnerOptimizer.class)
     void eachTaskComesToWhatItWouldAlone(InnerOptimizer algorithm) {
         var options = options(algorithm, algorithm == InnerOptimizer.SGD ? 0.5 : 0.01, 3, 4);
-        var tasks = List.of(task("a", 12), task("b", 7), task("c", 1));
+        var tasks = List.of(TinyLlama.task("a", 12), TinyLlama.task("b", 7), TinyLlama.task("c", 1));
         List<float[]> together = train(tasks, options);
         for (int i = 0; i < tasks.size(); i++) {
             float[] alone = train(List.of(tasks.get(i)), options).getFirst();
@@ -105,8 +93,8 @@ class SeparateLoraTest {
     void aTaskWhoseBatchIsAllOfItComesToWhatJointLoraDoes() {
         var config = TrainConfig.of("method=joint-lora", "joint.epochs=6", "joint.batch_size=8", "optimizer.lr=0.01", "optimizer.weight_decay=0.05",
                 "optimizer.warmup_steps=2");
-        var task = task("a", 6);
-        float[] separate = train(List.of(task("other", 9), task), FineTuning.of(config)).getLast();
+        var task = TinyLlama.task("a", 6);
+        float[] separate = train(List.of(TinyLlama.task("other", 9), task), FineTuning.of(config)).getLast();
         try (LoraAdapter adapter = llama.adapter(); var joint = new JointLora(llama.model(), adapter, List.of(task), config)) {
             while (joint.done() < joint.total()) {
                 joint.iterate();
@@ -119,7 +107,7 @@ class SeparateLoraTest {
     void stepsStandInPlaceOfEpochs() {
         var of = new FineTuning(5, 1, 4, InnerOptimizer.ADAMW, AdapterPart.ALL, TrainConfig.DEFAULTS.optimizer(), 0, 0);
         try (LoraAdapter start = llama.adapter();
-                var training = new SeparateLora(llama.model(), start, List.of(task("a", 12), task("b", 3)), of, () -> false)) {
+                var training = new SeparateLora(llama.model(), start, List.of(TinyLlama.task("a", 12), TinyLlama.task("b", 3)), of, () -> false)) {
             assertThat(training.total()).isEqualTo(5);
             var seen = new ArrayList<Integer>();
             for (int i = 0; i < 5; i++) {
@@ -136,7 +124,7 @@ class SeparateLoraTest {
     @Test
     void goesOnFromItsStateBitForBit() {
         var options = options(InnerOptimizer.ADAMW, 0.01, 3, 4);
-        var tasks = List.of(task("a", 12), task("b", 7));
+        var tasks = List.of(TinyLlama.task("a", 12), TinyLlama.task("b", 7));
         List<float[]> expected = train(tasks, options);
         try (LoraAdapter start = llama.adapter();
                 var first = new SeparateLora(llama.model(), start, tasks, options, () -> false);
@@ -164,7 +152,7 @@ class SeparateLoraTest {
                 Schedule.CONSTANT, 0, 0, 0);
         var options = new FineTuning(0, 1, 1, algorithm, AdapterPart.ALL, rule, 7, 0);
         try (LoraAdapter start = llama.adapter();
-                var training = new SeparateLora(llama.model(), start, List.of(task("short", 1), task("long", 9)), options, () -> false)) {
+                var training = new SeparateLora(llama.model(), start, List.of(TinyLlama.task("short", 1), TinyLlama.task("long", 9)), options, () -> false)) {
             training.iterate();
             assertThat(training.failures()).isEmpty();
             List<float[]> afterOne = slots(training);
@@ -176,7 +164,7 @@ class SeparateLoraTest {
             assertThat(slots(training).get(0)).isEqualTo(afterOne.get(0));
             assertThat(slots(training).get(1)).isEqualTo(afterOne.get(1));
             assertThat(training.state().notFinite()).isEmpty();
-            try (var resumed = new SeparateLora(llama.model(), start, List.of(task("short", 1), task("long", 9)), options, () -> false)) {
+            try (var resumed = new SeparateLora(llama.model(), start, List.of(TinyLlama.task("short", 1), TinyLlama.task("long", 9)), options, () -> false)) {
                 resumed.restore(training.state());
                 assertThat(resumed.failures()).containsOnlyKeys("long");
             }
@@ -186,7 +174,7 @@ class SeparateLoraTest {
     @Test
     void aRateThatNoStepSurvivesLeavesEveryTaskWhereItBegan() {
         var rule = new TrainConfig.Optimizer(3e38, 0.9, 0.999, 1e-8, 0, 1, Schedule.CONSTANT, 0, 0, 0);
-        try (LoraAdapter start = llama.adapter(); var training = new SeparateLora(llama.model(), start, List.of(task("a", 2), task("b", 3)),
+        try (LoraAdapter start = llama.adapter(); var training = new SeparateLora(llama.model(), start, List.of(TinyLlama.task("a", 2), TinyLlama.task("b", 3)),
                 new FineTuning(3, 1, 2, InnerOptimizer.ADAMW, AdapterPart.ALL, rule, 0, 0), () -> false)) {
             while (training.done() < training.total()) {
                 training.iterate();

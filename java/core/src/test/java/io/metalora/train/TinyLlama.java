@@ -13,6 +13,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Random;
 import java.util.stream.IntStream;
 import java.util.stream.StreamSupport;
 
@@ -75,6 +76,17 @@ public final class TinyLlama implements AutoCloseable {
     /** Every task of the episodes once, as the trainers want them. */
     public static List<EncodedTask> tasks() throws IOException {
         return episodes().getFirst().stream().map(Episode::task).toList();
+    }
+
+    /** Short random samples, the same for the same name. */
+    static EncodedTask task(String name, int samples) {
+        var random = new Random(name.hashCode());
+        var examples = new ArrayList<EncodedExample>();
+        for (int i = 0; i < samples; i++) {
+            int prompt = 1 + random.nextInt(9);
+            examples.add(new EncodedExample(random.ints(prompt + 1 + random.nextInt(3), 0, 256).toArray(), prompt));
+        }
+        return new EncodedTask(name, examples, IntStream.range(0, samples).toArray());
     }
 
     /** || a - b || / || b || */

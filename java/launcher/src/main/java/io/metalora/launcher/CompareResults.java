@@ -100,11 +100,13 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
         }
     }
 
-    /**
-     * @param accuracy on dev, a share of 1, mean over the tuning seeds; not a number where it diverged with one of them
-     * @param bySeed   the same for each tuning seed
-     */
-    record TrialResult(String arm, int number, Map<String, String> settings, double accuracy, List<Double> bySeed, boolean chosen) {
+    /** @param bySeed accuracy on dev with each tuning seed, a share of 1; not a number where it diverged */
+    record TrialResult(String arm, int number, Map<String, String> settings, List<Double> bySeed, boolean chosen) {
+
+        /** What the trial is judged by. */
+        double accuracy() {
+            return CompareRun.mean(bySeed);
+        }
     }
 
     static CompareResults of(Protocol protocol, CompareRun run) {
@@ -120,12 +122,9 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
             }
         }
         List<Answer> answers = protocol.questions().stream().map(question -> answer(question, byRow, protocol.seeds().size())).toList();
-        List<TrialResult> trials = protocol.arms().values().stream().filter(arm -> arm.grid().size() > 1).flatMap(arm -> IntStream
-                .range(0, arm.grid().size()).mapToObj(trial -> {
-                    List<Double> bySeed = run.judged(arm, trial);
-                    return new TrialResult(arm.name(), trial + 1, arm.grid().get(trial).varied(), CompareRun.mean(bySeed), bySeed,
-                            chosen.get(arm.name()) == trial);
-                })).toList();
+        List<TrialResult> trials = protocol.arms().values().stream().filter(Arm::hasTrials).flatMap(arm -> IntStream
+                .range(0, arm.grid().size()).mapToObj(trial -> new TrialResult(arm.name(), trial + 1, arm.grid().get(trial).varied(),
+                        run.judged(arm, trial), chosen.get(arm.name()) == trial))).toList();
         Map<String, Long> devices = Stream.concat(run.trials().stream(), reported.stream()).collect(Collectors.groupingBy(
                 cell -> run.done().get(cell).device(), TreeMap::new, Collectors.counting()));
         return new CompareResults(protocol, rows, answers, trials, CompareTracks.of(run, reported), devices);
@@ -288,7 +287,8 @@ record CompareResults(Protocol protocol, List<RowResult> rows, List<Answer> answ
         return json;
     }
 
-    private static Double orNull(double value) {
+    /** JSON has no NaN. */
+    static Double orNull(double value) {
         return Double.isNaN(value) ? null : value;
     }
 }

@@ -111,7 +111,7 @@ final class CompareRun {
 
     /** The trials, by arm, with every tuning seed; none where there is one alone. */
     List<Cell> trials() {
-        return protocol.arms().values().stream().filter(arm -> arm.grid().size() > 1)
+        return protocol.arms().values().stream().filter(Arm::hasTrials)
                 .flatMap(arm -> IntStream.range(0, arm.grid().size()).boxed().flatMap(i -> trial(arm, i))).toList();
     }
 
@@ -143,7 +143,7 @@ final class CompareRun {
         for (Arm arm : protocol.arms().values()) {
             int best = 0;
             double highest = Double.NEGATIVE_INFINITY;
-            for (int trial = 0; arm.grid().size() > 1 && trial < arm.grid().size(); trial++) {
+            for (int trial = 0; arm.hasTrials() && trial < arm.grid().size(); trial++) {
                 double accuracy = mean(judged(arm, trial));
                 if (accuracy > highest) {
                     highest = accuracy;

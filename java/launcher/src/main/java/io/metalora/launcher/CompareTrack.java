@@ -23,7 +23,7 @@ import java.util.function.BooleanSupplier;
 
 /**
  * Accuracy of a shared adapter along its training, on the same few dev items of each task. It is kept in the run's folder as it
- * comes, so that a training that is gone on with measures nothing twice.
+ * comes, so that a training that continues measures nothing twice.
  */
 final class CompareTrack {
 

@@ -106,14 +106,13 @@ record CompareTracks(List<Track> tracks) {
         return tracks.isEmpty();
     }
 
-    /** Every arm against the end of every other. */
-    List<Reach> reaches() {
-        return tracks.stream().flatMap(arm -> tracks.stream().filter(goal -> goal != arm).map(goal -> Reach.of(arm, goal)))
-                .toList();
+    /** An arm against the end of every other. */
+    List<Reach> reaches(Track arm) {
+        return tracks.stream().filter(goal -> goal != arm).map(goal -> Reach.of(arm, goal)).toList();
     }
 
     List<List<String>> table() {
-        return reaches().stream().map(of -> List.of(of.arm().label(), of.goal().label(), CompareResults.percent(of.accuracy()),
+        return tracks.stream().flatMap(arm -> reaches(arm).stream()).map(of -> List.of(of.arm().label(), of.goal().label(), CompareResults.percent(of.accuracy()),
                 of.reached() + " of " + of.ends().size(), shown("%,.0f", of.mean(Point::tokens)),
                 shown("%.2f", of.share(Point::tokens)), shown("%.1f", of.mean(Point::seconds)), shown("%.2f", of.share(Point::seconds)))).toList();
     }
@@ -127,7 +126,7 @@ record CompareTracks(List<Track> tracks) {
             var json = new LinkedHashMap<String, Object>();
             json.put("arm", track.arm());
             json.put("seeds", track.seeds());
-            json.put("until", tracks.stream().filter(goal -> goal != track).map(goal -> json(Reach.of(track, goal))).toList());
+            json.put("until", reaches(track).stream().map(CompareTracks::json).toList());
             return (Map<String, Object>) json;
         }).toList();
     }
@@ -135,7 +134,7 @@ record CompareTracks(List<Track> tracks) {
     private static Map<String, Object> json(Reach reach) {
         var json = new LinkedHashMap<String, Object>();
         json.put("end_of", reach.goal().arm());
-        json.put("accuracy", Double.isNaN(reach.accuracy()) ? null : reach.accuracy());
+        json.put("accuracy", CompareResults.orNull(reach.accuracy()));
         json.put("seeds", reach.ends().size());
         json.put("reached", reach.reached());
         json.put("tokens", orNull(reach.mean(Point::tokens)));
@@ -146,6 +145,6 @@ record CompareTracks(List<Track> tracks) {
     }
 
     private static Double orNull(OptionalDouble value) {
-        return value.isPresent() ? value.getAsDouble() : null;
+        return CompareResults.orNull(value.orElse(Double.NaN));
     }
 }

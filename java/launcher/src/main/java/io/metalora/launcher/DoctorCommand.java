@@ -52,6 +52,10 @@ final class DoctorCommand implements Callable<Integer> {
                     info.blas(), bf16Products(info), info.threads(), null);
         }
 
+        static Backend missing(String error) {
+            return new Backend(false, null, null, null, null, null, null, null, null, error);
+        }
+
         /** What compute.arithmetic bf16 would run on; null on a GPU, where bf16 is a matter of activations. */
         private static String bf16Products(DeviceInfo info) {
             if (info.backend() != io.metalora.runtime.Backend.CPU) {
@@ -92,7 +96,7 @@ final class DoctorCommand implements Callable<Integer> {
         DeviceOptions options = device.options();
         Library library = library();
         var findings = new Findings(Version.text(), new Jdk(Environment.jdk(), System.getProperty("java.home")), Environment.os(), library,
-                library.loaded() ? backend(options) : new Backend(false, null, null, null, null, null, null, null, null, "the native library isn't loaded"),
+                library.loaded() ? backend(options) : Backend.missing("the native library isn't loaded"),
                 tokenizers(), new Cache(UserCache.folder().toString(), UserCache.problem()),
                 new Cpu(Environment.cpuModel(), Environment.cores(), Environment.cpuFeatures()),
                 new Memory(Environment.memoryTotal(), Environment.memoryFree(), Runtime.getRuntime().maxMemory()));
@@ -118,7 +122,7 @@ final class DoctorCommand implements Callable<Integer> {
         try (Device opened = Device.open(options)) {
             return new Backend(opened.info());
         } catch (NativeException | InputException e) {
-            return new Backend(false, null, null, null, null, null, null, null, null, e.getMessage());
+            return Backend.missing(e.getMessage());
         }
     }
 

@@ -22,7 +22,7 @@ final class NewFolder {
     @FunctionalInterface
     interface Content<T> {
 
-        /** Returns what the verb goes on with. */
+        /** Returns what the verb continues with. */
         T write() throws IOException;
     }
 
