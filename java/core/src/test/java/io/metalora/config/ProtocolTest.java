@@ -163,7 +163,7 @@ class ProtocolTest {
         try (var files = Files.list(Path.of("../../bench/protocols"))) {
             List<Protocol> protocols = files.filter(file -> file.toString().endsWith(".yaml"))
                     .map(file -> Protocol.parse(file.getFileName().toString(), Protocol.text(file))).toList();
-            assertThat(protocols).hasSizeGreaterThanOrEqualTo(9).allSatisfy(protocol -> {
+            assertThat(protocols).hasSizeGreaterThanOrEqualTo(12).allSatisfy(protocol -> {
                 assertThat(protocol.questions()).isNotEmpty();
                 assertThat(Path.of(protocol.model())).isRelative();
                 assertThat(Path.of(protocol.tasks().trained().folder())).isRelative();

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.within;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.metalora.io.safetensors.Safetensors;
+import io.metalora.launcher.report.Picture;
 import io.metalora.runtime.HostTensor;
 import java.io.IOException;
 import java.nio.channels.FileChannel;
@@ -21,6 +22,7 @@ import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.w3c.dom.Element;
 
 class CompareCommandTest {
 
@@ -114,6 +116,37 @@ class CompareCommandTest {
                     within(1e-12));
         }
         assertThat(Files.readString(to.resolve("results.md"))).contains("With seed 7, 8 (their mean, and each), judged on dev");
+    }
+
+    /** Read off the page by the labels of its axes. */
+    @Test
+    void thePicturesOfThePageShowTheNumbersOfTheResults() throws IOException {
+        JsonNode results = CompareFixture.results(output);
+        String page = Files.readString(output.resolve("report.html"));
+        Picture forest = Picture.of(page, "Differences");
+        JsonNode questions = results.get("questions");
+        assertThat(forest.all("text", "name")).extracting(Element::getTextContent)
+                .containsExactlyElementsOf(questions.findValuesAsText("ask"));
+        for (int i = 0; i < questions.size(); i++) {
+            JsonNode question = questions.get(i);
+            Element interval = forest.all("line", "interval").get(i);
+            isAt(forest.all("circle", "after").get(i), "cx", forest.x(question.get("points").asDouble()));
+            isAt(interval, "x1", forest.x(question.get("low").asDouble()));
+            isAt(interval, "x2", forest.x(question.get("high").asDouble()));
+            isAt(forest.all("line", "margin").get(i), "x1", forest.x(-question.get("margin").asDouble()));
+        }
+        Picture curves = Picture.of(page, "Accuracy over samples, unseen tasks");
+        List<Element> dots = curves.all("circle", "dot");
+        assertThat(dots).hasSize(2);
+        for (int i = 0; i < 2; i++) {
+            int samples = i == 0 ? 4 : 8;
+            isAt(dots.get(i), "cx", curves.xOfLabel(samples));
+            isAt(dots.get(i), "cy", curves.y(100 * row(results, "meta", "unseen", samples).get("mean_accuracy").asDouble()));
+        }
+    }
+
+    private static void isAt(Element element, String attribute, double position) {
+        assertThat(Picture.at(element, attribute)).as(attribute).isCloseTo(position, within(Picture.PIXELS));
     }
 
     /** Mean over tasks of the share of items that a cell's first row answers rightly. */
