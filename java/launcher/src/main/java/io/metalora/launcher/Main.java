@@ -27,7 +27,7 @@ import picocli.CommandLine;
                 "141:nobody reads the output any more"},
         subcommands = {
                 QuickstartCommand.class, DoctorCommand.class, TrainCommand.class, AdaptCommand.class, CompareCommand.class, EvalCommand.class,
-                ScoreCommand.class, GenerateCommand.class})
+                ScoreCommand.class, GenerateCommand.class, ExportCommand.class})
 public final class Main {
 
     @Option(names = "--verbose", scope = ScopeType.INHERIT, description = "On an error, print the stack trace too.")
