@@ -235,6 +235,9 @@ final class AdaptCommand implements Callable<Integer> {
                 }
             }
             failures = tuned.failures();
+            if (failure != null && written.isEmpty()) {
+                throw failure; // the folder, of no use without any adapter, is removed
+            }
             Results results = results(encoded, items, log);
             String kept = Json.pretty(record(options, encoded, failures, results, !stopped && failure == null));
             AtomicFile.write(output.resolve(RECORD), (kept + "\n").getBytes(StandardCharsets.UTF_8));

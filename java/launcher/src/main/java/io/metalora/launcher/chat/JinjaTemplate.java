@@ -54,12 +54,12 @@ public final class JinjaTemplate implements ChatTemplate {
     private JinjaTemplate(String source, String template, Map<String, String> specialTokens) {
         this.source = source;
         this.specialTokens = specialTokens;
-        String known = run(() -> JinjaDialect.translate(template));
-        // Jinja drops one line end at the end of a template; the library would drop it from the output.
-        this.template = known.endsWith("\n") ? known.substring(0, known.length() - 1) : known;
-        run(() -> {
-            new TemplateCheck(JINJA, source).check(this.template);
-            return null;
+        this.template = run(() -> {
+            String known = JinjaDialect.translate(template);
+            // Jinja drops one line end at the end of a template; the library would drop it from the output.
+            String text = known.endsWith("\n") ? known.substring(0, known.length() - 1) : known;
+            new TemplateCheck(JINJA, source).check(text);
+            return text;
         });
     }
 
