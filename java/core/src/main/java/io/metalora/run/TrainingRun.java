@@ -7,6 +7,7 @@ import io.metalora.config.Method;
 import io.metalora.config.TrainConfig;
 import io.metalora.file.AtomicFile;
 import io.metalora.file.Folders;
+import io.metalora.file.RegularFile;
 import io.metalora.io.ModelConfig;
 import io.metalora.model.CausalLM;
 import io.metalora.model.LoadedModel;
@@ -270,7 +271,12 @@ public final class TrainingRun {
 
     /** Better than at the end of the training. */
     private void requireAdaptersCanBeWritten(List<EncodedTask> tasks) {
-        List<Path> targets = !config.method().givesEachTaskAnAdapter() ? List.of(folder.adapter())
+        boolean several = config.method().givesEachTaskAnAdapter();
+        if (several && RegularFile.isNamed(folder.adapters()) && !Files.isDirectory(folder.adapters())) {
+            throw new InputException(folder.adapters() + ": is no folder where the run has one, of its adapters; move it away; "
+                    + "nothing was changed");
+        }
+        List<Path> targets = !several ? List.of(folder.adapter())
                 : tasks.stream().map(task -> folder.adapters().resolve(task.name())).toList();
         for (Path target : targets) {
             try {

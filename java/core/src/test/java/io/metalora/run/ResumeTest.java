@@ -266,6 +266,21 @@ class ResumeTest {
     }
 
     @ParameterizedTest
+    @CsvSource({"asymmetric-lora, file", "separate-lora, link"})
+    void whatIsInPlaceOfTheFolderOfItsAdaptersIsSaidBeforeTrainingGoesOn(String method, String what) throws IOException {
+        stopped("method=" + method, "joint.batch_size=1");
+        Path adapters = run.resolve("adapters");
+        AtomicFile.delete(adapters);
+        if (what.equals("file")) {
+            Files.writeString(adapters, "mine");
+        } else {
+            Files.createSymbolicLink(adapters, folder.resolve("nowhere"));
+        }
+
+        refused().hasMessageContaining(adapters + ": is no folder").hasMessageContaining("nothing was changed");
+    }
+
+    @ParameterizedTest
     @ValueSource(strings = {"run.lock", "metrics.jsonl", "draws.jsonl",
             "evaluation.jsonl", "report.html", "checkpoints/checkpoint-0000000005.safetensors",
             "adapter/adapter_model.safetensors"})

@@ -33,6 +33,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CancellationException;
 import java.util.stream.Collectors;
@@ -234,6 +235,9 @@ final class AdaptCommand implements Callable<Integer> {
                 }
             }
             failures = tuned.failures();
+            if (failure != null && written.isEmpty()) {
+                throw failure; // the folder, of no use without any adapter, is removed
+            }
             Results results = results(encoded, items, log);
             String kept = Json.pretty(record(options, encoded, failures, results, !stopped && failure == null));
             AtomicFile.write(output.resolve(RECORD), (kept + "\n").getBytes(StandardCharsets.UTF_8));
@@ -268,9 +272,10 @@ final class AdaptCommand implements Callable<Integer> {
     }
 
     private static Results results(List<EncodedTask> encoded, List<TaskItems> items, EvaluationLog log) {
+        var byName = items.stream().collect(Collectors.toMap(TaskItems::task, item -> item));
         var lines = new ArrayList<TaskLine>();
         for (EncodedTask task : encoded) {
-            var item = items.stream().filter(i -> i.task().equals(task.name())).findFirst();
+            var item = Optional.ofNullable(byName.get(task.name()));
             lines.add(new TaskLine(task.name(), task.examples().size(), item.map(i -> accuracy(log, BEFORE, i)).orElse(null),
                     item.map(i -> accuracy(log, AFTER, i)).orElse(null)));
         }

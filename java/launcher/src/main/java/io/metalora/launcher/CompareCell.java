@@ -62,7 +62,7 @@ record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemor
 
         /** Whether a training can have cost that; a number that no double holds is read as infinite. */
         boolean isPossible() {
-            return Double.isFinite(seconds) && track.stream().allMatch(Point::isPossible);
+            return iterations >= 0 && tokens >= 0 && isTime(seconds) && track.stream().allMatch(Point::isPossible);
         }
 
         /** Into the object; returns it. */
@@ -86,8 +86,12 @@ record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemor
     record Point(long iteration, long tokens, double seconds, double accuracy) {
 
         private boolean isPossible() {
-            return iteration > 0 && Double.isFinite(seconds) && accuracy >= 0 && accuracy <= 1;
+            return iteration > 0 && tokens >= 0 && isTime(seconds) && accuracy >= 0 && accuracy <= 1;
         }
+    }
+
+    private static boolean isTime(double seconds) {
+        return seconds >= 0 && Double.isFinite(seconds);
     }
 
     /** One that diverged (NaN or infinity). */
@@ -142,8 +146,9 @@ record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemor
         }
         OptionalLong peak = json.has("peak_memory") ? OptionalLong.of(json.get("peak_memory").asLong()) : OptionalLong.empty();
         String device = json.path("device").asText();
-        if (json.has("diverged")) {
-            return Optional.of(new CompareCell(Map.of(), cost, peak, Optional.of(json.get("diverged").asText()), device));
+        Optional<String> diverged = divergedIn(json);
+        if (diverged.isPresent()) {
+            return Optional.of(new CompareCell(Map.of(), cost, peak, diverged, device));
         }
         var rows = new LinkedHashMap<Row, Answers>();
         for (Row row : items.keySet()) {
@@ -158,15 +163,21 @@ record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemor
                         results.add(result.get());
                     }
                     double seconds = one.path("seconds").asDouble();
-                    if (!Double.isFinite(seconds)) {
+                    long tokens = one.path("tokens").asLong();
+                    if (!isTime(seconds) || tokens < 0) {
                         return Optional.empty();
                     }
-                    rows.put(row, new Answers(results, one.path("tokens").asLong(), seconds));
+                    rows.put(row, new Answers(results, tokens, seconds));
                 }
             }
         }
         return rows.size() != items.size() ? Optional.empty()
                 : Optional.of(new CompareCell(rows, cost, peak, Optional.empty(), device));
+    }
+
+    /** How a cell or a training diverged, by its file; empty if it did not. */
+    static Optional<String> divergedIn(JsonNode json) {
+        return json.path("diverged").isTextual() ? Optional.of(json.get("diverged").asText()) : Optional.empty();
     }
 
     /** The mean accuracy of a row; not a number where the cell diverged. */

@@ -39,6 +39,7 @@ final class CompareFolder implements AutoCloseable {
     private static final String INPUTS = "inputs.json";
     private static final String MODEL = "model";
     private static final String CELLS = "cells";
+    private static final String RUNS = "runs";
     private static final List<String> RESULTS = List.of("results.json", "results.md", "report.html");
     private static final Set<String> BEFORE_PROTOCOL = Set.of(LOCK, MODEL, INPUTS);
     private static final String ADVICE = "give another --output";
@@ -48,15 +49,18 @@ final class CompareFolder implements AutoCloseable {
     private final Path path;
     private final FileChannel lock;
     private final String protocol;
+    private boolean isOfUse; // whether there was something before, or something has begun
 
-    private CompareFolder(Path path, FileChannel lock, String protocol) {
+    private CompareFolder(Path path, FileChannel lock, String protocol, boolean isOfUse) {
         this.path = path;
         this.lock = lock;
         this.protocol = protocol;
+        this.isOfUse = isOfUse;
     }
 
     /**
-     * Makes the folder, or opens it where it is this protocol's. {@link #begin} makes it so.
+     * Makes the folder, or opens it where it is this protocol's. {@link #begin} makes it so; one that was made and is closed before
+     * is removed again.
      *
      * @param protocol the file's text
      * @throws InputException if something else is there, or another process is at work in it
@@ -80,7 +84,7 @@ final class CompareFolder implements AutoCloseable {
                 throw new InputException(path + ": holds a comparison by another protocol, a copy of which is " + copy
                         + "; a protocol is not changed once it is run: give another --output, or that copy to continue");
             }
-            return new CompareFolder(path, lock, protocol);
+            return new CompareFolder(path, lock, protocol, there);
         } catch (RuntimeException e) {
             close(lock);
             throw e;
@@ -91,26 +95,43 @@ final class CompareFolder implements AutoCloseable {
     private static void requireFiles(Path path) {
         Stream.concat(Stream.of(LOCK, PROTOCOL, INPUTS), RESULTS.stream()).map(path::resolve)
                 .filter(file -> RegularFile.isNamed(file) && !Files.isRegularFile(file)).findFirst().ifPresent(file -> {
-                    throw inTheWay(file, "no file");
+                    throw inTheWay(file, "no file", "a file");
                 });
-        if (!Files.isDirectory(path.resolve(CELLS))) {
+        List.of(CELLS, RUNS).forEach(name -> requireFilesBelow(path.resolve(name)));
+    }
+
+    /** A folder of folders of files, if it is there. */
+    private static void requireFilesBelow(Path folder) {
+        if (!RegularFile.isNamed(folder)) {
             return;
         }
-        try (var entries = Files.walk(path.resolve(CELLS), 2)) {
-            entries.filter(entry -> entry.toString().endsWith(".json") && Files.isDirectory(entry)).findFirst()
-                    .ifPresent(folder -> {
-                throw inTheWay(folder, "a folder");
-            });
+        requireFolder(folder);
+        try (var entries = Files.list(folder)) {
+            for (Path below : entries.filter(entry -> AtomicFile.nameToBe(entry).isEmpty()).toList()) {
+                requireFolder(below);
+                try (var files = Files.list(below)) {
+                    files.filter(file -> file.toString().endsWith(".json") && Files.isDirectory(file)).findFirst()
+                            .ifPresent(file -> {
+                                throw inTheWay(file, "a folder", "a file");
+                            });
+                }
+            }
         } catch (IOException e) {
-            throw new InputException(path.resolve(CELLS) + ": can't be listed: " + FileFailure.reason(e), e);
+            throw new InputException(folder + ": can't be listed: " + FileFailure.reason(e), e);
         } catch (UncheckedIOException e) {
-            throw new InputException(path.resolve(CELLS) + ": can't be listed: " + FileFailure.reason(e.getCause()), e);
+            throw new InputException(folder + ": can't be listed: " + FileFailure.reason(e.getCause()), e);
         }
     }
 
-    private static InputException inTheWay(Path file, String what) {
-        return new InputException(file + ": is " + what + " where the comparison has a file; move it away, or " + ADVICE
-                + ". Nothing was changed");
+    private static void requireFolder(Path folder) {
+        if (!Files.isDirectory(folder)) {
+            throw inTheWay(folder, "no folder", "one");
+        }
+    }
+
+    private static InputException inTheWay(Path file, String what, String instead) {
+        return new InputException(file + ": is " + what + " where the comparison has " + instead + "; move it away, or "
+                + ADVICE + ". Nothing was changed");
     }
 
     /** Whether nothing is in it but what a refusal or a kill may have left before the protocol was there. */
@@ -150,6 +171,7 @@ final class CompareFolder implements AutoCloseable {
      * @throws InputException if something is not what it was when the comparison began
      */
     void begin(Map<String, String> inputs) {
+        isOfUse = true;
         removeLeftovers();
         Path copy = path.resolve(PROTOCOL);
         Path file = path.resolve(INPUTS);
@@ -173,7 +195,7 @@ final class CompareFolder implements AutoCloseable {
     /** What killed writes have left, wherever this folder's own files are. */
     private void removeLeftovers() {
         AtomicFile.removeLeftovers(path);
-        for (String of : List.of(CELLS, "runs")) {
+        for (String of : List.of(CELLS, RUNS)) {
             if (Files.isDirectory(path.resolve(of))) {
                 try (var folders = Files.list(path.resolve(of))) {
                     folders.filter(Files::isDirectory).forEach(AtomicFile::removeLeftovers);
@@ -195,7 +217,7 @@ final class CompareFolder implements AutoCloseable {
 
     /** A folder for the training with these settings; not made yet. */
     Path run(String name) {
-        return path.resolve("runs").resolve(name);
+        return path.resolve(RUNS).resolve(name);
     }
 
     /** The file of a cell. */
@@ -236,6 +258,12 @@ final class CompareFolder implements AutoCloseable {
 
     @Override
     public void close() {
-        close(lock);
+        try {
+            if (!isOfUse) {
+                AtomicFile.delete(path); // while it is locked: nobody else can have begun in it
+            }
+        } finally {
+            close(lock);
+        }
     }
 }

@@ -23,6 +23,7 @@ import io.metalora.io.ModelConfig;
 import io.metalora.model.LoadOptions;
 import io.metalora.model.LoadedModel;
 import io.metalora.run.RunFolder;
+import io.metalora.run.TrainListener;
 import io.metalora.run.TrainingRun.Outcome;
 import io.metalora.run.TrainingRun;
 import io.metalora.runtime.Backend;
@@ -68,6 +69,7 @@ import picocli.CommandLine.Model.CommandSpec;
 final class CompareRun {
 
     private static final String COST = "cost.json";
+    private static final String CHECKPOINTS = "checkpoints";
     private static final int NAME_BYTES = 8;
 
     /**
@@ -265,10 +267,11 @@ final class CompareRun {
         if (run.isPresent()) {
             train(cell, run.get(), loaded, progress, stage);
         }
-        Optional<ObjectNode> cost = run.flatMap(of -> CompareFolder.read(of.resolve(COST)));
+        Optional<ObjectNode> cost = run.flatMap(CompareRun::cost);
         Cost training = cost.map(Cost::of).orElse(Cost.NONE);
-        if (cost.isPresent() && cost.get().has("diverged")) {
-            return CompareCell.diverged(training, cost.get().get("diverged").asText());
+        Optional<String> diverged = cost.flatMap(CompareCell::divergedIn);
+        if (diverged.isPresent()) {
+            return CompareCell.diverged(training, diverged.get());
         }
         var rows = new LinkedHashMap<Row, CompareCell.Answers>();
         boolean ofEachTask = run.isPresent() && cell.settings().config().method().givesEachTaskAnAdapter();
@@ -319,9 +322,12 @@ final class CompareRun {
     }
 
     private void train(Cell cell, Path run, LoadedModel loaded, Progress progress, int stage) {
-        if (CompareFolder.read(run.resolve(COST)).isPresent()) {
+        if (cost(run).isPresent()) {
             discardCheckpoints(run);
             return;
+        }
+        if (Files.exists(run.resolve(RunFolder.CONFIG)) && !Files.exists(run.resolve(CHECKPOINTS))) {
+            AtomicFile.delete(run); // nothing to go on from: it had hardly begun, or what said that it had ended is damaged
         }
         Optional<CompareTrack> track = track(cell) == 0 ? Optional.empty()
                 : Optional.of(new CompareTrack(track(cell), trackItems(), run, stop));
@@ -333,7 +339,7 @@ final class CompareRun {
         };
         String diverged = null;
         try {
-            Outcome outcome = Files.exists(run.resolve(RunFolder.CONFIG)) ? TrainingRun.resume(run, loaded, tasks.trained(), listener, stop)
+            Outcome outcome = Files.exists(run.resolve(RunFolder.CONFIG)) ? resume(run, loaded, listener)
                     : TrainingRun.start(config(cell, run), loaded, tasks.trained(), listener, stop);
             if (outcome.interrupted()) {
                 throw new CancellationException("stopped on request");
@@ -352,9 +358,23 @@ final class CompareRun {
         discardCheckpoints(run);
     }
 
+    private Outcome resume(Path run, LoadedModel loaded, TrainListener listener) {
+        try {
+            return TrainingRun.resume(run, loaded, tasks.trained(), listener, stop);
+        } catch (InputException e) {
+            throw new InputException(e.getMessage() + "; or remove " + run + ": the same command trains it again", e);
+        }
+    }
+
+    /** What a finished training took; empty if it is not finished, or what says so is damaged. */
+    private static Optional<ObjectNode> cost(Path run) {
+        return CompareFolder.read(run.resolve(COST))
+                .filter(json -> json.path("iterations").isIntegralNumber() && Cost.of(json).isPossible());
+    }
+
     /** Of use to nobody now, and the largest part of the run. */
     private static void discardCheckpoints(Path run) {
-        AtomicFile.delete(run.resolve("checkpoints"));
+        AtomicFile.delete(run.resolve(CHECKPOINTS));
     }
 
     private TrainConfig config(Cell cell, Path run) {
@@ -506,7 +526,7 @@ final class CompareRun {
                 int most = config.data().samplesPerTask();
                 List<Integer> counts = tasks.trained().stream().map(task -> most == 0 ? task.train().size() : Math.min(most, task.train().size()))
                         .toList();
-                boolean isTrained = isDone | !trained.add(runName(cell)) | CompareFolder.read(folder.run(runName(cell)).resolve(COST)).isPresent();
+                boolean isTrained = isDone | !trained.add(runName(cell)) | cost(folder.run(runName(cell))).isPresent();
                 double work = isTrained ? 0 : Work.training(config, counts.stream().mapToLong(Integer::longValue).sum(), length(tasks.trained()));
                 stages.add(new Progress.Stage(name + ", training", "iterations", Work.iterations(config, counts), work));
             }

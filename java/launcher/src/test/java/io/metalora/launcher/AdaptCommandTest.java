@@ -6,12 +6,15 @@ import static org.assertj.core.api.Assertions.within;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.metalora.io.safetensors.Safetensors;
+import io.metalora.runtime.HostTensor;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.Executors;
@@ -184,6 +187,28 @@ class AdaptCommandTest {
         assertThat(kept.get("complete").asBoolean()).isFalse();
         assertThat(kept.at("/results/mean_after").isNull()).isTrue();
         assertThat(kept.at("/results/tasks/0/before").isNumber()).isTrue();
+    }
+
+    /** One that is too large before anything is adapted is bad input: no folder is left in the way of the next try. */
+    @Test
+    void anAdapterThatCannotBeComputedWithLeavesNoFolder() throws IOException {
+        Path broken = Files.createDirectory(folder.resolve("broken"));
+        Files.copy(adapter.resolve("adapter_config.json"), broken.resolve("adapter_config.json"));
+        var tensors = new TreeMap<String, HostTensor>();
+        try (var in = Safetensors.open(adapter.resolve("adapter_model.safetensors"))) {
+            for (String name : in.names()) {
+                float[] values = in.tensor(name).toFloats();
+                Arrays.fill(values, 3e38f);
+                tensors.put(name, HostTensor.of(name, values, in.tensor(name).shape()));
+            }
+            Safetensors.write(broken.resolve("adapter_model.safetensors"), tensors, Map.of());
+        }
+        Path output = folder.resolve("out");
+        var result = Cli.run("adapt", "--model", Cli.model(), "--adapter", broken, "--tasks", tasks, "--output", output, "--steps", "1");
+        assertThat(result.code()).isEqualTo(2);
+        assertThat(result.err()).contains("the adapter's values are too large");
+        assertThat(result.out()).isEmpty();
+        assertThat(output).doesNotExist();
     }
 
     @Test

@@ -22,6 +22,9 @@ import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import org.w3c.dom.Element;
 
 class CompareCommandTest {
@@ -340,6 +343,35 @@ class CompareCommandTest {
         refused(compare(protocol, tasks.resolve("out"), "--tasks", tasks), "give another --output");
         assertThat(folder.resolve("out")).doesNotExist();
         assertThat(there).isDirectoryContaining(file -> file.endsWith("mine.txt"));
+    }
+
+    /** What needs the model's configuration or tokenizer to be seen, too. */
+    @ParameterizedTest
+    @CsvSource(delimiter = '~', textBlock = """
+            support_size: 3 ~ support_size: 12           ~ arms.meta, trial 1: task colour has 12 samples
+            shots: 2        ~ shots: 20                  ~ more tokens than the model's context
+            alpha: 4        ~ alpha: 4, target_modules: x ~ matches no Linear
+            """)
+    void aProtocolThatCannotBeRunLeavesNoFolder(String of, String with, String message) throws IOException {
+        Path bad = Files.writeString(folder.resolve("bad.yaml"), Files.readString(protocol).replace(of, with));
+        refused(compare(bad, folder.resolve("out")), message);
+        assertThat(folder.resolve("out")).doesNotExist();
+        Path empty = Files.createDirectory(folder.resolve("empty"));
+        refused(compare(bad, empty), message);
+        assertThat(empty).as("one that was there before").exists();
+    }
+
+    /** A training's own file of its cost, which says that it is finished: computed again, as cells are. */
+    @ParameterizedTest
+    @ValueSource(strings = {"{}", "{\"iterations\": 4, \"tokens\": 5, \"seconds\": 1e999}", "{\"iterations\": -1, \"tokens\": 5}", "{",
+        "{\"diverged\": null}"})
+    void aDamagedCostIsComputedAgain(String damaged) throws IOException {
+        Path copy = folder.resolve("copy");
+        Path run = toAnswerAgain(copy, "meta-lora").getParent();
+        Files.writeString(run.resolve("cost.json"), damaged);
+        var again = compare(protocol, copy);
+        assertThat(again.code()).as(again.err()).isZero();
+        CompareFixture.requireSame(copy, output, damaged);
     }
 
     private void notBegun(Path bad, String... messages) {

@@ -1,5 +1,7 @@
 package io.metalora.launcher;
 
+import static org.assertj.core.api.Assertions.assertThat;
+
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -7,6 +9,9 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.stream.Collectors;
 
 /** A small protocol with an arm of every kind, and its tasks. */
 final class CompareFixture {
@@ -78,5 +83,22 @@ final class CompareFixture {
             track.get("until").forEach(until -> ((ObjectNode) until).remove(List.of("seconds", "seconds_share")));
         });
         return results;
+    }
+
+    /** Requires the same results, files and adapters of two comparisons by one protocol. */
+    static void requireSame(Path one, Path other, String what) throws IOException {
+        assertThat(timeless(results(one))).as(what).isEqualTo(timeless(results(other)));
+        assertThat(names(one)).as(what).isEqualTo(names(other));
+        for (String file : names(other)) {
+            if (file.endsWith("adapter_model.safetensors")) {
+                assertThat(Files.mismatch(one.resolve(file), other.resolve(file))).as(what + ": " + file).isEqualTo(-1);
+            }
+        }
+    }
+
+    private static Set<String> names(Path output) throws IOException {
+        try (var all = Files.walk(output)) {
+            return all.filter(Files::isRegularFile).map(file -> output.relativize(file).toString()).collect(Collectors.toCollection(TreeSet::new));
+        }
     }
 }

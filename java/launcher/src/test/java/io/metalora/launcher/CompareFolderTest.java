@@ -40,9 +40,13 @@ class CompareFolderTest {
     }
 
     private void refused(Path file, String what) {
+        refused(file, what, "a file");
+    }
+
+    private void refused(Path file, String what, String instead) {
         assertThatThrownBy(this::open).isInstanceOf(InputException.class)
-                .hasMessage(file + ": is " + what + " where the comparison has a file; move it away, or give another --output. "
-                        + "Nothing was changed");
+                .hasMessage(file + ": is " + what + " where the comparison has " + instead
+                        + "; move it away, or give another --output. Nothing was changed");
     }
 
     @ParameterizedTest
@@ -60,6 +64,30 @@ class CompareFolderTest {
         Files.delete(file);
         Files.createSymbolicLink(file, folder.resolve("nowhere"));
         refused(file, "no file");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"cells", "runs", "cells/joint", "runs/0123456789abcdef"})
+    void aFileInPlaceOfAFolderIsSaidBeforeTheWorkBegins(String name) throws IOException {
+        Files.createDirectories(path.resolve(name).getParent());
+        refused(Files.writeString(path.resolve(name), "mine"), "no folder", "one");
+        assertThat(path.resolve(name)).hasContent("mine");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"cost.json", "track.json"})
+    void aFolderInPlaceOfWhatATrainingTookIsSaidBeforeTheWorkBegins(String name) throws IOException {
+        refused(Files.createDirectories(path.resolve("runs/0123456789abcdef").resolve(name)), "a folder");
+    }
+
+    @Test
+    void aFolderThatIsMadeForNothingIsRemoved() throws IOException {
+        Path made = folder.resolve("made");
+        CompareFolder.open(made, PROTOCOL).close();
+        assertThat(made).doesNotExist();
+        Files.createDirectory(made);
+        CompareFolder.open(made, PROTOCOL).close();
+        assertThat(made).exists();
     }
 
     @Test

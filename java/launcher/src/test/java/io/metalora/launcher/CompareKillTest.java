@@ -8,10 +8,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Random;
-import java.util.Set;
-import java.util.TreeSet;
 import java.util.concurrent.TimeUnit;
-import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.DisabledOnOs;
 import org.junit.jupiter.api.condition.OS;
@@ -54,20 +51,9 @@ class CompareKillTest {
             var last = Cli.run(arguments(protocol, killed));
             String what = "seed " + SEED + ", run " + run + ", killed after " + moments + " ms";
             assertThat(last.code()).as(what + ": " + last.err()).isZero();
-            requireSame(killed, straight, what);
+            CompareFixture.requireSame(killed, straight, what);
         }
         System.out.println(kills + " kills of compare");
-    }
-
-    private static void requireSame(Path killed, Path straight, String what) throws IOException {
-        assertThat(CompareFixture.timeless(CompareFixture.results(killed))).as(what)
-                .isEqualTo(CompareFixture.timeless(CompareFixture.results(straight)));
-        assertThat(names(killed)).as(what).isEqualTo(names(straight));
-        for (String file : names(straight)) {
-            if (file.endsWith("adapter_model.safetensors")) {
-                assertThat(Files.mismatch(killed.resolve(file), straight.resolve(file))).as(what + ": " + file).isEqualTo(-1);
-            }
-        }
     }
 
     private Process start(Path protocol, Path output) throws IOException {
@@ -82,11 +68,5 @@ class CompareKillTest {
     private void end(Process process) throws IOException, InterruptedException {
         assertThat(process.waitFor(5, TimeUnit.MINUTES)).as("it hangs").isTrue();
         assertThat(process.exitValue()).as(Files.readString(folder.resolve("err"))).isZero();
-    }
-
-    private static Set<String> names(Path output) throws IOException {
-        try (var all = Files.walk(output)) {
-            return all.filter(Files::isRegularFile).map(file -> output.relativize(file).toString()).collect(Collectors.toCollection(TreeSet::new));
-        }
     }
 }

@@ -11,8 +11,14 @@ import io.metalora.text.TextTokenizer;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class GenerateCommandTest {
 
@@ -119,5 +125,41 @@ class GenerateCommandTest {
         var result = Cli.run("generate", "--model", Cli.model(), "--prompt", "xyz ".repeat(60));
         assertThat(result.code()).isEqualTo(2);
         assertThat(result.err()).contains("the prompt has", "context is 96", "shorter");
+    }
+
+    /** What was printed until then is the text's beginning; as JSON, which comes at the end, there is nothing. */
+    @ParameterizedTest
+    @ValueSource(strings = {"", "--json"})
+    void ctrlCEndsIt(String more, @TempDir Path folder) throws IOException, InterruptedException {
+        Path model = Cli.copyOfModel(folder);
+        Path config = model.resolve("config.json");
+        Files.writeString(config, Files.readString(config).replace("\"max_position_embeddings\": 96", "\"max_position_embeddings\": 1000000"));
+        var arguments = new ArrayList<Object>(List.of("generate", "--model", model, "--prompt", "the team won", "--max-new-tokens"));
+        String begin = Cli.run(with(arguments, "60")).out().stripTrailing();
+        Path running = folder.resolve("out");
+        Process process = JavaProcess.start(folder, List.of(), with(arguments, "900000", more));
+        if (more.isEmpty()) {
+            long end = System.nanoTime() + TimeUnit.MINUTES.toNanos(1);
+            while (Files.size(running) < begin.length() && process.isAlive() && System.nanoTime() < end) {
+                Thread.sleep(10);
+            }
+        } else {
+            Thread.sleep(1500);
+        }
+        JavaProcess.interrupt(process);
+        var stopped = JavaProcess.await(process, folder);
+        assertThat(stopped.code()).as(stopped.err()).isEqualTo(130);
+        assertThat(stopped.err()).isEmpty();
+        if (more.isEmpty()) {
+            assertThat(stopped.out()).startsWith(begin);
+        } else {
+            assertThat(stopped.out()).isEmpty();
+        }
+    }
+
+    private static Object[] with(List<Object> arguments, String... more) {
+        var all = new ArrayList<>(arguments);
+        Arrays.stream(more).filter(one -> !one.isEmpty()).forEach(all::add);
+        return all.toArray();
     }
 }

@@ -3,9 +3,11 @@ package io.metalora.launcher.chat;
 import com.hubspot.jinjava.Jinjava;
 import com.hubspot.jinjava.JinjavaConfig;
 import com.hubspot.jinjava.LegacyOverrides;
+import com.hubspot.jinjava.interpret.Context;
 import com.hubspot.jinjava.interpret.InterpretException;
 import com.hubspot.jinjava.interpret.JinjavaInterpreter;
 import com.hubspot.jinjava.interpret.RenderResult;
+import com.hubspot.jinjava.interpret.TemplateError;
 import com.hubspot.jinjava.lib.filter.Filter;
 import io.metalora.file.JsonObject;
 import io.metalora.file.JsonText;
@@ -43,6 +45,7 @@ public final class JinjaTemplate implements ChatTemplate {
 
     /** One for all templates: creating it is expensive, and each rendering has a context of its own. */
     private static final Jinjava JINJA = jinja();
+    private static final SharedRegistry REGISTRY = new SharedRegistry(JINJA.getGlobalContext());
 
     private final String source; // of the template, for messages
     private final String template;
@@ -51,12 +54,12 @@ public final class JinjaTemplate implements ChatTemplate {
     private JinjaTemplate(String source, String template, Map<String, String> specialTokens) {
         this.source = source;
         this.specialTokens = specialTokens;
-        String known = run(() -> JinjaDialect.translate(template));
-        // Jinja drops one line end at the end of a template; the library would drop it from the output.
-        this.template = known.endsWith("\n") ? known.substring(0, known.length() - 1) : known;
-        run(() -> {
-            new TemplateCheck(JINJA, source).check(this.template);
-            return null;
+        this.template = run(() -> {
+            String known = JinjaDialect.translate(template);
+            // Jinja drops one line end at the end of a template; the library would drop it from the output.
+            String text = known.endsWith("\n") ? known.substring(0, known.length() - 1) : known;
+            new TemplateCheck(JINJA, source).check(text);
+            return text;
         });
     }
 
@@ -154,7 +157,7 @@ public final class JinjaTemplate implements ChatTemplate {
         var bindings = new HashMap<String, Object>(specialTokens);
         bindings.put("messages", messages.stream().map(JinjaTemplate::asMap).toList());
         bindings.put("add_generation_prompt", addGenerationPrompt);
-        RenderResult result = run(() -> JINJA.renderForResult(template, bindings));
+        RenderResult result = run(() -> render(bindings));
         for (var error : result.getErrors()) {
             Throwable root = error.getException();
             while (root != null && root.getCause() != null) {
@@ -168,6 +171,16 @@ public final class JinjaTemplate implements ChatTemplate {
                     + DAMAGED, root);
         }
         return result.getOutput();
+    }
+
+    /** As Jinjava.renderForResult does it, but for the registry, which that copies. */
+    private RenderResult render(Map<String, Object> bindings) {
+        var interpreter = new JinjavaInterpreter(JINJA, new Context(REGISTRY, bindings), JINJA.getGlobalConfig());
+        try {
+            return new RenderResult(interpreter.render(template), interpreter.getContext(), interpreter.getErrorsCopy());
+        } catch (RuntimeException e) {
+            return new RenderResult(TemplateError.fromException(e), interpreter.getContext(), interpreter.getErrorsCopy());
+        }
     }
 
     /** The library quotes what it stumbles over, however long, and names its own classes, which mean nothing to a user. */

@@ -40,6 +40,9 @@ final class TemplateCheck {
 
     private void check(Node node) {
         if (node instanceof TagNode tag) {
+            if (SharedRegistry.LOADING.contains(tag.getName())) {
+                throw unsupported(tag, "the tag " + tag.getName() + ", which loads another template");
+            }
             String helpers = withoutStrings(tag.getHelpers());
             checkExpression(node, helpers);
             if (tag.getName().equals("for")) {

@@ -9,6 +9,7 @@ import io.metalora.files.BrokenFiles;
 import io.metalora.runtime.InputException;
 import io.metalora.text.Message;
 import java.io.IOException;
+import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.ZonedDateTime;
@@ -102,6 +103,10 @@ class ChatTemplateTest {
             {{ 'x' * 3 }}                                                       ~ Cannot coerce 'x' to another kind of value
             {{ strftime_now('%U') }}                                            ~ %U
             {% generation %}a{% endgeneration %}                                ~ generation
+            {% include 'chat_goldens.json' %}                                   ~ include
+            {% import 'chat_goldens.json' as x %}                               ~ import
+            {% from 'chat_goldens.json' import x %}                             ~ from
+            {% extends 'chat_goldens.json' %}                                   ~ extends
             {% for m in messages %}a                                            ~ endfor
             {{ 'a' + }}                                                         ~ syntax error
             """)
@@ -160,6 +165,31 @@ class ChatTemplateTest {
         Files.write(dir.resolve("chat_template.jinja"), new byte[] {(byte) 0xFF, (byte) 0xFE});
         Files.delete(dir.resolve("tokenizer_config.json"));
         assertThatThrownBy(this::load).isInstanceOf(InputException.class).hasMessageContaining("UTF-8");
+    }
+
+    /** Neither macros nor variables; and what all renderings share is the same after them. */
+    @Test
+    void nothingOfOneTemplateReachesTheNext() {
+        template("{% set x = 'left' %}{% macro f() %}left{% endmacro %}{{ x ~ f() }}");
+        assertThat(load().render(CONVERSATION, true)).isEqualTo("leftleft");
+        template("{{ x is defined }}{{ f is defined }}{{ messages[0].content }}");
+        JinjaTemplate second = load();
+        assertThat(second.render(CONVERSATION, true)).isEqualTo("falsefalseHi");
+        assertThat(second.render(List.of(Message.user("Yo")), true)).isEqualTo("falsefalseYo");
+    }
+
+    /** The library copies its registry for each by itself, in 2 MB. */
+    @Test
+    void aRenderingAllocatesLittle() {
+        template("{% for m in messages %}{{ m.role }}: {{ m.content | trim }}{% endfor %}");
+        JinjaTemplate template = load();
+        template.render(CONVERSATION, true);
+        var threads = (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
+        long before = threads.getTotalThreadAllocatedBytes();
+        for (int i = 0; i < 50; i++) {
+            template.render(CONVERSATION, true);
+        }
+        assertThat((threads.getTotalThreadAllocatedBytes() - before) / 50).isLessThan(200_000);
     }
 
     private JinjaTemplate load() {
