@@ -1,7 +1,7 @@
 """The PyTorch + transformers + PEFT side of a comparison: a worker that repeats one workload on request.
 
 Started by compare.py. Reads one line from standard input per repetition ("run"), does the work once, and answers with
-one JSON object a line: {"seconds", "tokens", "loss"}; "quit" ends it with {"peak_rss"}. The workload is described by
+one JSON object a line: {"seconds", "tokens", "loss" or "ids"}; "quit" ends it with {"peak_rss"}. The workload is described by
 the JSON file given as the only argument; both sides of a comparison read the same file.
 """
 import json
@@ -14,10 +14,15 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 
-def load(work):
+def load_base(work):
     torch.set_num_threads(work["threads"])
     torch.manual_seed(work["seed"])
-    model = AutoModelForCausalLM.from_pretrained(work["model"], dtype=torch.float32)
+    dtype = torch.bfloat16 if work["arithmetic"] == "bf16" else torch.float32
+    return AutoModelForCausalLM.from_pretrained(work["model"], dtype=dtype)
+
+
+def load(work):
+    model = load_base(work)
     model.config.use_cache = False
     config = LoraConfig(r=work["rank"], lora_alpha=work["alpha"], lora_dropout=0.0, task_type="CAUSAL_LM",
                         target_modules=work["target_modules"])
@@ -36,15 +41,17 @@ def batch(sequences):
 
 
 def loss_of(model, data):
+    """With a base in bf16 (the adapters are in floats: PEFT sees to that), under autocast."""
     ids, labels = data
-    return model(input_ids=ids, labels=labels).loss
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=model.dtype == torch.bfloat16):
+        return model(input_ids=ids, labels=labels).loss
 
 
 class TrainingStep:
     """Forward, backward, clip and AdamW of joint LoRA on one batch."""
 
-    def __init__(self, model, work):
-        self.model = model
+    def __init__(self, work):
+        self.model = model = load(work)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=work["lr"])
         self.data = batch(work["batch"])
@@ -56,15 +63,15 @@ class TrainingStep:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
-        return loss.item()
+        return {"loss": loss.item()}
 
 
 class MetaIteration:
     """MeTA-LoRA as its description reads: a copy per task, k SGD steps on its support set, the query gradient there,
     one AdamW step of the shared adapter with the mean."""
 
-    def __init__(self, model, work):
-        self.model = model
+    def __init__(self, work):
+        self.model = model = load(work)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=work["lr"])
         self.inner_steps = work["inner_steps"]
@@ -101,7 +108,22 @@ class MetaIteration:
                 p.grad = t
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
-        return losses / len(self.tasks)
+        return {"loss": losses / len(self.tasks)}
+
+
+class Decoding:
+    """Greedy continuation of one prompt by the base model with its cache, prompt included in the time."""
+
+    def __init__(self, work):
+        self.model = load_base(work).eval()
+        self.prompt = torch.tensor([work["prompt"]])
+        self.tokens = work["new_tokens"]
+
+    @torch.inference_mode()
+    def run(self):
+        ids = self.model.generate(self.prompt, attention_mask=torch.ones_like(self.prompt), do_sample=False,
+                                  max_new_tokens=self.tokens, min_new_tokens=self.tokens, use_cache=True)
+        return {"ids": ids[0, self.prompt.shape[1]:].tolist()}
 
 
 def peak_rss():
@@ -111,15 +133,14 @@ def peak_rss():
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         work = json.load(file)
-    model = load(work)
-    job = {"training_step": TrainingStep, "meta_iteration": MetaIteration}[work["kind"]](model, work)
+    job = {"training_step": TrainingStep, "meta_iteration": MetaIteration, "decode": Decoding}[work["kind"]](work)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         if line.strip() == "quit":
             break
         start = time.perf_counter()
-        loss = job.run()
-        print(json.dumps({"seconds": time.perf_counter() - start, "tokens": job.tokens, "loss": loss}), flush=True)
+        result = job.run()
+        print(json.dumps({"seconds": time.perf_counter() - start, "tokens": job.tokens, **result}), flush=True)
     print(json.dumps({"peak_rss": peak_rss()}), flush=True)
 
 

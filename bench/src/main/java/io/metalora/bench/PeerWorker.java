@@ -5,12 +5,15 @@ import com.fasterxml.jackson.databind.MapperFeature;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.model.CausalLM;
+import io.metalora.model.GenerationOptions;
+import io.metalora.model.Generator;
 import io.metalora.model.LoadOptions;
 import io.metalora.model.WeightStorage;
 import io.metalora.runtime.Arithmetic;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceOptions;
+import io.metalora.runtime.InstructionSet;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
 import io.metalora.train.IterationReport;
@@ -22,6 +25,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
@@ -40,27 +44,86 @@ public final class PeerWorker {
 
     record Sets(List<Sequence> support, List<Sequence> query) {}
 
-    record Work(String kind, String model, WeightStorage weights, Arithmetic arithmetic, int threads, long seed,
+    record Work(String kind, String model, WeightStorage weights, Arithmetic arithmetic, InstructionSet isa, int threads, long seed,
             int rank, float alpha, double lr, @JsonProperty("inner_lr") double innerLr, @JsonProperty("inner_steps") int innerSteps,
-            @JsonProperty("target_modules") List<String> targetModules, List<Sequence> batch, List<Sets> tasks) {}
+            @JsonProperty("target_modules") List<String> targetModules, List<Sequence> batch, List<Sets> tasks,
+            int[] prompt, @JsonProperty("new_tokens") int newTokens) {}
+
+    /** Does the work once. */
+    interface Job extends AutoCloseable {
+        /** The answer's fields beside the time: tokens, and a loss or the ids. */
+        Map<String, Object> run();
+
+        @Override
+        void close();
+    }
 
     private PeerWorker() {}
 
     public static void main(String[] arguments) throws IOException {
         Work work = JSON.readValue(Path.of(arguments[0]).toFile(), Work.class);
-        try (Device device = Device.open(new DeviceOptions(Backend.CPU, work.threads).withArithmetic(work.arithmetic));
+        var options = new DeviceOptions(Backend.CPU, work.threads, work.isa).withArithmetic(work.arithmetic);
+        try (Device device = Device.open(options);
                 CausalLM model = CausalLM.load(Path.of(work.model), device, new LoadOptions(work.weights));
-                var adapter = Workload.adapter(model, work.rank, work.alpha, work.targetModules);
-                Trainer trainer = trainer(work, model, adapter)) {
+                Job job = work.kind.equals("decode") ? new Decoding(work, model) : new Training(work, model)) {
             answer(Map.of("ready", true));
             var requests = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
             for (String line; (line = requests.readLine()) != null && !line.equals("quit"); ) {
                 long begin = System.nanoTime();
-                IterationReport report = trainer.iterate();
+                Map<String, Object> result = job.run();
                 double seconds = (System.nanoTime() - begin) * 1e-9;
-                answer(Map.of("seconds", seconds, "tokens", report.tokens(), "loss", report.loss()));
+                var fields = new LinkedHashMap<String, Object>(result);
+                fields.put("seconds", seconds);
+                answer(fields);
             }
             answer(Map.of("peak_rss", peakResidentBytes()));
+        }
+    }
+
+    /** A training step, or an iteration of MeTA-LoRA. */
+    private static final class Training implements Job {
+        private final LoraAdapter adapter;
+        private final Trainer trainer;
+
+        Training(Work work, CausalLM model) {
+            adapter = Workload.adapter(model, work.rank, work.alpha, work.targetModules);
+            trainer = trainer(work, model, adapter);
+        }
+
+        @Override
+        public Map<String, Object> run() {
+            IterationReport report = trainer.iterate();
+            return Map.of("tokens", report.tokens(), "loss", report.loss());
+        }
+
+        @Override
+        public void close() {
+            trainer.close();
+            adapter.close();
+        }
+    }
+
+    /** Greedy continuation of one prompt by the base model, prompt included in the time. */
+    private static final class Decoding implements Job {
+        private final Generator generator;
+        private final int[] prompt;
+        private final GenerationOptions options;
+
+        Decoding(Work work, CausalLM model) {
+            generator = new Generator(model, null, work.prompt.length + work.newTokens);
+            prompt = work.prompt;
+            options = GenerationOptions.greedy(work.newTokens);
+        }
+
+        @Override
+        public Map<String, Object> run() {
+            int[] ids = generator.generate(prompt, options);
+            return Map.of("tokens", ids.length, "ids", ids);
+        }
+
+        @Override
+        public void close() {
+            generator.close();
         }
     }
 
