@@ -8,6 +8,7 @@ import static org.assertj.core.api.Assertions.within;
 import io.metalora.launcher.report.Report.BeforeAfter;
 import io.metalora.launcher.report.Report.Curves;
 import io.metalora.launcher.report.Report.Differences;
+import io.metalora.launcher.report.Report.Heatmap;
 import io.metalora.launcher.report.Report.LearningCurves;
 import io.metalora.launcher.report.Report.Points;
 import io.metalora.launcher.report.Report.Section;
@@ -196,5 +197,25 @@ class ChartsTest {
         Element rising = chart.all("line", "up").getFirst();
         isAt(rising, "x2", chart.x(1.75));
         isAt(rising, "y2", at(after.get(1), "cy"));
+    }
+
+    @Test
+    void aHeatmapHasItsCellsInTheirRowsFromTheirPositionOnAndAsStrongAsTheyAreLarge() {
+        double[] x = {0, 20, 40};
+        var rows = List.of(new Series("first", x, new double[] {0.5, 0, 0.25}),
+                new Series("second", x, new double[] {Double.NaN, 1, 0}));
+        Picture map = drawn(new Heatmap("Draws", "", "iteration", 20, rows));
+        List<Element> names = map.all("text", "name");
+        List<Element> cells = map.all("rect", "cell");
+        assertThat(names).extracting(Element::getTextContent).containsExactly("first", "second");
+        assertThat(cells).as("none for 0 or where there is no value").hasSize(3);
+        assertThat(cells).extracting(cell -> at(cell, "fill-opacity")).containsExactly(0.5, 0.25, 1.0);
+        int[] positions = {0, 40, 20};
+        for (int i = 0; i < 3; i++) {
+            Element cell = cells.get(i);
+            isAt(cell, "x", map.x(positions[i]));
+            isAt(cell, "width", map.x(20) - map.x(0));
+            assertThat(at(names.get(i == 2 ? 1 : 0), "y")).isBetween(at(cell, "y"), at(cell, "y") + at(cell, "height"));
+        }
     }
 }
