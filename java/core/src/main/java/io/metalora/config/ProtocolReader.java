@@ -287,7 +287,9 @@ final class ProtocolReader {
             if (node.isPresent()) {
                 throw fail(node.get().line(), section.key("grid") + ": the arm neither trains nor adapts, so there is nothing to try");
             }
-            return List.of(new Trial(Map.of(), common, DEFAULTS));
+            var untuned = new Trial(Map.of(), common, DEFAULTS);
+            requireConfig(untuned, section.line, section.name, false);
+            return List.of(untuned);
         }
         List<Yaml.Node> items = node.map(of -> items(of, section.key("grid"))).orElse(List.of());
         if (items.size() != trials && !(items.isEmpty() && trials == 1)) {

@@ -150,6 +150,19 @@ class ProtocolTest {
         assertThat(parse(WHOLE.replace(arm, arm + "\n    track: 3")).arms().get("joint").track()).isEqualTo(3);
     }
 
+    /** They are the settings of all arms, also of those that neither train nor adapt. */
+    @Test
+    void aSettingThatIsNoneIsRefusedWhateverTheArms() {
+        assertThatThrownBy(() -> Protocol.parse("p.yaml", """
+                model: base
+                tasks: {trained: data}
+                seeds: [1]
+                settings: {adapter.rnk: 8}
+                arms:
+                  base:
+                """)).isInstanceOf(InputException.class).hasMessageContainingAll("p.yaml:6: arms.base", "unknown key \"adapter.rnk\"");
+    }
+
     @Test
     void namesOfArmsAreThoseOfFolders() {
         assertThatThrownBy(() -> parse(WHOLE.replace("  joint:\n", "  ../joint:\n"))).hasMessageContaining("the arm \"../joint\"");

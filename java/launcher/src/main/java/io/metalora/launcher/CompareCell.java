@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.metalora.config.Protocol.Row;
 import io.metalora.eval.TaskItems;
 import io.metalora.eval.TaskResult;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -141,7 +142,7 @@ record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemor
             return Optional.empty();
         }
         Cost cost = Cost.of(json.path("training"));
-        if (!cost.isPossible()) {
+        if (!cost.isPossible() || !isWritable(json.path("device").asText())) {
             return Optional.empty();
         }
         OptionalLong peak = json.has("peak_memory") ? OptionalLong.of(json.get("peak_memory").asLong()) : OptionalLong.empty();
@@ -177,7 +178,12 @@ record CompareCell(Map<Row, Answers> rows, Cost training, OptionalLong peakMemor
 
     /** How a cell or a training diverged, by its file; empty if it did not. */
     static Optional<String> divergedIn(JsonNode json) {
-        return json.path("diverged").isTextual() ? Optional.of(json.get("diverged").asText()) : Optional.empty();
+        return Optional.of(json.path("diverged")).filter(JsonNode::isTextual).map(JsonNode::asText).filter(CompareCell::isWritable);
+    }
+
+    /** Half of a surrogate pair has no UTF-8: what is read with one would be written as another text. */
+    private static boolean isWritable(String text) {
+        return StandardCharsets.UTF_8.newEncoder().canEncode(text);
     }
 
     /** The mean accuracy of a row; not a number where the cell diverged. */

@@ -369,7 +369,8 @@ final class CompareRun {
     /** What a finished training took; empty if it is not finished, or what says so is damaged. */
     private static Optional<ObjectNode> cost(Path run) {
         return CompareFolder.read(run.resolve(COST))
-                .filter(json -> json.path("iterations").isIntegralNumber() && Cost.of(json).isPossible());
+                .filter(json -> json.path("iterations").isIntegralNumber() && Cost.of(json).isPossible())
+                .filter(json -> !json.has("diverged") || CompareCell.divergedIn(json).isPresent());
     }
 
     /** Of use to nobody now, and the largest part of the run. */

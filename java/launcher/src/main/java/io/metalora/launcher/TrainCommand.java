@@ -4,6 +4,7 @@ import io.metalora.config.TrainConfig;
 import io.metalora.eval.Comparison;
 import io.metalora.eval.EvaluationLog;
 import io.metalora.eval.Split;
+import io.metalora.file.Folders;
 import io.metalora.file.Shown;
 import io.metalora.launcher.report.HtmlReport;
 import io.metalora.launcher.report.RunRecord;
@@ -171,6 +172,10 @@ final class TrainCommand implements Callable<Integer> {
     }
 
     private TrainConfig replayed(TrainConfig config) {
+        Path set = config.meta().replay();
+        if (replay != null && set != null && !Folders.absolute(set).equals(Folders.absolute(replay))) {
+            throw new InputException("--replay is " + replay + ", but meta.replay is " + set + "; omit one of them");
+        }
         return replay == null ? config : config.toBuilder().meta(meta -> meta.replay(replay)).build();
     }
 

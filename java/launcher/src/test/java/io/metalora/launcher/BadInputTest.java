@@ -109,6 +109,12 @@ class BadInputTest {
         refused(train("--replay", pipe.toString()), pipe, "a pipe or a device");
     }
 
+    @Test
+    void drawsOfTwoRunsAtOnce() throws IOException {
+        refused(train("--replay", "one.jsonl", "meta.replay=other.jsonl"), "--replay is one.jsonl, but meta.replay is other.jsonl",
+                "omit one");
+    }
+
     /** The heap holds no more than a line of the most that is read: it is not what is said to be full. */
     @Test
     void aLogWithALineThatNoRunWrites() throws IOException, InterruptedException {

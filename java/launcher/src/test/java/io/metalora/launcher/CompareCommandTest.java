@@ -364,7 +364,8 @@ class CompareCommandTest {
     /** A training's own file of its cost, which says that it is finished: computed again, as cells are. */
     @ParameterizedTest
     @ValueSource(strings = {"{}", "{\"iterations\": 4, \"tokens\": 5, \"seconds\": 1e999}", "{\"iterations\": -1, \"tokens\": 5}", "{",
-        "{\"diverged\": null}"})
+        "{\"iterations\": 4, \"tokens\": 5, \"seconds\": 1, \"diverged\": null}",
+        "{\"iterations\": 4, \"tokens\": 5, \"seconds\": 1, \"diverged\": \"\\ud800\"}"})
     void aDamagedCostIsComputedAgain(String damaged) throws IOException {
         Path copy = folder.resolve("copy");
         Path run = toAnswerAgain(copy, "meta-lora").getParent();

@@ -9,6 +9,7 @@ import io.metalora.model.LoadedModel;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.text.TextTokenizer;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -140,7 +141,7 @@ class GenerateCommandTest {
         Process process = JavaProcess.start(folder, List.of(), with(arguments, "900000", more));
         if (more.isEmpty()) {
             long end = System.nanoTime() + TimeUnit.MINUTES.toNanos(1);
-            while (Files.size(running) < begin.length() && process.isAlive() && System.nanoTime() < end) {
+            while (Files.size(running) < begin.getBytes(StandardCharsets.UTF_8).length && process.isAlive() && System.nanoTime() < end) {
                 Thread.sleep(10);
             }
         } else {

@@ -8,7 +8,7 @@ import java.util.Set;
 
 /**
  * The template library's filters, tests, functions and tags, below the contexts of all renderings. The library copies them for each one,
- * which takes longer than to render, because a context also notes what it resolves in the one below. Here such notes are dropped, so
+ * which takes longer than most templates do, because a context also notes what it resolves in the one below. Here such notes are dropped, so
  * that nothing of one template reaches another, in whatever thread.
  */
 final class SharedRegistry extends Context {

@@ -178,18 +178,21 @@ class ChatTemplateTest {
         assertThat(second.render(List.of(Message.user("Yo")), true)).isEqualTo("falsefalseYo");
     }
 
-    /** The library copies its registry for each by itself, in 2 MB. */
+    /** 39 kB; the library's own way, which copies its registry each time, takes 96 kB and more. */
     @Test
     void aRenderingAllocatesLittle() {
         template("{% for m in messages %}{{ m.role }}: {{ m.content | trim }}{% endfor %}");
         JinjaTemplate template = load();
-        template.render(CONVERSATION, true);
         var threads = (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
-        long before = threads.getTotalThreadAllocatedBytes();
-        for (int i = 0; i < 50; i++) {
-            template.render(CONVERSATION, true);
+        long least = Long.MAX_VALUE; // other threads may allocate meanwhile
+        for (int round = 0; round < 10; round++) {
+            long before = threads.getTotalThreadAllocatedBytes();
+            for (int i = 0; i < 20; i++) {
+                template.render(CONVERSATION, true);
+            }
+            least = Math.min(least, (threads.getTotalThreadAllocatedBytes() - before) / 20);
         }
-        assertThat((threads.getTotalThreadAllocatedBytes() - before) / 50).isLessThan(200_000);
+        assertThat(least).isLessThan(70_000);
     }
 
     private JinjaTemplate load() {
