@@ -2,6 +2,7 @@ package io.metalora.adapter;
 
 import io.metalora.file.RegularFile;
 import io.metalora.io.ModelConfig;
+import io.metalora.io.safetensors.ModelFiles;
 import io.metalora.runtime.InputException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -33,6 +34,28 @@ public final class AdapterExport {
         try (var reader = AdapterFormat.PEFT.open(adapterDir, model)) {
             LoraLayout layout = lora(reader.layout(), adapterDir, "a GGUF adapter has no place for");
             GgufLora.write(file, layout, model, values(reader));
+            return layout;
+        }
+    }
+
+    /**
+     * Writes the base model with a LoRA adapter merged into its weights, W + scale B A, computed in fp32 and rounded once to the
+     * type of W: as PEFT's merge_and_unload does. Files of the weights are those of the base, and what belongs to a model is
+     * copied (configuration, tokenizer, chat template, licence). The folder appears whole or not at all; while it is written,
+     * memory holds the adapter and a row.
+     *
+     * @param dir the folder to write, which must not exist
+     * @return what was merged
+     * @throws InputException       if the adapter is a mixture, can't be read or is of another model, {@code dir} exists, the disk
+     *                              has too little room, or a weight would leave the range of its type
+     * @throws UncheckedIOException if it can't be written
+     */
+    public static AdapterLayout merged(Path adapterDir, Path modelDir, Path dir) {
+        requireAbsent(dir);
+        ModelConfig model = ModelConfig.read(modelDir);
+        try (var reader = AdapterFormat.PEFT.open(adapterDir, model); var weights = ModelFiles.open(modelDir)) {
+            LoraLayout layout = lora(reader.layout(), adapterDir, "no weights of the base model could have");
+            new MergedCheckpoint(modelDir, weights, layout, values(reader)).write(dir);
             return layout;
         }
     }

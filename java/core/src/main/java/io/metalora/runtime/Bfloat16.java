@@ -11,11 +11,13 @@ final class Bfloat16 {
     /** {@code n} values from {@code from} on to the start of {@code to}, to the nearest, ties to even; NaN stays NaN. */
     static void round(float[] values, int from, MemorySegment to, int n) {
         for (int i = 0; i < n; i++) {
-            float value = values[from + i];
-            int bits = Float.floatToIntBits(value);
-            int rounded = Float.isNaN(value) ? bits >>> 16 : (bits + 0x7FFF + (bits >>> 16 & 1)) >>> 16;
-            to.setAtIndex(ValueLayout.JAVA_SHORT, i, (short) rounded);
+            to.setAtIndex(ValueLayout.JAVA_SHORT, i, round(values[from + i]));
         }
+    }
+
+    static short round(float value) {
+        int bits = Float.floatToIntBits(value);
+        return (short) (Float.isNaN(value) ? bits >>> 16 : (bits + 0x7FFF + (bits >>> 16 & 1)) >>> 16);
     }
 
     /** The first {@code n} values of {@code from} to {@code values} from {@code at} on. */

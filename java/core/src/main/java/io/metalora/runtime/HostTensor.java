@@ -53,6 +53,53 @@ public final class HostTensor {
         return tensor;
     }
 
+    /** Makes a row of a matrix. */
+    @FunctionalInterface
+    public interface Rows {
+
+        /** Fills {@code to} with the values of a row. */
+        void fill(long row, float[] to);
+    }
+
+    /**
+     * A matrix [rows, columns] of weights whose rows are made, and rounded to the type, each time they are used: so that one of
+     * any size takes the memory of a row.
+     *
+     * @param dtype F32, BF16 or F16
+     */
+    public static HostTensor ofRows(String name, DType dtype, long rows, int columns, Rows source) {
+        var values = new float[columns];
+        var bytes = MemorySegment.ofArray(new byte[columns * dtype.bytes()]);
+        return new HostTensor(name, dtype, new long[] {rows, columns}, (at, to) -> {
+            long rowBytes = bytes.byteSize();
+            for (long done = 0; done < to.byteSize(); ) {
+                long within = (at + done) % rowBytes;
+                long n = Math.min(rowBytes - within, to.byteSize() - done);
+                source.fill((at + done) / rowBytes, values);
+                narrow(name, dtype, values, bytes);
+                MemorySegment.copy(bytes, within, to, done, n);
+                done += n;
+            }
+        });
+    }
+
+    private static void narrow(String name, DType dtype, float[] values, MemorySegment to) {
+        switch (dtype) {
+            case F32 -> MemorySegment.copy(values, 0, to, FLOAT, 0, values.length);
+            case BF16 -> {
+                for (int i = 0; i < values.length; i++) {
+                    to.set(SHORT, 2L * i, Bfloat16.round(values[i]));
+                }
+            }
+            case F16 -> {
+                for (int i = 0; i < values.length; i++) {
+                    to.set(SHORT, 2L * i, Float.floatToFloat16(values[i]));
+                }
+            }
+            case I32, F64 -> throw new IllegalArgumentException(name + ": " + dtype + " is not a type of a weight");
+        }
+    }
+
     public String name() {
         return name;
     }
@@ -79,14 +126,19 @@ public final class HostTensor {
             throw new IllegalArgumentException(name + ": " + elements + " elements do not fit a Java array");
         }
         var out = new float[(int) elements];
-        var piece = MemorySegment.ofArray(new byte[(int) Math.min(PIECE, bytes())]);
+        copyFloats(0, out);
+        return out;
+    }
+
+    /** Fills {@code out} with the values from element {@code start} on, widened to float. */
+    public void copyFloats(long start, float[] out) {
         int most = PIECE / dtype.bytes();
+        var piece = MemorySegment.ofArray(new byte[Math.min(most, out.length) * dtype.bytes()]);
         for (int from = 0; from < out.length; from += most) {
             int n = Math.min(most, out.length - from);
-            read((long) from * dtype.bytes(), piece.asSlice(0, (long) n * dtype.bytes()));
+            read((start + from) * dtype.bytes(), piece.asSlice(0, (long) n * dtype.bytes()));
             widen(piece, out, from, n);
         }
-        return out;
     }
 
     /** Values of this type, which begin at the start of {@code data}, as floats {@code [from, from + n)} of {@code out}. */

@@ -13,6 +13,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.Collection;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -139,6 +140,11 @@ public final class ModelFiles implements AutoCloseable {
                     + ", but a weight must be F32, F16 or BF16; use the model's unquantised checkpoint");
         }
         return tensor;
+    }
+
+    /** All files. */
+    public Collection<Safetensors> files() {
+        return Collections.unmodifiableCollection(shards.values());
     }
 
     /** The file that holds a tensor. */

@@ -8,10 +8,13 @@ import io.metalora.runtime.DType;
 import io.metalora.runtime.DataFile;
 import io.metalora.runtime.HostTensor;
 import io.metalora.runtime.InputException;
+import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.Comparator;
@@ -141,14 +144,54 @@ public final class Safetensors implements AutoCloseable {
             AtomicFile.writeFully(out, ByteBuffer.wrap(head));
             var chunk = new byte[CHUNK];
             for (HostTensor t : order.values()) {
-                for (long done = 0; done < t.bytes(); ) {
-                    int n = (int) Math.min(chunk.length, t.bytes() - done);
-                    t.copyBytes(done, chunk, 0, n);
-                    AtomicFile.writeFully(out, ByteBuffer.wrap(chunk, 0, n));
-                    done += n;
+                write(out, t, chunk);
+            }
+        });
+    }
+
+    private static void write(FileChannel out, HostTensor tensor, byte[] chunk) throws IOException {
+        for (long done = 0; done < tensor.bytes(); ) {
+            int n = (int) Math.min(chunk.length, tensor.bytes() - done);
+            tensor.copyBytes(done, chunk, 0, n);
+            AtomicFile.writeFully(out, ByteBuffer.wrap(chunk, 0, n));
+            done += n;
+        }
+    }
+
+    /**
+     * Writes {@code target} atomically: this file, byte for byte, but for the values of some tensors.
+     *
+     * @param replaced by name; each of this file's type and shape
+     */
+    public void writeWith(Map<String, HostTensor> replaced, Path target) {
+        var order = new ArrayList<>(header.tensors().entrySet());
+        order.sort(Comparator.comparingLong(e -> e.getValue().begin()));
+        AtomicFile.write(target, out -> {
+            var chunk = new byte[CHUNK];
+            copy(out, 0, dataStart);
+            for (var e : order) {
+                HostTensor tensor = replaced.get(e.getKey());
+                var entry = e.getValue();
+                if (tensor == null) {
+                    copy(out, dataStart + entry.begin(), dataStart + entry.end());
+                } else if (tensor.dtype() == SafetensorsHeader.dtype(entry.dtype()) && Arrays.equals(tensor.shape(), entry.shape())) {
+                    write(out, tensor, chunk);
+                } else {
+                    throw new IllegalArgumentException(tensor + " can't take the place of " + e.getKey() + " in " + path);
                 }
             }
         });
+    }
+
+    private void copy(FileChannel out, long begin, long end) throws IOException {
+        for (long at = begin; at < end; at += CHUNK) {
+            AtomicFile.writeFully(out, ByteBuffer.wrap(file.read(at, (int) Math.min(CHUNK, end - at))));
+        }
+    }
+
+    /** Bytes of the file. */
+    public long size() {
+        return file.size();
     }
 
     /** Length and JSON, padded with spaces so that the data is aligned. */
