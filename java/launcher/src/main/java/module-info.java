@@ -15,6 +15,8 @@ module io.metalora.launcher {
     exports io.metalora.launcher;
     exports io.metalora.launcher.chat;
 
+    provides io.metalora.text.ChatTemplateReader with io.metalora.launcher.chat.JinjaTemplateReader;
+
     opens io.metalora.launcher to
             info.picocli,
             com.fasterxml.jackson.databind;

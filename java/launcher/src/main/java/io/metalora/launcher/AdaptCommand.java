@@ -20,6 +20,7 @@ import io.metalora.run.RunFolder;
 import io.metalora.runtime.InputException;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.ExampleEncoder;
+import io.metalora.task.ReadOptions;
 import io.metalora.task.Task;
 import io.metalora.task.TaskFolder;
 import io.metalora.text.TextTokenizer;
@@ -139,7 +140,7 @@ final class AdaptCommand implements Callable<Integer> {
         ModelChoice.requireAdapter(adapter);
         NewFolder.requireAbsent(output);
         RunFolder.requireApart(output, tasks, "give another --output");
-        List<Task> read = TaskFolder.read(tasks);
+        List<Task> read = TaskFolder.read(tasks, List.of(), ReadOptions.of(model));
         requireSamples(read);
         ModelConfig config = ModelConfig.read(model);
         AdapterLayout layout = LoraAdapter.layout(adapter, config);

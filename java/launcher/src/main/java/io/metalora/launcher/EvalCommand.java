@@ -80,7 +80,7 @@ final class EvalCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        List<Task> read = TaskFolder.read(tasks);
+        List<Task> read = TaskFolder.read(tasks, List.of(), model.readOptions());
         List<TaskItems> items = read.stream().map(task -> TaskItems.of(task, split, samples.most())).toList();
         var log = EvaluationLog.inMemory(items);
         PrintWriter out = spec.commandLine().getOut();
