@@ -160,6 +160,10 @@ public final class ExampleFile {
                 throw new InputException(source + ": a line must be a JSON object with prompt and completion, not "
                         + record.getNodeType().name().toLowerCase(Locale.ROOT));
             }
+            add(options.texts() != null ? options.texts().fill(record, source) : ofForm(record, source, line), line);
+        }
+
+        private Example ofForm(JsonNode record, String source, int line) {
             ExampleForm found = ExampleForm.of(record, options.columns());
             if (form == null) {
                 form = found;
@@ -168,7 +172,10 @@ public final class ExampleFile {
                 throw new InputException(source + ": is " + found + ", but line " + first + " is " + form
                         + "; a file holds one form: put them in files of their own");
             }
-            Example example = form.read(record, options, source);
+            return form.read(record, options, source);
+        }
+
+        private void add(Example example, int line) {
             read.add(example);
             share.add(example, file, line);
         }

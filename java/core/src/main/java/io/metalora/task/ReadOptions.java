@@ -14,13 +14,19 @@ import java.util.function.Supplier;
  * @param columns  which keys or columns hold what
  * @param template gives the chat template with which conversations are written; asked only where there are any, and throws an
  *                 {@link InputException} that says why there is none
+ * @param texts    nullable: texts that every record fills in, in place of the forms that records have of their own
  */
-public record ReadOptions(Columns columns, Supplier<ChatTemplate> template) {
+public record ReadOptions(Columns columns, Supplier<ChatTemplate> template, PromptTemplate texts) {
 
     /** For examples that are no conversations, their columns named as usual. */
     public static final ReadOptions NONE = new ReadOptions(Columns.NONE, () -> {
         throw new InputException("it is a conversation, and here is no model whose chat template could write it; give prompt and completion");
     });
+
+    /** Without texts to fill in. */
+    public ReadOptions(Columns columns, Supplier<ChatTemplate> template) {
+        this(columns, template, null);
+    }
 
     public ReadOptions {
         Objects.requireNonNull(columns, "columns");

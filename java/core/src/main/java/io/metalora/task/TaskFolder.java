@@ -8,6 +8,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.Comparator;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Optional;
@@ -81,6 +82,21 @@ public final class TaskFolder {
         return tasks;
     }
 
+    /**
+     * The tasks whose files are named one by one, sorted by name.
+     *
+     * @throws InputException if a file is missing, or an example is bad
+     */
+    public static List<Task> read(Collection<TaskFiles> tasks) {
+        var share = new HeapShare();
+        return tasks.stream().sorted(Comparator.comparing(TaskFiles::name)).map(task -> new Task(task.name(), split(task.train(), task.options(), share),
+                split(task.dev(), task.options(), share), split(task.test(), task.options(), share))).toList();
+    }
+
+    private static List<Example> split(List<Path> files, ReadOptions options, HeapShare share) {
+        return files.stream().flatMap(file -> split(file, options, share).stream()).toList();
+    }
+
     private static Task readTask(Path folder, String name, ReadOptions options, HeapShare share) {
         if (!Files.isDirectory(folder)) {
             throw new InputException(folder + ": " + (Files.isSymbolicLink(folder) ? "the task is a link that leads nowhere" : "can't be read")
@@ -135,7 +151,7 @@ public final class TaskFolder {
     }
 
     /** @param file null where the task has no such split */
-    static List<Example> split(Path file, ReadOptions options, HeapShare share) {
+    private static List<Example> split(Path file, ReadOptions options, HeapShare share) {
         if (file == null) {
             return List.of();
         }
