@@ -14,6 +14,7 @@ module io.metalora {
     requires com.google.gson;
     requires org.slf4j;
 
+    uses io.metalora.task.TableReader;
     uses io.metalora.text.ChatTemplateReader;
 
     exports io.metalora.adapter;

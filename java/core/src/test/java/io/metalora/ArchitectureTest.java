@@ -113,7 +113,7 @@ class ArchitectureTest {
     /** What users begin with. Every other public type is shown by a public one, or is a kind of one. */
     private static final Set<String> ENTRIES = Stream.of("config.Protocol", "config.TaskSource", "eval.Comparison", "eval.HeadUse",
             "eval.LongExamples", "eval.PairedBootstrap", "eval.Scorer", "eval.TaskEvaluator", "generate.TextGenerator", "model.Generator",
-            "run.TrainingRun", "task.ExampleFile", "task.TaskFolder", "text.ChatTemplateReader", "text.TokenizerSupport",
+            "run.TrainingRun", "task.ExampleFile", "task.TableReader", "task.TaskFolder", "text.ChatTemplateReader", "text.TokenizerSupport",
             "train.TaskAdaptation", "train.Trainer").map(name -> "io.metalora." + name).collect(Collectors.toSet());
 
     /** Parts of a device that other packages hold or read. They share its memory, so they can't lie in a package that is not exported. */

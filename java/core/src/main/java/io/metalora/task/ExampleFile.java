@@ -22,9 +22,10 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
+import java.util.concurrent.atomic.AtomicInteger;
 
 /**
- * Reads a file of examples in UTF-8: by its name a table ({@code .csv}, {@code .tsv}), a JSON array ({@code .json}), or else
+ * Reads a file of examples in UTF-8: by its name a table ({@code .csv}, {@code .tsv}, {@code .parquet}), a JSON array ({@code .json}), or else
  * JSON Lines. A record is a prompt and a completion, a conversation ({@code messages}, or ShareGPT's {@code conversations}), or an
  * instruction of Alpaca's form; the first one says which, for the whole file. Other keys are ignored, empty lines and byte order
  * marks skipped. Read from its beginning to its end once, so that JSON Lines may be a pipe.
@@ -34,10 +35,13 @@ public final class ExampleFile {
     /** Enough to recognise what a file is. */
     private static final int HEAD = 4096;
 
+    private static final String PARQUET = "parquet";
+
     /** Of files that hold examples. */
-    static final Set<String> EXTENSIONS = Set.of("jsonl", "json", "csv", "tsv");
+    static final Set<String> EXTENSIONS = Set.of("jsonl", "json", "csv", "tsv", PARQUET);
 
     static final ObjectReader JSON = reader();
+    private static final ObjectMapper VALUES = new ObjectMapper();
 
     /** Takes a file's records, in order. */
     @FunctionalInterface
@@ -102,6 +106,7 @@ public final class ExampleFile {
         String name = file.getFileName().toString();
         String extension = name.substring(name.lastIndexOf('.') + 1).toLowerCase(Locale.ROOT);
         switch (extension) {
+            case PARQUET -> table(file, extension, sink);
             case "csv" -> DelimitedText.read(file, text(file, new BufferedInputStream(in)), ',', sink);
             case "tsv" -> DelimitedText.read(file, text(file, new BufferedInputStream(in)), '\t', sink);
             case "json" -> {
@@ -115,6 +120,14 @@ public final class ExampleFile {
             }
             default -> new JsonLines(file, in, sink).read();
         }
+    }
+
+    /** By a reader that is a service. Rows are numbered from 1, as lines are. */
+    private static void table(Path file, String extension, Sink sink) throws IOException {
+        TableReader reader = TableReader.find(extension).orElseThrow(() -> new InputException(file
+                + ": nothing here reads Parquet; add metalora-launcher to the class path, or convert the file to JSON Lines"));
+        var row = new AtomicInteger();
+        reader.read(file, values -> sink.record(VALUES.valueToTree(values), row.incrementAndGet()));
     }
 
     /** The text of a stream; what is not UTF-8 is a {@link CharacterCodingException}. */

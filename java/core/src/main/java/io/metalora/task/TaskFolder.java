@@ -144,7 +144,7 @@ public final class TaskFolder {
             Optional<Part> part = Stream.of(values()).filter(each -> each.names.contains(name)).findFirst();
             if (part.isEmpty() && !extension.equals("json")) { // which may well be something else
                 throw new InputException(file + ": unknown split; a task folder may hold train.jsonl, dev.jsonl (or val.jsonl, "
-                        + "validation.jsonl) and test.jsonl (or .json, .csv, .tsv): rename or remove this file");
+                        + "validation.jsonl) and test.jsonl (or .json, .csv, .tsv, .parquet): rename or remove this file");
             }
             return part;
         }
