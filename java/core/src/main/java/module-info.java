@@ -4,6 +4,7 @@ module io.metalora {
     requires ai.djl.api;
     requires ai.djl.tokenizers;
     requires com.fasterxml.jackson.databind;
+    requires com.fasterxml.jackson.dataformat.csv;
     requires java.logging;
     requires java.management;
     requires jdk.management;
@@ -12,6 +13,9 @@ module io.metalora {
     // Called by ai.djl.api alone, an automatic module, which draws in no module that is a full one.
     requires com.google.gson;
     requires org.slf4j;
+
+    uses io.metalora.task.TableReader;
+    uses io.metalora.text.ChatTemplateReader;
 
     exports io.metalora.adapter;
     exports io.metalora.config;

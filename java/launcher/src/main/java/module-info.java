@@ -4,6 +4,7 @@ module io.metalora.launcher {
     requires io.metalora.bindings;
     requires com.fasterxml.jackson.databind;
     requires com.j2html;
+    requires dev.hardwood.core;
     requires info.picocli;
     requires java.logging;
     requires java.management;
@@ -14,6 +15,9 @@ module io.metalora.launcher {
 
     exports io.metalora.launcher;
     exports io.metalora.launcher.chat;
+
+    provides io.metalora.task.TableReader with io.metalora.launcher.data.ParquetReader;
+    provides io.metalora.text.ChatTemplateReader with io.metalora.launcher.chat.JinjaTemplateReader;
 
     opens io.metalora.launcher to
             info.picocli,

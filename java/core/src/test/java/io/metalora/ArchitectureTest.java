@@ -111,9 +111,10 @@ class ArchitectureTest {
                     || shown.getPackageName().equals("io.metalora.bindings"))); // which is required transitively
 
     /** What users begin with. Every other public type is shown by a public one, or is a kind of one. */
-    private static final Set<String> ENTRIES = Stream.of("adapter.AdapterExport", "config.Protocol", "eval.Comparison", "eval.HeadUse",
+    private static final Set<String> ENTRIES = Stream.of("adapter.AdapterExport", "config.Protocol", "config.TaskSource",
+            "eval.Comparison", "eval.HeadUse",
             "eval.LongExamples", "eval.PairedBootstrap", "eval.Scorer", "eval.TaskEvaluator", "generate.TextGenerator", "model.Generator",
-            "run.TrainingRun", "task.ExampleFile", "task.TaskFolder", "text.TokenizerSupport",
+            "run.TrainingRun", "task.ExampleFile", "task.TableReader", "task.TaskFolder", "text.ChatTemplateReader", "text.TokenizerSupport",
             "train.TaskAdaptation", "train.Trainer").map(name -> "io.metalora." + name).collect(Collectors.toSet());
 
     /** Parts of a device that other packages hold or read. They share its memory, so they can't lie in a package that is not exported. */

@@ -67,6 +67,11 @@ final class ConfigCheck {
         require(config.data().samplesPerTask() >= 0, "data.samples_per_task", config.data().samplesPerTask(),
                 "must be at least 0 (0 = all)");
 
+        if (config.data().columns().contradictory()) {
+            throw new Refusal("data.columns", "data.columns names columns of several forms; name those of one: prompt and completion, or messages, "
+                    + "or instruction, input and output");
+        }
+
         var names = new HashSet<String>();
         for (String name : config.data().names()) {
             if (!names.add(name)) {

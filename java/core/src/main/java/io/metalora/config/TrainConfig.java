@@ -16,8 +16,10 @@ import io.metalora.runtime.Backend;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.InstructionSet;
+import io.metalora.task.Columns;
 import io.metalora.task.ExampleEncoder;
 import io.metalora.task.OverLength;
+import io.metalora.task.ReadOptions;
 import io.metalora.text.TextTokenizer;
 import java.nio.file.Path;
 import java.util.List;
@@ -82,11 +84,15 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param samplesPerTask how many training examples of each task may be seen; 0: all
      * @param appendEos      teach the end of sequence token after every completion
      * @param overLength     what happens to examples longer than the model's context, or than {@code compute.token_budget}
+     * @param columns        which keys or columns of the files hold what
+     * @param thinking       false: a chat template that knows {@code enable_thinking} is told that it is false
      */
-    public record Data(Path folder, List<String> names, int samplesPerTask, boolean appendEos, OverLength overLength) {
+    public record Data(Path folder, List<String> names, int samplesPerTask, boolean appendEos, OverLength overLength, Columns columns,
+                       boolean thinking) {
         public Data {
             names = List.copyOf(names);
             Objects.requireNonNull(overLength, "overLength");
+            Objects.requireNonNull(columns, "columns");
         }
     }
 
@@ -217,7 +223,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     /** The defaults; {@code model}, {@code output} and {@code data.folder} have none. */
     public static final TrainConfig DEFAULTS = new TrainConfig(Method.META_LORA, null, null, 0,
             new Adapter(AdapterKind.LORA, 8, 4, 16, false, 0, TargetModules.allLinear(), null),
-            new Data(null, List.of(), 0, true, OverLength.REFUSE),
+            new Data(null, List.of(), 0, true, OverLength.REFUSE, Columns.NONE, true),
             new Meta(100, 4, 8, 8, 3, AdapterPart.ALL, InnerOptimizer.SGD, 0.02, List.of(), 0, 0, OuterDirection.FIRST_ORDER,
                     CompositionRule.UNIFORM, 1, AggregationRule.MEAN, 0.4, null, 10),
             new Joint(3, 8),
@@ -238,9 +244,15 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
         return new LoadOptions(compute.weights).withRoomFor(adapter, slots(tasks));
     }
 
+    /** How the examples are read: with the columns that {@code data.columns} names, conversations by the model's chat template. */
+    public ReadOptions readOptions() {
+        return ReadOptions.of(model, data.columns, data.thinking);
+    }
+
     /** How training sees examples: with the end token where {@code data.append_eos} says so, none longer than a pass. */
     public ExampleEncoder encoder(TextTokenizer tokenizer, ModelConfig model) {
-        ExampleEncoder encoder = data.appendEos ? ExampleEncoder.forTraining(tokenizer, model) : ExampleEncoder.forScoring(tokenizer, model);
+        ExampleEncoder encoder = data.appendEos ? ExampleEncoder.forTraining(tokenizer, model)
+                : ExampleEncoder.forTrainingWithoutEnd(tokenizer, model);
         return compute.tokenBudget > 0 ? encoder.within(compute.tokenBudget, "compute.token_budget") : encoder;
     }
 
@@ -296,7 +308,8 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
         return new TrainConfig(method, Folders.absolute(model), Folders.absolute(output), seed,
                 new Adapter(adapter.kind, adapter.rank, adapter.heads, adapter.alpha, adapter.rslora, adapter.dropout,
                         adapter.targetModules, Folders.absolute(adapter.init)),
-                new Data(Folders.absolute(data.folder), data.names, data.samplesPerTask, data.appendEos, data.overLength),
+                new Data(Folders.absolute(data.folder), data.names, data.samplesPerTask, data.appendEos, data.overLength, data.columns,
+                        data.thinking),
                 new Meta(meta.iterations, meta.tasksPerIteration, meta.supportSize, meta.querySize, meta.innerSteps, meta.adapts,
                         meta.innerOptimizer, meta.innerLr, meta.innerRates, meta.innerRateLr, meta.innerClip, meta.outer,
                         meta.composition, meta.compositionTemperature, meta.aggregation, meta.cagradC,

@@ -8,6 +8,7 @@ import io.metalora.runtime.Arithmetic;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.InstructionSet;
+import io.metalora.task.Columns;
 import io.metalora.task.OverLength;
 import java.nio.file.Path;
 import java.util.List;
@@ -174,6 +175,8 @@ public final class TrainConfigBuilder {
         private int samplesPerTask;
         private boolean appendEos;
         private OverLength overLength;
+        private Columns columns;
+        private boolean thinking;
 
         private Data(TrainConfig.Data from) {
             this.folder = from.folder();
@@ -181,6 +184,8 @@ public final class TrainConfigBuilder {
             this.samplesPerTask = from.samplesPerTask();
             this.appendEos = from.appendEos();
             this.overLength = from.overLength();
+            this.columns = from.columns();
+            this.thinking = from.thinking();
         }
 
         public Data folder(Path folder) {
@@ -208,8 +213,18 @@ public final class TrainConfigBuilder {
             return this;
         }
 
+        public Data columns(Columns columns) {
+            this.columns = columns;
+            return this;
+        }
+
+        public Data thinking(boolean thinking) {
+            this.thinking = thinking;
+            return this;
+        }
+
         private TrainConfig.Data build() {
-            return new TrainConfig.Data(folder, names, samplesPerTask, appendEos, overLength);
+            return new TrainConfig.Data(folder, names, samplesPerTask, appendEos, overLength, columns, thinking);
         }
     }
 

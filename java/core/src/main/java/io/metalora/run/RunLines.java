@@ -97,6 +97,9 @@ final class RunLines {
             for (int id : example.ids()) {
                 crc.update(number.putInt(0, id).rewind());
             }
+            for (int i = 0; i < example.length() && !example.isPromptAndCompletion(); i++) {
+                crc.update(example.isTrained(i) ? 1 : 0);
+            }
         }
         return String.format(Locale.ROOT, "%08x", crc.getValue());
     }

@@ -4,6 +4,7 @@ import io.metalora.adapter.AdapterKind;
 import io.metalora.adapter.AdapterLayout;
 import io.metalora.adapter.LoraAdapter;
 import io.metalora.config.Method;
+import io.metalora.config.TaskSource;
 import io.metalora.config.TrainConfig;
 import io.metalora.file.AtomicFile;
 import io.metalora.file.Folders;
@@ -18,7 +19,6 @@ import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.Held;
 import io.metalora.task.EncodedTask;
 import io.metalora.task.Task;
-import io.metalora.task.TaskFolder;
 import io.metalora.text.TextTokenizer;
 import io.metalora.train.AsymmetricLora;
 import io.metalora.train.FineTuning;
@@ -190,7 +190,7 @@ public final class TrainingRun {
     private Outcome load() {
         ModelFingerprint fingerprint = ModelFingerprint.of(config.model());
         Optional<RunStart> before = requireSameStart(fingerprint);
-        List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
+        List<Task> tasks = TaskSource.read(config.data().folder(), config.data().names(), config.readOptions());
         ModelConfig modelConfig = ModelConfig.read(config.model());
         try (var tokenizer = TextTokenizer.load(config.model())) {
             List<EncodedTask> encoded = encode(tokenizer, modelConfig, tasks);

@@ -3,6 +3,7 @@ package io.metalora.task;
 import io.metalora.io.ModelConfig;
 import io.metalora.runtime.InputException;
 import io.metalora.text.TextTokenizer;
+import io.metalora.text.TokenOffsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -11,7 +12,8 @@ import java.util.Optional;
 
 /**
  * Turns examples into token ids: encode(prompt, with special tokens), then encode(completion, without), then the end of
- * sequence token where training asks for it.
+ * sequence token where training asks for it. For training a conversation is encoded as a whole, with loss on all assistant turns;
+ * its template writes all special tokens. For scoring it is its prompt, without more special tokens, and its completion.
  */
 public final class ExampleEncoder {
 
@@ -19,6 +21,26 @@ public final class ExampleEncoder {
     @FunctionalInterface
     public interface Tokenizer {
         int[] encode(String text, boolean addSpecialTokens);
+
+        /** Without special tokens of the tokenizer's own; only conversations need it. */
+        default TokenOffsets encodeWithOffsets(String text) {
+            throw new UnsupportedOperationException("this tokenizer does not say which characters a token is from");
+        }
+
+        /** A model's. */
+        static Tokenizer of(TextTokenizer tokenizer) {
+            return new Tokenizer() {
+                @Override
+                public int[] encode(String text, boolean addSpecialTokens) {
+                    return tokenizer.encode(text, addSpecialTokens);
+                }
+
+                @Override
+                public TokenOffsets encodeWithOffsets(String text) {
+                    return tokenizer.encodeWithOffsets(text);
+                }
+            };
+        }
     }
 
     private static final int NONE = -1;
@@ -28,23 +50,25 @@ public final class ExampleEncoder {
     private final String limit; // what sets it, for messages
     private final int vocabSize;
     private final int endOfSequence;
+    private final boolean wholeChats;
 
-    private ExampleEncoder(Tokenizer tokenizer, int longest, String limit, int vocabSize, int endOfSequence) {
+    private ExampleEncoder(Tokenizer tokenizer, int longest, String limit, int vocabSize, int endOfSequence, boolean wholeChats) {
         this.tokenizer = Objects.requireNonNull(tokenizer, "tokenizer");
         this.longest = longest;
         this.limit = limit;
         this.vocabSize = vocabSize;
         this.endOfSequence = endOfSequence;
+        this.wholeChats = wholeChats;
     }
 
     /** Encodes without an end of sequence token: for scoring. */
     public static ExampleEncoder forScoring(TextTokenizer tokenizer, ModelConfig config) {
-        return forScoring(tokenizer::encode, config.maxPositions(), config.vocabSize());
+        return forScoring(Tokenizer.of(tokenizer), config.maxPositions(), config.vocabSize());
     }
 
     /** As above, with the tokenizer, the model's positions and its vocabulary given one by one. */
     public static ExampleEncoder forScoring(Tokenizer tokenizer, int context, int vocabSize) {
-        return new ExampleEncoder(tokenizer, context, context(context), vocabSize, NONE);
+        return new ExampleEncoder(tokenizer, context, context(context), vocabSize, NONE, false);
     }
 
     /**
@@ -57,12 +81,17 @@ public final class ExampleEncoder {
             throw new InputException("the model's config.json has no eos_token_id, so no end of sequence can be taught; "
                     + "add one, or train with data.append_eos: false");
         }
-        return forTraining(tokenizer::encode, config.maxPositions(), config.vocabSize(), config.eosTokenIds().getFirst());
+        return forTraining(Tokenizer.of(tokenizer), config.maxPositions(), config.vocabSize(), config.eosTokenIds().getFirst());
     }
 
     /** As above, with the tokenizer, the model's positions, its vocabulary and its end token given one by one. */
     public static ExampleEncoder forTraining(Tokenizer tokenizer, int context, int vocabSize, int endOfSequence) {
-        return new ExampleEncoder(tokenizer, context, context(context), vocabSize, endOfSequence);
+        return new ExampleEncoder(tokenizer, context, context(context), vocabSize, endOfSequence, true);
+    }
+
+    /** Encodes as for training, but without the end token after a completion. */
+    public static ExampleEncoder forTrainingWithoutEnd(TextTokenizer tokenizer, ModelConfig config) {
+        return forTraining(Tokenizer.of(tokenizer), config.maxPositions(), config.vocabSize(), NONE);
     }
 
     private static String context(int tokens) {
@@ -73,7 +102,7 @@ public final class ExampleEncoder {
     public ExampleEncoder within(int tokens, String setting) {
         return tokens >= longest ? this
                 : new ExampleEncoder(tokenizer, tokens, setting + " of " + tokens
-                        + " (which can be raised up to " + limit + ")", vocabSize, endOfSequence);
+                        + " (which can be raised up to " + limit + ")", vocabSize, endOfSequence, wholeChats);
     }
 
     /**
@@ -115,7 +144,10 @@ public final class ExampleEncoder {
      * @throws InputException as from {@link #encode(Example)}, but not for the length
      */
     public Optional<EncodedExample> encodeOr(Example example, TooLong tooLong) {
-        int[] prompt = tokens(example.prompt(), true, example);
+        if (wholeChats && example.chat() != null) {
+            return conversation(example, tooLong);
+        }
+        int[] prompt = tokens(example.prompt(), example.chat() == null, example);
         int[] completion = tokens(example.completion(), false, example);
         if (prompt.length == 0) {
             throw new InputException(example.source() + ": the prompt gives no token (this tokenizer adds none of its own), so "
@@ -135,13 +167,42 @@ public final class ExampleEncoder {
         if (endOfSequence != NONE) {
             ids[length - 1] = endOfSequence;
         }
+        requireKnown(ids, example);
+        return Optional.of(new EncodedExample(ids, prompt.length));
+    }
+
+    private Optional<EncodedExample> conversation(Example example, TooLong tooLong) {
+        TokenOffsets tokens;
+        try {
+            tokens = tokenizer.encodeWithOffsets(example.chat().text());
+        } catch (InputException e) {
+            throw new InputException(example.source() + ": " + e.getMessage(), e);
+        }
+        if (tokens.size() > longest) {
+            tooLong.add(example, tokens.size());
+            return Optional.empty();
+        }
+        int[] ids = tokens.ids();
+        requireKnown(ids, example);
+        var trained = new boolean[ids.length];
+        for (ChatText.Span turn : example.chat().turns()) {
+            tokens.mark(turn.start(), turn.end(), trained);
+        }
+        try {
+            return Optional.of(new EncodedExample(ids, trained));
+        } catch (InputException e) {
+            throw new InputException(example.source() + ": no token of the assistant's turns can be trained on (" + e.getMessage()
+                    + "); remove the example", e);
+        }
+    }
+
+    private void requireKnown(int[] ids, Example example) {
         for (int id : ids) {
             if (id < 0 || id >= vocabSize) {
                 throw new InputException(example.source() + ": token id " + id + " is outside the model's vocabulary of "
                         + vocabSize + "; the tokenizer belongs to another model");
             }
         }
-        return Optional.of(new EncodedExample(ids, prompt.length));
     }
 
     private int[] tokens(String text, boolean addSpecialTokens, Example example) {

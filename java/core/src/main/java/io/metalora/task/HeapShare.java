@@ -27,7 +27,8 @@ final class HeapShare {
     }
 
     void add(Example example, Path file, int line) {
-        taken += OVERHEAD + bytes(example.prompt()) + bytes(example.completion()) + bytes(example.source());
+        taken += OVERHEAD + bytes(example.prompt()) + bytes(example.completion()) + bytes(example.source())
+                + (example.chat() == null ? 0 : OVERHEAD + bytes(example.chat().text()));
         if (taken > limit) {
             long size = size(file);
             throw new InputException(file + ":" + line + ": the examples up to here take more than " + (limit >> 20) + " MiB, a quarter of the Java heap"

@@ -8,20 +8,20 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.Comparator;
+import java.util.EnumMap;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.stream.Stream;
 
 /**
  * Reads a folder of tasks: one folder per task, in it {@code train.jsonl}, {@code dev.jsonl} and {@code test.jsonl}, each
- * optional, in the form of {@link ExampleFile}. The second may also be called {@code val.jsonl} or {@code validation.jsonl}.
- * Tasks come sorted by name.
+ * optional, in the form of {@link ExampleFile}. The second may also be called {@code val.jsonl} or {@code validation.jsonl}, and
+ * each may be of another kind of that form ({@code train.csv}). Tasks come sorted by name.
  */
 public final class TaskFolder {
-
-    private static final String TRAIN = "train.jsonl";
-    private static final Set<String> DEV = Set.of("dev.jsonl", "val.jsonl", "validation.jsonl");
-    private static final String TEST = "test.jsonl";
 
     /** That a message lists. */
     private static final int MOST_NAMES = 20;
@@ -34,13 +34,18 @@ public final class TaskFolder {
         return read(folder, List.of());
     }
 
+    /** As {@link #read(Path, Collection, ReadOptions)}, of examples that are no conversations, with the usual keys. */
+    public static List<Task> read(Path folder, Collection<String> names) {
+        return read(folder, names, ReadOptions.NONE);
+    }
+
     /**
      * The named tasks of the folder, or all of them where {@code names} is empty.
      *
      * @throws InputException if the folder or a named task is missing, a task folder holds a JSON Lines file of another
      *                        name, or an example is bad
      */
-    public static List<Task> read(Path folder, Collection<String> names) {
+    public static List<Task> read(Path folder, Collection<String> names, ReadOptions options) {
         if (!Files.isDirectory(folder)) {
             throw new InputException(folder + ": no such folder; a task folder holds one folder a task, with train.jsonl in it");
         }
@@ -72,52 +77,88 @@ public final class TaskFolder {
         var share = new HeapShare();
         var tasks = new ArrayList<Task>();
         for (String name : wanted) {
-            tasks.add(readTask(folder.resolve(name), name, share));
+            tasks.add(readTask(folder.resolve(name), name, options, share));
         }
         return tasks;
     }
 
-    private static Task readTask(Path folder, String name, HeapShare share) {
+    /**
+     * The tasks whose files are named one by one, sorted by name.
+     *
+     * @throws InputException if a file is missing, or an example is bad
+     */
+    public static List<Task> read(Collection<TaskFiles> tasks) {
+        var share = new HeapShare();
+        return tasks.stream().sorted(Comparator.comparing(TaskFiles::name)).map(task -> new Task(task.name(), split(task.train(), task.options(), share),
+                split(task.dev(), task.options(), share), split(task.test(), task.options(), share))).toList();
+    }
+
+    private static List<Example> split(List<Path> files, ReadOptions options, HeapShare share) {
+        return files.stream().flatMap(file -> split(file, options, share).stream()).toList();
+    }
+
+    private static Task readTask(Path folder, String name, ReadOptions options, HeapShare share) {
         if (!Files.isDirectory(folder)) {
             throw new InputException(folder + ": " + (Files.isSymbolicLink(folder) ? "the task is a link that leads nowhere" : "can't be read")
                     + "; mend or remove it, or choose the tasks with data.names");
         }
-        Path train = null;
-        Path dev = null;
-        Path test = null;
+        var files = new EnumMap<Part, Path>(Part.class);
         for (Path file : list(folder)) {
-            String fileName = file.getFileName().toString();
-            if (fileName.equals(TRAIN)) {
-                train = file;
-            } else if (fileName.equals(TEST)) {
-                test = file;
-            } else if (DEV.contains(fileName)) {
-                if (dev != null) {
-                    throw new InputException(file + ": is a second split for development beside " + dev.getFileName()
+            Part.of(file).ifPresent(part -> {
+                Path before = files.put(part, file);
+                if (before != null) {
+                    throw new InputException(file + ": is a second split for " + part.purpose + " beside " + before.getFileName()
                             + "; keep one of the two");
                 }
-                dev = file;
-            } else if (fileName.endsWith(".jsonl")) {
-                throw new InputException(file + ": unknown split; a task folder may hold train.jsonl, dev.jsonl (or val.jsonl, "
-                        + "validation.jsonl) and test.jsonl: rename or remove this file");
-            }
+            });
         }
-        if (train == null && dev == null && test == null) {
+        if (files.isEmpty()) {
             throw new InputException(folder + ": holds none of train.jsonl, dev.jsonl and test.jsonl, so it is not a task; "
                     + "add one or remove the folder");
         }
-        return new Task(name, split(train, share), split(dev, share), split(test, share));
+        return new Task(name, split(files.get(Part.TRAIN), options, share), split(files.get(Part.DEV), options, share),
+                split(files.get(Part.TEST), options, share));
+    }
+
+    /** What a file of a task is for, by its name. */
+    private enum Part {
+        TRAIN("training", "train"), DEV("development", "dev", "val", "validation"), TEST("testing", "test");
+
+        private final String purpose;
+        private final Set<String> names;
+
+        Part(String purpose, String... names) {
+            this.purpose = purpose;
+            this.names = Set.of(names);
+        }
+
+        /** Empty of a file that holds no examples. */
+        static Optional<Part> of(Path file) {
+            String fileName = file.getFileName().toString();
+            int dot = fileName.lastIndexOf('.');
+            String extension = fileName.substring(dot + 1);
+            if (dot < 1 || !ExampleFile.EXTENSIONS.contains(extension)) {
+                return Optional.empty();
+            }
+            String name = fileName.substring(0, dot);
+            Optional<Part> part = Stream.of(values()).filter(each -> each.names.contains(name)).findFirst();
+            if (part.isEmpty() && !extension.equals("json")) { // which may well be something else
+                throw new InputException(file + ": unknown split; a task folder may hold train.jsonl, dev.jsonl (or val.jsonl, "
+                        + "validation.jsonl) and test.jsonl (or .json, .csv, .tsv, .parquet): rename or remove this file");
+            }
+            return part;
+        }
     }
 
     /** @param file null where the task has no such split */
-    private static List<Example> split(Path file, HeapShare share) {
+    private static List<Example> split(Path file, ReadOptions options, HeapShare share) {
         if (file == null) {
             return List.of();
         }
         if (Files.exists(file) && !Files.isRegularFile(file)) {
             throw new InputException(file + ": is not a regular file, and is read more than once; copy what it gives into a file");
         }
-        List<Example> examples = ExampleFile.read(file, share);
+        List<Example> examples = ExampleFile.read(file, options, share);
         for (Example example : examples) {
             if (isBlank(example.completion())) {
                 throw new InputException(example.source() + ": the completion is white space alone, which nothing can be learned from; "

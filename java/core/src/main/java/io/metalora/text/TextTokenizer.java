@@ -1,6 +1,8 @@
 package io.metalora.text;
 
+import ai.djl.huggingface.tokenizers.Encoding;
 import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
+import ai.djl.huggingface.tokenizers.jni.CharSpan;
 import io.metalora.runtime.InputException;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -54,17 +56,43 @@ public final class TextTokenizer implements AutoCloseable {
 
     /** Ids of {@code text}; with {@code addSpecialTokens}, what tokenizer.json adds around it (often a BOS). */
     public int[] encode(String text, boolean addSpecialTokens) {
+        return ids(encoding(text, addSpecialTokens));
+    }
+
+    /** Ids of {@code text} without special tokens of the tokenizer's own, with the characters of {@code text} each is from. */
+    public TokenOffsets encodeWithOffsets(String text) {
+        Encoding encoding = encoding(text, false);
+        CharSpan[] spans = encoding.getCharTokenSpans();
+        var starts = new int[spans.length];
+        var ends = new int[spans.length];
+        // The library counts code points, Java UTF-16 units.
+        var index = new int[text.codePointCount(0, text.length()) + 1];
+        for (int point = 0, at = 0; point < index.length; point++) {
+            index[point] = at;
+            at += at < text.length() ? Character.charCount(text.codePointAt(at)) : 0;
+        }
+        for (int i = 0; i < spans.length; i++) {
+            starts[i] = spans[i] == null ? 0 : index[spans[i].getStart()];
+            ends[i] = spans[i] == null ? 0 : index[spans[i].getEnd()];
+        }
+        return new TokenOffsets(ids(encoding), starts, ends);
+    }
+
+    private Encoding encoding(String text, boolean addSpecialTokens) {
         int bad = unpairedSurrogate(text);
         if (bad >= 0) {
             throw new InputException("the text holds an unpaired surrogate (\\u%04x) at character %d, which is no"
                     .formatted((int) text.charAt(bad), bad) + " Unicode character; repair the text's encoding");
         }
-        long[] ids;
         try {
-            ids = tokenizer.encode(text, addSpecialTokens, false).getIds();
+            return tokenizer.encode(text, addSpecialTokens, false);
         } catch (RuntimeException e) {
             throw new InputException("the text can't be encoded with " + file + ": " + e.getMessage(), e);
         }
+    }
+
+    private int[] ids(Encoding encoding) {
+        long[] ids = encoding.getIds();
         var out = new int[ids.length];
         for (int i = 0; i < ids.length; i++) {
             if (ids[i] > Integer.MAX_VALUE) {

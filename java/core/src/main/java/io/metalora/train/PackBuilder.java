@@ -12,7 +12,7 @@ import java.util.List;
  * Lays the examples of several adapter slots out as packs: sequences one after the other without padding, those of a slot
  * together, slots ascending. A batch over the token limit becomes several packs, micro-batches whose gradients add up to the
  * batch's: {@code rowScale} is 1 / (loss tokens of the slot in the whole batch), so every slot's loss is the mean over its
- * completion tokens (and the end token where it was encoded), however the batch was split; or, where the slots have one loss
+ * completion tokens (and the end token where it was encoded; of a conversation over all assistant turns), however the batch was split; or, where the slots have one loss
  * together, 1 / (loss tokens of all of them).
  *
  * <p>The packs are the builder's own and are overwritten by the next {@link #build}.
@@ -37,6 +37,7 @@ final class PackBuilder {
     private final LossMean mean;
     private final List<TokenPack> packs = new ArrayList<>();
     private int[] ids = new int[0]; // of the example at hand
+    private int[] targets = new int[0]; // likewise
 
     /** As below, with a loss of each slot. */
     PackBuilder(PassLimits limits) {
@@ -93,7 +94,7 @@ final class PackBuilder {
         for (int slot = 0; slot < slots.size(); slot++) {
             float rowScale = 1f / (mean == LossMean.OF_BATCH ? ofBatch : lossTokens(slots.get(slot)));
             for (EncodedExample example : slots.get(slot)) {
-                if (pack == null || !pack.fits(example.length(), example.promptLength())) {
+                if (pack == null || !pack.fitsTargets(example.length(), example.lossTokens())) {
                     if (used == packs.size()) {
                         packs.add(new TokenPack(limits));
                     }
@@ -102,9 +103,11 @@ final class PackBuilder {
                 }
                 if (ids.length < example.length()) {
                     ids = new int[example.length()];
+                    targets = new int[example.length()];
                 }
                 example.copyIds(ids);
-                pack.add(slot, ids, example.length(), example.promptLength(), rowScale);
+                example.copyTargets(targets);
+                pack.add(slot, ids, example.length(), targets, example.lossTokens(), rowScale);
             }
         }
         return Collections.unmodifiableList(packs.subList(0, used));

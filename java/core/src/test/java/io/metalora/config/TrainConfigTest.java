@@ -373,4 +373,17 @@ class TrainConfigTest {
         assertThatThrownBy(() -> TrainConfig.builder().compute(compute -> compute.backend(null)).build())
                 .isInstanceOf(NullPointerException.class).hasMessage("backend");
     }
+
+    @Test
+    void columnsAreASectionOfTheData() {
+        TrainConfig config = TrainConfig.parse("c.yaml", "data:\n  columns: {prompt: question}\n  thinking: false\n",
+                List.of("data.columns.completion=answer"));
+
+        assertThat(config.data().columns().prompt()).isEqualTo("question");
+        assertThat(config.data().columns().completion()).isEqualTo("answer");
+        assertThat(config.readOptions().columns()).isEqualTo(config.data().columns());
+        assertThat(config.data().thinking()).isFalse();
+        assertThatThrownBy(() -> TrainConfig.parse("c.yaml", "data:\n  columns:\n    prompt: q\n    output: a\n", List.of()))
+                .isInstanceOf(InputException.class).hasMessageStartingWith("c.yaml:2: data.columns names columns of several forms");
+    }
 }

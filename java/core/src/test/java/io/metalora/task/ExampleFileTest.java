@@ -119,9 +119,9 @@ class ExampleFileTest {
         }
         assertThatThrownBy(() -> ExampleFile.read(file)).isInstanceOf(InputException.class).hasMessageStartingWith(file + ":2: the line has more than 64 MiB");
         Files.writeString(file, GOOD.repeat(1000));
-        assertThatThrownBy(() -> ExampleFile.read(file, new HeapShare(100_000))).isInstanceOf(InputException.class)
+        assertThatThrownBy(() -> ExampleFile.read(file, ReadOptions.NONE, new HeapShare(100_000))).isInstanceOf(InputException.class)
                 .hasMessageStartingWith(file.toString()).hasMessageContaining("of the Java heap").hasMessageContaining("-Xmx");
-        assertThat(ExampleFile.read(file, new HeapShare(1_000_000))).hasSize(1000);
+        assertThat(ExampleFile.read(file, ReadOptions.NONE, new HeapShare(1_000_000))).hasSize(1000);
     }
 
     /** Their ids take room beside them, and the run too. */

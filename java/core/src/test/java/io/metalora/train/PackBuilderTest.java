@@ -25,6 +25,19 @@ class PackBuilderTest {
         return new EncodedExample(ids, promptLength);
     }
 
+    /** A loss row for each trained token, and the mean over them. */
+    @Test
+    void lossRowsAreThoseOfTheMask() {
+        var masked = new EncodedExample(new int[] {10, 11, 12, 13, 14, 15}, new boolean[] {false, false, true, false, true, true});
+        TokenPack pack = new PackBuilder(new PassLimits(20, 4, 20, 1)).build(List.of(List.of(example(1, 20, 21), masked))).getFirst();
+
+        assertThat(pack.tokens()).isEqualTo(6);
+        assertThat(Arrays.copyOf(pack.rows(), pack.lossRows())).containsExactly(0, 2, 4, 5);
+        assertThat(Arrays.copyOf(pack.targets(), pack.lossRows())).containsExactly(21, 12, 14, 15);
+        assertThat(Arrays.copyOf(pack.rowSequence(), pack.lossRows())).containsExactly(0, 1, 1, 1);
+        assertThat(pack.rowScale()[3]).isEqualTo(1f / 4);
+    }
+
     @Test
     void laysSequencesOutBySlotWithoutPadding() {
         var slots = List.of(List.of(example(2, 10, 11, 12, 13), example(1, 20, 21)), List.<EncodedExample>of(),

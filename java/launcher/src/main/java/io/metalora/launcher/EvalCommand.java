@@ -1,6 +1,7 @@
 package io.metalora.launcher;
 
 import com.fasterxml.jackson.annotation.JsonPropertyOrder;
+import io.metalora.config.TaskSource;
 import io.metalora.eval.EvaluationLog;
 import io.metalora.eval.LongExamples;
 import io.metalora.eval.Split;
@@ -10,7 +11,6 @@ import io.metalora.eval.TaskResult;
 import io.metalora.model.LoadedModel;
 import io.metalora.runtime.InputException;
 import io.metalora.task.Task;
-import io.metalora.task.TaskFolder;
 import java.io.PrintWriter;
 import java.nio.file.Path;
 import java.util.List;
@@ -80,7 +80,7 @@ final class EvalCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        List<Task> read = TaskFolder.read(tasks);
+        List<Task> read = TaskSource.read(tasks, List.of(), model.readOptions());
         List<TaskItems> items = read.stream().map(task -> TaskItems.of(task, split, samples.most())).toList();
         var log = EvaluationLog.inMemory(items);
         PrintWriter out = spec.commandLine().getOut();

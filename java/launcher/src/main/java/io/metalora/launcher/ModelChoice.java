@@ -2,6 +2,7 @@ package io.metalora.launcher;
 
 import io.metalora.model.LoadedModel;
 import io.metalora.runtime.InputException;
+import io.metalora.task.ReadOptions;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -30,6 +31,11 @@ final class ModelChoice {
     /** The adapter's folder, or null. */
     Path adapter() {
         return adapter;
+    }
+
+    /** How examples for this model are read. */
+    ReadOptions readOptions() {
+        return ReadOptions.of(model);
     }
 
     /** Loads the model and the adapter, which comes into slot 0. */

@@ -55,7 +55,7 @@ final class ScoreCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         try (var target = out == null ? null : new NewFile(out)) {
-            return score(ExampleFile.read(data), target);
+            return score(ExampleFile.read(data, model.readOptions()), target);
         }
     }
 

@@ -54,7 +54,12 @@ public final class TokenPack {
 
     /** Whether {@link #add} of a sequence of {@code length} ids would stay within the limits. */
     public boolean fits(int length, int firstTarget) {
-        return hasRoom(length - 1, length - firstTarget);
+        return fitsTargets(length, length - firstTarget);
+    }
+
+    /** As above, with {@code count} targets. */
+    public boolean fitsTargets(int length, int count) {
+        return hasRoom(length - 1, count);
     }
 
     private boolean hasRoom(int moreTokens, int moreRows) {
@@ -86,6 +91,22 @@ public final class TokenPack {
         int start = append(slot, ids, length - 1, length - firstTarget);
         for (int t = firstTarget; t < length; t++) {
             row(start + t - 1, ids[t], scale);
+        }
+    }
+
+    /**
+     * Appends a sequence of which some tokens are to be predicted: token t - 1 is a loss row of target ids[t] for each t of
+     * {@code targets}. Like those above it takes length - 1 tokens of the pack.
+     *
+     * @param targets positions in [1, length), ascending; the first {@code count} are used
+     */
+    public void add(int slot, int[] ids, int length, int[] targets, int count, float scale) {
+        if (length < 2 || count < 1 || targets[0] < 1 || targets[count - 1] >= length) {
+            throw new IllegalArgumentException("a sequence of " + length + " tokens with " + count + " targets");
+        }
+        int start = append(slot, ids, length - 1, count);
+        for (int i = 0; i < count; i++) {
+            row(start + targets[i] - 1, ids[targets[i]], scale);
         }
     }
 

@@ -49,11 +49,11 @@ public final class JinjaTemplate implements ChatTemplate {
 
     private final String source; // of the template, for messages
     private final String template;
-    private final Map<String, String> specialTokens; // bos_token -> "<s>"
+    private final Map<String, Object> variables; // bos_token -> "<s>", enable_thinking -> false
 
-    private JinjaTemplate(String source, String template, Map<String, String> specialTokens) {
+    private JinjaTemplate(String source, String template, Map<String, Object> variables) {
         this.source = source;
-        this.specialTokens = specialTokens;
+        this.variables = variables;
         this.template = run(() -> {
             String known = JinjaDialect.translate(template);
             // Jinja drops one line end at the end of a template; the library would drop it from the output.
@@ -108,18 +108,24 @@ public final class JinjaTemplate implements ChatTemplate {
      * (a string, or a list of which "default" counts). Empty for a model without one: a base model.
      */
     public static Optional<JinjaTemplate> load(Path modelDir) {
+        return load(modelDir, Map.of());
+    }
+
+    /** As above; {@code variables} are what the template sees beside the messages and the special tokens. */
+    public static Optional<JinjaTemplate> load(Path modelDir, Map<String, Object> variables) {
         ModelConfig.requireFolder(modelDir);
         Path file = modelDir.resolve("chat_template.jinja");
         Path configFile = modelDir.resolve("tokenizer_config.json");
         Optional<JsonObject> config = RegularFile.isNamed(configFile)
                 ? Optional.of(JsonObject.read(configFile)) : Optional.empty();
-        Map<String, String> tokens = config.map(JinjaTemplate::specialTokens).orElse(Map.of());
+        var seen = new HashMap<String, Object>(config.map(JinjaTemplate::specialTokens).orElse(Map.of()));
+        seen.putAll(variables);
         if (RegularFile.isNamed(file)) {
             byte[] text = JsonText.utf8(file.toString(), JsonText.read(file, MAX_TEMPLATE, "a chat template"));
-            return Optional.of(new JinjaTemplate(file.toString(), new String(text, StandardCharsets.UTF_8), tokens));
+            return Optional.of(new JinjaTemplate(file.toString(), new String(text, StandardCharsets.UTF_8), seen));
         }
         return config.flatMap(JinjaTemplate::template)
-                .map(text -> new JinjaTemplate(configFile + ": chat_template", text, tokens));
+                .map(text -> new JinjaTemplate(configFile + ": chat_template", text, seen));
     }
 
     private static Optional<String> template(JsonObject config) {
@@ -154,7 +160,7 @@ public final class JinjaTemplate implements ChatTemplate {
 
     @Override
     public String render(List<Message> messages, boolean addGenerationPrompt) {
-        var bindings = new HashMap<String, Object>(specialTokens);
+        var bindings = new HashMap<>(variables);
         bindings.put("messages", messages.stream().map(JinjaTemplate::asMap).toList());
         bindings.put("add_generation_prompt", addGenerationPrompt);
         RenderResult result = run(() -> render(bindings));
