@@ -104,6 +104,16 @@ public final class ExampleEncoder {
         return encoded.orElseThrow();
     }
 
+    /** The most tokens an example may have, with its end of sequence. */
+    public int most() {
+        return longest;
+    }
+
+    /** This without a limit on an example's tokens: for those who report lengths. */
+    public ExampleEncoder ofAnyLength() {
+        return new ExampleEncoder(tokenizer, Integer.MAX_VALUE, "any", vocabSize, endOfSequence);
+    }
+
     /** An empty collection for examples that are too long for this encoder. */
     public TooLong noneTooLong() {
         return new TooLong(limit);
