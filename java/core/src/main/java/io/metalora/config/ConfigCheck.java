@@ -63,6 +63,7 @@ final class ConfigCheck {
                 "method asymmetric-lora has a B of each task in place of a router; leave it lora, or take another method");
         require(config.data().samplesPerTask() >= 0, "data.samples_per_task", config.data().samplesPerTask(),
                 "must be at least 0 (0 = all)");
+        require(config.data().maxLength() >= 0, "data.max_length", config.data().maxLength(), "must be at least 0 (0 = the model's context)");
 
         var names = new HashSet<String>();
         for (String name : config.data().names()) {

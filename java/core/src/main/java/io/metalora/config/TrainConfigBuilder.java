@@ -173,6 +173,7 @@ public final class TrainConfigBuilder {
         private List<String> names;
         private int samplesPerTask;
         private boolean appendEos;
+        private int maxLength;
         private OverLength overLength;
 
         private Data(TrainConfig.Data from) {
@@ -180,6 +181,7 @@ public final class TrainConfigBuilder {
             this.names = from.names();
             this.samplesPerTask = from.samplesPerTask();
             this.appendEos = from.appendEos();
+            this.maxLength = from.maxLength();
             this.overLength = from.overLength();
         }
 
@@ -203,13 +205,18 @@ public final class TrainConfigBuilder {
             return this;
         }
 
+        public Data maxLength(int maxLength) {
+            this.maxLength = maxLength;
+            return this;
+        }
+
         public Data overLength(OverLength overLength) {
             this.overLength = overLength;
             return this;
         }
 
         private TrainConfig.Data build() {
-            return new TrainConfig.Data(folder, names, samplesPerTask, appendEos, overLength);
+            return new TrainConfig.Data(folder, names, samplesPerTask, appendEos, maxLength, overLength);
         }
     }
 

@@ -381,6 +381,11 @@ public final class TrainingRun {
         if (!dropped.isEmpty()) {
             listener.warning("data.over_length: drop left out training examples that are too long, by task: " + dropped);
         }
+        String truncated = encoded.stream().filter(task -> task.truncated() > 0).map(task -> task.name() + " " + task.truncated())
+                .collect(Collectors.joining(", "));
+        if (!truncated.isEmpty()) {
+            listener.warning("data.over_length: truncate cut the prompts of training examples that are too long, by task: " + truncated);
+        }
         if (config.method() == Method.META_LORA) {
             MetaLora.requireEnough(encoded, config);
         }

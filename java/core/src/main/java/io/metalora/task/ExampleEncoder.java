@@ -28,13 +28,16 @@ public final class ExampleEncoder {
     private final String limit; // what sets it, for messages
     private final int vocabSize;
     private final int endOfSequence;
+    private final boolean truncates;
 
-    private ExampleEncoder(Tokenizer tokenizer, int longest, String limit, int vocabSize, int endOfSequence) {
+    private ExampleEncoder(Tokenizer tokenizer, int longest, String limit, int vocabSize, int endOfSequence,
+                           boolean truncates) {
         this.tokenizer = Objects.requireNonNull(tokenizer, "tokenizer");
         this.longest = longest;
         this.limit = limit;
         this.vocabSize = vocabSize;
         this.endOfSequence = endOfSequence;
+        this.truncates = truncates;
     }
 
     /** Encodes without an end of sequence token: for scoring. */
@@ -44,7 +47,7 @@ public final class ExampleEncoder {
 
     /** As above, with the tokenizer, the model's positions and its vocabulary given one by one. */
     public static ExampleEncoder forScoring(Tokenizer tokenizer, int context, int vocabSize) {
-        return new ExampleEncoder(tokenizer, context, context(context), vocabSize, NONE);
+        return new ExampleEncoder(tokenizer, context, context(context), vocabSize, NONE, false);
     }
 
     /**
@@ -62,7 +65,7 @@ public final class ExampleEncoder {
 
     /** As above, with the tokenizer, the model's positions, its vocabulary and its end token given one by one. */
     public static ExampleEncoder forTraining(Tokenizer tokenizer, int context, int vocabSize, int endOfSequence) {
-        return new ExampleEncoder(tokenizer, context, context(context), vocabSize, endOfSequence);
+        return new ExampleEncoder(tokenizer, context, context(context), vocabSize, endOfSequence, false);
     }
 
     private static String context(int tokens) {
@@ -73,7 +76,16 @@ public final class ExampleEncoder {
     public ExampleEncoder within(int tokens, String setting) {
         return tokens >= longest ? this
                 : new ExampleEncoder(tokenizer, tokens, setting + " of " + tokens
-                        + " (which can be raised up to " + limit + ")", vocabSize, endOfSequence);
+                        + " (which can be raised up to " + limit + ")", vocabSize, endOfSequence, truncates);
+    }
+
+    /**
+     * This, but a prompt that makes its example too long loses tokens after the special ones it begins with: what is asked for
+     * usually stands at its end, beside the completion. The completion and the end of sequence stay whole, so that nothing wrong
+     * is taught; where they leave no room for a token of the prompt, the example stays too long.
+     */
+    public ExampleEncoder truncating() {
+        return new ExampleEncoder(tokenizer, longest, limit, vocabSize, endOfSequence, true);
     }
 
     /**
@@ -111,7 +123,7 @@ public final class ExampleEncoder {
 
     /** This without a limit on an example's tokens: for those who report lengths. */
     public ExampleEncoder ofAnyLength() {
-        return new ExampleEncoder(tokenizer, Integer.MAX_VALUE, "any", vocabSize, endOfSequence);
+        return new ExampleEncoder(tokenizer, Integer.MAX_VALUE, "any", vocabSize, endOfSequence, truncates);
     }
 
     /** An empty collection for examples that are too long for this encoder. */
@@ -135,10 +147,18 @@ public final class ExampleEncoder {
             throw new InputException(example.source() + ": the completion gives no token, so there is nothing to learn or to "
                     + "score; remove the line or give it a completion");
         }
-        int length = prompt.length + completion.length + (endOfSequence == NONE ? 0 : 1);
+        int end = endOfSequence == NONE ? 0 : 1;
+        int length = prompt.length + completion.length + end;
         if (length > longest) {
-            tooLong.add(example, length);
-            return Optional.empty();
+            int special = truncates ? specialsBefore(prompt, example) : 0;
+            int room = longest - completion.length - end;
+            if (!truncates || room <= special) {
+                tooLong.add(example, length);
+                return Optional.empty();
+            }
+            prompt = withoutMiddle(prompt, special, room);
+            length = longest;
+            tooLong.addCut();
         }
         int[] ids = Arrays.copyOf(prompt, length);
         System.arraycopy(completion, 0, ids, prompt.length, completion.length);
@@ -152,6 +172,24 @@ public final class ExampleEncoder {
             }
         }
         return Optional.of(new EncodedExample(ids, prompt.length));
+    }
+
+    /** How many special tokens the tokenizer puts before a prompt. */
+    private int specialsBefore(int[] prompt, Example example) {
+        int[] plain = tokens(example.prompt(), false, example);
+        for (int count = 0; count + plain.length <= prompt.length; count++) {
+            if (Arrays.equals(prompt, count, count + plain.length, plain, 0, plain.length)) {
+                return count;
+            }
+        }
+        return 0; // the special tokens change how the text is split
+    }
+
+    /** The first {@code begin} tokens and the last of the others, {@code count} together. */
+    private static int[] withoutMiddle(int[] tokens, int begin, int count) {
+        int[] kept = Arrays.copyOf(tokens, count);
+        System.arraycopy(tokens, tokens.length - (count - begin), kept, begin, count - begin);
+        return kept;
     }
 
     private int[] tokens(String text, boolean addSpecialTokens, Example example) {

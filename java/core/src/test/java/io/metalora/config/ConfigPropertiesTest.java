@@ -108,7 +108,8 @@ class ConfigPropertiesTest {
                 Arbitraries.floats().between(1e-30f, true, 1e30f, true).ofScale(38), Arbitraries.of(true, false),
                 Arbitraries.floats().between(0, true, 0.99f, true).ofScale(9), targets(), paths()).as(TrainConfig.Adapter::new);
         Arbitrary<TrainConfig.Data> data = Combinators.combine(paths(), texts().filter(text -> !text.isEmpty()).list().uniqueElements().ofMaxSize(4),
-                Arbitraries.integers().greaterOrEqual(0), Arbitraries.of(true, false), Arbitraries.of(OverLength.class)).as(TrainConfig.Data::new);
+                Arbitraries.integers().greaterOrEqual(0), Arbitraries.of(true, false), Arbitraries.integers().greaterOrEqual(0),
+                Arbitraries.of(OverLength.class)).as(TrainConfig.Data::new);
         Arbitrary<TrainConfig.Meta> meta = Combinators.combine(Arbitraries.longs().greaterOrEqual(1), Arbitraries.integers().between(1, 4096),
                 Arbitraries.integers().greaterOrEqual(1), Arbitraries.integers().greaterOrEqual(1), Arbitraries.integers().between(0, 10_000),
                 Arbitraries.of(InnerOptimizer.class), positive(), Arbitraries.of(AggregationRule.class)).as((iterations, tasks, support, query,

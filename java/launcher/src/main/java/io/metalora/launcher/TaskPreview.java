@@ -21,6 +21,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.IntStream;
 
 /**
  * What a configuration makes of a task, found without the model's weights.
@@ -76,11 +77,11 @@ record TaskPreview(String task, List<SplitPreview> splits, List<Overlap> overlap
             List<EncodedExample> encoded = training.ofAnyLength().encode(task.train());
             int tooLong = (int) encoded.stream().filter(example -> example.length() > training.most()).count();
             int used = 0;
-            if (tooLong < encoded.size()) {
+            if (task.train().stream().anyMatch(example -> training.encodeOr(example, training.noneTooLong()).isPresent())) {
                 EncodedTask seen = EncodedTask.encode(List.of(task), training, config.data().samplesPerTask(), config.seed(), OverLength.DROP).getFirst();
                 used = seen.examples().size();
-                shown = Arrays.stream(seen.lines()).limit(most == 0 ? Long.MAX_VALUE : most)
-                        .mapToObj(line -> EncodedPreview.of(task.train().get(line), encoded.get(line), tokenizer)).toList();
+                shown = IntStream.range(0, most == 0 ? seen.examples().size() : Math.min(most, used))
+                        .mapToObj(i -> EncodedPreview.of(task.train().get(seen.line(i)), seen.examples().get(i), tokenizer)).toList();
             }
             splits.add(split(Split.TRAIN, task.train(), encoded, used, tooLong));
         }

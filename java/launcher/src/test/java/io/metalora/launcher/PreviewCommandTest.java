@@ -113,6 +113,19 @@ class PreviewCommandTest {
     }
 
     @Test
+    void whatTrainingCutsIsShownCut() throws IOException {
+        Path train = tasks.resolve("colour/train.jsonl");
+        add(train, "cat ".repeat(60) + "is", " red");
+        JsonNode task = json("--task", "colour", "data.max_length=40", "data.over_length=truncate", "data.samples_per_task=0", "-n", "all").at("/tasks/0");
+        assertThat(task.at("/splits/0/too_long").asInt()).isEqualTo(1);
+        assertThat(task.at("/splits/0/used").asInt()).isEqualTo(25);
+        JsonNode cut = task.at("/examples/24");
+        assertThat(cut.get("tokens").asInt()).isEqualTo(40);
+        assertThat(cut.at("/spans/0/text").asText()).endsWith("cat is");
+        assertThat(cut.at("/spans/1/text").asText()).startsWith(" red");
+    }
+
+    @Test
     void neitherTheTextOfAnExampleNorATasksNameReachesTheTerminalRaw() throws IOException {
         add(tasks.resolve("colour/train.jsonl"), "a\\u001b[31m", " red");
         var result = Cli.run("preview", config, "--task", "colour", "data.samples_per_task=0", "-n", "all");
