@@ -16,6 +16,7 @@ import io.metalora.runtime.Backend;
 import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.InstructionSet;
+import io.metalora.task.ContentSplit;
 import io.metalora.task.ExampleEncoder;
 import io.metalora.task.OverLength;
 import io.metalora.text.TextTokenizer;
@@ -83,11 +84,14 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param appendEos      teach the end of sequence token after every completion
      * @param maxLength      the most tokens of an example in training; 0: the model's context
      * @param overLength     what happens to longer ones, or those longer than {@code compute.token_budget}
+     * @param split          what is cut off train.jsonl where a task has no dev or test file
      */
-    public record Data(Path folder, List<String> names, int samplesPerTask, boolean appendEos, int maxLength, OverLength overLength) {
+    public record Data(Path folder, List<String> names, int samplesPerTask, boolean appendEos, int maxLength, OverLength overLength,
+            ContentSplit split) {
         public Data {
             names = List.copyOf(names);
             Objects.requireNonNull(overLength, "overLength");
+            Objects.requireNonNull(split, "split");
         }
     }
 
@@ -218,7 +222,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     /** The defaults; {@code model}, {@code output} and {@code data.folder} have none. */
     public static final TrainConfig DEFAULTS = new TrainConfig(Method.META_LORA, null, null, 0,
             new Adapter(AdapterKind.LORA, 8, 4, 16, false, 0, TargetModules.allLinear(), null),
-            new Data(null, List.of(), 0, true, 0, OverLength.REFUSE),
+            new Data(null, List.of(), 0, true, 0, OverLength.REFUSE, ContentSplit.NONE),
             new Meta(100, 4, 8, 8, 3, AdapterPart.ALL, InnerOptimizer.SGD, 0.02, List.of(), 0, 0, OuterDirection.FIRST_ORDER,
                     CompositionRule.UNIFORM, 1, AggregationRule.MEAN, 0.4, null, 10),
             new Joint(3, 8),
@@ -306,7 +310,8 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
         return new TrainConfig(method, Folders.absolute(model), Folders.absolute(output), seed,
                 new Adapter(adapter.kind, adapter.rank, adapter.heads, adapter.alpha, adapter.rslora, adapter.dropout,
                         adapter.targetModules, Folders.absolute(adapter.init)),
-                new Data(Folders.absolute(data.folder), data.names, data.samplesPerTask, data.appendEos, data.maxLength, data.overLength),
+                new Data(Folders.absolute(data.folder), data.names, data.samplesPerTask, data.appendEos, data.maxLength, data.overLength,
+                        data.split),
                 new Meta(meta.iterations, meta.tasksPerIteration, meta.supportSize, meta.querySize, meta.innerSteps, meta.adapts,
                         meta.innerOptimizer, meta.innerLr, meta.innerRates, meta.innerRateLr, meta.innerClip, meta.outer,
                         meta.composition, meta.compositionTemperature, meta.aggregation, meta.cagradC,

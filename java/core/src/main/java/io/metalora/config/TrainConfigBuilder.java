@@ -8,6 +8,7 @@ import io.metalora.runtime.Arithmetic;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.InstructionSet;
+import io.metalora.task.ContentSplit;
 import io.metalora.task.OverLength;
 import java.nio.file.Path;
 import java.util.List;
@@ -175,6 +176,7 @@ public final class TrainConfigBuilder {
         private boolean appendEos;
         private int maxLength;
         private OverLength overLength;
+        private ContentSplit split;
 
         private Data(TrainConfig.Data from) {
             this.folder = from.folder();
@@ -183,6 +185,7 @@ public final class TrainConfigBuilder {
             this.appendEos = from.appendEos();
             this.maxLength = from.maxLength();
             this.overLength = from.overLength();
+            this.split = from.split();
         }
 
         public Data folder(Path folder) {
@@ -215,8 +218,13 @@ public final class TrainConfigBuilder {
             return this;
         }
 
+        public Data split(ContentSplit split) {
+            this.split = split;
+            return this;
+        }
+
         private TrainConfig.Data build() {
-            return new TrainConfig.Data(folder, names, samplesPerTask, appendEos, maxLength, overLength);
+            return new TrainConfig.Data(folder, names, samplesPerTask, appendEos, maxLength, overLength, split);
         }
     }
 

@@ -189,7 +189,7 @@ public final class TrainingRun {
     private Outcome load() {
         ModelFingerprint fingerprint = ModelFingerprint.of(config.model());
         Optional<RunStart> before = requireSameStart(fingerprint);
-        List<Task> tasks = TaskFolder.read(config.data().folder(), config.data().names());
+        List<Task> tasks = config.data().split().of(TaskFolder.read(config.data().folder(), config.data().names()));
         ModelConfig modelConfig = ModelConfig.read(config.model());
         try (var tokenizer = TextTokenizer.load(config.model())) {
             List<EncodedTask> encoded = encode(tokenizer, modelConfig, tasks);

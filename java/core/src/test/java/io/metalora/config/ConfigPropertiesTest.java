@@ -10,6 +10,7 @@ import io.metalora.runtime.Arithmetic;
 import io.metalora.runtime.Backend;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.InstructionSet;
+import io.metalora.task.ContentSplit;
 import io.metalora.task.OverLength;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
@@ -109,7 +110,8 @@ class ConfigPropertiesTest {
                 Arbitraries.floats().between(0, true, 0.99f, true).ofScale(9), targets(), paths()).as(TrainConfig.Adapter::new);
         Arbitrary<TrainConfig.Data> data = Combinators.combine(paths(), texts().filter(text -> !text.isEmpty()).list().uniqueElements().ofMaxSize(4),
                 Arbitraries.integers().greaterOrEqual(0), Arbitraries.of(true, false), Arbitraries.integers().greaterOrEqual(0),
-                Arbitraries.of(OverLength.class)).as(TrainConfig.Data::new);
+                Arbitraries.of(OverLength.class),
+                Combinators.combine(Arbitraries.doubles().between(0, 0.4), Arbitraries.doubles().between(0, 0.4)).as(ContentSplit::new)).as(TrainConfig.Data::new);
         Arbitrary<TrainConfig.Meta> meta = Combinators.combine(Arbitraries.longs().greaterOrEqual(1), Arbitraries.integers().between(1, 4096),
                 Arbitraries.integers().greaterOrEqual(1), Arbitraries.integers().greaterOrEqual(1), Arbitraries.integers().between(0, 10_000),
                 Arbitraries.of(InnerOptimizer.class), positive(), Arbitraries.of(AggregationRule.class)).as((iterations, tasks, support, query,

@@ -27,11 +27,12 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "preview",
         description = {
-                "Shows examples as the model sees them in training, with the tokens that carry loss in colour, or in [[ ]] where there is no "
-                        + "colour (not a terminal, or NO_COLOR is set).",
+                "Shows examples as the model sees them in training, with the tokens that carry loss in colour, or in [[ ]] "
+                        + "where there is no colour (not a terminal, or NO_COLOR is set).",
                 "",
                 "Then, for each task and split: samples, tokens, what is too long, duplicates within the split and between splits, "
-                        + "and the labels that an evaluation would rank. Reads the model's tokenizer and config.json, no weights; trains nothing.",
+                        + "and the labels that an evaluation would rank. Reads the model's tokenizer and config.json, no weights; "
+                        + "trains nothing.",
                 ""},
         footer = {
                 "",
@@ -102,7 +103,7 @@ final class PreviewCommand implements Callable<Integer> {
             throw new InputException("--task " + Shown.quoted(name) + " is not one of data.names: "
                     + String.join(", ", chosen.stream().map(Shown::plain).toList()));
         });
-        List<Task> read = TaskFolder.read(config.data().folder(), names.isEmpty() ? chosen : names);
+        List<Task> read = config.data().split().of(TaskFolder.read(config.data().folder(), names.isEmpty() ? chosen : names));
         ModelConfig model = ModelConfig.read(config.model());
         try (var tokenizer = TextTokenizer.load(config.model())) {
             return read.stream().map(task -> TaskPreview.of(task, config, tokenizer, model, examples.most())).toList();
@@ -140,6 +141,7 @@ final class PreviewCommand implements Callable<Integer> {
 
     private static Report.Tokens.Item item(EncodedPreview example) {
         return new Report.Tokens.Item(example.source() + ": " + example.tokens() + " tokens, " + example.trained() + " trained",
-                example.spans().stream().map(span -> new Report.Tokens.Span(span.text(), PreviewText.ids(span), span.trained())).toList());
+                example.spans().stream().map(span -> new Report.Tokens.Span(span.text(), PreviewText.ids(span), span.trained()))
+                        .toList());
     }
 }

@@ -8,8 +8,8 @@ import java.util.stream.Collectors;
 /** A preview for the terminal: trained tokens are coloured, or stand in double brackets where there is no colour. */
 final class PreviewText {
 
-    static final List<String> HEADINGS = List.of("task", "split", "samples", "used", "tokens", "shortest", "median", "longest", "trained", "too long",
-            "duplicates");
+    static final List<String> HEADINGS = List.of("task", "split", "samples", "used", "tokens", "shortest", "median", "longest",
+            "trained", "too long", "duplicates");
     private static final String INDENT = "    ";
 
     private final String begin;
@@ -43,9 +43,9 @@ final class PreviewText {
 
     /** The rows of a task, as {@link #HEADINGS} names them. */
     static List<List<String>> rows(TaskPreview task) {
-        return task.splits().stream().map(split -> List.of(task.task(), split.split(), text(split.samples()), text(split.used()), text(split.tokens()),
-                text(split.minTokens()), text(split.medianTokens()), text(split.maxTokens()), text(split.trainedTokens()), text(split.tooLong()),
-                text(split.duplicates()))).toList();
+        return task.splits().stream().map(split -> List.of(task.task(), split.split(), text(split.samples()), text(split.used()),
+                text(split.tokens()), text(split.minTokens()), text(split.medianTokens()), text(split.maxTokens()),
+                text(split.trainedTokens()), text(split.tooLong()), text(split.duplicates()))).toList();
     }
 
     private static String text(Object number) {
@@ -62,7 +62,8 @@ final class PreviewText {
                 remarks.add(overlap.same() + " of " + overlap.split() + " are also in " + overlap.with() + ", prompt and completion");
             }
             if (overlap.samePrompt() > 0) {
-                remarks.add(overlap.samePrompt() + " of " + overlap.split() + " have a prompt of " + overlap.with() + " with another completion");
+                remarks.add(overlap.samePrompt() + " of " + overlap.split() + " have a prompt of " + overlap.with()
+                        + " with another completion");
             }
         }
         return remarks;

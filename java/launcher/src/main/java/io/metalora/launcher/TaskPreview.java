@@ -51,9 +51,10 @@ record TaskPreview(String task, List<SplitPreview> splits, List<Overlap> overlap
      * @param duplicates    examples whose prompt and completion came before in the split
      */
     @JsonInclude(JsonInclude.Include.NON_NULL)
-    @JsonPropertyOrder({"split", "samples", "used", "min_tokens", "median_tokens", "max_tokens", "tokens", "trained_tokens", "too_long", "duplicates"})
-    record SplitPreview(String split, int samples, Integer used, int minTokens, int medianTokens, int maxTokens, long tokens, Long trainedTokens,
-            int tooLong, int duplicates) {
+    @JsonPropertyOrder({"split", "samples", "used", "min_tokens", "median_tokens", "max_tokens", "tokens", "trained_tokens", "too_long",
+            "duplicates"})
+    record SplitPreview(String split, int samples, Integer used, int minTokens, int medianTokens, int maxTokens, long tokens,
+            Long trainedTokens, int tooLong, int duplicates) {
     }
 
     /**
@@ -78,7 +79,8 @@ record TaskPreview(String task, List<SplitPreview> splits, List<Overlap> overlap
             int tooLong = (int) encoded.stream().filter(example -> example.length() > training.most()).count();
             int used = 0;
             if (task.train().stream().anyMatch(example -> training.encodeOr(example, training.noneTooLong()).isPresent())) {
-                EncodedTask seen = EncodedTask.encode(List.of(task), training, config.data().samplesPerTask(), config.seed(), OverLength.DROP).getFirst();
+                EncodedTask seen = EncodedTask.encode(List.of(task), training, config.data().samplesPerTask(), config.seed(),
+                        OverLength.DROP).getFirst();
                 used = seen.examples().size();
                 shown = IntStream.range(0, most == 0 ? seen.examples().size() : Math.min(most, used))
                         .mapToObj(i -> EncodedPreview.of(task.train().get(seen.line(i)), seen.examples().get(i), tokenizer)).toList();
@@ -103,8 +105,8 @@ record TaskPreview(String task, List<SplitPreview> splits, List<Overlap> overlap
         Long trained = used == null ? null : encoded.stream().mapToLong(EncodedExample::lossTokens).sum();
         var different = new HashSet<List<String>>();
         examples.forEach(example -> different.add(content(example)));
-        return new SplitPreview(split.toString(), examples.size(), used, lengths[0], lengths[(lengths.length - 1) / 2], lengths[lengths.length - 1],
-                Arrays.stream(lengths).asLongStream().sum(), trained, tooLong, examples.size() - different.size());
+        return new SplitPreview(split.toString(), examples.size(), used, lengths[0], lengths[(lengths.length - 1) / 2],
+                lengths[lengths.length - 1], Arrays.stream(lengths).asLongStream().sum(), trained, tooLong, examples.size() - different.size());
     }
 
     private static List<Overlap> overlaps(Task task) {
@@ -124,7 +126,8 @@ record TaskPreview(String task, List<SplitPreview> splits, List<Overlap> overlap
 
     private static Overlap overlap(Task task, Split split, Split with) {
         Map<String, Set<String>> completions = new HashMap<>();
-        with.of(task).forEach(example -> completions.computeIfAbsent(example.prompt(), prompt -> new HashSet<>()).add(example.completion()));
+        with.of(task).forEach(example -> completions.computeIfAbsent(example.prompt(), prompt -> new HashSet<>())
+                .add(example.completion()));
         int same = 0;
         int samePrompt = 0;
         for (Example example : split.of(task)) {
