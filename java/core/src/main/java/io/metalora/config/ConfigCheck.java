@@ -66,6 +66,11 @@ final class ConfigCheck {
                 "method asymmetric-lora has a B of each task in place of a router; leave it lora, or take another method");
         require(config.data().samplesPerTask() >= 0, "data.samples_per_task", config.data().samplesPerTask(),
                 "must be at least 0 (0 = all)");
+        require(config.data().maxLength() >= 0, "data.max_length", config.data().maxLength(), "must be at least 0 (0 = the model's context)");
+        requireShare("data.split.dev", config.data().split().dev());
+        requireShare("data.split.test", config.data().split().test());
+        require(config.data().split().dev() + config.data().split().test() < 1, "data.split.test", config.data().split().test(),
+                "together with data.split.dev it must be below 1, to leave something to train on");
 
         if (config.data().columns().contradictory()) {
             throw new Refusal("data.columns", "data.columns names columns of several forms; name those of one: prompt and completion, or messages, "
@@ -183,6 +188,10 @@ final class ConfigCheck {
     /** Also as a float: 0.99999999 rounds to 1. */
     private static void decay(String key, double value) {
         require(value >= 0 && (float) value < 1, key, value, "must be at least 0 and below 1, as a 32-bit float too");
+    }
+
+    private static void requireShare(String key, double share) {
+        require(share >= 0 && share < 1, key, share, "must be at least 0 and below 1");
     }
 
     private static void require(boolean holds, String key, Object value, String what) {

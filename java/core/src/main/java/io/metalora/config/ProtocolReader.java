@@ -31,7 +31,8 @@ final class ProtocolReader {
     /** Arms name folders and files. */
     private static final Pattern NAME = Pattern.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}");
     /** What a comparison sets itself. */
-    private static final Set<String> OWN = Set.of("model", "output", "seed", "data.folder", "data.names", "adapter.init", "meta.replay");
+    private static final Set<String> OWN = Set.of("model", "output", "seed", "data.folder", "data.names", "data.split.dev", "data.split.test",
+            "adapter.init", "meta.replay");
     private static final Set<String> MACHINE = Set.of("compute.backend", "compute.threads", "compute.isa", "compute.arithmetic");
     /** The section of what all arms have in common. */
     private static final String FOR_ALL = "settings";

@@ -17,6 +17,7 @@ import io.metalora.runtime.DeviceOptions;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.InstructionSet;
 import io.metalora.task.Columns;
+import io.metalora.task.ContentSplit;
 import io.metalora.task.ExampleEncoder;
 import io.metalora.task.OverLength;
 import io.metalora.task.ReadOptions;
@@ -83,15 +84,18 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
      * @param names          the tasks to use; empty: all
      * @param samplesPerTask how many training examples of each task may be seen; 0: all
      * @param appendEos      teach the end of sequence token after every completion
-     * @param overLength     what happens to examples longer than the model's context, or than {@code compute.token_budget}
+     * @param maxLength      the most tokens of an example in training; 0: the model's context
+     * @param overLength     what happens to longer ones, or those longer than {@code compute.token_budget}
+     * @param split          what is cut off train.jsonl where a task has no dev or test file
      * @param columns        which keys or columns of the files hold what
      * @param thinking       false: a chat template that knows {@code enable_thinking} is told that it is false
      */
-    public record Data(Path folder, List<String> names, int samplesPerTask, boolean appendEos, OverLength overLength, Columns columns,
-                       boolean thinking) {
+    public record Data(Path folder, List<String> names, int samplesPerTask, boolean appendEos, int maxLength, OverLength overLength,
+                       ContentSplit split, Columns columns, boolean thinking) {
         public Data {
             names = List.copyOf(names);
             Objects.requireNonNull(overLength, "overLength");
+            Objects.requireNonNull(split, "split");
             Objects.requireNonNull(columns, "columns");
         }
     }
@@ -223,7 +227,7 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
     /** The defaults; {@code model}, {@code output} and {@code data.folder} have none. */
     public static final TrainConfig DEFAULTS = new TrainConfig(Method.META_LORA, null, null, 0,
             new Adapter(AdapterKind.LORA, 8, 4, 16, false, 0, TargetModules.allLinear(), null),
-            new Data(null, List.of(), 0, true, OverLength.REFUSE, Columns.NONE, true),
+            new Data(null, List.of(), 0, true, 0, OverLength.REFUSE, ContentSplit.NONE, Columns.NONE, true),
             new Meta(100, 4, 8, 8, 3, AdapterPart.ALL, InnerOptimizer.SGD, 0.02, List.of(), 0, 0, OuterDirection.FIRST_ORDER,
                     CompositionRule.UNIFORM, 1, AggregationRule.MEAN, 0.4, null, 10),
             new Joint(3, 8),
@@ -249,10 +253,19 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
         return ReadOptions.of(model, data.columns, data.thinking);
     }
 
-    /** How training sees examples: with the end token where {@code data.append_eos} says so, none longer than a pass. */
+    /**
+     * How training sees examples: with the end token where {@code data.append_eos} says so, none longer than {@code data.max_length}
+     * or a pass, and cut to that where {@code data.over_length} says so.
+     */
     public ExampleEncoder encoder(TextTokenizer tokenizer, ModelConfig model) {
         ExampleEncoder encoder = data.appendEos ? ExampleEncoder.forTraining(tokenizer, model)
                 : ExampleEncoder.forTrainingWithoutEnd(tokenizer, model);
+        if (data.overLength == OverLength.TRUNCATE) {
+            encoder = encoder.truncating();
+        }
+        if (data.maxLength > 0) {
+            encoder = encoder.within(data.maxLength, "data.max_length");
+        }
         return compute.tokenBudget > 0 ? encoder.within(compute.tokenBudget, "compute.token_budget") : encoder;
     }
 
@@ -308,8 +321,8 @@ public record TrainConfig(Method method, Path model, Path output, long seed, Ada
         return new TrainConfig(method, Folders.absolute(model), Folders.absolute(output), seed,
                 new Adapter(adapter.kind, adapter.rank, adapter.heads, adapter.alpha, adapter.rslora, adapter.dropout,
                         adapter.targetModules, Folders.absolute(adapter.init)),
-                new Data(Folders.absolute(data.folder), data.names, data.samplesPerTask, data.appendEos, data.overLength, data.columns,
-                        data.thinking),
+                new Data(Folders.absolute(data.folder), data.names, data.samplesPerTask, data.appendEos, data.maxLength, data.overLength,
+                        data.split, data.columns, data.thinking),
                 new Meta(meta.iterations, meta.tasksPerIteration, meta.supportSize, meta.querySize, meta.innerSteps, meta.adapts,
                         meta.innerOptimizer, meta.innerLr, meta.innerRates, meta.innerRateLr, meta.innerClip, meta.outer,
                         meta.composition, meta.compositionTemperature, meta.aggregation, meta.cagradC,

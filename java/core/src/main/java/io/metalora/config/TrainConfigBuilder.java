@@ -9,6 +9,7 @@ import io.metalora.runtime.Backend;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.InstructionSet;
 import io.metalora.task.Columns;
+import io.metalora.task.ContentSplit;
 import io.metalora.task.OverLength;
 import java.nio.file.Path;
 import java.util.List;
@@ -174,7 +175,9 @@ public final class TrainConfigBuilder {
         private List<String> names;
         private int samplesPerTask;
         private boolean appendEos;
+        private int maxLength;
         private OverLength overLength;
+        private ContentSplit split;
         private Columns columns;
         private boolean thinking;
 
@@ -183,7 +186,9 @@ public final class TrainConfigBuilder {
             this.names = from.names();
             this.samplesPerTask = from.samplesPerTask();
             this.appendEos = from.appendEos();
+            this.maxLength = from.maxLength();
             this.overLength = from.overLength();
+            this.split = from.split();
             this.columns = from.columns();
             this.thinking = from.thinking();
         }
@@ -208,8 +213,18 @@ public final class TrainConfigBuilder {
             return this;
         }
 
+        public Data maxLength(int maxLength) {
+            this.maxLength = maxLength;
+            return this;
+        }
+
         public Data overLength(OverLength overLength) {
             this.overLength = overLength;
+            return this;
+        }
+
+        public Data split(ContentSplit split) {
+            this.split = split;
             return this;
         }
 
@@ -224,7 +239,7 @@ public final class TrainConfigBuilder {
         }
 
         private TrainConfig.Data build() {
-            return new TrainConfig.Data(folder, names, samplesPerTask, appendEos, overLength, columns, thinking);
+            return new TrainConfig.Data(folder, names, samplesPerTask, appendEos, maxLength, overLength, split, columns, thinking);
         }
     }
 

@@ -43,6 +43,15 @@ public final class LongExamples {
         tooLong.refuse(advice);
     }
 
+    /** How many examples of a task's split are too long to be evaluated. */
+    public static int count(Task task, Split split, TextTokenizer tokenizer, ModelConfig model) {
+        ExampleEncoder encoder = ExampleEncoder.forScoring(tokenizer, model);
+        TooLong tooLong = encoder.noneTooLong();
+        List<Example> examples = split.of(task);
+        add(examples, ClosedLabels.of(task, examples).orElse(List.of()), encoder, tokenizer, model, tooLong);
+        return tooLong.count();
+    }
+
     /** Adds those of some examples that do not fit the model's context with whatever answer is tried on them. */
     private static void add(List<Example> examples, List<String> labels, ExampleEncoder encoder, TextTokenizer tokenizer, ModelConfig model,
                             TooLong tooLong) {

@@ -92,7 +92,7 @@ public final class TaskItems {
     }
 
     /** The closed set of answers, sorted; empty where answers are open. */
-    List<String> labels() {
+    public List<String> labels() {
         return labels;
     }
 

@@ -24,13 +24,33 @@ public final class Shown {
             if (shown.length() >= LONGEST) {
                 return shown.append("...").toString();
             }
-            switch (Character.getType(point)) {
-                case Character.CONTROL, Character.FORMAT, Character.SURROGATE, Character.LINE_SEPARATOR, Character.PARAGRAPH_SEPARATOR ->
-                        shown.append(String.format("\\u%04x", point));
-                default -> shown.appendCodePoint(point);
+            if (isUnseen(point)) {
+                shown.append(String.format("\\u%04x", point));
+            } else {
+                shown.appendCodePoint(point);
             }
         }
         return shown.toString();
+    }
+
+    /** All of a text, in its lines: nothing in it moves the cursor or colours the terminal. */
+    public static String lines(String text) {
+        var shown = new StringBuilder();
+        text.codePoints().forEach(point -> {
+            if (point == '\n' || !isUnseen(point)) {
+                shown.appendCodePoint(point);
+            } else {
+                shown.append(String.format("\\u%04x", point));
+            }
+        });
+        return shown.toString();
+    }
+
+    private static boolean isUnseen(int point) {
+        return switch (Character.getType(point)) {
+            case Character.CONTROL, Character.FORMAT, Character.SURROGATE, Character.LINE_SEPARATOR, Character.PARAGRAPH_SEPARATOR -> true;
+            default -> false;
+        };
     }
 
     /** Names in a list, at most so many of them, and how many more there are. */

@@ -155,7 +155,7 @@ record ResumePoint(Checkpoint checkpoint) {
                 String task = was == null ? tasks.get(i).name() : was.path("task").asText();
                 throw new InputException("the training examples of task " + task + " in " + data
                         + " are not those that the run began with (" + folder.draws() + " line " + (i + 1)
-                        + "); restore them (and compute.token_budget, if data.over_length is drop), or start a new run with another output");
+                        + "); restore them (and compute.token_budget, if data.over_length is drop or truncate), or start a new run with another output");
             }
         }
     }

@@ -85,6 +85,9 @@ final class RunLines {
         if (task.dropped() > 0) {
             line.put("dropped", task.dropped());
         }
+        if (task.truncated() > 0) {
+            line.put("truncated", task.truncated());
+        }
         return line;
     }
 

@@ -190,7 +190,8 @@ public final class TrainingRun {
     private Outcome load() {
         ModelFingerprint fingerprint = ModelFingerprint.of(config.model());
         Optional<RunStart> before = requireSameStart(fingerprint);
-        List<Task> tasks = TaskSource.read(config.data().folder(), config.data().names(), config.readOptions());
+        List<Task> tasks = config.data().split().of(
+                TaskSource.read(config.data().folder(), config.data().names(), config.readOptions()));
         ModelConfig modelConfig = ModelConfig.read(config.model());
         try (var tokenizer = TextTokenizer.load(config.model())) {
             List<EncodedTask> encoded = encode(tokenizer, modelConfig, tasks);
@@ -386,6 +387,11 @@ public final class TrainingRun {
                 .collect(Collectors.joining(", "));
         if (!dropped.isEmpty()) {
             listener.warning("data.over_length: drop left out training examples that are too long, by task: " + dropped);
+        }
+        String truncated = encoded.stream().filter(task -> task.truncated() > 0).map(task -> task.name() + " " + task.truncated())
+                .collect(Collectors.joining(", "));
+        if (!truncated.isEmpty()) {
+            listener.warning("data.over_length: truncate cut the prompts of training examples that are too long, by task: " + truncated);
         }
         if (config.method() == Method.META_LORA) {
             MetaLora.requireEnough(encoded, config);

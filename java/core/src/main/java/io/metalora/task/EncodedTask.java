@@ -16,18 +16,21 @@ public final class EncodedTask {
     private final List<EncodedExample> examples;
     private final int[] lines;
     private final int dropped;
+    private final int truncated;
 
     /**
-     * @param name     the task's name
-     * @param examples the samples
-     * @param lines    for each sample its index in the task's training split, from 0; ascending; copied
-     * @param dropped  how many examples were omitted because they are too long
+     * @param name      the task's name
+     * @param examples  the samples
+     * @param lines     for each sample its index in the task's training split, from 0; ascending; copied
+     * @param dropped   how many examples were omitted because they are too long
+     * @param truncated how many of the samples lack some of their prompt because they were too long
      */
-    public EncodedTask(String name, List<EncodedExample> examples, int[] lines, int dropped) {
+    public EncodedTask(String name, List<EncodedExample> examples, int[] lines, int dropped, int truncated) {
         this.name = Objects.requireNonNull(name, "name");
         this.examples = List.copyOf(examples);
         this.lines = lines.clone();
         this.dropped = dropped;
+        this.truncated = truncated;
         if (lines.length != examples.size()) {
             throw new IllegalArgumentException(examples.size() + " examples but " + lines.length + " lines");
         }
@@ -35,7 +38,7 @@ public final class EncodedTask {
 
     /** With no example left out. */
     public EncodedTask(String name, List<EncodedExample> examples, int[] lines) {
-        this(name, examples, lines, 0);
+        this(name, examples, lines, 0, 0);
     }
 
     /** The task's name. */
@@ -61,6 +64,11 @@ public final class EncodedTask {
     /** How many examples were omitted because they are too long. */
     public int dropped() {
         return dropped;
+    }
+
+    /** How many of the samples lack some of their prompt because they were too long. */
+    public int truncated() {
+        return truncated;
     }
 
     /**
@@ -97,8 +105,9 @@ public final class EncodedTask {
         for (Task task : tasks) {
             encoded.add(encode(task, encoder, samples, seed, overLength, tooLong));
         }
-        if (overLength == OverLength.REFUSE) {
-            tooLong.refuse(advice);
+        if (overLength != OverLength.DROP) {
+            tooLong.refuse(advice + (overLength == OverLength.TRUNCATE ? " (truncate cuts prompts alone, and beside such completions there is "
+                    + "no room for one)" : ""));
         }
         for (EncodedTask task : encoded) {
             if (task.examples().isEmpty()) {
@@ -124,12 +133,13 @@ public final class EncodedTask {
         }
         var chosen = new TreeMap<Integer, EncodedExample>();
         int before = tooLong.count();
+        int cutBefore = tooLong.cut();
         for (int i = 0; i < most && chosen.size() < wanted; i++) {
             int line = order[i];
             encoder.encodeOr(task.train().get(line), tooLong).ifPresent(example -> chosen.put(line, example));
         }
         return new EncodedTask(task.name(), List.copyOf(chosen.values()), chosen.keySet().stream().mapToInt(Integer::intValue).toArray(),
-                tooLong.count() - before);
+                tooLong.count() - before, tooLong.cut() - cutBefore);
     }
 
     /** Tokens of the longest sample of all tasks. */

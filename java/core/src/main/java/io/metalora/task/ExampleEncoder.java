@@ -51,14 +51,17 @@ public final class ExampleEncoder {
     private final int vocabSize;
     private final int endOfSequence;
     private final boolean wholeChats;
+    private final boolean truncates;
 
-    private ExampleEncoder(Tokenizer tokenizer, int longest, String limit, int vocabSize, int endOfSequence, boolean wholeChats) {
+    private ExampleEncoder(Tokenizer tokenizer, int longest, String limit, int vocabSize, int endOfSequence, boolean wholeChats,
+                           boolean truncates) {
         this.tokenizer = Objects.requireNonNull(tokenizer, "tokenizer");
         this.longest = longest;
         this.limit = limit;
         this.vocabSize = vocabSize;
         this.endOfSequence = endOfSequence;
         this.wholeChats = wholeChats;
+        this.truncates = truncates;
     }
 
     /** Encodes without an end of sequence token: for scoring. */
@@ -68,7 +71,7 @@ public final class ExampleEncoder {
 
     /** As above, with the tokenizer, the model's positions and its vocabulary given one by one. */
     public static ExampleEncoder forScoring(Tokenizer tokenizer, int context, int vocabSize) {
-        return new ExampleEncoder(tokenizer, context, context(context), vocabSize, NONE, false);
+        return new ExampleEncoder(tokenizer, context, context(context), vocabSize, NONE, false, false);
     }
 
     /**
@@ -86,7 +89,7 @@ public final class ExampleEncoder {
 
     /** As above, with the tokenizer, the model's positions, its vocabulary and its end token given one by one. */
     public static ExampleEncoder forTraining(Tokenizer tokenizer, int context, int vocabSize, int endOfSequence) {
-        return new ExampleEncoder(tokenizer, context, context(context), vocabSize, endOfSequence, true);
+        return new ExampleEncoder(tokenizer, context, context(context), vocabSize, endOfSequence, true, false);
     }
 
     /** Encodes as for training, but without the end token after a completion. */
@@ -102,7 +105,16 @@ public final class ExampleEncoder {
     public ExampleEncoder within(int tokens, String setting) {
         return tokens >= longest ? this
                 : new ExampleEncoder(tokenizer, tokens, setting + " of " + tokens
-                        + " (which can be raised up to " + limit + ")", vocabSize, endOfSequence, wholeChats);
+                        + " (which can be raised up to " + limit + ")", vocabSize, endOfSequence, wholeChats, truncates);
+    }
+
+    /**
+     * This, but a prompt that makes its example too long loses tokens after the special ones it begins with: what is asked for
+     * usually stands at its end, beside the completion. The completion and the end of sequence stay whole, so that nothing wrong
+     * is taught; where they leave no room for a token of the prompt, the example stays too long, as a conversation does.
+     */
+    public ExampleEncoder truncating() {
+        return new ExampleEncoder(tokenizer, longest, limit, vocabSize, endOfSequence, wholeChats, true);
     }
 
     /**
@@ -133,6 +145,16 @@ public final class ExampleEncoder {
         return encoded.orElseThrow();
     }
 
+    /** The most tokens an example may have, with its end of sequence. */
+    public int most() {
+        return longest;
+    }
+
+    /** This without a limit on an example's tokens: for those who report lengths. */
+    public ExampleEncoder ofAnyLength() {
+        return new ExampleEncoder(tokenizer, Integer.MAX_VALUE, "any", vocabSize, endOfSequence, wholeChats, truncates);
+    }
+
     /** An empty collection for examples that are too long for this encoder. */
     public TooLong noneTooLong() {
         return new TooLong(limit);
@@ -157,10 +179,18 @@ public final class ExampleEncoder {
             throw new InputException(example.source() + ": the completion gives no token, so there is nothing to learn or to "
                     + "score; remove the line or give it a completion");
         }
-        int length = prompt.length + completion.length + (endOfSequence == NONE ? 0 : 1);
+        int end = endOfSequence == NONE ? 0 : 1;
+        int length = prompt.length + completion.length + end;
         if (length > longest) {
-            tooLong.add(example, length);
-            return Optional.empty();
+            int special = truncates ? specialsBefore(prompt, example) : 0;
+            int room = longest - completion.length - end;
+            if (!truncates || room <= special) {
+                tooLong.add(example, length);
+                return Optional.empty();
+            }
+            prompt = withoutMiddle(prompt, special, room);
+            length = longest;
+            tooLong.addCut();
         }
         int[] ids = Arrays.copyOf(prompt, length);
         System.arraycopy(completion, 0, ids, prompt.length, completion.length);
@@ -203,6 +233,24 @@ public final class ExampleEncoder {
                         + vocabSize + "; the tokenizer belongs to another model");
             }
         }
+    }
+
+    /** How many special tokens the tokenizer puts before a prompt. */
+    private int specialsBefore(int[] prompt, Example example) {
+        int[] plain = tokens(example.prompt(), false, example);
+        for (int count = 0; count + plain.length <= prompt.length; count++) {
+            if (Arrays.equals(prompt, count, count + plain.length, plain, 0, plain.length)) {
+                return count;
+            }
+        }
+        return 0; // the special tokens change how the text is split
+    }
+
+    /** The first {@code begin} tokens and the last of the others, {@code count} together. */
+    private static int[] withoutMiddle(int[] tokens, int begin, int count) {
+        int[] kept = Arrays.copyOf(tokens, count);
+        System.arraycopy(tokens, tokens.length - (count - begin), kept, begin, count - begin);
+        return kept;
     }
 
     private int[] tokens(String text, boolean addSpecialTokens, Example example) {

@@ -5,7 +5,9 @@ public enum OverLength {
     /** They are reported, and nothing is done. */
     REFUSE,
     /** They are left out, and their number is reported. */
-    DROP;
+    DROP,
+    /** Their prompts lose tokens at the beginning, and their number is reported. Completions are never cut. */
+    TRUNCATE;
 
     /** Advice for users of a configuration, beside shortening the examples. */
     public static final String ADVICE = ", or leave such examples out with data.over_length: drop";

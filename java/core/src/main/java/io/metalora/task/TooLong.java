@@ -25,6 +25,7 @@ public final class TooLong {
     private final Map<String, Integer> others = new LinkedHashMap<>();
     private final Set<Example> examples = Collections.newSetFromMap(new IdentityHashMap<>());
     private int longest;
+    private int cut;
 
     /** @param limit what they are longer than, as {@code "the model's context of 8192"} */
     public TooLong(String limit) {
@@ -40,6 +41,16 @@ public final class TooLong {
         } else {
             others.merge(LINE.matcher(example.source()).replaceFirst(""), 1, Integer::sum);
         }
+    }
+
+    /** Counts an example that was too long, but has been cut to fit. */
+    void addCut() {
+        cut++;
+    }
+
+    /** How many examples were cut to fit, and are not among these. */
+    public int cut() {
+        return cut;
     }
 
     public int count() {

@@ -11,6 +11,7 @@ import io.metalora.runtime.Backend;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.InstructionSet;
 import io.metalora.task.Columns;
+import io.metalora.task.ContentSplit;
 import io.metalora.task.OverLength;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
@@ -98,6 +99,13 @@ class ConfigPropertiesTest {
         }
     }
 
+    /** How files are read. */
+    private record Reading(Columns columns, boolean thinking) {}
+
+    private static Arbitrary<Double> shares() {
+        return Arbitraries.doubles().between(0, 0.4);
+    }
+
     private static Arbitrary<Double> positive() {
         return Arbitraries.doubles().between(1e-37, false, 1, true).ofScale(40);
     }
@@ -109,9 +117,12 @@ class ConfigPropertiesTest {
                 Arbitraries.floats().between(1e-30f, true, 1e30f, true).ofScale(38), Arbitraries.of(true, false),
                 Arbitraries.floats().between(0, true, 0.99f, true).ofScale(9), targets(), paths()).as(TrainConfig.Adapter::new);
         Arbitrary<TrainConfig.Data> data = Combinators.combine(paths(), texts().filter(text -> !text.isEmpty()).list().uniqueElements().ofMaxSize(4),
-                Arbitraries.integers().greaterOrEqual(0), Arbitraries.of(true, false), Arbitraries.of(OverLength.class),
-                Combinators.combine(texts().injectNull(0.3), texts().injectNull(0.3)).as((prompt, completion) -> new Columns(prompt, completion, null, null,
-                        null, null)), Arbitraries.of(true, false)).as(TrainConfig.Data::new);
+                Arbitraries.integers().greaterOrEqual(0), Arbitraries.of(true, false), Arbitraries.integers().greaterOrEqual(0),
+                Arbitraries.of(OverLength.class), Combinators.combine(shares(), shares()).as(ContentSplit::new),
+                Combinators.combine(Combinators.combine(texts().injectNull(0.3), texts().injectNull(0.3)).as((prompt, completion) -> new Columns(
+                        prompt, completion, null, null, null, null)), Arbitraries.of(true, false)).as(Reading::new)).as((folder, names, samples,
+                        appendEos, maxLength, overLength, split, reading) -> new TrainConfig.Data(folder, names, samples, appendEos, maxLength,
+                        overLength, split, reading.columns, reading.thinking));
         Arbitrary<TrainConfig.Meta> meta = Combinators.combine(Arbitraries.longs().greaterOrEqual(1), Arbitraries.integers().between(1, 4096),
                 Arbitraries.integers().greaterOrEqual(1), Arbitraries.integers().greaterOrEqual(1), Arbitraries.integers().between(0, 10_000),
                 Arbitraries.of(InnerOptimizer.class), positive(), Arbitraries.of(AggregationRule.class)).as((iterations, tasks, support, query,

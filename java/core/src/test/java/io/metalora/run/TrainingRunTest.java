@@ -407,6 +407,24 @@ class TrainingRunTest {
     }
 
     @Test
+    void cutsThePromptsThatAreTooLongAndGoesOnBitForBit() throws IOException {
+        lengthen("add", 1, 2, 3);
+        lengthen("copy", 4);
+        String[] settings = {"data.over_length=truncate", "data.max_length=40"};
+        start("straight", settings);
+        assertThat(warnings).singleElement().asString().contains("data.over_length: truncate", "add 3, copy 1");
+        List<String> draws = Files.readAllLines(folder.resolve("straight/draws.jsonl"));
+        assertThat(draws.getFirst()).contains("\"task\":\"add\"", "\"truncated\":3").doesNotContain("dropped");
+
+        int[] passes = {0};
+        TrainingRun.start(RunFixture.config(tasks, folder.resolve("stopped"), settings), listener, () -> ++passes[0] >= 20);
+        TrainingRun.resume(folder.resolve("stopped"), listener, () -> false);
+        requireSame("stopped");
+        assertThatThrownBy(() -> start("refused", "data.max_length=40")).isInstanceOf(InputException.class)
+                .hasMessageStartingWith("4 examples have more tokens than data.max_length of 40 (");
+    }
+
+    @Test
     void aCheckpointCarriesTheStateOfTheComposition() throws IOException {
         var state = new TrainerState(7, new float[] {1, 2}, new float[] {3, 4}, new float[] {5, 6}, new float[] {0.25f, 8, 9});
         Path file = new Checkpoint(state, 10, 20).write(Files.createDirectories(folder.resolve("checkpoints")));

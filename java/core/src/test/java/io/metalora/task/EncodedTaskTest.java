@@ -101,6 +101,32 @@ class EncodedTaskTest {
         }
     }
 
+    /** Puts 1 before a text, and has a token for each character. */
+    private static int[] withBeginning(String text, boolean addSpecialTokens) {
+        return IntStream.concat(addSpecialTokens ? IntStream.of(1) : IntStream.empty(), text.chars()).toArray();
+    }
+
+    @Test
+    void truncationCutsThePromptsBeginningAlone() {
+        var task = new Task("a", List.of(new Example("abcdef", "xy", "a:1"), new Example("abc", "xy", "a:2"), new Example("abcd", "xy", "a:3")),
+                List.of(), List.of());
+        ExampleEncoder seven = ExampleEncoder.forTraining(EncodedTaskTest::withBeginning, 100, 1000, 2).within(7, "data.max_length").truncating();
+        EncodedTask cut = EncodedTask.encode(List.of(task), seven, 0, 1, OverLength.TRUNCATE).getFirst();
+        assertThat(cut.truncated()).isEqualTo(2);
+        assertThat(cut.dropped()).isZero();
+        assertThat(cut.examples()).extracting(EncodedExample::ids).containsExactly(new int[] {1, 'd', 'e', 'f', 'x', 'y', 2},
+                new int[] {1, 'a', 'b', 'c', 'x', 'y', 2}, new int[] {1, 'b', 'c', 'd', 'x', 'y', 2});
+        assertThat(cut.examples()).extracting(EncodedExample::lossTokens).containsOnly(3);
+    }
+
+    @Test
+    void truncationRefusesACompletionThatLeavesNoRoom() {
+        var task = new Task("a", List.of(new Example("ab", "vwxy", "a:1"), new Example("ab", "uvwxy", "a:2")), List.of(), List.of());
+        ExampleEncoder seven = ExampleEncoder.forTraining(EncodedTaskTest::withBeginning, 100, 1000, 2).within(7, "data.max_length").truncating();
+        assertThatThrownBy(() -> EncodedTask.encode(List.of(task), seven, 0, 1, OverLength.TRUNCATE)).isInstanceOf(InputException.class)
+                .hasMessageStartingWith("a:2: 9 tokens are more than data.max_length of 7").hasMessageContaining("truncate cuts prompts alone");
+    }
+
     @Test
     void refusesATaskThatIsLeftWithNothing() {
         ExampleEncoder tiny = encoder.within(2, "compute.token_budget");

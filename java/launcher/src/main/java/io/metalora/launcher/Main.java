@@ -26,8 +26,8 @@ import picocli.CommandLine;
                 "129, 130, 143:ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM; what was done is saved",
                 "141:nobody reads the output any more"},
         subcommands = {
-                QuickstartCommand.class, DoctorCommand.class, TrainCommand.class, AdaptCommand.class, CompareCommand.class, EvalCommand.class,
-                ScoreCommand.class, GenerateCommand.class, ExportCommand.class})
+                QuickstartCommand.class, DoctorCommand.class, PreviewCommand.class, TrainCommand.class, AdaptCommand.class, CompareCommand.class,
+                EvalCommand.class, ScoreCommand.class, GenerateCommand.class, ExportCommand.class})
 public final class Main {
 
     @Option(names = "--verbose", scope = ScopeType.INHERIT, description = "On an error, print the stack trace too.")

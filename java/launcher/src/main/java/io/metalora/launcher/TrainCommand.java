@@ -142,7 +142,7 @@ final class TrainCommand implements Callable<Integer> {
         if (allowChangedModel && resume == null) {
             throw new InputException("--allow-changed-model is for --resume RUN: a new run takes the model as it is");
         }
-        TrainConfig config = configured ? config() : RunFolder.existing(resume).config();
+        TrainConfig config = configured ? replayed(config(arguments)) : RunFolder.existing(resume).config();
         // An evaluation that was begun continues with its own settings.
         Optional<EvaluationLog.Settings> before = resume == null ? Optional.empty()
                 : EvaluationLog.settings(RunFolder.existing(resume).evaluation());
@@ -160,15 +160,16 @@ final class TrainCommand implements Callable<Integer> {
                 : TrainingRun.resume(resume, evaluation.config(), allowChangedModel, evaluation, stop);
     }
 
-    private TrainConfig config() {
+    /** What a configuration's name and settings after it, or settings alone, say together. */
+    static TrainConfig config(List<String> arguments) {
         String first = arguments.getFirst();
         if (first.isEmpty()) { // as of a shell's variable that is not set
             throw new InputException("the configuration's name is empty; give the YAML file of a training run");
         }
         if (first.indexOf('=') > 0 && !first.matches(".*\\.ya?ml")) {
-            return replayed(TrainConfig.of(arguments.toArray(String[]::new)));
+            return TrainConfig.of(arguments.toArray(String[]::new));
         }
-        return replayed(TrainConfig.read(Path.of(first), arguments.subList(1, arguments.size())));
+        return TrainConfig.read(Path.of(first), arguments.subList(1, arguments.size()));
     }
 
     private TrainConfig replayed(TrainConfig config) {

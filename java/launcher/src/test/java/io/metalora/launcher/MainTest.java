@@ -13,12 +13,12 @@ class MainTest {
     void helpListsEveryVerb() {
         var result = Cli.run("--help");
         assertThat(result.code()).isZero();
-        assertThat(result.out()).contains("quickstart", "doctor", "train", "eval", "score", "generate", "export");
+        assertThat(result.out()).contains("quickstart", "doctor", "preview", "train", "eval", "score", "generate", "export");
         assertThat(result.err()).isEmpty();
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"quickstart", "doctor", "train", "eval", "score", "generate", "export"})
+    @ValueSource(strings = {"quickstart", "doctor", "preview", "train", "eval", "score", "generate", "export"})
     void everyVerbHasHelpWithAnExample(String verb) {
         var result = Cli.run(verb, "--help");
         assertThat(result.code()).isZero();

@@ -11,6 +11,7 @@ import static j2html.TagCreator.h2;
 import static j2html.TagCreator.head;
 import static j2html.TagCreator.header;
 import static j2html.TagCreator.html;
+import static j2html.TagCreator.mark;
 import static j2html.TagCreator.meta;
 import static j2html.TagCreator.nav;
 import static j2html.TagCreator.p;
@@ -41,6 +42,7 @@ import io.metalora.launcher.report.Report.Points;
 import io.metalora.launcher.report.Report.Section;
 import io.metalora.launcher.report.Report.Table;
 import io.metalora.launcher.report.Report.Text;
+import io.metalora.launcher.report.Report.Tokens;
 import j2html.tags.DomContent;
 import java.io.IOException;
 import java.io.InputStream;
@@ -118,6 +120,9 @@ public final class HtmlReport {
                     notShown(all.items().size(), MOST_ROWS, "lines"));
             case Points points -> figure(figcaption(points.caption()),
                     p(points.yLabel() + " over " + points.xLabel() + ", logarithmic").withClass("axis"), Charts.points(points).withClass("wide"));
+            case Tokens tokens -> div(p(tokens.caption()), each(tokens.items(), item -> figure(figcaption(item.name()),
+                    pre(each(item.spans(), span -> span.marked() ? mark(span.text()) : text(span.text()))).withClass("tokens"),
+                    p(each(item.spans(), span -> span.marked() ? each(text(" "), mark(span.ids()), text(" ")) : text(span.ids()))).withClass("ids"))));
             case Code code -> div(pre(code.text().substring(0, Math.min(code.text().length(), MOST_CODE))),
                     notShown(code.text().length(), MOST_CODE, "characters"));
         };

@@ -152,6 +152,28 @@ public record Report(String title, String subtitle, List<Section> sections) {
         }
     }
 
+    /** Examples as token sequences, with the spans that carry loss marked. */
+    public record Tokens(String title, String caption, List<Item> items) implements Section {
+        public Tokens {
+            items = List.copyOf(items);
+        }
+
+        /** One sequence, below a heading of its own. */
+        public record Item(String name, List<Span> spans) {
+            public Item {
+                spans = List.copyOf(spans);
+            }
+        }
+
+        /**
+         * @param text   what the tokens decode to
+         * @param ids    the tokens' ids
+         * @param marked whether they carry loss
+         */
+        public record Span(String text, String ids, boolean marked) {
+        }
+    }
+
     /** Text shown as it stands, such as a configuration. */
     public record Code(String title, String text) implements Section {
     }
