@@ -89,18 +89,12 @@ final class CompareFolder implements AutoCloseable {
 
     /** A pipe would be waited for, and what can't be replaced be noticed when the work is done. */
     private static void requireFiles(Path path) {
-        Stream.concat(Stream.of(LOCK, PROTOCOL, INPUTS), RESULTS.stream()).map(path::resolve)
-                .filter(file -> RegularFile.isNamed(file) && !Files.isRegularFile(file)).findFirst().ifPresent(file -> {
-                    throw inTheWay(file, "no file");
-                });
+        Stream.concat(Stream.of(LOCK, PROTOCOL, INPUTS), RESULTS.stream()).map(path::resolve).forEach(CompareFolder::requireFile);
         if (!Files.isDirectory(path.resolve(CELLS))) {
             return;
         }
         try (var entries = Files.walk(path.resolve(CELLS), 2)) {
-            entries.filter(entry -> entry.toString().endsWith(".json") && Files.isDirectory(entry)).findFirst()
-                    .ifPresent(folder -> {
-                throw inTheWay(folder, "a folder");
-            });
+            entries.filter(entry -> entry.toString().endsWith(".json")).forEach(CompareFolder::requireFile);
         } catch (IOException e) {
             throw new InputException(path.resolve(CELLS) + ": can't be listed: " + FileFailure.reason(e), e);
         } catch (UncheckedIOException e) {
@@ -108,9 +102,8 @@ final class CompareFolder implements AutoCloseable {
         }
     }
 
-    private static InputException inTheWay(Path file, String what) {
-        return new InputException(file + ": is " + what + " where the comparison has a file; move it away, or " + ADVICE
-                + ". Nothing was changed");
+    private static void requireFile(Path file) {
+        RegularFile.requireNothingElse(file, "the comparison", ADVICE);
     }
 
     /** Whether nothing is in it but what a refusal or a kill may have left before the protocol was there. */
