@@ -112,7 +112,8 @@ typedef enum ml_capability {
     ML_CAN_RECORD = 1,             /* ml_graph_begin and ml_plan_begin work; elsewhere they return ML_UNSUPPORTED */
     ML_GAINS_BY_STACKING = 2,      /* Linears of one input are faster as one weight with several terms */
     ML_GAINS_BY_ADAPTER_ROOM = 4,  /* LoRA linears are faster with adapter_columns beside bf16 weights and `spare` behind rows */
-    ML_HAS_OWN_MEMORY = 8          /* device memory is not the system's: memory_free says how much of it is left */
+    ML_HAS_OWN_MEMORY = 8,         /* device memory is not the system's: memory_free says how much of it is left */
+    ML_GAINS_BY_BF16 = 16          /* products of ML_BF16 operands are the hardware's own: by AVX512_BF16, by tensor cores */
 } ml_capability;
 
 typedef struct ml_context_info {

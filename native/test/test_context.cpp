@@ -54,6 +54,7 @@ TEST(context_says_what_bf16_arithmetic_runs_on) {
         const bool has_pairs = false;
 #endif
         EXPECT(std::strstr(info.blas, has_pairs ? "bf16 products by AVX512_BF16" : "bf16 products in fp32") != nullptr);
+        EXPECT(info.capabilities == (has_pairs ? ML_GAINS_BY_BF16 : 0));
     }
 }
 
@@ -65,7 +66,6 @@ TEST(context_options) {
         EXPECT(info.backend == ML_BACKEND_CPU);
         EXPECT(info.threads == setup.threads);
         EXPECT(info.activation_dtype == ML_F32);
-        EXPECT(info.capabilities == 0);
         EXPECT(info.isa == setup.isa);
         EXPECT(info.memory_total > 0 && *info.device_name != 0);
         EXPECT_OK(ml_synchronize(device));

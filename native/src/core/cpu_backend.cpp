@@ -202,14 +202,14 @@ ml_status open_cpu(Context &context, const ml_context_options &options) {
     } catch (const std::exception &e) {
         return fail(ML_BACKEND_UNAVAILABLE, "ml_context_create: threads: could not start %d threads: %s", threads, e.what());
     }
-    const int32_t capabilities = 0;
+    context.dots_pairs = std::strcmp(isa.name, "avx512") == 0 && has_pair_products();
+    const int32_t capabilities = context.dots_pairs ? ML_GAINS_BY_BF16 : 0;
     context.backend = {ML_BACKEND_CPU, ML_F32,     capabilities, true,      isa.table,   allocate, release,     move_bytes,
                        move_bytes,     move_bytes, copy_rows,    synchronize, nullptr, weight_bytes, nullptr, nullptr};
     context.memory_total = memory_total();
     context.device_name = processor_name();
     context.isa = isa.name;
     context.rounds_to_bf16 = options.arithmetic == ML_BF16;
-    context.dots_pairs = std::strcmp(isa.name, "avx512") == 0 && has_pair_products();
     context.blas = blas() == nullptr ? "none (own kernels)" : blas()->name;
     if (context.rounds_to_bf16) {
         context.blas += context.dots_pairs ? "; bf16 products by AVX512_BF16" : "; bf16 products in fp32, no faster";

@@ -387,7 +387,7 @@ ml_status prepare(Context &c, const ml_context_options &options) {
     if (error == cudaSuccess) error = cudaHostAlloc(reinterpret_cast<void **>(&s->ring), kUploadRing, cudaHostAllocDefault);
     if (error != cudaSuccess) return status_of(error, "ml_context_create");
     *s->fault = kNoFault;
-    const int32_t capabilities = ML_CAN_RECORD | ML_GAINS_BY_STACKING | ML_HAS_OWN_MEMORY
+    const int32_t capabilities = ML_CAN_RECORD | ML_GAINS_BY_STACKING | ML_HAS_OWN_MEMORY | ML_GAINS_BY_BF16
                                  | (activations == ML_BF16 ? ML_GAINS_BY_ADAPTER_ROOM : 0);
     c.backend = {ML_BACKEND_CUDA, activations, capabilities, false, activations == ML_BF16 ? Ops<bf16>::table_of_ops() : Ops<float>::table_of_ops(),
                  allocate, release, upload, download, copy, copy_rows, synchronize, memory_free, weight_bytes, close, graph_table()};

@@ -85,7 +85,8 @@ TEST(capabilities_are_told) {
         ml_context_info info{};
         EXPECT_OK(ml_context_get_info(context, &info));
         EXPECT(info.activation_dtype == (dtype == ML_F32 ? ML_F32 : ML_BF16));
-        EXPECT(info.capabilities == (ML_CAN_RECORD | ML_GAINS_BY_STACKING | ML_HAS_OWN_MEMORY | (dtype == ML_F32 ? 0 : ML_GAINS_BY_ADAPTER_ROOM)));
+        EXPECT(info.capabilities == (ML_CAN_RECORD | ML_GAINS_BY_STACKING | ML_HAS_OWN_MEMORY | ML_GAINS_BY_BF16
+                                      | (dtype == ML_F32 ? 0 : ML_GAINS_BY_ADAPTER_ROOM)));
         EXPECT_OK(ml_context_destroy(context));
     }
 }

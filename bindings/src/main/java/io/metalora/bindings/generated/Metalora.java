@@ -473,6 +473,15 @@ public class Metalora extends Metalora$shared {
     public static int ML_HAS_OWN_MEMORY() {
         return ML_HAS_OWN_MEMORY;
     }
+    private static final int ML_GAINS_BY_BF16 = (int)16L;
+    /**
+     * {@snippet lang=c :
+     * enum ml_capability.ML_GAINS_BY_BF16 = 16
+     * }
+     */
+    public static int ML_GAINS_BY_BF16() {
+        return ML_GAINS_BY_BF16;
+    }
 
     private static class ml_backend_probe {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(

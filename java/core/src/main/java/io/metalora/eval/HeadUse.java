@@ -9,6 +9,7 @@ import io.metalora.model.pass.PassLimits;
 import io.metalora.model.pass.TokenPack;
 import io.metalora.task.EncodedExample;
 import io.metalora.task.EncodedTask;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CancellationException;
@@ -26,12 +27,15 @@ public record HeadUse(String task, long tokens, List<Double> weights) {
     /** Of one pass, where no example is longer. */
     private static final int TOKENS = 512;
 
+    /** Mixtures that are held at once: enough that a pass is full, and memory does not grow with the tasks. */
+    private static final int AT_ONCE = 8;
+
     public HeadUse {
         weights = List.copyOf(weights);
     }
 
     /**
-     * Measures mixtures on training samples of tasks, those of several tasks in one pass.
+     * Measures mixtures on training samples of tasks, those of several tasks in one pass; mixtures of their own a few at a time.
      *
      * @param mixtures of all tasks the same one, or one of each task, all of the same shape
      * @param tasks    as many as mixtures, none without samples
@@ -45,6 +49,17 @@ public record HeadUse(String task, long tokens, List<Double> weights) {
             return List.of();
         }
         boolean shared = mixtures.stream().allMatch(mixture -> mixture == mixtures.getFirst());
+        int size = shared ? tasks.size() : AT_ONCE;
+        var all = new ArrayList<HeadUse>();
+        for (int from = 0; from < tasks.size(); from += size) {
+            int to = Math.min(tasks.size(), from + size);
+            all.addAll(ofGroup(model, mixtures.subList(from, to), tasks.subList(from, to), shared, most, stop));
+        }
+        return all;
+    }
+
+    private static List<HeadUse> ofGroup(CausalLM model, List<LoraAdapter> mixtures, List<EncodedTask> tasks, boolean shared,
+            int most, BooleanSupplier stop) {
         var layout = (MixtureLayout) mixtures.getFirst().layout();
         var limits = PassLimits.ofTokens(Math.max(TOKENS, EncodedTask.longest(tasks)), shared ? 1 : tasks.size());
         var sums = new double[tasks.size()][layout.heads()];

@@ -1,5 +1,6 @@
 package io.metalora.file;
 
+import io.metalora.runtime.InputException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.FileSystemException;
@@ -20,6 +21,21 @@ public final class RegularFile {
     /** Whether something has that name, be it a link that leads nowhere: that is damage, not a file which was left out. */
     public static boolean isNamed(Path file) {
         return Files.exists(file, LinkOption.NOFOLLOW_LINKS);
+    }
+
+    /**
+     * For a file that is to be read, replaced or appended to, and need not be there: what can't be is better said before the work.
+     *
+     * @param whose  such as "the run"
+     * @param advice what to do but moving it away
+     * @throws InputException if a folder, a pipe, a device or a link that leads nowhere has its name
+     */
+    public static void requireNothingElse(Path file, String whose, String advice) {
+        if (isNamed(file) && !Files.isRegularFile(file)) {
+            String what = !Files.exists(file) ? "a link that leads nowhere" : Files.isDirectory(file) ? "a folder" : "a pipe or a device";
+            throw new InputException(file + ": is " + what + " where " + whose + " has a file; move it away, or " + advice
+                    + ". Nothing was changed");
+        }
     }
 
     /** Opens a file for reading; fails with a reason in words where it is a folder, a pipe or a device. */

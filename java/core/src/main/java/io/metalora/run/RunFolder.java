@@ -240,25 +240,9 @@ public final class RunFolder {
     /** Better than when they are to be written, after the training. */
     private void requireFiles() {
         var files = new ArrayList<>(List.of(path.resolve(RunLock.FILE), metrics(), draws(), innerRates(), evaluation(), heads(), report()));
-        for (Path file : files) {
-            if (RegularFile.isNamed(file) && !Files.exists(file)) {
-                throw inTheWay(file, "a link that leads nowhere");
-            }
-        }
-        files.addAll(Checkpoint.list(checkpoints()));
-        for (Path file : files) {
-            if (Files.isDirectory(file)) {
-                throw inTheWay(file, "a folder");
-            }
-            if (Files.exists(file) && !Files.isRegularFile(file)) {
-                throw inTheWay(file, "a pipe or a device");
-            }
-        }
-    }
-
-    private static InputException inTheWay(Path file, String what) {
-        return new InputException(file + ": is " + what + " where the run has a file; move it away, or restore the file from a copy. "
-                + "Nothing was changed");
+        // Of checkpoints a link that leads nowhere is a damaged one: an earlier one takes its place.
+        Checkpoint.list(checkpoints()).stream().filter(Files::exists).forEach(files::add);
+        files.forEach(file -> RegularFile.requireNothingElse(file, "the run", "restore the file from a copy"));
     }
 
     /**

@@ -8,7 +8,9 @@ import io.metalora.file.AtomicFile;
 import io.metalora.file.JsonObject;
 import io.metalora.file.Sha256;
 import io.metalora.model.ModelFingerprint;
+import io.metalora.runtime.Arithmetic;
 import io.metalora.runtime.Backend;
+import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceInfo;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.host.FileFailure;
@@ -36,11 +38,14 @@ record RunStart(ModelFingerprint model, Map<String, String> settings, Map<String
     /** Likewise of meta.replay. */
     private static final String REPLAYED = "replayed_draws";
 
-    static RunStart of(ModelFingerprint model, TrainConfig config, DeviceInfo device) {
+    /** @param opened where the run computes, which need not be what the config asks for: it may be given a loaded model */
+    static RunStart of(ModelFingerprint model, TrainConfig config, Device opened) {
+        DeviceInfo device = opened.info();
+        Arithmetic arithmetic = opened.multipliesInBf16() ? Arithmetic.BF16 : Arithmetic.FP32;
         var compute = new TreeMap<String, String>();
         compute.put("backend", device.backend().name().toLowerCase(Locale.ROOT));
         compute.put("isa", device.isa());
-        compute.put("arithmetic", config.compute().arithmetic().name().toLowerCase(Locale.ROOT));
+        compute.put("arithmetic", arithmetic.name().toLowerCase(Locale.ROOT));
         compute.put("threads", Integer.toString(device.threads()));
         compute.put("blas", device.blas());
         compute.put("weights", config.compute().weights().name().toLowerCase(Locale.ROOT));

@@ -130,7 +130,7 @@ public final class TrainingRun {
         AdapterLayout layout = layout(model.config());
         ResumePoint point = resumePoint(before, fingerprint, encoded, layout);
         listener.prepared(tasks, encoded, loaded.tokenizer(), model.config(), fingerprint);
-        RunStart now = RunStart.of(fingerprint, config, loaded.device().info());
+        RunStart now = RunStart.of(fingerprint, config, loaded.device());
         before.ifPresent(start -> warnOfOtherCompute(start, now));
         return run(loaded, encoded, replay, Trainer.estimate(config, model.config(), model.options(), layout, encoded, loaded.device()),
                 now, point);
@@ -208,7 +208,7 @@ public final class TrainingRun {
             }
             try (var device = Device.open(compute.device())) {
                 listener.opened(device.info());
-                RunStart now = RunStart.of(fingerprint, config, device.info());
+                RunStart now = RunStart.of(fingerprint, config, device);
                 before.ifPresent(start -> warnOfOtherCompute(start, now));
                 MemoryEstimate memory = TrainingMemory.requireFits(config, modelConfig, layout, encoded, device);
                 try (var loaded = LoadedModel.load(config.model(), device, tokenizer, config.loadOptions(layout, encoded.size()))) {

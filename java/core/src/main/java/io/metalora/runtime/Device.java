@@ -183,6 +183,11 @@ public final class Device implements AutoCloseable {
         return activationType == DType.BF16 || backend == Backend.CPU && arithmetic == Arithmetic.BF16;
     }
 
+    /** Whether the hardware multiplies operands in BF16, so that products of such are faster, not only rounded. */
+    public boolean gainsByBf16() {
+        return can(Metalora.ML_GAINS_BY_BF16());
+    }
+
     /** A tensor of zeros, 64-byte aligned. */
     public Tensor zeros(DType dtype, long... shape) {
         var tensor = planned(dtype, shape);

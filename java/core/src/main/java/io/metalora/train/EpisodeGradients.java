@@ -67,10 +67,7 @@ final class EpisodeGradients implements AutoCloseable {
         int n = options.tasksPerIteration();
         Device device = model.device();
         this.outer = options.outer();
-        if (outer == OuterDirection.EXACT && device.multipliesInBf16()) {
-            throw new InputException("meta.outer: exact takes differences of gradients that are too small for products in BF16, in which "
-                    + "this device computes; use first-order or reptile, or compute.backend: cpu with compute.arithmetic: fp32");
-        }
+        requireArithmetic(outer, device);
         this.shared = shared;
         this.steps = options.innerSteps();
         this.slots = buffers.slots();
@@ -82,6 +79,14 @@ final class EpisodeGradients implements AutoCloseable {
         this.adaptedLoss = new double[n];
         this.queryLoss = new double[n];
         this.unused = new double[n];
+    }
+
+    /** @throws InputException if the device's products are too coarse for the direction */
+    static void requireArithmetic(OuterDirection outer, Device device) {
+        if (outer == OuterDirection.EXACT && device.multipliesInBf16()) {
+            throw new InputException("meta.outer: exact takes differences of gradients that are too small for products in BF16, in which "
+                    + "this device computes; use first-order or reptile, or compute.backend: cpu with compute.arithmetic: fp32");
+        }
     }
 
     /**

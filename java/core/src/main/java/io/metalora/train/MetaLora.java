@@ -8,6 +8,7 @@ import io.metalora.model.CausalLM;
 import io.metalora.model.pass.BufferPlan;
 import io.metalora.model.pass.PassLimits;
 import io.metalora.random.CounterRandom;
+import io.metalora.runtime.Device;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.Tensor;
 import io.metalora.runtime.host.Held;
@@ -112,6 +113,11 @@ public final class MetaLora implements Trainer {
     /** @throws InputException if a module that is given an inner rate is none of the adapter's */
     public static void requireModules(AdapterLayout layout, TrainConfig config) {
         InnerRates.of(layout, config.meta());
+    }
+
+    /** @throws InputException if the device's products are too coarse for the config's direction of stage 2 */
+    public static void requireArithmetic(TrainConfig config, Device device) {
+        EpisodeGradients.requireArithmetic(config.meta().outer(), device);
     }
 
     /**

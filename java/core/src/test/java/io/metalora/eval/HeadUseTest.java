@@ -9,9 +9,11 @@ import io.metalora.adapter.LoraConfig;
 import io.metalora.adapter.MixtureLayout;
 import io.metalora.adapter.TargetModules;
 import io.metalora.runtime.DType;
+import io.metalora.runtime.host.Held;
 import io.metalora.task.EncodedTask;
 import io.metalora.train.TinyLlama;
 import java.io.IOException;
+import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Random;
@@ -126,6 +128,24 @@ class HeadUseTest {
                 requireAlike(shared.get(t), use(modules, rows[0], tasks.get(t)));
             }
         }
+    }
+
+    @Test
+    void memoryDoesNotGrowWithTheTasks() throws IOException {
+        var tasks = Collections.nCopies(20, TinyLlama.tasks().getFirst());
+        try (var held = new Held()) {
+            var mixtures = new ArrayList<LoraAdapter>();
+            tasks.forEach(task -> mixtures.add(held.add(() -> mixture(List.of("q_proj"), new int[] {0, 1, 2}), LoraAdapter::close)));
+            HeadUse.of(llama.model(), mixtures.subList(0, 8), tasks.subList(0, 8), 1, () -> false);
+            long ofEight = llama.device().info().memoryPeak();
+            assertThat(HeadUse.of(llama.model(), mixtures, tasks, 1, () -> false)).hasSize(20)
+                    .allSatisfy(use -> requireAlike(use, use(List.of("q_proj"), new int[] {0, 1, 2}, first(tasks.getFirst()))));
+            assertThat(llama.device().info().memoryPeak()).isEqualTo(ofEight);
+        }
+    }
+
+    private static EncodedTask first(EncodedTask task) {
+        return new EncodedTask(task.name(), task.examples().subList(0, 1), new int[1]);
     }
 
     private static void requireAlike(HeadUse actual, HeadUse expected) {

@@ -87,7 +87,7 @@ final class CompareCommand implements Callable<Integer> {
             var run = new CompareRun(spec, protocol, base, tasks, folder, device, stop);
             try (var opened = device.open(); var tokenizer = TextTokenizer.load(base)) {
                 requireShort(protocol, tasks, run, tokenizer, config);
-                run.requireTrainable(tokenizer, config);
+                run.requireTrainable(tokenizer, config, opened);
                 folder.begin(Map.of("the base model", ModelFingerprint.of(base).digest(), "the tasks", tasks.digest()));
                 stop.arm();
                 try (var loaded = LoadedModel.load(base, opened, tokenizer, run.loadOptions(config))) {

@@ -93,10 +93,7 @@ final class CompareFolder implements AutoCloseable {
 
     /** A pipe would be waited for, and what can't be replaced be noticed when the work is done. */
     private static void requireFiles(Path path) {
-        Stream.concat(Stream.of(LOCK, PROTOCOL, INPUTS), RESULTS.stream()).map(path::resolve)
-                .filter(file -> RegularFile.isNamed(file) && !Files.isRegularFile(file)).findFirst().ifPresent(file -> {
-                    throw inTheWay(file, "no file", "a file");
-                });
+        Stream.concat(Stream.of(LOCK, PROTOCOL, INPUTS), RESULTS.stream()).map(path::resolve).forEach(CompareFolder::requireFile);
         List.of(CELLS, RUNS).forEach(name -> requireFilesBelow(path.resolve(name)));
     }
 
@@ -110,10 +107,7 @@ final class CompareFolder implements AutoCloseable {
             for (Path below : entries.filter(entry -> AtomicFile.nameToBe(entry).isEmpty()).toList()) {
                 requireFolder(below);
                 try (var files = Files.list(below)) {
-                    files.filter(file -> file.toString().endsWith(".json") && Files.isDirectory(file)).findFirst()
-                            .ifPresent(file -> {
-                                throw inTheWay(file, "a folder", "a file");
-                            });
+                    files.filter(file -> file.toString().endsWith(".json")).forEach(CompareFolder::requireFile);
                 }
             }
         } catch (IOException e) {
@@ -123,15 +117,15 @@ final class CompareFolder implements AutoCloseable {
         }
     }
 
-    private static void requireFolder(Path folder) {
-        if (!Files.isDirectory(folder)) {
-            throw inTheWay(folder, "no folder", "one");
-        }
+    private static void requireFile(Path file) {
+        RegularFile.requireNothingElse(file, "the comparison", ADVICE);
     }
 
-    private static InputException inTheWay(Path file, String what, String instead) {
-        return new InputException(file + ": is " + what + " where the comparison has " + instead + "; move it away, or "
-                + ADVICE + ". Nothing was changed");
+    private static void requireFolder(Path folder) {
+        if (!Files.isDirectory(folder)) {
+            throw new InputException(folder + ": is no folder where the comparison has one; move it away, or " + ADVICE
+                    + ". Nothing was changed");
+        }
     }
 
     /** Whether nothing is in it but what a refusal or a kill may have left before the protocol was there. */

@@ -27,6 +27,7 @@ import io.metalora.run.TrainListener;
 import io.metalora.run.TrainingRun.Outcome;
 import io.metalora.run.TrainingRun;
 import io.metalora.runtime.Backend;
+import io.metalora.runtime.Device;
 import io.metalora.runtime.DeviceInfo;
 import io.metalora.runtime.InputException;
 import io.metalora.runtime.NotFiniteException;
@@ -455,17 +456,17 @@ final class CompareRun {
     }
 
     /**
-     * Checks every trial of every arm against the tasks, before any of them runs.
+     * Checks every trial of every arm against the tasks and the device, before any of them runs.
      *
      * @throws InputException if a training could not begin, naming the arm and the trial
      */
-    void requireTrainable(TextTokenizer tokenizer, ModelConfig model) {
+    void requireTrainable(TextTokenizer tokenizer, ModelConfig model, Device opened) {
         var known = new HashMap<Encoding, List<EncodedTask>>();
         for (Arm arm : protocol.arms().values()) {
             for (int i = 0; i < arm.grid().size(); i++) {
                 var cell = new Cell(arm, i, protocol.tuningSeeds().getFirst(), Split.DEV, List.of(arm.chosenBy()));
                 try {
-                    requireTrainable(cell, model, (of, samples) -> known.computeIfAbsent(Encoding.of(of, samples, cell.settings().config()),
+                    requireTrainable(cell, model, opened, (of, samples) -> known.computeIfAbsent(Encoding.of(of, samples, cell.settings().config()),
                             key -> encoded(of, cell, samples, tokenizer, model)));
                 } catch (InputException e) {
                     throw new InputException("arms." + arm.name() + ", trial " + (i + 1) + ": " + e.getMessage(), e);
@@ -482,14 +483,15 @@ final class CompareRun {
         }
     }
 
-    private void requireTrainable(Cell cell, ModelConfig model, BiFunction<List<Task>, Integer, List<EncodedTask>> encoded) {
-        TrainConfig config = cell.settings().config();
+    private void requireTrainable(Cell cell, ModelConfig model, Device opened, BiFunction<List<Task>, Integer, List<EncodedTask>> encoded) {
+        TrainConfig config = cell.settings().config().with(device.settings());
         AdapterLayout layout = config.adapter().layout(model);
         if (cell.arm().train()) {
             List<EncodedTask> trained = encoded.apply(tasks.trained(), config.data().samplesPerTask());
             if (config.method() == Method.META_LORA) {
                 MetaLora.requireEnough(trained, config);
                 MetaLora.requireModules(layout, config);
+                MetaLora.requireArithmetic(config, opened);
             }
         }
         if (cell.arm().adapt().isPresent()) {

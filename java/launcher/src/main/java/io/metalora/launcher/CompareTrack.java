@@ -13,7 +13,6 @@ import io.metalora.launcher.report.RunRecord;
 import io.metalora.model.AdapterSlots;
 import io.metalora.model.LoadedModel;
 import io.metalora.runtime.NotFiniteException;
-import io.metalora.train.TrainingDivergedException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
@@ -62,10 +61,10 @@ final class CompareTrack {
     }
 
     /**
-     * Measures, where it is time for it.
+     * Measures, where it is time for it. An adapter whose results are not finite has no answer right: whether its training has
+     * diverged is for the training to find.
      *
-     * @throws CancellationException     on request; the point is then not there
-     * @throws TrainingDivergedException if what the adapter computes is not finite
+     * @throws CancellationException on request; the point is then not there
      */
     void measure(long iteration, long total, LoadedModel loaded, LoraAdapter adapter) {
         if (iteration % every != 0 && iteration != total || accuracies.containsKey(iteration)) {
@@ -76,7 +75,7 @@ final class CompareTrack {
             evaluator.evaluate(ARM, items, task -> 0, log, TaskEvaluator.Listener.SILENT);
             accuracies.put(iteration, TaskResult.macroMean(log.results(ARM)));
         } catch (NotFiniteException e) {
-            throw new TrainingDivergedException("after step " + iteration + ": " + e.getMessage(), e);
+            accuracies.put(iteration, 0.0);
         }
         ObjectNode json = JsonNodeFactory.instance.objectNode();
         var points = json.putArray("points");

@@ -47,9 +47,9 @@ final class DoctorCommand implements Callable<Integer> {
     @JsonInclude(JsonInclude.Include.NON_NULL)
     private record Backend(boolean ready, String name, String reason, String device, String isa, String isaReason, String blas, String bf16,
             Integer threads, String error) {
-        Backend(DeviceInfo info) {
+        Backend(Device opened, DeviceInfo info) {
             this(true, info.backend().name().toLowerCase(Locale.ROOT), info.reason(), info.deviceName(), info.isa(), info.isaReason(),
-                    info.blas(), bf16Products(info), info.threads(), null);
+                    info.blas(), bf16Products(opened, info), info.threads(), null);
         }
 
         static Backend missing(String error) {
@@ -57,14 +57,11 @@ final class DoctorCommand implements Callable<Integer> {
         }
 
         /** What compute.arithmetic bf16 would run on; null on a GPU, where bf16 is a matter of activations. */
-        private static String bf16Products(DeviceInfo info) {
+        private static String bf16Products(Device opened, DeviceInfo info) {
             if (info.backend() != io.metalora.runtime.Backend.CPU) {
                 return null;
             }
-            if (!Environment.cpuFeatures().contains("avx512_bf16")) {
-                return "rounded, no faster: this processor has no AVX512_BF16";
-            }
-            return info.isa().equals("avx512") ? "by AVX512_BF16" : "rounded, no faster: AVX512_BF16 takes isa avx512";
+            return opened.gainsByBf16() ? "by AVX512_BF16" : "rounded, no faster: that takes AVX512_BF16, and isa avx512";
         }
     }
 
@@ -120,7 +117,7 @@ final class DoctorCommand implements Callable<Integer> {
 
     private static Backend backend(DeviceOptions options) {
         try (Device opened = Device.open(options)) {
-            return new Backend(opened.info());
+            return new Backend(opened, opened.info());
         } catch (NativeException | InputException e) {
             return Backend.missing(e.getMessage());
         }

@@ -57,13 +57,13 @@ class CompareFolderTest {
         Path file = path.resolve(name);
         Files.deleteIfExists(file);
         Pipe.make(file);
-        refused(file, "no file");
+        refused(file, "a pipe or a device");
         Files.delete(file);
         Files.createDirectory(file);
-        refused(file, "no file");
+        refused(file, "a folder");
         Files.delete(file);
         Files.createSymbolicLink(file, folder.resolve("nowhere"));
-        refused(file, "no file");
+        refused(file, "a link that leads nowhere");
     }
 
     @ParameterizedTest
