@@ -18,7 +18,7 @@ class CompareDeviceTest {
     @ParameterizedTest
     @CsvSource(delimiter = '|', textBlock = """
             inner_lr: 0.01}           | inner_lr: 0.01, outer: exact}                     | arms.meta, trial 1: meta.outer: exact
-            compute.checkpoint_every: | compute.weights: f32, compute.checkpoint_every: | arms.joint, trial 1: config: compute.weights
+            compute.checkpoint_every: | compute.weights: f32, compute.checkpoint_every: | arms.base, trial 1: config: compute.weights
             """)
     void bf16ArithmeticThatATrialCanNotDoIsRefused(String setting, String other, String message) throws IOException {
         Path file = CompareFixture.protocol(folder, CompareFixture.tasks(folder));
