@@ -49,7 +49,7 @@ final class MergedCheckpoint {
         requireRoom(dir, bytes, room(dir));
         AtomicFile.createFolder(dir, folder -> {
             for (Path file : copied) {
-                Files.copy(file, folder.resolve(file.getFileName()));
+                AtomicFile.write(folder.resolve(file.getFileName()), Files.readAllBytes(file));
             }
             for (var file : weights.files()) {
                 file.writeWith(merged, folder.resolve(file.path().getFileName()));
@@ -58,9 +58,15 @@ final class MergedCheckpoint {
         });
     }
 
+    /** An index beside a single file is a leftover, and would send other loaders to shards that are not there. */
+    private boolean isSharded() {
+        return weights.files().stream().noneMatch(file -> file.path().endsWith(ModelFiles.SINGLE));
+    }
+
     private List<Path> copied() {
         try (var files = Files.list(modelDir)) {
-            return files.filter(file -> COPIED.matcher(file.getFileName().toString()).matches() && Files.isRegularFile(file)).sorted().toList();
+            return files.filter(file -> COPIED.matcher(file.getFileName().toString()).matches() && Files.isRegularFile(file))
+                    .filter(file -> isSharded() || !file.endsWith(ModelFiles.INDEX)).sorted().toList();
         } catch (IOException e) {
             throw new InputException(modelDir + " cannot be listed: " + FileFailure.reason(e), e);
         }

@@ -31,7 +31,7 @@ final class ProtocolReader {
     /** Arms name folders and files. */
     private static final Pattern NAME = Pattern.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}");
     /** What a comparison sets itself. */
-    private static final Set<String> OWN = Set.of("model", "output", "seed", "data.folder", "data.names", "data.split.dev", "data.split.test",
+    private static final Set<String> OWN = Set.of("model", "output", "seed", "data.folder", "data.names", "data.split.dev", "data.split.test", "data.thinking",
             "adapter.init", "meta.replay");
     private static final Set<String> MACHINE = Set.of("compute.backend", "compute.threads", "compute.isa", "compute.arithmetic");
     /** The section of what all arms have in common. */
@@ -406,7 +406,7 @@ final class ProtocolReader {
     private void settings(Yaml.Mapping mapping, String prefix, String where, Map<String, String> into) {
         for (Yaml.Entry entry : mapping.entries()) {
             String key = prefix + entry.key();
-            if (OWN.contains(key)) {
+            if (OWN.contains(key) || key.startsWith("data.columns")) {
                 throw fail(entry.line(), where + ": " + key + " is set by the comparison itself; leave it out");
             }
             if (MACHINE.contains(key)) {

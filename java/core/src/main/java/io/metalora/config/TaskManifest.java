@@ -65,12 +65,14 @@ final class TaskManifest {
         var files = new HashMap<String, List<Path>>();
         var texts = new HashMap<String, String>();
         Columns columns = options.columns();
+        Yaml.Entry ofColumns = null;
         for (Yaml.Entry entry : mapping(task.value(), "task " + Shown.quoted(name))) {
             String key = entry.key();
             if (SPLITS.contains(key)) {
                 files.put(key, files(entry));
             } else if (key.equals("columns")) {
                 columns = columns(entry);
+                ofColumns = entry;
             } else if (KEYS.contains(key)) {
                 texts.put(key, text(entry));
             } else {
@@ -83,6 +85,9 @@ final class TaskManifest {
         if (texts.size() == 1) {
             throw fail(task.line(), "task " + Shown.quoted(name) + " has a text for the " + texts.keySet().iterator().next()
                     + " alone; give it both, prompt and completion");
+        }
+        if (!texts.isEmpty() && ofColumns != null) {
+            throw fail(ofColumns.line(), "task " + Shown.quoted(name) + " has columns beside texts that name theirs; keep one of the two");
         }
         return new TaskFiles(name, files.getOrDefault("train", List.of()), files.getOrDefault("dev", List.of()), files.getOrDefault("test", List.of()),
                 new ReadOptions(columns, options.template(), texts.isEmpty() ? null : new PromptTemplate(texts.get("prompt"), texts.get("completion"))));

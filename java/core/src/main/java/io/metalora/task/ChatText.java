@@ -8,8 +8,10 @@ import java.util.Objects;
  *
  * @param text  with all special tokens in it
  * @param turns of the assistant, in order: the stretches of the text that are trained on
+ * @param asked what is said before the last of them, role by role and without the template, which may write the date or a
+ *              setting: the same in every reading of the file
  */
-public record ChatText(String text, List<Span> turns) {
+public record ChatText(String text, List<Span> turns, String asked) {
 
     /**
      * @param start index of the first character
@@ -26,5 +28,6 @@ public record ChatText(String text, List<Span> turns) {
     public ChatText {
         Objects.requireNonNull(text, "text");
         turns = List.copyOf(turns);
+        Objects.requireNonNull(asked, "asked");
     }
 }

@@ -10,7 +10,8 @@ import java.util.List;
 
 /**
  * Cuts dev and test splits off the training examples of tasks that have no such files. A hash of its prompt places an example,
- * so that it stays where it is when others are added, removed or reordered, and examples with the same prompt stay together.
+ * so that it stays where it is when others are added, removed or reordered, and examples with the same prompt stay together; of a
+ * conversation, a hash of what is said before its last turn, however a template writes it.
  *
  * @param dev  the share of the training examples that becomes the dev split, about; 0: none
  * @param test the same of the test split
@@ -46,7 +47,7 @@ public record ContentSplit(double dev, double test) {
         var forDev = new ArrayList<Example>();
         var forTest = new ArrayList<Example>();
         for (Example example : task.train()) {
-            double place = place(example.prompt());
+            double place = place(example.chat() == null ? example.prompt() : example.chat().asked());
             // The test split has its range whatever the others are, so that another share of dev leaves it as it is.
             boolean inTest = place < test;
             boolean inDev = !inTest && place < test + dev;
@@ -65,7 +66,7 @@ public record ContentSplit(double dev, double test) {
     private static void requireSome(Task task, String split, List<Example> examples) {
         if (examples.isEmpty()) {
             throw new InputException("data.split leaves task " + Shown.plain(task.name()) + " with no " + split + " examples of the "
-                    + task.train().size() + " in its train.jsonl (those with the same prompt stay together); change its shares, "
+                    + task.train().size() + " in its training file (those with the same prompt stay together); change its shares, "
                     + "give the task more examples or files of its own, or leave it out with data.names");
         }
     }

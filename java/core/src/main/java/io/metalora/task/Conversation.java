@@ -6,6 +6,7 @@ import io.metalora.text.ChatTemplate;
 import io.metalora.text.Message;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Collectors;
 
 /**
  * A conversation written by a model's chat template, and where in that text each assistant turn stands: from the end of what
@@ -61,7 +62,11 @@ final class Conversation {
         }
         Span turn = turns.getLast();
         return new Example(template.render(messages.subList(0, last), true), full.substring(turn.start(), answerEnd), source,
-                new ChatText(full, turns));
+                new ChatText(full, turns, asked(messages.subList(0, last))));
+    }
+
+    private static String asked(List<Message> messages) {
+        return messages.stream().map(message -> message.role() + "\n" + message.content()).collect(Collectors.joining("\n\0"));
     }
 
     /** Where the turn begins that the model has to say. */

@@ -106,8 +106,8 @@ public final class EncodedTask {
             encoded.add(encode(task, encoder, samples, seed, overLength, tooLong));
         }
         if (overLength != OverLength.DROP) {
-            tooLong.refuse(advice + (overLength == OverLength.TRUNCATE ? " (truncate cuts prompts alone, and beside such completions there is "
-                    + "no room for one)" : ""));
+            tooLong.refuse(advice + (overLength == OverLength.TRUNCATE ? " (truncate cuts prompts alone: no conversation, and no prompt "
+                    + "whose completion leaves it no room)" : ""));
         }
         for (EncodedTask task : encoded) {
             if (task.examples().isEmpty()) {

@@ -50,25 +50,37 @@ enum ExampleForm {
             return ALPACA;
         }
         if (columns.messages() != null) {
-            return record.path(columns.messages()).path(0).has("from") ? SHARE_GPT : MESSAGES;
+            return ofTurns(record.path(columns.messages()), MESSAGES);
         }
         if (record.has("prompt") && record.has("completion")) {
             return COMPLETION;
         }
         if (record.has("messages")) {
-            return MESSAGES;
+            return ofTurns(record.path("messages"), MESSAGES);
         }
         if (record.has("conversations")) {
-            return SHARE_GPT;
+            return ofTurns(record.path("conversations"), SHARE_GPT);
         }
         return record.has("instruction") ? ALPACA : COMPLETION;
+    }
+
+    /** The form of a list of turns by the keys of its first, {@code usual} where that has neither's. */
+    private static ExampleForm ofTurns(JsonNode turns, ExampleForm usual) {
+        return turns.path(0).has("from") ? SHARE_GPT : turns.path(0).has("role") ? MESSAGES : usual;
+    }
+
+    /** The key of the turns. */
+    private static String turnsKey(JsonNode record, ExampleForm form) {
+        String usual = form == MESSAGES ? "messages" : "conversations";
+        String other = form == MESSAGES ? "conversations" : "messages";
+        return !record.has(usual) && record.has(other) ? other : usual;
     }
 
     /** Whether a record has this form's keys, rather than none of any form. */
     boolean hasKeys(JsonNode record, Columns columns) {
         return switch (this) {
             case COMPLETION -> record.has("prompt") && record.has("completion");
-            case MESSAGES, SHARE_GPT -> record.has(columns.messages() != null ? columns.messages() : this == MESSAGES ? "messages" : "conversations");
+            case MESSAGES, SHARE_GPT -> record.has(columns.messages() != null ? columns.messages() : turnsKey(record, this));
             case ALPACA -> record.has("instruction");
         };
     }
@@ -84,8 +96,8 @@ enum ExampleForm {
             case COMPLETION -> new Example(text(record, columns.prompt(), "prompt", source),
                     filled(text(record, columns.completion(), "completion", source), "completion", source), source);
             case ALPACA -> alpaca(record, columns, source);
-            case MESSAGES -> chat(record, columns.messages(), "messages", "role", "content", options, source);
-            case SHARE_GPT -> chat(record, columns.messages(), "conversations", "from", "value", options, source);
+            case MESSAGES -> chat(record, columns.messages(), turnsKey(record, this), "role", "content", options, source);
+            case SHARE_GPT -> chat(record, columns.messages(), turnsKey(record, this), "from", "value", options, source);
         };
     }
 
@@ -111,8 +123,17 @@ enum ExampleForm {
                     + "\" and \"" + contentKey + "\", but is " + shown(turns));
         }
         var messages = new ArrayList<Message>();
-        if (usual.equals("conversations") && !record.path("system").asText("").isEmpty()) {
-            messages.add(Message.system(record.path("system").textValue()));
+        for (String tools : List.of("tools", "functions")) {
+            if (!record.path(tools).isEmpty() || record.path(tools).isTextual() && !record.path(tools).textValue().isBlank()) {
+                throw new InputException(source + ": \"" + tools + "\" beside a conversation is not supported, since the template would write them; "
+                        + "remove the example, or give prompt and completion");
+            }
+        }
+        if (roleKey.equals("from") && record.hasNonNull("system")) {
+            String system = text(record, null, "system", source);
+            if (!system.isEmpty()) {
+                messages.add(Message.system(system));
+            }
         }
         for (int i = 0; i < turns.size(); i++) {
             String turn = source + ": turn " + (i + 1);

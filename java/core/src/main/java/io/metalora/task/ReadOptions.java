@@ -20,7 +20,7 @@ public record ReadOptions(Columns columns, Supplier<ChatTemplate> template, Prom
 
     /** For examples that are no conversations, their columns named as usual. */
     public static final ReadOptions NONE = new ReadOptions(Columns.NONE, () -> {
-        throw new InputException("it is a conversation, and here is no model whose chat template could write it; give prompt and completion");
+        throw new InputException("it is a conversation, and none are read here; give prompt and completion");
     });
 
     /** Without texts to fill in. */

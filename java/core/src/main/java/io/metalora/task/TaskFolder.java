@@ -11,6 +11,7 @@ import java.util.Collection;
 import java.util.Comparator;
 import java.util.EnumMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
@@ -136,7 +137,7 @@ public final class TaskFolder {
         static Optional<Part> of(Path file) {
             String fileName = file.getFileName().toString();
             int dot = fileName.lastIndexOf('.');
-            String extension = fileName.substring(dot + 1);
+            String extension = fileName.substring(dot + 1).toLowerCase(Locale.ROOT);
             if (dot < 1 || !ExampleFile.EXTENSIONS.contains(extension)) {
                 return Optional.empty();
             }

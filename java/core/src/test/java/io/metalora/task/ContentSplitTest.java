@@ -85,6 +85,6 @@ class ContentSplitTest {
     @Test
     void refusesASplitWithNothingInIt() {
         assertThatThrownBy(() -> split(examples(1))).isInstanceOf(InputException.class)
-                .hasMessageContaining("data.split leaves task t with no").hasMessageContaining("of the 1 in its train.jsonl");
+                .hasMessageContaining("data.split leaves task t with no").hasMessageContaining("of the 1 in its training file");
     }
 }

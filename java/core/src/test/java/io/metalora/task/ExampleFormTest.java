@@ -45,7 +45,36 @@ class ExampleFormTest {
         Path file = file("chat.jsonl", "\n" + line.replace('\'', '"'));
 
         assertThat(ExampleFile.read(file, CHAT)).containsExactly(new Example("[s]S[/]\n[u]Q[/]\n[a]", "A", file + ":2",
-                new ChatText("[s]S[/]\n[u]Q[/]\n[a]A[/]\n", List.of(new ChatText.Span(19, 23)))));
+                new ChatText("[s]S[/]\n[u]Q[/]\n[a]A[/]\n", List.of(new ChatText.Span(19, 23)), "system\nS\n\0user\nQ")));
+    }
+
+    @Test
+    void theKeysOfTheFirstTurnTellTheForm() throws IOException {
+        Path file = file("chat.jsonl", "{\"conversations\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", \"content\": \"A\"}]}\n"
+                + "{\"conversations\": [{\"role\": \"user\", \"content\": \"R\"}, {\"role\": \"assistant\", \"content\": \"B\"}]}");
+        assertThat(ExampleFile.read(file, CHAT)).extracting(Example::completion).containsExactly("A", "B");
+        Path other = file("other.jsonl", "{\"messages\": [{\"from\": \"human\", \"value\": \"Q\"}, {\"from\": \"gpt\", \"value\": \"A\"}]}");
+        assertThat(ExampleFile.read(other, CHAT)).extracting(Example::completion).containsExactly("A");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"'system': 5", "'system': {'text': 'S'}", "'tools': [{'name': 'search'}]", "'functions': '[]'"})
+    void whatATemplateWouldMissBesideAConversationIsRefused(String beside) throws IOException {
+        Path file = file("chat.jsonl", ("{" + beside + ", 'conversations': [{'from': 'human', 'value': 'Q'}, {'from': 'gpt', 'value': 'A'}]}")
+                .replace('\'', '"'));
+        String key = beside.substring(1, beside.indexOf('\'', 1));
+        assertThatThrownBy(() -> ExampleFile.read(file, CHAT)).isInstanceOf(InputException.class).hasMessageStartingWith(file + ":1: ")
+                .hasMessageContaining("\"" + key + "\"");
+    }
+
+    @Test
+    void whatIsAskedDoesNotDependOnTheTemplate() throws IOException {
+        Path file = file("chat.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}, {\"role\": \"assistant\", \"content\": \"A\"}]}");
+        var dated = new ReadOptions(Columns.NONE, () -> (messages, prompt) -> "today " + CHAT.template().get().render(messages, prompt));
+        Example one = ExampleFile.read(file, CHAT).getFirst();
+        Example other = ExampleFile.read(file, dated).getFirst();
+        assertThat(other.prompt()).isNotEqualTo(one.prompt());
+        assertThat(other.chat().asked()).isEqualTo(one.chat().asked());
     }
 
     @Test

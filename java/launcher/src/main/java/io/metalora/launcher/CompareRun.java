@@ -420,19 +420,10 @@ final class CompareRun {
 
     private static Task withShots(Task task, int shots, long seed, Split split) {
         int[] chosen = new CounterRandom(seed, CounterRandom.Purpose.SUBSET, 0, task.name()).distinct(shots, task.train().size());
-        requireNoChat(task.train());
-        requireNoChat(split.of(task));
         String before = Arrays.stream(chosen).mapToObj(task.train()::get).map(example -> example.prompt() + example.completion() + "\n\n")
                 .collect(Collectors.joining());
         return split.with(task, split.of(task).stream().map(example -> new Example(before + example.prompt(), example.completion(), example.source()))
                 .toList());
-    }
-
-    /** Samples in front of a prompt are text, not turns of its conversation. */
-    private static void requireNoChat(List<Example> examples) {
-        examples.stream().filter(example -> example.chat() != null).findFirst().ifPresent(example -> {
-            throw new InputException(example.source() + ": is a conversation, which takes no shots; leave the arms with shots out");
-        });
     }
 
     private CompareCell.Answers adapted(Cell cell, Row row, LoraAdapter start, LoadedModel loaded, Progress progress, int stage) {

@@ -1,8 +1,6 @@
 package io.metalora.launcher;
 
 import com.fasterxml.jackson.annotation.JsonPropertyOrder;
-import io.metalora.config.TaskSource;
-import io.metalora.config.TrainConfig;
 import io.metalora.eval.EvaluationLog;
 import io.metalora.eval.LongExamples;
 import io.metalora.eval.Split;
@@ -10,13 +8,9 @@ import io.metalora.eval.TaskEvaluator;
 import io.metalora.eval.TaskItems;
 import io.metalora.eval.TaskResult;
 import io.metalora.model.LoadedModel;
-import io.metalora.run.RunFolder;
 import io.metalora.runtime.InputException;
-import io.metalora.task.ContentSplit;
 import io.metalora.task.Task;
-import java.io.IOException;
 import java.io.PrintWriter;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
@@ -85,7 +79,7 @@ final class EvalCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        List<Task> read = split().of(TaskSource.read(tasks, List.of(), model.readOptions()));
+        List<Task> read = RunData.read(tasks, model.model(), model.adapter());
         List<TaskItems> items = read.stream().map(task -> TaskItems.of(task, split, samples.most())).toList();
         var log = EvaluationLog.inMemory(items);
         PrintWriter out = spec.commandLine().getOut();
@@ -133,31 +127,6 @@ final class EvalCommand implements Callable<Integer> {
             }
         }
         return ExitCode.OK;
-    }
-
-    /** That of the run that trained the adapter, if on these tasks: an adapter is not to be tested on what it was trained on. */
-    private ContentSplit split() {
-        Path run = model.adapter() == null ? null : model.adapter().toAbsolutePath().normalize().getParent();
-        if (run != null && !isRun(run)) {
-            run = run.getParent(); // of RUN/adapters/TASK
-        }
-        if (run == null || !isRun(run)) {
-            return ContentSplit.NONE;
-        }
-        TrainConfig.Data data = RunFolder.existing(run).config().data();
-        return isTasks(data.folder()) ? data.split() : ContentSplit.NONE;
-    }
-
-    private static boolean isRun(Path folder) {
-        return Files.isRegularFile(folder.resolve(RunFolder.CONFIG));
-    }
-
-    private boolean isTasks(Path folder) {
-        try {
-            return Files.isSameFile(folder, tasks);
-        } catch (IOException e) {
-            return false; // one of them is not there
-        }
     }
 
     private static void giveHeadsTheSameWeight(LoadedModel loaded) {

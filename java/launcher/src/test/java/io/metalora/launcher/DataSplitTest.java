@@ -56,6 +56,26 @@ class DataSplitTest {
         }
     }
 
+    /** With another column as the prompt, the split would be another one, and its test items would be trained on. */
+    @Test
+    void columnsAreThoseOfTheRun() throws IOException {
+        Path tasks = tasksWithTrainAlone(folder);
+        for (String task : List.of("colour", "side", "echo")) {
+            Path train = tasks.resolve(task).resolve("train.jsonl");
+            Files.writeString(train, Files.readString(train).replace("\"prompt\"", "\"question\""));
+        }
+        Path config = Cli.config(folder, tasks, folder.resolve("run"));
+        var trained = Cli.run("train", config, SETTINGS[0], SETTINGS[1], SETTINGS[2], "data.columns.prompt=question", "--no-eval");
+        assertThat(trained.code()).as(trained.err()).isZero();
+        int test = json(Cli.run("preview", config, SETTINGS[0], SETTINGS[1], SETTINGS[2], "data.columns.prompt=question", "--json"))
+                .at("/tasks/0/splits/2/samples").asInt();
+        JsonNode tested = json(Cli.run("eval", "--model", Cli.model(), "--adapter", folder.resolve("run/adapter"), "--tasks", tasks, "--json"));
+        assertThat(tested.at("/tasks/0/items").asInt()).isEqualTo(test).isPositive();
+        JsonNode adapted = json(Cli.run("adapt", "--model", Cli.model(), "--adapter", folder.resolve("run/adapter"), "--tasks", tasks, "--samples",
+                "all", "--epochs", "1", "--output", folder.resolve("adapted"), "--json"));
+        assertThat(adapted.at("/tasks/0/samples").asInt()).isLessThanOrEqualTo(24 - test);
+    }
+
     @Test
     void otherTasksAreEvaluatedAsTheyLie() throws IOException {
         Path tasks = tasksWithTrainAlone(folder);

@@ -25,8 +25,8 @@ import java.util.TreeMap;
  * {@code model.safetensors.index.json} names.
  */
 public final class ModelFiles implements AutoCloseable {
-    private static final String SINGLE = "model.safetensors";
-    private static final String INDEX = "model.safetensors.index.json";
+    public static final String SINGLE = "model.safetensors";
+    public static final String INDEX = "model.safetensors.index.json";
 
     private final Path dir;
     private final Map<String, Safetensors> shards; // by file name
